@@ -1,0 +1,1 @@
+"""DICOM headers: what identifies an instance, and its Metadata. No Beam, no storage."""

@@ -1,0 +1,1 @@
+"""Import and export as Beam pipelines: flags, and transforms connected."""

@@ -1,0 +1,1 @@
+"""Transfer syntaxes and MIME types: what is asked for, decode, encode, render. No Beam."""

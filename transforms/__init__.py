@@ -1,0 +1,1 @@
+"""PTransforms, named by their verbs, and the plain functions that decide for them."""
