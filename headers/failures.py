@@ -29,4 +29,46 @@ class InstanceError(Exception):
 # code: reason. Codes are part of the interface (outcome files, logs, tests): never rename one.
 REASONS: dict[str, str] = {
     "NOT_DICOM": "not a DICOM file: neither 'DICM' at byte 128 nor a data set at the start",
+    # Transcoding: the data set, then the pixels, then what a target can hold.
+    "DATA_SET_INVALID": "the data set cannot be read to its end: lengths or tags make no sense;"
+    " export it as uploaded (transfer-syntax=*) and repair it",
+    "DATA_SET_TOO_LARGE": "the attributes before or after the pixels exceed 512 MiB,"
+    " or a deflated data set inflates to more than 4 GiB;"
+    " export it as uploaded (transfer-syntax=*)",
+    "SYNTAX_UNKNOWN": "no decoder for the transfer syntax that it is stored in;"
+    " export it as uploaded (transfer-syntax=*)",
+    "NO_PIXEL_DATA": "has no pixel data: ask for application/dicom",
+    "PIXEL_ATTRIBUTES_INVALID": "Rows, Columns, Samples per Pixel, Bits Allocated or another"
+    " attribute of the pixels is missing or makes no sense; export it as uploaded (transfer-syntax=*)",
+    "PIXEL_DATA_TRUNCATED": "the pixel data is shorter than its attributes say;"
+    " export it as uploaded (transfer-syntax=*)",
+    "FRAMES_NOT_FOUND": "the frames cannot be told apart in the encapsulated pixel data, or are"
+    " fewer than Number of Frames says; export it as uploaded (transfer-syntax=*)",
+    "FRAME_TOO_LARGE": "one frame decodes to more than 512 MiB;"
+    " export it as uploaded (transfer-syntax=*)",
+    "CODE_STREAM_INVALID": "a compressed frame is truncated or damaged and cannot be decoded;"
+    " export it as uploaded (transfer-syntax=*)",
+    "CODE_STREAM_MISMATCH": "a compressed frame disagrees with the attributes"
+    " (Rows, Columns, Samples per Pixel, Bits Allocated);"
+    " export it as uploaded (transfer-syntax=*)",
+    "TOO_DEEP_FOR_BASELINE": "has more than 8 bits a sample, too many for JPEG Baseline (4.50):"
+    " ask for 1.2.840.10008.1.2.4.51 (up to 12 bits), .4.70 or .4.90, or for image/jpeg",
+    "TOO_DEEP_FOR_EXTENDED": "has more than 12 bits a sample, too many for JPEG Extended (4.51):"
+    " ask for 1.2.840.10008.1.2.4.70, .4.80 or .4.90, or for image/jpeg",
+    "UNFIT_FOR_COMPRESSION": "1-bit, 32-bit, 64-bit and floating-point pixels do not fit this"
+    " transfer syntax: ask for an uncompressed one (1.2.840.10008.1.2.1 or .1.2.1.99)",
+    "UNFIT_FOR_RLE": "this many bytes a pixel, or this pixel type, does not fit RLE Lossless:"
+    " ask for 1.2.840.10008.1.2.1 or .1.2.1.99",
+    "PALETTE_NOT_LOSSY": "palette indices must not be compressed lossily:"
+    " ask for a lossless transfer syntax, image/jpeg or image/png",
+    "SIGNED_NOT_LOSSY": "signed pixels cannot be held by this lossy transfer syntax:"
+    " ask for 1.2.840.10008.1.2.4.81, .4.91, .4.203 or a lossless one",
+    "COLOUR_UNFIT": "this colour space does not fit the transfer syntax:"
+    " ask for 1.2.840.10008.1.2.1, .4.80 or .4.90",
+    "NOT_JPEG_BASELINE": "JPEG XL JPEG Recompression (4.111) holds only what is stored as JPEG"
+    " Baseline: ask for 1.2.840.10008.1.2.4.110 or .4.112",
+    "IMAGE_TOO_LARGE_FOR_TARGET": "Rows, Columns or the whole length exceed what the target can"
+    " hold:"
+    " ask for 1.2.840.10008.1.2.4.90",
+    "NOT_RENDERABLE": "its pixels cannot be shown as a picture: ask for application/dicom",
 }

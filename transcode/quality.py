@@ -1,0 +1,48 @@
+"""How much loss a lossy transfer syntax or image type may add, with the defaults."""
+
+import math
+from typing import NamedTuple
+
+
+class Quality(NamedTuple):
+    """Settings of the lossy encoders. Lossless syntaxes take none of them.
+
+    Attributes:
+        jpeg_quality: 1 to 100, libjpeg's scale; 4.50, 4.51 and image/jpeg.
+        j2k_ratio: stored bits to compressed bits, above 1; 4.91 and 4.203.
+        jpegls_near: greatest difference of any sample, 1 to 255; 4.81.
+        jxl_distance: Butteraugli distance, above 0 to 25; 1.0 is visually lossless; 4.112.
+    """
+
+    jpeg_quality: int = 90
+    j2k_ratio: float = 10.0
+    jpegls_near: int = 2
+    jxl_distance: float = 1.0
+
+    def validate(self) -> "Quality":
+        """Return itself.
+
+        Raises:
+            ValueError: a value is out of range; the message names the range.
+        """
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ValueError(f"JPEG quality {self.jpeg_quality} is not in 1..100: try 90")
+        if not (math.isfinite(self.j2k_ratio) and 1 < self.j2k_ratio <= 1000):
+            raise ValueError(
+                f"JPEG 2000 ratio {self.j2k_ratio} is not above 1 and at most 1000: try 10,"
+                " or ask for a lossless transfer syntax"
+            )
+        if not 1 <= self.jpegls_near <= 255:
+            raise ValueError(
+                f"JPEG-LS NEAR {self.jpegls_near} is not in 1..255: try 2,"
+                " or ask for 1.2.840.10008.1.2.4.80, which is lossless"
+            )
+        if not (math.isfinite(self.jxl_distance) and 0 < self.jxl_distance <= 25):
+            raise ValueError(
+                f"JPEG XL distance {self.jxl_distance} is not above 0 and at most 25: try 1.0,"
+                " or ask for 1.2.840.10008.1.2.4.110, which is lossless"
+            )
+        return self
+
+
+DEFAULT_QUALITY = Quality()
