@@ -1,0 +1,17 @@
+"""The emulators as pytest fixtures, each started at most once a session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.emulators.storage import EmulatorMissingError, StorageEmulator, storage_emulator
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[StorageEmulator]:
+    """Cloud Storage on this machine; a test makes buckets of its own with `gcs.bucket(name)`."""
+    try:
+        with storage_emulator() as emulator:
+            yield emulator
+    except EmulatorMissingError as missing:
+        pytest.skip(str(missing))
