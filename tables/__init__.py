@@ -1,0 +1,1 @@
+"""Tables of instances: columns, rows and where they go. No Beam, no store."""

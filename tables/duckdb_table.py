@@ -1,0 +1,177 @@
+"""A table in a duckdb file: no server, no cloud; loaded in one transaction.
+
+duckdb lets no second process in while one has the file open for writing.
+"""
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+
+import duckdb
+
+from tables.destination import DuckDBTable, WriteDisposition
+from tables.duckdb_types import (
+    DUCKDB_TYPES,
+    MAX_ROW_BYTES,
+    UNFIT_ROW_ERRORS,
+    field_of,
+    is_row_too_large,
+    quoted,
+    row_too_large,
+    rows_sql,
+    sql_type,
+    unfit_row,
+)
+from tables.errors import TableBusyError, TableError, TableNotEmptyError
+from tables.schema import Schema, widened
+from tables.shards import Shards
+
+LOCK_WAIT_S = 60.0
+_POLL_S = 0.2
+_HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
+
+
+def check(
+    destination: DuckDBTable,
+    disposition: WriteDisposition,
+    schema: Schema | None = None,
+    lock_wait_s: float = LOCK_WAIT_S,
+) -> None:
+    """Refuse what `load` would refuse, as far as it can be known; changes nothing.
+
+    Raises:
+        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError.
+    """
+    folder = os.path.dirname(os.path.abspath(destination.path))
+    if not os.path.isdir(folder):
+        raise TableError(f"the folder {folder} does not exist. Create it, or choose another file.")
+    if not os.path.exists(destination.path):
+        return
+    with _connected(destination, lock_wait_s) as connection:
+        _existing(connection, destination, disposition, schema or ())
+
+
+def load(
+    destination: DuckDBTable,
+    shards: Shards,
+    schema: Schema,
+    disposition: WriteDisposition,
+    lock_wait_s: float = LOCK_WAIT_S,
+) -> None:
+    """Put the rows in, all or none of them.
+
+    Readers in this process see the old table until the new one is complete; other processes
+    get no connection meanwhile.
+
+    Raises:
+        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: nothing changed.
+    """
+    with _connected(destination, lock_wait_s) as connection:
+        for max_row_bytes in MAX_ROW_BYTES:
+            try:
+                with _transaction(connection):
+                    _prepare(connection, destination, schema, disposition)
+                    rows = rows_sql(schema, DUCKDB_TYPES, max_row_bytes)
+                    insert = f"INSERT INTO {_name(destination)} BY NAME {rows}"
+                    for path in shards.local_paths():
+                        connection.execute(insert, [[path]])
+                return
+            except UNFIT_ROW_ERRORS as error:
+                if not is_row_too_large(error):
+                    raise unfit_row(destination.uri) from None
+        raise row_too_large(destination.uri)
+
+
+def _prepare(
+    connection: duckdb.DuckDBPyConnection,
+    destination: DuckDBTable,
+    schema: Schema,
+    disposition: WriteDisposition,
+) -> None:
+    """Make the table have the columns that the rows need."""
+    table = _name(destination)
+    existing = _existing(connection, destination, disposition, schema)
+    if existing is None or disposition is WriteDisposition.WRITE_TRUNCATE:
+        columns = ", ".join(f"{quoted(f.name)} {sql_type(f, DUCKDB_TYPES)}" for f in schema)
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(destination.schema)}")
+        connection.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
+        return
+    known = {field.name: field for field in existing}
+    for field in widened(existing, schema):
+        type_ = "" if known.get(field.name) == field else sql_type(field, DUCKDB_TYPES)
+        if type_ and field.name in known:
+            connection.execute(f"ALTER TABLE {table} ALTER {quoted(field.name)} TYPE {type_}")
+        elif type_:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(field.name)} {type_}")
+
+
+def _existing(
+    connection: duckdb.DuckDBPyConnection,
+    destination: DuckDBTable,
+    disposition: WriteDisposition,
+    schema: Schema,
+) -> Schema | None:
+    """Return the table's columns, None if it does not exist, and refuse what must be."""
+    found = connection.execute(
+        "SELECT table_type FROM information_schema.tables"
+        " WHERE table_catalog = current_database()"
+        " AND lower(table_schema) = lower($1) AND lower(table_name) = lower($2)",
+        [destination.schema, destination.table],
+    ).fetchone()
+    if found is None:
+        return None
+    if found[0] != "BASE TABLE":
+        raise TableError(f"{destination.uri} is no table but a {found[0].lower()}. Choose another.")
+    relation = connection.sql(f"FROM {_name(destination)}")
+    columns = tuple(map(field_of, relation.columns, relation.types))
+    if disposition is WriteDisposition.WRITE_TRUNCATE:
+        return columns
+    if disposition is WriteDisposition.WRITE_EMPTY and relation.limit(1).fetchone() is not None:
+        raise TableNotEmptyError(destination.uri)
+    widened(columns, schema)
+    return columns
+
+
+@contextlib.contextmanager
+def _connected(destination: DuckDBTable, lock_wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the file for writing; wait if another process has it."""
+    deadline = time.monotonic() + lock_wait_s
+    while True:
+        try:
+            connection = duckdb.connect(destination.path)
+            break
+        except duckdb.IOException as error:
+            holder = _HOLDER.search(str(error))
+            if holder is None:
+                raise TableError(
+                    f"{destination.path} cannot be opened as a duckdb file for writing. Check what"
+                    " it is and its permissions, or choose another."
+                ) from error
+            if time.monotonic() >= deadline:
+                raise TableBusyError(
+                    f"process {holder[2]} ({holder[1]}) has {destination.path} open, and duckdb"
+                    f" lets no second one in. It was waited for {lock_wait_s:.0f} s. Close it"
+                    " there and try again."
+                ) from error
+            time.sleep(_POLL_S)
+    with connection:
+        # Rows come from unordered workers anyway, and keeping their order costs memory.
+        connection.execute("SET preserve_insertion_order = false")
+        yield connection
+
+
+@contextlib.contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def _name(destination: DuckDBTable) -> str:
+    return f"{quoted(destination.schema)}.{quoted(destination.table)}"

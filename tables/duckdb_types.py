@@ -1,0 +1,97 @@
+"""Columns as types of duckdb, which also parses the rows for Delta tables."""
+
+from collections.abc import Mapping
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+
+from tables.errors import TableError
+from tables.schema import NULLABLE, REPEATED, Field, Schema
+
+# TIMESTAMP is an instant in UTC. TIMESTAMPTZ would say so, but Python reads it only with pytz.
+DUCKDB_TYPES = {
+    "STRING": "VARCHAR",
+    "INTEGER": "BIGINT",
+    "FLOAT": "DOUBLE",
+    "DATE": "DATE",
+    "TIME": "TIME",
+    "TIMESTAMP": "TIMESTAMP",
+    "JSON": "JSON",
+}
+_SCALARS = {sql: name for name, sql in DUCKDB_TYPES.items()}
+# What read_json takes for one row: its buffers are a multiple of it, so the usual size is tried
+# first. BigQuery takes rows of at most 100 MB.
+MAX_ROW_BYTES = (16 << 20, 128 << 20)
+UNFIT_ROW_ERRORS = (duckdb.InvalidInputException, duckdb.ConversionException)
+
+
+def sql_type(field: Field, types: Mapping[str, str]) -> str:
+    """Return the SQL type of a column, its scalars named by `types`."""
+    if field.type == "RECORD":
+        inner = ", ".join(f"{quoted(f.name)} {sql_type(f, types)}" for f in field.fields)
+        name = f"STRUCT({inner})"
+    else:
+        name = types[field.type]
+    return f"{name}[]" if field.mode == REPEATED else name
+
+
+def quoted(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def rows_sql(schema: Schema, types: Mapping[str, str], max_row_bytes: int) -> str:
+    """Return a SELECT over the lines of the files that parameter 1, a list, names.
+
+    A value that does not fit its column's type is an error, not a NULL.
+    """
+    columns = ", ".join(f"{_text(f.name)}: {_text(sql_type(f, types))}" for f in schema)
+    return (
+        f"SELECT * FROM read_json($1, format = 'newline_delimited', columns = {{{columns}}},"
+        f" maximum_object_size = {max_row_bytes})"
+    )
+
+
+def empty_sql(schema: Schema, types: Mapping[str, str]) -> str:
+    """Return a SELECT that has the columns and no rows."""
+    columns = ", ".join(f"NULL::{sql_type(f, types)} AS {quoted(f.name)}" for f in schema)
+    return f"SELECT {columns} LIMIT 0"
+
+
+def field_of(name: str, type_: DuckDBPyType) -> Field:
+    """Return the column that has a type of duckdb.
+
+    A type that no column of ours has is named as duckdb names it.
+    """
+    mode = NULLABLE
+    if type_.id == "list":
+        mode, type_ = REPEATED, type_.children[0][1]
+    if type_.id == "struct":
+        fields = tuple(field_of(child, inner) for child, inner in type_.children)
+        return Field(name, "RECORD", mode, fields)
+    return Field(name, _SCALARS.get(str(type_), f"duckdb {type_}"), mode)
+
+
+def is_row_too_large(error: duckdb.Error) -> bool:
+    """Whether read_json met a row above its limit."""
+    return "maximum_object_size" in str(error)
+
+
+def row_too_large(uri: str) -> TableError:
+    """Say that a row exceeds the last of `MAX_ROW_BYTES`."""
+    return TableError(
+        f"a row for {uri} is larger than {MAX_ROW_BYTES[-1] >> 20} MiB. Leave its instance out"
+        " with a filter."
+    )
+
+
+def unfit_row(uri: str) -> TableError:
+    """Say that a row has a value which its column cannot hold; duckdb's text may show it."""
+    return TableError(
+        f"a row does not fit the columns of {uri}. The rows are not at fault: report it, and use"
+        " the json schema meanwhile, which takes every instance."
+    )
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,41 @@
+"""Why a table cannot take the rows: what is wrong, with which table, and the remedy."""
+
+
+class TableError(ValueError):
+    """The destination refuses the rows; nothing of it was changed."""
+
+
+class TableNotEmptyError(TableError):
+    """WRITE_EMPTY, and the table has rows."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(
+            f"{uri} has rows already, and the write disposition is WRITE_EMPTY. Choose"
+            " WRITE_TRUNCATE to replace them, WRITE_APPEND to add to them, or another table."
+        )
+        self.uri = uri
+
+    def __reduce__(self) -> tuple[type["TableNotEmptyError"], tuple[str]]:
+        return type(self), (self.uri,)
+
+
+class SchemaConflictError(TableError):
+    """A column exists with another type or mode.
+
+    Attributes:
+        column: dotted name of the column.
+    """
+
+    def __init__(self, column: str, existing: str, new: str) -> None:
+        super().__init__(
+            f"column {column} is {existing} in the table, but {new} in the rows to add. Choose"
+            " WRITE_TRUNCATE to replace the table, or another table."
+        )
+        self.column, self.existing, self.new = column, existing, new
+
+    def __reduce__(self) -> tuple[type["SchemaConflictError"], tuple[str, str, str]]:
+        return type(self), (self.column, self.existing, self.new)
+
+
+class TableBusyError(TableError):
+    """Another process holds the table longer than we wait."""
