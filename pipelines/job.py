@@ -1,0 +1,155 @@
+"""A job and the process that owns it: heartbeat, progress, cancel, the end.
+
+The owner alone writes operation.json. A thread of it renews the heartbeat, sums up the
+workers' progress, shows it, and looks whether somebody asked to cancel.
+"""
+
+import logging
+import os
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+
+from obstore.exceptions import BaseError as ObjectStoreError
+
+from stores import operations
+from stores.names import StoreName
+from stores.operations import Operation, OperationFolder
+from stores.storage import Storage
+from transforms.worker_pool import close_shared_pools
+
+_LOGGER = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 5.0
+
+# Shows progress: what was done so far, out of how many files (0: not known yet).
+Show = Callable[[Counter[str], int], None]
+
+
+class JobError(Exception):
+    """A job that ended without doing its work; the operation says the same."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Job:
+    """Owns one operation, as a context manager.
+
+    Leaving it finishes the operation: well after `finish`, with an error otherwise.
+    """
+
+    def __init__(self, root: Storage, store: StoreName, method: str, show: Show | None) -> None:
+        """Record the operation; `show` is told about progress twice a second."""
+        self.folder: OperationFolder = operations.start_operation(root, store, method)
+        self._operation: Operation = self.folder.read()
+        self._show = show
+        self.total = 0
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._watch = threading.Thread(target=self._watch_over, daemon=True)
+
+    def __enter__(self) -> "Job":
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._watch.join()
+        with self._lock:
+            if error is not None and not self._operation["done"]:
+                code, message = _explain(error)
+                counts = self.folder.counts() or self.folder.progress()
+                operations.set_counts(self._operation, counts, self.total)
+                operations.finish(self._operation, code, message)
+                self.folder.write(self._operation)
+        if error is not None and _explain(error)[0] == operations.INTERNAL:
+            # The places, not the message: exception texts can hold patient data.
+            _LOGGER.error("".join(traceback.format_tb(trace)))
+
+    def expect(self, total: int) -> None:
+        """Say how many files or instances the job has to account for."""
+        self.total = total
+
+    def finish(self, failed_noun: str) -> Operation:
+        """Count the outcomes and finish the operation.
+
+        Args:
+            failed_noun: what may have failed, for the message: "files" or "instances".
+
+        Raises:
+            JobError: the outcomes do not account for everything.
+        """
+        counts = self.folder.counts()
+        accounted = sum(counts[outcome] for outcome in operations.OUTCOMES)
+        if accounted != self.total:
+            raise JobError(
+                operations.INTERNAL,
+                f"{accounted} outcomes were written for {self.total} {failed_noun}; "
+                "please report this",
+            )
+        failures = operations.failures(counts)
+        with self._lock:
+            operations.set_counts(self._operation, counts, self.total)
+            if failures:
+                operations.finish(
+                    self._operation,
+                    operations.INVALID_ARGUMENT,
+                    f"{failures} of {self.total} {failed_noun} failed, the others are done; "
+                    f"which and why: {self.folder.storage.uri('outcomes-*.jsonl')}",
+                )
+            else:
+                operations.finish(self._operation)
+            self.folder.write(self._operation)
+        return self._operation
+
+    def _watch_over(self) -> None:
+        beat = 0.0
+        while not self._over.wait(_LOOK_SECONDS):
+            progress = self.folder.progress()
+            if self._show:
+                self._show(progress, self.total)
+            if self.folder.is_cancel_requested():
+                self._cancel(progress)
+            if time.monotonic() - beat > _HEARTBEAT_SECONDS:
+                with self._lock:
+                    if not self._operation["done"]:
+                        self._operation["total"] = self.total
+                        self.folder.write(self._operation)
+                beat = time.monotonic()
+
+    def _cancel(self, progress: Counter[str]) -> None:
+        """End this process: the pipeline that it is in cannot be interrupted otherwise."""
+        with self._lock:
+            operations.set_counts(self._operation, progress, self.total)
+            operations.finish(
+                self._operation, operations.CANCELLED, "cancelled; what was committed stays"
+            )
+            self.folder.write(self._operation)
+        _LOGGER.warning("%s was cancelled", self.folder.name)
+        close_shared_pools()
+        os._exit(1)
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """A google.rpc.Code and a message without patient data."""
+    if isinstance(error, JobError):
+        return error.code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return operations.CANCELLED, "interrupted; what was committed stays"
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    for candidate in (cause, error):
+        if isinstance(candidate, (OSError, ObjectStoreError)):
+            return operations.UNAVAILABLE, f"storage failed: {candidate}"
+    return operations.INTERNAL, f"the job broke with {type(cause).__name__}; please report this"

@@ -1,0 +1,158 @@
+"""The DicomStore resource: created, read, listed, updated and deleted.
+
+`resource/{n}.json` is written create-only and the highest n counts, so that of two
+writers one sees that it lost. A version names the data folder; a deleted store is
+one whose highest version says so, and one recreated later never sees old data.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from stores.names import DatasetName, StoreName, parse_store
+from stores.resource_rules import check_resource
+from stores.storage import Storage
+
+# A resource as proto JSON: camelCase keys, as the API shows it.
+Resource = dict[str, Any]
+_MAX_ATTEMPTS = 50
+
+
+class StoreNotFoundError(LookupError):
+    """There is no such DICOM store."""
+
+
+class StoreExistsError(ValueError):
+    """A DICOM store of that name exists already."""
+
+
+class DicomStore(NamedTuple):
+    """One version of a store's resource.
+
+    Attributes:
+        name: full resource name.
+        resource: the DicomStore message as proto JSON.
+        data: storage rooted at the store's data folder.
+        version: n of resource/{n}.json.
+    """
+
+    name: StoreName
+    resource: Resource
+    data: Storage
+    version: int
+
+
+def create_store(root: Storage, name: StoreName, resource: Resource | None = None) -> DicomStore:
+    """Create a store.
+
+    Raises:
+        StoreExistsError: the name is taken.
+        ResourceError: the resource breaks a rule of the reference.
+        StorageError: the root cannot hold a store.
+    """
+    resource = {**(resource or {}), "name": str(name)}
+    check_resource(resource)
+    root.probe()
+    for _ in range(_MAX_ATTEMPTS):
+        latest, record = _latest(root, name)
+        if record and not record["deleted"]:
+            break
+        record = {"dicomStore": resource, "dataFolder": secrets.token_hex(8), "deleted": False}
+        if _write(root, name, latest + 1, record):
+            return get_store(root, name)
+    raise StoreExistsError(f"{name} exists already")
+
+
+def get_store(root: Storage, name: StoreName) -> DicomStore:
+    """Return the newest version of a store's resource.
+
+    Raises:
+        StoreNotFoundError: it was never created, or is deleted.
+    """
+    version, record = _latest(root, name)
+    if not record or record["deleted"]:
+        raise StoreNotFoundError(
+            f"{name} does not exist under {root.root}; `dicomferry stores create {name.id}` makes it"
+        )
+    data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+    return DicomStore(name, record["dicomStore"], data, version)
+
+
+def list_stores(root: Storage, parent: DatasetName) -> Iterator[DicomStore]:
+    """Every store of a dataset, by name."""
+    folder = f"{parent.folder}/dicomStores"
+    found = []
+    for store_folder in root.folders(folder):
+        record = _highest(root, f"{folder}/{store_folder}")[1]
+        if record and not record["deleted"]:
+            found.append(parse_store(record["dicomStore"]["name"]))
+    for name in sorted(found):
+        try:
+            yield get_store(root, name)
+        except StoreNotFoundError:  # deleted since the listing
+            continue
+
+
+def update_store(
+    root: Storage, name: StoreName, change: Callable[[Resource], Resource]
+) -> DicomStore:
+    """Apply a change to the newest version, anew whenever another writer was faster.
+
+    Raises:
+        StoreNotFoundError: there is no such store.
+        ResourceError: the changed resource breaks a rule of the reference.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        version, record = _latest(root, name)
+        if not record or record["deleted"]:
+            break
+        resource = {**change(dict(record["dicomStore"])), "name": str(name)}
+        check_resource(resource)
+        if _write(root, name, version + 1, {**record, "dicomStore": resource}):
+            return get_store(root, name)
+    else:
+        raise _too_busy(name)
+    return get_store(root, name)  # tells that there is none
+
+
+def delete_store(root: Storage, name: StoreName) -> None:
+    """Delete a store: gone at once for readers, then all of its data.
+
+    Raises:
+        StoreNotFoundError: there is no such store.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        store = get_store(root, name)
+        record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
+        if _write(root, name, store.version + 1, record):
+            store.data.remove_all()
+            return
+    raise _too_busy(name)
+
+
+def _too_busy(name: StoreName) -> RuntimeError:
+    return RuntimeError(f"{name} was changed {_MAX_ATTEMPTS} times meanwhile; try again")
+
+
+def _latest(root: Storage, name: StoreName) -> tuple[int, dict[str, Any] | None]:
+    return _highest(root, name.folder)
+
+
+def _highest(root: Storage, folder: str) -> tuple[int, dict[str, Any] | None]:
+    versions = [
+        int(entry.path.rpartition("/")[2].removesuffix(".json"))
+        for entry in root.list(f"{folder}/resource")
+    ]
+    if not versions:
+        return 0, None
+    return max(versions), json.loads(root.read(f"{folder}/resource/{max(versions)}.json"))
+
+
+def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> bool:
+    path = f"{name.folder}/resource/{version}.json"
+    data = json.dumps(record, indent=2, ensure_ascii=False).encode()
+    written = root.create(path, data)
+    if written:
+        root.sync([path])
+    return written

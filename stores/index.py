@@ -1,0 +1,166 @@
+"""The index of a store: a Delta table with one row an instance.
+
+An instance exists when, and only when, a committed row points at its blob. Every
+append goes through `append`, which Delta refuses if another import committed after
+the version that this object was loaded at: lookup and append must share one object.
+"""
+
+from collections.abc import Sequence
+
+import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from stores import gcs
+from stores.storage import Storage
+
+SCHEMA = pa.schema(
+    [
+        ("StudyInstanceUID", pa.string()),
+        ("SeriesInstanceUID", pa.string()),
+        ("SOPInstanceUID", pa.string()),
+        ("SOPClassUID", pa.string()),
+        ("TransferSyntaxUID", pa.string()),
+        ("Modality", pa.string()),
+        ("NumberOfFrames", pa.int64()),
+        ("Metadata", pa.string()),  # DICOM JSON model, PS3.18 Annex F; see headers/metadata.py
+        ("StructuredStorageSize", pa.int64()),  # bytes of Metadata
+        ("BlobUri", pa.string()),  # relative to the data folder
+        ("BlobStorageSize", pa.int64()),  # bytes of the blob
+        ("Sha256", pa.string()),  # hex; null where a server-side copy spared reading the bytes
+        ("Crc32c", pa.int64()),
+        ("SourceUri", pa.string()),
+        ("Operation", pa.string()),
+        ("LastUpdated", pa.timestamp("us", tz="UTC")),
+    ]
+)
+# What a lookup needs to tell a duplicate from a conflict.
+LOOKUP_COLUMNS = [
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "BlobStorageSize",
+    "Sha256",
+    "Crc32c",
+    "SourceUri",
+    "Operation",
+]
+_FOLDER = "index"
+_APP_ID = "import"
+# Metadata would put whole documents into the log's statistics.
+_STATISTICS = "SOPInstanceUID,StudyInstanceUID,SeriesInstanceUID,TransferSyntaxUID,LastUpdated"
+_WRITER = WriterProperties(compression="ZSTD", max_row_group_size=8192)
+
+
+class CommitConflictError(Exception):
+    """Another import committed since this index was loaded: load anew and look up again."""
+
+
+class Index:
+    """One version of the index; `append` moves it on."""
+
+    def __init__(self, data: Storage, version: int | None = None) -> None:
+        """Load the newest or a given version; an index not yet made is made empty.
+
+        Raises:
+            LookupError: there is no such version.
+        """
+        self._data = data
+        options = storage_options(data)
+        uri = data.uri(_FOLDER)
+        try:
+            self._table = DeltaTable(uri, storage_options=options)
+        except TableNotFoundError:
+            data.probe()
+            self._table = DeltaTable.create(
+                uri,
+                SCHEMA,
+                mode="ignore",
+                storage_options=options,
+                configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
+            )
+        newest = self._table.version()
+        if version is not None and version != newest:
+            if not 0 <= version < newest:
+                raise LookupError(f"there is no version {version}: the newest is {newest}")
+            self._table.load_as_version(version)
+
+    @property
+    def version(self) -> int:
+        """The version that reads and appends refer to."""
+        return self._table.version()
+
+    @property
+    def files(self) -> list[str]:
+        """The Parquet files of this version, sorted, relative to the index folder."""
+        paths = pa.table(self._table.get_add_actions()).column("path").to_pylist()
+        return sorted(paths)
+
+    def count(self) -> int:
+        """How many instances this version has: from the log alone, no file is opened."""
+        return int(pc.sum(pa.table(self._table.get_add_actions())["num_records"]).as_py() or 0)
+
+    def dataset(self) -> ds.Dataset:
+        """This version as an Arrow dataset, for queries by pyarrow or duckdb."""
+        return self._table.to_pyarrow_dataset()
+
+    def lookup(self, sop_instance_uids: Sequence[str]) -> pa.Table:
+        """The rows of those SOP Instance UIDs that exist: one semi-join, `LOOKUP_COLUMNS`."""
+        if not sop_instance_uids:
+            return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
+        uids = pa.array(sop_instance_uids, pa.string())
+        field = pc.field("SOPInstanceUID")
+        # The bounds let whole files be skipped by their statistics.
+        found = (field >= pc.min(uids)) & (field <= pc.max(uids)) & field.isin(uids)
+        return self.dataset().to_table(columns=LOOKUP_COLUMNS, filter=found)
+
+    def append(self, rows: pa.Table) -> int:
+        """Commit rows (`SCHEMA`) sorted by SOPInstanceUID; return the new version.
+
+        Raises:
+            CommitConflictError: another import committed since this object was loaded.
+        """
+        before = set(self.files)
+        transaction = Transaction(_APP_ID, self.version + 1)
+        try:
+            write_deltalake(
+                self._table,
+                rows.sort_by("SOPInstanceUID"),
+                mode="append",
+                writer_properties=_WRITER,
+                commit_properties=CommitProperties(app_transactions=[transaction]),
+            )
+        except CommitFailedError as error:
+            raise CommitConflictError(str(error)) from error
+        log = f"_delta_log/{self.version:020}.json"
+        added = sorted(set(self.files) - before)
+        self._data.sync(f"{_FOLDER}/{path}" for path in (*added, log))
+        return self.version
+
+
+def row_groups(data: Storage, file: str) -> int:
+    """How many row groups one of `Index.files` has."""
+    with _open(data, file) as parquet:
+        return int(parquet.num_row_groups)
+
+
+def read_row_group(data: Storage, file: str, row_group: int, columns: list[str]) -> pa.Table:
+    """Some columns of one row group: the unit in which exports read an index."""
+    with _open(data, file) as parquet:
+        return parquet.read_row_group(row_group, columns=columns)
+
+
+def _open(data: Storage, file: str) -> pq.ParquetFile:
+    path = f"{_FOLDER}/{file}"
+    if data.is_local:
+        return pq.ParquetFile(data.uri(path))
+    return pq.ParquetFile(pa.PythonFile(obstore.open_reader(data.store, path), mode="r"))
+
+
+def storage_options(data: Storage) -> dict[str, str] | None:
+    """What deltalake needs to reach a storage; None for local folders."""
+    return None if data.is_local else gcs.delta_storage_options()

@@ -1,0 +1,59 @@
+"""Which sources a store has taken in already: a hint that spares reading them again.
+
+A Delta table of (SourceUri, Size, Version): a file that changed in place has another
+size or version and is read again. Losing rows costs time, never data. Failures and
+conflicts are not remembered: they are read, and reported, each time.
+"""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from stores.index import storage_options
+from stores.listing import Source
+from stores.storage import Storage
+
+_FOLDER = "sources"
+_SCHEMA = pa.schema(
+    [
+        ("SourceUri", pa.string()),
+        ("Size", pa.int64()),
+        ("Version", pa.string()),  # mtime or generation
+        ("Outcome", pa.string()),
+    ]
+)
+_WRITER = WriterProperties(compression="ZSTD")
+
+
+def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
+    """Those of the sources that were taken in with this very size and version."""
+    try:
+        table = DeltaTable(data.uri(_FOLDER), storage_options=storage_options(data))
+    except TableNotFoundError:
+        return set()
+    uris = pa.array([source.uri for source in sources], pa.string())
+    field = pc.field("SourceUri")
+    found = (field >= pc.min(uris)) & (field <= pc.max(uris)) & field.isin(uris)
+    columns = ["SourceUri", "Size", "Version"]
+    rows = table.to_pyarrow_dataset().to_table(columns=columns, filter=found).to_pydict()
+    known = set(zip(rows["SourceUri"], rows["Size"], rows["Version"], strict=True))
+    return {s for s in sources if not s.code and (s.uri, s.size, s.version) in known}
+
+
+def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -> None:
+    """Add (SourceUri, Size, Version, Outcome) rows."""
+    if not rows:
+        return
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*sorted(rows)), _SCHEMA)]
+    write_deltalake(
+        data.uri(_FOLDER),
+        pa.table(columns, schema=_SCHEMA),
+        mode="append",
+        storage_options=storage_options(data),
+        writer_properties=_WRITER,
+    )
+
+

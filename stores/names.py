@@ -1,0 +1,103 @@
+"""Resource names of the API, and the folders that they become."""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+_PLAIN_ID = re.compile(r"[a-z0-9_-]{1,64}")
+_STORE_NAME = re.compile(
+    r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)/dicomStores/([^/]+)"
+)
+_DATASET_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)")
+_MAX_ID_CHARACTERS = 256
+
+
+class ResourceNameError(ValueError):
+    """A resource name that is not one; the message shows the right form."""
+
+
+class DatasetName(NamedTuple):
+    """projects/{project}/locations/{location}/datasets/{dataset}."""
+
+    project: str = "local"
+    location: str = "local"
+    dataset: str = "default"
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/datasets/{self.dataset}"
+
+    @property
+    def folder(self) -> str:
+        """Where the dataset lies below the root."""
+        return (
+            f"projects/{id_folder(self.project)}/locations/{id_folder(self.location)}"
+            f"/datasets/{id_folder(self.dataset)}"
+        )
+
+
+class StoreName(NamedTuple):
+    """A dataset's name and the DICOM store's id in it."""
+
+    parent: DatasetName
+    id: str
+
+    def __str__(self) -> str:
+        return f"{self.parent}/dicomStores/{self.id}"
+
+    @property
+    def folder(self) -> str:
+        """Where the store lies below the root."""
+        return f"{self.parent.folder}/dicomStores/{id_folder(self.id)}"
+
+
+def parse_store(text: str) -> StoreName:
+    """Read a full resource name, or a short id in the local default dataset.
+
+    Raises:
+        ResourceNameError: neither; '/' cannot stand in an id.
+    """
+    if match := _STORE_NAME.fullmatch(text):
+        *parent, store_id = match.groups()
+        return StoreName(DatasetName(*map(_checked, parent)), _checked(store_id))
+    if "/" in text:
+        raise ResourceNameError(
+            f"{text!r} is not the name of a DICOM store: use an id without '/', or "
+            "projects/P/locations/L/datasets/D/dicomStores/ID"
+        )
+    return StoreName(DatasetName(), _checked(text))
+
+
+def parse_dataset(text: str) -> DatasetName:
+    """Read the full name of a dataset; '' is the local default.
+
+    Raises:
+        ResourceNameError: it is not of the form projects/P/locations/L/datasets/D.
+    """
+    if not text:
+        return DatasetName()
+    if match := _DATASET_NAME.fullmatch(text):
+        return DatasetName(*map(_checked, match.groups()))
+    raise ResourceNameError(f"{text!r} is not a dataset: use projects/P/locations/L/datasets/D")
+
+
+def id_folder(resource_id: str) -> str:
+    """Name the folder of an id: itself if plain, else '~' and a hash.
+
+    Ids may have 256 characters of any kind, while ext4 stops at 255 bytes and macOS
+    folds case; the id itself stands in the JSON.
+    """
+    if _PLAIN_ID.fullmatch(resource_id):
+        return resource_id
+    return "~" + hashlib.sha256(resource_id.encode()).hexdigest()[:40]
+
+
+def _checked(resource_id: str) -> str:
+    if not resource_id or len(resource_id) > _MAX_ID_CHARACTERS:
+        raise ResourceNameError(f"an id has 1 to {_MAX_ID_CHARACTERS} characters, got {len(resource_id)}")
+    try:
+        resource_id.encode()
+    except UnicodeEncodeError:
+        raise ResourceNameError("an id must be valid Unicode text") from None
+    if any(character < " " or character == "\x7f" for character in resource_id):
+        raise ResourceNameError("an id has no control characters")
+    return resource_id

@@ -1,0 +1,257 @@
+"""Operations: what a job is doing, did, and what became of every file.
+
+    operations/{id}/operation.json       google.longrunning.Operation, and its owner
+    operations/{id}/progress/{w}.json    what each worker has done so far: an estimate
+    operations/{id}/outcomes-*.jsonl     what became of every file
+    operations/{id}/counts-*.json        counted from these outcomes, a part each
+    operations/{id}/cancel               exists when somebody asked for it
+
+One owner alone writes operation.json. It carries a heartbeat: a reader that finds none
+for a minute, or no such process on its own host, shows the operation as ABORTED.
+"""
+
+import json
+import os
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from stores.names import DatasetName, StoreName
+from stores.storage import Storage
+
+# google.rpc.Code
+CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ABORTED, INTERNAL, UNAVAILABLE = 1, 3, 5, 10, 13, 14
+# What becomes of a file or instance; each is in exactly one.
+OUTCOMES = ("imported", "duplicate", "conflict", "skipped", "failed", "exported")
+
+_METADATA_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.OperationMetadata"
+_RESPONSE_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dicom."
+_SERVICE = "google.cloud.healthcare.v1.dicom.DicomService."
+_HEARTBEAT_SECONDS = 60
+
+Operation = dict[str, Any]
+
+
+class OperationNotFoundError(LookupError):
+    """There is no such operation."""
+
+
+class Owner(NamedTuple):
+    """The process that runs a job, so that a reader can tell whether it still does."""
+
+    host: str
+    pid: int
+    start_time: str
+
+    @classmethod
+    def this_process(cls) -> "Owner":
+        """The running process."""
+        return cls(socket.gethostname(), os.getpid(), _start_time(os.getpid()))
+
+    def is_gone(self) -> bool:
+        """Whether the process surely ended; False if it may run on another host."""
+        return self.host == socket.gethostname() and _start_time(self.pid) != self.start_time
+
+
+class OperationFolder:
+    """One operation's files."""
+
+    def __init__(self, root: Storage, parent: DatasetName, operation_id: str) -> None:
+        """Name it; nothing is read yet."""
+        self.id = operation_id
+        self.parent = parent
+        self.storage = root.below(f"{_folder(parent)}/{operation_id}")
+
+    @property
+    def name(self) -> str:
+        """Resource name."""
+        return f"{self.parent}/operations/{self.id}"
+
+    def read(self) -> Operation:
+        """Return the operation as it stands: progress added, ABORTED if its owner is gone.
+
+        Raises:
+            OperationNotFoundError: there is none.
+        """
+        try:
+            operation: Operation = json.loads(self.storage.read("operation.json"))
+        except FileNotFoundError:
+            raise OperationNotFoundError(
+                f"{self.name} does not exist; `dicomferry operations list` shows those that do"
+            ) from None
+        if not operation["done"]:
+            operation["metadata"]["cancelRequested"] = self.is_cancel_requested()
+            _count(operation, self.progress(), operation["total"])
+            if _is_abandoned(operation):
+                finish(
+                    operation,
+                    ABORTED,
+                    "the process that ran it is gone; run it again: "
+                    "what was committed stays, nothing is taken in twice",
+                )
+        return operation
+
+    def write(self, operation: Operation) -> None:
+        """Replace operation.json; only its owner may."""
+        operation["heartbeat"] = _now()
+        self.storage.write("operation.json", _dump(operation))
+
+    def report_progress(self, worker: str, counts: Counter[str]) -> None:
+        """Say what a worker has done so far."""
+        self.storage.write(f"progress/{worker}.json", _dump(counts))
+
+    def progress(self) -> Counter[str]:
+        """Sum of what all workers have reported."""
+        total: Counter[str] = Counter()
+        for entry in self.storage.list("progress"):
+            total.update(json.loads(self.storage.read(entry.path)))
+        return total
+
+    def write_outcomes(self, shard: str, lines: bytes) -> None:
+        """Write one shard of outcomes, JSON Lines; the same shard again replaces it."""
+        self.storage.write(f"outcomes-{shard}.jsonl", lines)
+
+    def outcomes(self) -> Iterator[dict[str, Any]]:
+        """What became of every file, in the order of the shards."""
+        shards = (entry.path for entry in self.storage.list())
+        for path in sorted(path for path in shards if path.startswith("outcomes-")):
+            for line in self.storage.read(path).splitlines():
+                yield json.loads(line)
+
+    def write_counts(self, part: str, counts: Counter[str]) -> None:
+        """Write what was counted from the outcomes of a part."""
+        self.storage.write(f"counts-{part}.json", _dump(counts))
+
+    def counts(self) -> Counter[str]:
+        """What was counted from the outcomes of all parts."""
+        total: Counter[str] = Counter()
+        for entry in self.storage.list():
+            if entry.path.startswith("counts-"):
+                total.update(json.loads(self.storage.read(entry.path)))
+        return total
+
+    def request_cancel(self) -> None:
+        """Ask the owner to end the job."""
+        self.storage.write("cancel", b"")
+
+    def is_cancel_requested(self) -> bool:
+        """Whether somebody asked."""
+        return self.storage.head("cancel") is not None
+
+
+def start_operation(root: Storage, store: StoreName, method: str) -> OperationFolder:
+    """Record a new operation, owned by this process.
+
+    Args:
+        root: where stores live.
+        store: the store that it works on.
+        method: ImportDicomData or ExportDicomData.
+    """
+    operation_id = f"{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
+    folder = OperationFolder(root, store.parent, operation_id)
+    operation: Operation = {
+        "name": folder.name,
+        "metadata": {
+            "@type": _METADATA_TYPE,
+            "apiMethodName": _SERVICE + method,
+            "createTime": _now(),
+            "logsUrl": folder.storage.uri(),
+            "counter": {},
+        },
+        "done": False,
+        "store": str(store),
+        "owner": Owner.this_process()._asdict(),
+        "total": 0,
+        "counts": {},
+    }
+    folder.write(operation)
+    return folder
+
+
+def finish(operation: Operation, code: int = 0, message: str = "") -> None:
+    """Turn an operation into a finished one, with an error if there is a code."""
+    operation["done"] = True
+    operation["metadata"].setdefault("endTime", _now())
+    if code:
+        operation["error"] = {"code": code, "message": message}
+    else:
+        method = operation["metadata"]["apiMethodName"].rpartition(".")[2]
+        operation["response"] = {"@type": f"{_RESPONSE_TYPE}{method}Response"}
+
+
+def set_counts(operation: Operation, counts: Counter[str], total: int) -> None:
+    """Put counts into an operation: our outcomes, and the API's ProgressCounter."""
+    operation["total"] = total
+    _count(operation, counts, total)
+
+
+def summary(operation: Operation) -> str:
+    """One line of JSON for logs."""
+    keys = ("name", "store", "total", "counts", "error")
+    return json.dumps({key: operation[key] for key in keys if key in operation})
+
+
+def failures(counts: Counter[str]) -> int:
+    """How many failed, the conflicts that count as failures included."""
+    return counts["failed"] + counts["conflict_failed"]
+
+
+def list_operations(root: Storage, parent: DatasetName) -> Iterator[OperationFolder]:
+    """Every operation of a dataset, the newest first."""
+    for operation_id in sorted(root.folders(_folder(parent)), reverse=True):
+        yield OperationFolder(root, parent, operation_id)
+
+
+def _folder(parent: DatasetName) -> str:
+    return f"{parent.folder}/operations"
+
+
+def _count(operation: Operation, counts: Counter[str], total: int) -> None:
+    failed = failures(counts)
+    # While the job runs its workers count "read"; outcomes come with the commits.
+    done = sum(counts[outcome] for outcome in OUTCOMES) or counts["read"]
+    operation["counts"] = dict(counts)
+    # google.cloud.healthcare.v1.ProgressCounter; proto JSON writes int64 as text.
+    operation["metadata"]["counter"] = {
+        "pending": str(max(total - done, 0)),
+        "success": str(done - failed),
+        "failure": str(failed),
+    }
+
+
+def _is_abandoned(operation: Operation) -> bool:
+    owner = Owner(**operation["owner"])
+    silent = datetime.now(UTC) - datetime.fromisoformat(operation["heartbeat"])
+    return owner.is_gone() or silent.total_seconds() > _HEARTBEAT_SECONDS
+
+
+def _start_time(pid: int) -> str:
+    """When a process started, in the system's own unit; '' if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
+            # Field 22; the command in parentheses may hold spaces.
+            return stat.read().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        return "" if os.path.isdir("/proc/self") or not _answers(pid) else "unknown"
+
+
+def _answers(pid: int) -> bool:
+    """Whether a process exists, where there is no /proc (macOS)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()

@@ -1,0 +1,235 @@
+"""A folder or a bucket prefix, and the few things that a store does with it.
+
+Everything is written whole or not at all: local puts go through a temporary file
+that is linked or renamed, bucket puts are atomic by nature.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+from obstore.store import LocalStore, ObjectStore
+
+from stores import gcs
+from stores.rewrite import rewrite_over
+
+_CHUNK_BYTES = 1 << 20
+
+
+class StorageError(ValueError):
+    """A root or destination that cannot serve; the message says what to do."""
+
+
+class Entry(NamedTuple):
+    """A file or object: path below the storage's root, bytes, time of last change."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
+class Storage:
+    """Files below one root: a local folder or gs://bucket/prefix.
+
+    Picklable; each process opens its own connection. Paths are relative to the
+    root, use '/', and are made of UIDs, hashes and fixed names, never of user input.
+    """
+
+    def __init__(self, root: str) -> None:
+        """Name the root; nothing is touched yet.
+
+        Raises:
+            StorageError: the scheme is neither gs:// nor a local path.
+        """
+        if root.startswith("gs://"):
+            bucket, _, prefix = root[len("gs://") :].partition("/")
+            if not bucket:
+                raise StorageError(f"{root!r} names no bucket: use gs://bucket/prefix")
+            self.is_local = False
+            self.root = f"gs://{bucket}/{prefix.strip('/')}".rstrip("/")
+        elif "://" in root and not root.startswith("file://"):
+            scheme = root.partition("://")[0]
+            raise StorageError(
+                f"{scheme}:// is not supported: use a local folder or gs://bucket/prefix"
+            )
+        else:
+            self.is_local = True
+            self.root = os.path.abspath(root.removeprefix("file://"))
+        self._store: ObjectStore | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"is_local": self.is_local, "root": self.root, "_store": None}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Storage) and other.root == self.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    @property
+    def store(self) -> ObjectStore:
+        """The obstore object behind, made when first used; local folders are created."""
+        if self._store is None:
+            if self.is_local:
+                self._store = LocalStore(self.root, mkdir=True)
+            else:
+                bucket, _, prefix = self.root[len("gs://") :].partition("/")
+                self._store = gcs.bucket_store(bucket, prefix)
+        return self._store
+
+    def uri(self, path: str = "") -> str:
+        """Absolute path or gs:// URI of something below the root."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def below(self, path: str) -> "Storage":
+        """The same storage, rooted deeper."""
+        return Storage(self.uri(path))
+
+    def read(self, path: str) -> bytes:
+        """Return a whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        try:
+            return bytes(obstore.get(self.store, path).bytes())
+        except NotFoundError:
+            raise FileNotFoundError(self.uri(path)) from None
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length); both must lie in the file."""
+        if length == 0:
+            return b""
+        try:
+            return bytes(obstore.get_range(self.store, path, start=offset, length=length))
+        except NotFoundError:
+            raise FileNotFoundError(self.uri(path)) from None
+
+    def head(self, path: str) -> Entry | None:
+        """Size and time of a file, or None if there is none."""
+        if self.is_local and not os.path.isdir(self.root):
+            return None
+        try:
+            meta = obstore.head(self.store, path)
+        except NotFoundError:
+            return None
+        return Entry(path, meta["size"], meta["last_modified"])
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it exists; return whether this call wrote it."""
+        try:
+            obstore.put(self.store, path, data, mode="create")
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def write(self, path: str, data: bytes | Iterable[bytes]) -> None:
+        """Write a file, replacing an earlier one at once; chunks are not gathered first."""
+        obstore.put(self.store, path, data if isinstance(data, bytes) else iter(data))
+
+    def copy(self, source: "Storage", source_path: str, path: str) -> None:
+        """Write a file that lies in another storage, replacing an earlier one at once."""
+        if self.is_local and source.is_local:
+            full = os.path.join(self.root, path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            temporary = f"{full}.{os.getpid()}-{os.urandom(4).hex()}.partial"
+            try:
+                shutil.copyfile(os.path.join(source.root, source_path), temporary)
+                os.replace(temporary, full)
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
+        elif not self.is_local and not source.is_local:
+            rewrite_over(source.uri(source_path), self.uri(path))
+        else:
+            self.write(path, source.chunks(source_path))
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """A file's bytes, 1 MiB at a time.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        try:
+            yield from map(bytes, obstore.get(self.store, path).stream(_CHUNK_BYTES))
+        except NotFoundError:
+            raise FileNotFoundError(self.uri(path)) from None
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Every file below a folder (no order), none if the folder does not exist."""
+        if self.is_local and not os.path.isdir(os.path.join(self.root, prefix)):
+            return
+        for page in obstore.list(self.store, prefix or None, chunk_size=1000):
+            for meta in page:
+                yield Entry(meta["path"], meta["size"], meta["last_modified"])
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the folders directly below one, sorted."""
+        if self.is_local and not os.path.isdir(os.path.join(self.root, prefix)):
+            return
+        listing = obstore.list_with_delimiter(self.store, prefix or None)
+        for path in sorted(listing["common_prefixes"]):
+            yield path.rstrip("/").rpartition("/")[2]
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; those already gone are no error."""
+        for path in paths:
+            try:
+                obstore.delete(self.store, path)
+            except NotFoundError:
+                continue
+
+    def remove_all(self) -> None:
+        """Delete everything below the root, the root itself last."""
+        if self.is_local:
+            if os.path.isdir(self.root):
+                shutil.rmtree(self.root)
+        else:
+            self.delete(entry.path for entry in self.list())
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """Make local files and their folders survive a power cut; buckets always do."""
+        if not self.is_local:
+            return
+        folders = set()
+        for path in paths:
+            full = os.path.join(self.root, path)
+            _sync(full, os.fdatasync)
+            folders.add(os.path.dirname(full))
+        for folder in sorted(folders):
+            _sync(folder, os.fsync)
+
+    def probe(self) -> None:
+        """Find out before any work whether the root can be written as a store needs.
+
+        Raises:
+            StorageError: no folder, no permission, or a file system without the hard
+                links that a create-only write takes.
+        """
+        if not self.is_local:
+            return
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".probe-") as file:
+                link = f"{file.name}-link"
+                os.link(file.name, link)
+                os.unlink(link)
+        except OSError as error:
+            raise StorageError(
+                f"{self.root} cannot hold a store ({error.strerror}): it must be a writable "
+                "folder on a file system with hard links; name another with --root or "
+                "DICOMFERRY_ROOT"
+            ) from error
+
+
+def _sync(path: str, sync: Callable[[int], None]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

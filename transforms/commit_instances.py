@@ -1,0 +1,151 @@
+"""Commit rows to the index: dedupe, look up, append, and again if another was faster."""
+
+import dataclasses
+import itertools
+import random
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import zstandard
+from apache_beam.metrics import Metrics
+
+from stores.index import SCHEMA, CommitConflictError, Index
+from stores.storage import Storage
+from transforms.dedupe import Verdict, resolve
+from transforms.records import Instance, Outcome
+
+# What one commit holds at most: its Metadata, uncompressed, lies in memory about three times.
+BATCH_ROWS = 50_000
+_BATCH_BYTES = 64 << 20
+_MAX_ATTEMPTS = 50
+
+
+@dataclasses.dataclass
+class CommitInstances(beam.PTransform):
+    """Commit instances and tell what became of each.
+
+    Elements in are (bucket, instances), all copies of a UID in one bucket. At least once;
+    a second attempt finds its own rows and answers the same. Memory: one bucket.
+
+    Counters, in namespace "commit": commits, retries.
+    """
+
+    data: Storage
+    operation: str
+    dry_run: bool
+
+    def expand(
+        self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]
+    ) -> beam.PCollection[Outcome]:
+        """Wire it."""
+        return buckets | "Commit" >> beam.ParDo(
+            _CommitFn(self.data, self.operation, self.dry_run)
+        )
+
+
+def batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
+    """Cut a bucket into batches that one commit can hold, never between copies of a UID."""
+    batch: list[Instance] = []
+    size = 0
+    by_uid = sorted(instances, key=lambda instance: instance.sop_instance_uid)
+    for _, group in itertools.groupby(by_uid, key=lambda instance: instance.sop_instance_uid):
+        copies = list(group)
+        copies_size = sum(copy.structured_size for copy in copies)
+        if batch and (len(batch) + len(copies) > BATCH_ROWS or size + copies_size > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch += copies
+        size += copies_size
+    if batch:
+        yield batch
+
+
+def commit(
+    data: Storage, batch: Sequence[Instance], operation: str, *, dry_run: bool = False
+) -> list[Verdict]:
+    """Commit a batch, sorted by UID, and return the verdict on each copy.
+
+    Raises:
+        CommitConflictError: others kept committing first, 50 times in a row.
+    """
+    for attempt in range(_MAX_ATTEMPTS):
+        # Lookup and append share this object: Delta tells a conflict by its version.
+        index = Index(data)
+        verdicts = decide(index, batch, operation)
+        new = [verdict.copy for verdict in verdicts if verdict.is_new]
+        if not new or dry_run:
+            return verdicts
+        try:
+            index.append(rows_of(new, operation))
+        except CommitConflictError:
+            Metrics.counter("commit", "retries").inc()
+            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
+        else:
+            Metrics.counter("commit", "commits").inc()
+            return verdicts
+    raise CommitConflictError(f"{_MAX_ATTEMPTS} attempts to commit were overtaken by others")
+
+
+def decide(index: Index, batch: Sequence[Instance], operation: str) -> list[Verdict]:
+    """The verdict on each copy against one version of the index."""
+    uids = sorted({instance.sop_instance_uid for instance in batch})
+    stored = {row["SOPInstanceUID"]: row for row in index.lookup(uids).to_pylist()}
+    return [
+        verdict
+        for uid, copies in itertools.groupby(batch, key=lambda copy: copy.sop_instance_uid)
+        for verdict in resolve(copies, stored.get(uid), operation)
+    ]
+
+
+def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:
+    """The index rows of instances, `stores.index.SCHEMA`."""
+    now = datetime.now(UTC)
+    decompress = zstandard.ZstdDecompressor().decompress
+    columns: dict[str, list[Any]] = {
+        "StudyInstanceUID": [i.study_instance_uid for i in instances],
+        "SeriesInstanceUID": [i.series_instance_uid for i in instances],
+        "SOPInstanceUID": [i.sop_instance_uid for i in instances],
+        "SOPClassUID": [i.sop_class_uid for i in instances],
+        "TransferSyntaxUID": [i.transfer_syntax_uid for i in instances],
+        "Modality": [i.modality for i in instances],
+        "NumberOfFrames": [i.number_of_frames for i in instances],
+        "Metadata": [decompress(i.metadata) for i in instances],
+        "StructuredStorageSize": [i.structured_size for i in instances],
+        "BlobUri": [i.blob for i in instances],
+        "BlobStorageSize": [i.size for i in instances],
+        "Sha256": [i.sha256 or None for i in instances],
+        "Crc32c": [i.crc32c for i in instances],
+        "SourceUri": [i.source_uri for i in instances],
+        "Operation": [operation] * len(instances),
+        "LastUpdated": [now] * len(instances),
+    }
+    return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in columns})
+
+
+class _CommitFn(beam.DoFn):
+    def __init__(self, data: Storage, operation: str, dry_run: bool) -> None:
+        self._data = data
+        self._operation = operation
+        self._dry_run = dry_run
+
+    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Outcome]:
+        for batch in batches(bucket[1]):
+            for verdict in commit(self._data, batch, self._operation, dry_run=self._dry_run):
+                yield _outcome(verdict)
+
+
+def _outcome(verdict: Verdict) -> Outcome:
+    copy = verdict.copy
+    return Outcome(
+        copy.source_uri,
+        verdict.outcome,
+        "ALREADY_EXISTS" if verdict.outcome == "conflict" else "",
+        copy.sop_instance_uid,
+        verdict.other,
+        copy.size,
+        copy.source_version,
+    )

@@ -1,0 +1,165 @@
+"""Read one source once: header, checksums, blob. No Beam here: worker processes import it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import google_crc32c
+import zstandard
+
+from headers.failures import InstanceError
+from headers.header import Header, read_header
+from headers.readable import Bytes, Readable
+from stores import rewrite
+from stores.blobs import blob_path, local_blob, store_blob
+from stores.listing import Source
+from stores.source_file import open_source
+from stores.storage import Storage
+from transforms.records import FAILED, SKIPPED, Instance, Outcome
+
+# Up to here a file is read whole, hashed and written from memory.
+_WHOLE_FILE_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 20
+# Buckets answer in tens of milliseconds: this many at once keep a core busy.
+_BUCKET_THREADS = 16
+# Listed and accounted for, but nothing to import.
+_SKIPPED_CODES = {"DICOMDIR", "FOLDER_MARKER", "LINK_LOOP"}
+
+
+class Target(NamedTuple):
+    """Where blobs go; `dry_run` reads and checks everything and writes nothing."""
+
+    data: Storage
+    dry_run: bool
+
+
+def ingest_all(sources: Sequence[Source], target: Target) -> list[Instance | Outcome]:
+    """Read and store sources, in their order; a bad file is an `Outcome`, never an error."""
+    if target.data.is_local and not any(source.uri.startswith("gs://") for source in sources):
+        results = [ingest(source, target) for source in sources]
+    else:
+        with ThreadPoolExecutor(_BUCKET_THREADS) as threads:
+            results = list(threads.map(lambda source: ingest(source, target), sources))
+    if not target.dry_run:
+        target.data.sync(result.blob for result in results if isinstance(result, Instance))
+    return results
+
+
+def ingest(source: Source, target: Target) -> Instance | Outcome:
+    """Read one source, store its bytes under their content path, and describe them.
+
+    I/O errors of storage propagate: the runner retries them.
+    """
+    try:
+        if source.code:
+            raise InstanceError(source.code)
+        with open_source(source) as file:
+            if file.size <= _WHOLE_FILE_BYTES:
+                return _ingest_whole(source, file, target)
+            header = read_header(file)
+            if source.uri.startswith("gs://") and not target.data.is_local:
+                return _rewrite(source, header, target)
+            if target.data.is_local and not target.dry_run:
+                return _stream(source, header, file, target)
+            return _upload(source, header, file, target)
+    except InstanceError as error:
+        outcome = SKIPPED if error.code in _SKIPPED_CODES else FAILED
+        return Outcome(source.uri, outcome, error.code, size=source.size, version=source.version)
+
+
+def _ingest_whole(source: Source, file: Readable, target: Target) -> Instance:
+    content = file.read(0, file.size)
+    if len(content) != file.size:
+        raise InstanceError("SOURCE_CHANGED")
+    header = read_header(Bytes(content))
+    sha256 = hashlib.sha256(content).hexdigest()
+    instance = _describe(source, header, sha256, google_crc32c.value(content))
+    if not target.dry_run:
+        store_blob(target.data, instance.blob, content)
+    return instance
+
+
+def _stream(source: Source, header: Header, file: Readable, target: Target) -> Instance:
+    """A large file into a local store: one pass, named when its digest is known."""
+    with local_blob(target.data) as (blob, keep):
+        digest = _Digest()
+        for chunk in _chunks(file):
+            digest.update(chunk)
+            blob.write(chunk)
+        instance = _describe(source, header, digest.sha256, digest.crc32c)
+        keep(instance.blob)
+    return instance
+
+
+def _upload(source: Source, header: Header, file: Readable, target: Target) -> Instance:
+    """A large local file into a bucket: one pass for its name, one to send it."""
+    digest = _Digest()
+    for chunk in _chunks(file):
+        digest.update(chunk)
+    instance = _describe(source, header, digest.sha256, digest.crc32c)
+    if not target.dry_run and target.data.head(instance.blob) is None:
+        again = _Digest()
+
+        def checked() -> Iterator[bytes]:
+            for chunk in _chunks(file):
+                again.update(chunk)
+                yield chunk
+            if again.sha256 != digest.sha256:
+                raise InstanceError("SOURCE_CHANGED")
+
+        target.data.write(instance.blob, checked())
+    return instance
+
+
+def _rewrite(source: Source, header: Header, target: Target) -> Instance:
+    """A large object into a bucket: copied by the storage itself, no byte comes here."""
+    crc32c = rewrite.crc32c(source.uri, source.version)
+    instance = _describe(source, header, "", crc32c)
+    if not target.dry_run:
+        rewrite.rewrite(source.uri, source.version, target.data.uri(instance.blob))
+    return instance
+
+
+def _describe(source: Source, header: Header, sha256: str, crc32c: int) -> Instance:
+    digest = sha256 or f"crc32c-{crc32c:08x}-{source.size}"
+    uids = header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid
+    return Instance(
+        *uids,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        modality=header.modality,
+        number_of_frames=header.number_of_frames,
+        metadata=zstandard.compress(header.metadata),
+        structured_size=len(header.metadata),
+        blob=blob_path(*uids, digest),
+        size=source.size,
+        sha256=sha256,
+        crc32c=crc32c,
+        source_uri=source.uri,
+        source_version=source.version,
+    )
+
+
+class _Digest:
+    """SHA-256 and CRC-32C of chunks as they pass."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.crc32c = 0
+
+    def update(self, chunk: bytes) -> None:
+        self._sha256.update(chunk)
+        self.crc32c = google_crc32c.extend(self.crc32c, chunk)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def _chunks(file: Readable) -> Iterator[bytes]:
+    for offset in range(0, file.size, _CHUNK_BYTES):
+        chunk = file.read(offset, _CHUNK_BYTES)
+        if len(chunk) != min(_CHUNK_BYTES, file.size - offset):
+            raise InstanceError("SOURCE_CHANGED")
+        yield chunk

@@ -1,0 +1,41 @@
+"""Tell how far a job is, while it runs: an estimate, one small file a worker."""
+
+import os
+import socket
+import time
+from collections import Counter
+
+from stores.operations import OperationFolder
+
+_INTERVAL_SECONDS = 1.0
+
+
+class Progress:
+    """Sums counts and reports them about once a second; pickled, it starts from zero.
+
+    With no folder it reports nothing: distributed runners have metrics of their own.
+    """
+
+    def __init__(self, folder: OperationFolder | None) -> None:
+        """Report into an operation's folder, or nowhere."""
+        self._folder = folder
+        self._reset()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_folder": self._folder}
+
+    def __setstate__(self, state: dict[str, OperationFolder | None]) -> None:
+        self._folder = state["_folder"]
+        self._reset()
+
+    def add(self, counts: Counter[str]) -> None:
+        """Add to what was done."""
+        self._counts.update(counts)
+        if self._folder and time.monotonic() - self._reported > _INTERVAL_SECONDS:
+            self._folder.report_progress(self._worker, self._counts)
+            self._reported = time.monotonic()
+
+    def _reset(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._reported = 0.0
+        self._worker = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

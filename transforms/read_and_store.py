@@ -1,0 +1,77 @@
+"""Read each source once and store its bytes; what is left to do is one commit."""
+
+import dataclasses
+import functools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+
+from stores.listing import Source
+from transforms.ingest import Target, ingest_all
+from transforms.progress import Progress
+from transforms.records import FAILED, Instance, Outcome
+from transforms.worker_pool import shared_pool
+
+# Enough to hide the hand-over to a worker, few enough to end a share evenly.
+_CHUNK_FILES = 16
+_TIMEOUT_SECONDS = 3600.0
+
+
+@dataclasses.dataclass
+class ReadAndStore(beam.PTransform):
+    """Turn shares of sources into instances whose blobs are stored.
+
+    At least once; harmless, since a blob's name is its content. Files are read by a pool
+    of processes (`workers`; 0: in this process). Outputs: instances (main) and, under
+    "outcomes", the files that failed alone or hold no instance of their own.
+
+    Counters, in namespace "read": files, bytes, failed.
+    """
+
+    target: Target
+    workers: int
+    progress: Progress
+
+    def expand(self, shares: beam.PCollection[list[Source]]) -> Any:
+        """Wire it."""
+        return shares | "Read" >> beam.ParDo(
+            _ReadFn(self.target, self.workers, self.progress)
+        ).with_outputs("outcomes", main="instances")
+
+
+class _ReadFn(beam.DoFn):
+    def __init__(self, target: Target, workers: int, progress: Progress) -> None:
+        self._target = target
+        self._workers = workers
+        self._progress = progress
+        self._files = Metrics.counter("read", "files")
+        self._bytes = Metrics.counter("read", "bytes")
+        self._failed = Metrics.counter("read", "failed")
+
+    def process(self, share: list[Source]) -> Iterator[Any]:
+        pool = shared_pool(self._workers, _TIMEOUT_SECONDS)
+        # A partial of a function that knows no Beam: workers stay small and start fast.
+        ingest = functools.partial(ingest_all, target=self._target)
+        chunks = (share[i : i + _CHUNK_FILES] for i in range(0, len(share), _CHUNK_FILES))
+        for results in pool.map(ingest, chunks, _lost):
+            self._count(results)
+            for result in results:
+                yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
+
+    def _count(self, results: Sequence[Instance | Outcome]) -> None:
+        failed = sum(isinstance(r, Outcome) and r.outcome == FAILED for r in results)
+        size = sum(result.size for result in results)
+        self._files.inc(len(results))
+        self._bytes.inc(size)
+        self._failed.inc(failed)
+        self._progress.add(
+            Counter(read=len(results), bytes=size, failed=failed)
+        )
+
+
+def _lost(source: Source) -> Outcome:
+    return Outcome(source.uri, FAILED, "WORKER_LOST", size=source.size, version=source.version)

@@ -1,0 +1,53 @@
+"""Read which instances a version of the index has, a row group at a time."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from stores.index import read_row_group, row_groups
+from stores.storage import Storage
+from transforms.write_instance import StoredInstance
+
+_COLUMNS = [
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "TransferSyntaxUID",
+    "BlobUri",
+    "BlobStorageSize",
+]
+# A worker's share is small enough to spread, big enough to be worth handing over.
+_SHARE_INSTANCES = 256
+
+
+@dataclasses.dataclass
+class ReadIndex(beam.PTransform):
+    """Turn Parquet files of a pinned version into shares of stored instances."""
+
+    data: Storage
+
+    def expand(
+        self, files: beam.PCollection[str]
+    ) -> beam.PCollection[list[StoredInstance]]:
+        """Wire it."""
+        return (
+            files
+            | "SplitFiles" >> beam.FlatMap(_split, self.data)
+            | "SpreadRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
+            | "ReadRows" >> beam.FlatMapTuple(_read, self.data)
+            | "SpreadShares" >> beam.Reshuffle()  # one row group fans out to many shares
+        )
+
+
+def _split(file: str, data: Storage) -> Iterator[tuple[str, int]]:
+    for row_group in range(row_groups(data, file)):
+        yield file, row_group
+
+
+def _read(file: str, row_group: int, data: Storage) -> Iterator[list[StoredInstance]]:
+    table = read_row_group(data, file, row_group, _COLUMNS)
+    columns = [table[name].to_pylist() for name in _COLUMNS]
+    instances = [StoredInstance(*row) for row in zip(*columns, strict=True)]
+    for start in range(0, len(instances), _SHARE_INSTANCES):
+        yield instances[start : start + _SHARE_INSTANCES]

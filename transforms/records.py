@@ -1,0 +1,72 @@
+"""Elements that flow between transforms: small, immutable, no pixels.
+
+Only `Instance.metadata` holds patient data; it crosses one shuffle, compressed, on
+its way into the index and appears in no outcome, log or message.
+"""
+
+from typing import NamedTuple
+
+from stores.operations import OUTCOMES
+
+
+class Instance(NamedTuple):
+    """An instance whose blob is stored and whose row is not committed yet.
+
+    Attributes:
+        study_instance_uid: (0020,000D).
+        series_instance_uid: (0020,000E).
+        sop_instance_uid: (0008,0018).
+        sop_class_uid: (0008,0016), '' if absent.
+        transfer_syntax_uid: (0002,0010).
+        modality: (0008,0060), '' if absent.
+        number_of_frames: (0028,0008), 1 if absent.
+        metadata: DICOM JSON (PS3.18 Annex F), UTF-8, zstd.
+        structured_size: bytes of the uncompressed metadata.
+        blob: path of the bytes below the data folder.
+        size: bytes of the file.
+        sha256: hex digest of the file, '' where a server-side copy spared reading it.
+        crc32c: checksum of the file.
+        source_uri: where the file was found.
+        source_version: mtime or generation that it had there.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    number_of_frames: int
+    metadata: bytes
+    structured_size: int
+    blob: str
+    size: int
+    sha256: str
+    crc32c: int
+    source_uri: str
+    source_version: str
+
+
+class Outcome(NamedTuple):
+    """What became of one source file, or of one instance of an export.
+
+    Attributes:
+        source: the file's URI; the instance's resource path in an export.
+        outcome: a member of `stores.operations.OUTCOMES`.
+        code: stable, '' for plain success; a key of headers.failures.REASONS otherwise.
+        sop_instance_uid: (0008,0018), '' if unknown.
+        other: what it is a duplicate of or in conflict with: a source URI.
+        size: bytes.
+        version: mtime or generation of the source.
+    """
+
+    source: str
+    outcome: str
+    code: str = ""
+    sop_instance_uid: str = ""
+    other: str = ""
+    size: int = 0
+    version: str = ""
+
+
+IMPORTED, DUPLICATE, CONFLICT, SKIPPED, FAILED, EXPORTED = OUTCOMES

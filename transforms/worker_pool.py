@@ -1,0 +1,129 @@
+"""Processes that do the heavy work of a stage, and survive what kills one of them.
+
+Beam's local runner stays on one core; a codec or a hostile file can kill or hang the
+process that reads it. So a stage hands chunks of elements to a pool: a worker that
+dies or hangs costs the one element that did it. No Beam here.
+"""
+
+import atexit
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_LOST_WORKER = (BrokenProcessPool, CancelledError, TimeoutError)
+# Chunks under way per worker: one to work on, one waiting.
+_AHEAD = 2
+
+
+class WorkerPool:
+    """A pool of processes that is started when first used and lives as long as its owner.
+
+    Never forked from this process: gRPC and storage clients have threads.
+    """
+
+    def __init__(self, workers: int, timeout_seconds: float) -> None:
+        """Set up; nothing starts yet.
+
+        Args:
+            workers: number of processes; 0 runs everything in this one.
+            timeout_seconds: longest that one chunk may take.
+        """
+        self.workers = workers
+        self._timeout = timeout_seconds
+        self._executor: ProcessPoolExecutor | None = None
+
+    def map(
+        self,
+        function: Callable[[Sequence[T]], Sequence[R]],
+        chunks: Iterable[Sequence[T]],
+        lost: Callable[[T], R],
+    ) -> Iterator[Sequence[R]]:
+        """Apply a module-level function to chunks of elements, in their order.
+
+        Args:
+            function: gives one result for each element of its chunk.
+            chunks: what to work on, taken as workers become free.
+            lost: the result for an element that killed or hung its worker.
+        """
+        if not self.workers:
+            yield from map(function, chunks)
+            return
+        waiting: deque[tuple[Sequence[T], Future[Sequence[R]]]] = deque()
+        for chunk in chunks:
+            waiting.append((chunk, self._submit(function, chunk)))
+            if len(waiting) >= self.workers * _AHEAD:
+                yield self._result(function, *waiting.popleft(), lost)
+        while waiting:
+            yield self._result(function, *waiting.popleft(), lost)
+
+    def close(self) -> None:
+        """End the processes, at once and with whatever they are doing."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        for process in list((executor._processes or {}).values()):
+            process.kill()
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, function: Callable[..., Any], chunk: Sequence[T]) -> "Future[Any]":
+        try:
+            return self._start().submit(function, chunk)
+        except BrokenProcessPool:
+            self.close()
+            return self._start().submit(function, chunk)
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            context = multiprocessing.get_context("forkserver")
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+            atexit.register(self.close)
+        return self._executor
+
+    def _result(
+        self,
+        function: Callable[[Sequence[T]], Sequence[R]],
+        chunk: Sequence[T],
+        future: "Future[Sequence[R]]",
+        lost: Callable[[T], R],
+    ) -> Sequence[R]:
+        try:
+            return future.result(self._timeout)
+        except _LOST_WORKER:
+            self.close()
+        # Which element did it is only known when each has a process of its own.
+        return [self._alone(function, element, lost) for element in chunk]
+
+    def _alone(
+        self,
+        function: Callable[[Sequence[T]], Sequence[R]],
+        element: T,
+        lost: Callable[[T], R],
+    ) -> R:
+        try:
+            return self._submit(function, [element]).result(self._timeout)[0]
+        except _LOST_WORKER:
+            self.close()
+            return lost(element)
+
+
+_shared: dict[tuple[int, float], WorkerPool] = {}
+
+
+def shared_pool(workers: int, timeout_seconds: float) -> WorkerPool:
+    """The pool of this process: stages and parts of a job use one, started once."""
+    key = workers, timeout_seconds
+    if key not in _shared:
+        _shared[key] = WorkerPool(workers, timeout_seconds)
+    return _shared[key]
+
+
+def close_shared_pools() -> None:
+    """End the pools of this process."""
+    for pool in _shared.values():
+        pool.close()

@@ -1,0 +1,106 @@
+"""List what became of every file beside the operation, and count it from that list."""
+
+import dataclasses
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from headers.failures import REASONS
+from stores.known_sources import remember_sources
+from stores.operations import OperationFolder
+from stores.storage import Storage
+from transforms.records import CONFLICT, DUPLICATE, IMPORTED, Outcome
+
+
+@dataclasses.dataclass
+class WriteOutcomes(beam.PTransform):
+    """Write outcomes-{part}-{shard}.jsonl and counts-{part}.json.
+
+    At least once: shards are named by part and hash, a retry replaces its own. Outputs one
+    element when all is written: the counts of the part.
+
+    Args (fields):
+        folder: the operation's.
+        part: names this run among the parts of the job.
+        shards: how many files.
+        fail_conflicts: whether a conflict counts as a failure.
+        remember: data folder whose sources table learns what was taken in, or None.
+    """
+
+    folder: OperationFolder
+    part: str
+    shards: int = 1
+    fail_conflicts: bool = True
+    remember: Storage | None = None
+
+    def expand(self, outcomes: beam.PCollection[Outcome]) -> beam.PCollection[Counter[str]]:
+        """Wire it."""
+        return (
+            outcomes
+            | "KeyByShard" >> beam.Map(_key_by_shard, self.shards)
+            | "Gather" >> beam.GroupByKey()
+            | "Write" >> beam.ParDo(_WriteFn(self))
+            | "Sum" >> beam.CombineGlobally(_sum)
+            | "WriteCounts" >> beam.Map(_write_counts, self.folder, self.part)
+        )
+
+
+def to_line(outcome: Outcome) -> str:
+    """One outcome as a line of JSON: fixed words, URIs and UIDs, nothing else."""
+    record: dict[str, Any] = {"source": outcome.source, "outcome": outcome.outcome}
+    if outcome.code:
+        record |= {"code": outcome.code, "reason": REASONS[outcome.code]}
+    if outcome.sop_instance_uid:
+        record["sopInstanceUid"] = outcome.sop_instance_uid
+    if outcome.other:
+        record["other"] = outcome.other
+    record["bytes"] = outcome.size
+    return json.dumps(record, ensure_ascii=False)
+
+
+def count(outcomes: Iterable[Outcome], *, fail_conflicts: bool) -> Counter[str]:
+    """Count outcomes, bytes, and the conflicts that are failures."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        counts[outcome.outcome] += 1
+        counts["bytes"] += outcome.size
+        if outcome.code == "ALREADY_IMPORTED":
+            counts["already_imported"] += 1
+    if fail_conflicts and counts[CONFLICT]:
+        counts["conflict_failed"] = counts[CONFLICT]
+    return counts
+
+
+def _key_by_shard(outcome: Outcome, shards: int) -> tuple[int, Outcome]:
+    return zlib.crc32(outcome.source.encode("utf-8", "surrogateescape")) % shards, outcome
+
+
+class _WriteFn(beam.DoFn):
+    def __init__(self, options: WriteOutcomes) -> None:
+        self._folder = options.folder
+        self._part = options.part
+        self._fail_conflicts = options.fail_conflicts
+        self._remember = options.remember
+
+    def process(self, shard: tuple[int, Iterable[Outcome]]) -> Iterator[Counter[str]]:
+        outcomes = sorted(shard[1])
+        lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
+        self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines.encode())
+        if self._remember:
+            taken = [o for o in outcomes if o.outcome in (IMPORTED, DUPLICATE) and o.version]
+            rows = [(o.source, o.size, o.version, o.outcome) for o in taken]
+            remember_sources(self._remember, rows)
+        yield count(outcomes, fail_conflicts=self._fail_conflicts)
+
+
+def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
+    return sum(counts, Counter())
+
+
+def _write_counts(counts: Counter[str], folder: OperationFolder, part: str) -> Counter[str]:
+    folder.write_counts(part, counts)
+    return counts
