@@ -28,7 +28,44 @@ class InstanceError(Exception):
 
 # code: reason. Codes are part of the interface (outcome files, logs, tests): never rename one.
 REASONS: dict[str, str] = {
+    # Files that hold no instance.
     "NOT_DICOM": "not a DICOM file: neither 'DICM' at byte 128 nor a data set at the start",
+    "EMPTY_FILE": "the file is empty: copy it again from where it came from",
+    "GZIPPED": "the file is compressed by gzip: unpack it first, e.g. with gunzip",
+    "ZIPPED": "the file is a zip archive: unpack it first and import what it holds",
+    "DICOMDIR": "a DICOMDIR, the directory of a medium: it holds no instance, nothing to import",
+    # Files that are broken.
+    "TRUNCATED": "the file ends before its data set does: copy it again from where it came from",
+    "MALFORMED": "the data set breaks the encoding rules of PS3.5: write it anew, e.g. by dcmconv",
+    "NESTED_TOO_DEEP": "sequences are nested more than 128 levels deep: flatten them",
+    "HEADER_TOO_LARGE": (
+        "the header has more than 64 MiB or 2,000,000 elements: split the instance"
+    ),
+    "BROKEN_DEFLATE": "the deflated data set is damaged: copy it again from where it came from",
+    "INFLATED_TOO_LARGE": (
+        "the deflated data set is larger than 1 GiB: rewrite it in another transfer syntax"
+    ),
+    # Instances without identity.
+    "MISSING_STUDY_INSTANCE_UID": "(0020,000D) Study Instance UID is missing: add it",
+    "MISSING_SERIES_INSTANCE_UID": "(0020,000E) Series Instance UID is missing: add it",
+    "MISSING_SOP_INSTANCE_UID": "(0008,0018) SOP Instance UID is missing: add it",
+    "INVALID_STUDY_INSTANCE_UID": (
+        "(0020,000D) Study Instance UID is not one UID of digits and dots, at most 64: correct it"
+    ),
+    "INVALID_SERIES_INSTANCE_UID": (
+        "(0020,000E) Series Instance UID is not one UID of digits and dots, at most 64: correct it"
+    ),
+    "INVALID_SOP_INSTANCE_UID": (
+        "(0008,0018) SOP Instance UID is not one UID of digits and dots, at most 64: correct it"
+    ),
+    # What an import decides.
+    "ALREADY_IMPORTED": "this very file, unchanged since, was taken in by an earlier import",
+    "ALREADY_EXISTS": (
+        "another file with the same SOP Instance UID, but other bytes or another study or series, "
+        "is in the store and stays: compare the two sources"
+    ),
+    "SOURCE_CHANGED": "the file changed while it was read: import it again when it is at rest",
+    "WORKER_LOST": "the process that worked on it died or hung: try it again, then report it",
     # Transcoding: the data set, then the pixels, then what a target can hold.
     "DATA_SET_INVALID": "the data set cannot be read to its end: lengths or tags make no sense;"
     " export it as uploaded (transfer-syntax=*) and repair it",
@@ -39,7 +76,8 @@ REASONS: dict[str, str] = {
     " export it as uploaded (transfer-syntax=*)",
     "NO_PIXEL_DATA": "has no pixel data: ask for application/dicom",
     "PIXEL_ATTRIBUTES_INVALID": "Rows, Columns, Samples per Pixel, Bits Allocated or another"
-    " attribute of the pixels is missing or makes no sense; export it as uploaded (transfer-syntax=*)",
+    " attribute of the pixels is missing or makes no sense;"
+    " export it as uploaded (transfer-syntax=*)",
     "PIXEL_DATA_TRUNCATED": "the pixel data is shorter than its attributes say;"
     " export it as uploaded (transfer-syntax=*)",
     "FRAMES_NOT_FOUND": "the frames cannot be told apart in the encapsulated pixel data, or are"
@@ -65,6 +103,8 @@ REASONS: dict[str, str] = {
     " ask for 1.2.840.10008.1.2.4.81, .4.91, .4.203 or a lossless one",
     "COLOUR_UNFIT": "this colour space does not fit the transfer syntax:"
     " ask for 1.2.840.10008.1.2.1, .4.80 or .4.90",
+    "COLOUR_UNFIT_FOR_JPEG_XL": "YBR samples do not fit JPEG XL without rounding:"
+    " ask for 1.2.840.10008.1.2.4.111 if stored as JPEG, else for .4.80 or .4.90",
     "NOT_JPEG_BASELINE": "JPEG XL JPEG Recompression (4.111) holds only what is stored as JPEG"
     " Baseline: ask for 1.2.840.10008.1.2.4.110 or .4.112",
     "IMAGE_TOO_LARGE_FOR_TARGET": "Rows, Columns or the whole length exceed what the target can"

@@ -1,0 +1,310 @@
+"""The data elements of an encoded data set, one after the other (PS3.5 Section 7).
+
+Everything that reads DICOM here starts from this tokenizer: elements stay encoded, none of them
+becomes an object. Nesting is flat: a sequence is followed by its items, each of them opened and
+closed, and by its end, whether the file delimits them by lengths or by delimitation items.
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import NamedTuple
+
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
+
+from headers.dictionary import STANDARD_VR, other_vr, private_vr
+from headers.failures import InstanceError
+from headers.window import Window
+
+# (tag, vr, offset, length, value). The offset of the value is counted from the start of the file,
+# or of the inflated data set; the value is the encoded bytes, empty where it is by reference.
+Element = tuple[int, str, int, int, bytes]
+
+ITEM = 0xFFFEE000  # its VR is the byte order of the item, "<" or ">"
+ITEM_END = 0xFFFEE00D
+SEQUENCE_END = 0xFFFEE0DD
+UNDEFINED_LENGTH = 0xFFFFFFFF
+PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+# PS3.5 sets no bound. Real nesting stays below 20; JSON readers give up at a few hundred levels,
+# and each sequence is three of them.
+DEEPEST_NESTING = 128
+
+SHORT_FORM = {  # explicit VRs with a length of 16 bits (PS3.5 Table 7.1-2)
+    str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16
+}
+LONG_FORM = {  # explicit VRs with 2 reserved bytes and a length of 32 bits (PS3.5 Table 7.1-1)
+    str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32
+}
+BY_REFERENCE = frozenset(
+    {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW", "US or OW", "US or SS or OW", "OB_OW"}
+)
+_INLINE_VR = {
+    # Not (0000,0000): with a length of 0 it is padding.
+    tag: vr
+    for tag, vr in STANDARD_VR.items()
+    if vr not in BY_REFERENCE and vr != "SQ" and tag
+}
+
+
+class Encoding(NamedTuple):
+    """How a data set is encoded (PS3.5 Annex A), compression of its pixels aside."""
+
+    implicit: bool
+    order: str  # "<" little endian, ">" big endian
+
+
+IMPLICIT_LITTLE = Encoding(implicit=True, order="<")
+EXPLICIT_LITTLE = Encoding(implicit=False, order="<")
+EXPLICIT_BIG = Encoding(implicit=False, order=">")
+
+_IMPLICIT = {order: Struct(f"{order}HHL").unpack_from for order in "<>"}
+_EXPLICIT = {order: Struct(f"{order}HH2sH").unpack_from for order in "<>"}
+_LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
+_SHORT_LENGTH = {order: Struct(f"{order}H").unpack_from for order in "<>"}
+_HEADER_AND_ITEM_TAG = 16
+_SEQUENCE_END_BYTES = (b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd")
+_ITEM_ORDER = {b"\xfe\xff\x00\xe0": "<", b"\xff\xfe\xe0\x00": ">"}
+
+
+class ElementReader:
+    """Reads the elements of data sets from a window, in one pass.
+
+    Attributes:
+        position: the offset after what has been read, once a walk is at its end.
+        pixel_data: the element that ended the walk, if it did.
+    """
+
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.position = 0
+        self.pixel_data: Element | None = None
+
+    def read(self, offset: int, encoding: Encoding) -> Iterator[Element]:
+        """Yield the elements of the data set that starts at `offset`, up to its pixel data.
+
+        Pixel data at the top level is the last element; its value is neither read nor checked.
+        VRs are resolved by the dictionaries where the file has none or UN, as PS3.5 6.2.2 allows;
+        where those leave a choice ("US or SS") the choice is left to the caller.
+
+        Raises:
+            InstanceError: TRUNCATED, MALFORMED, NESTED_TOO_DEEP, or what the window raises.
+        """
+        return self._data_set(offset, self.window.size, False, encoding, 0)
+
+    def _data_set(  # noqa: PLR0912, PLR0915 - a call an element would cost a third of the speed
+        self, position: int, end: int, delimited: bool, encoding: Encoding, depth: int
+    ) -> Iterator[Element]:
+        window = self.window
+        implicit, order = encoding
+        unpack = _IMPLICIT[order] if implicit else _EXPLICIT[order]
+        short_form, inline_vr = SHORT_FORM.get, _INLINE_VR.get
+        creators: dict[int, str] = {}
+        data, base = window.data, window.base
+        at = position - base  # an index of `data`, as `start`, `stop`, `bound` and `last`
+        bound = last = -1  # values that end up to `bound`, headers up to `last` are at hand
+
+        while True:
+            if at > last:
+                position = at + base
+                if position >= end:
+                    if delimited:
+                        raise self._overrun(position + 8)
+                    break
+                window.load(position, _HEADER_AND_ITEM_TAG)
+                data, base = window.data, window.base
+                at = position - base
+                if depth == 0:
+                    end = window.size  # of an inflated data set known when its end is met
+                bound = min(window.limit, end - base)
+                last = min(window.limit - _HEADER_AND_ITEM_TAG, end - base - 8)
+                if at + 8 > bound:
+                    if base + window.limit < end:
+                        raise InstanceError("TRUNCATED")
+                    if delimited or data[at:bound].strip(b"\0"):
+                        raise self._overrun(position + 8)
+                    position = end  # padding
+                    break
+
+            start = at + 8
+            if implicit:
+                group, number, length = unpack(data, at)
+                tag = group << 16 | number
+                vr = inline_vr(tag)
+            else:
+                group, number, code, length = unpack(data, at)
+                tag = group << 16 | number
+                vr = short_form(code)
+
+            if vr is None:
+                if group == 0xFFFE:
+                    position = start + base
+                    # A delimiter is superfluous, but harmless, where a length ends the item too.
+                    if tag == ITEM_END and (delimited or position == end > 0 < depth):
+                        break
+                    raise InstanceError("MALFORMED")
+                if not implicit:
+                    vr, start, length = long_form(data, at, bound, order)
+                if not tag and not length:  # padding with zeros
+                    position = end
+                    break
+                if vr is None or vr == "UN":
+                    creator = creators.get(tag >> 8, "") if group & 1 else ""
+                    vr = _resolve(tag, vr, length, creator, data[start : start + 4])
+                position = start + base
+                if vr == "SQ" and not (depth == 0 and tag in PIXEL_DATA):
+                    yield tag, vr, position, length, b""
+                    yield from self._sequence(position, end, length, encoding, depth + 1)
+                    data, base = window.data, window.base
+                    at = self.position - base
+                    last = -1
+                    continue
+                if depth == 0 and tag in PIXEL_DATA:
+                    self.pixel_data = tag, vr, position, length, b""
+                    yield self.pixel_data
+                    break
+                if vr in BY_REFERENCE:
+                    yield tag, vr, position, length, b""
+                    if length == UNDEFINED_LENGTH:
+                        position = self._after_fragments(position, order)
+                        data, base = window.data, window.base
+                    else:
+                        position += length
+                    if position > end:
+                        raise self._overrun(position)
+                    at = position - base
+                    if at > bound:
+                        last = -1
+                    continue
+
+            stop = start + length
+            if stop > bound:
+                position = start + base
+                if length == UNDEFINED_LENGTH:
+                    raise InstanceError("MALFORMED")
+                if position + length > end:
+                    raise self._overrun(position + length)
+                value = window.require(position, length)
+                yield tag, vr, position, length, value
+                data, base = window.data, window.base
+                at = position + length - base
+                last = -1
+            else:
+                value = data[start:stop]
+                yield tag, vr, start + base, length, value
+                at = stop
+            if group & 1 and number < 0x100:
+                creators[group << 8 | number] = value.rstrip(b"\0 ").decode("latin-1")
+        self.position = position
+
+    def _sequence(
+        self, position: int, end: int, length: int, encoding: Encoding, depth: int
+    ) -> Iterator[Element]:
+        """Yield the items of the sequence whose value starts at `position`, and its end."""
+        if depth > DEEPEST_NESTING:
+            raise InstanceError("NESTED_TOO_DEEP")
+        delimited = length == UNDEFINED_LENGTH
+        if not delimited:
+            end = self._end(position, length, end)
+        while delimited or position < end:
+            if position + 8 > end:
+                raise self._overrun(position + 8)
+            header = self.window.require(position, 8)
+            position += 8
+            if header[:4] in _SEQUENCE_END_BYTES:
+                break
+            if header[:4] not in _ITEM_ORDER:
+                raise InstanceError("MALFORMED")
+            # Items in UN are implicit, little endian (PS3.5 6.2.2); elsewhere it occurs as well.
+            order = _ITEM_ORDER[header[:4]]
+            (length,) = _LENGTH[order](header, 4)
+            implicit = encoding.implicit or (length >= 8 and not self._is_explicit(position))
+            item_end = end if length == UNDEFINED_LENGTH else self._end(position, length, end)
+            yield ITEM, order, position, length, b""
+            yield from self._data_set(
+                position, item_end, length == UNDEFINED_LENGTH, Encoding(implicit, order), depth
+            )
+            position = self.position
+            yield ITEM_END, "", position, 0, b""
+        yield SEQUENCE_END, "", position, 0, b""
+        self.position = position if delimited else end
+
+    def _is_explicit(self, position: int) -> bool:
+        """Tell whether the data set that starts at `position` is in explicit VR."""
+        self.window.load(position, 8)
+        at = position - self.window.base
+        return looks_like_vr(self.window.data[at + 4 : at + 6])
+
+    def _after_fragments(self, position: int, order: str) -> int:
+        """Return the offset after the fragments of an encapsulated value (PS3.5 A.4)."""
+        while True:
+            group, number, length = _IMPLICIT[order](self.window.require(position, 8))
+            position += 8
+            tag = group << 16 | number
+            if tag == SEQUENCE_END:
+                return position
+            if tag != ITEM or length == UNDEFINED_LENGTH:
+                raise InstanceError("MALFORMED")
+            position += length
+
+    def _end(self, position: int, length: int, end: int) -> int:
+        """Return where a value ends that must lie before `end`."""
+        if position + length > end:
+            raise self._overrun(position + length)
+        return position + length
+
+    def _overrun(self, stop: int) -> InstanceError:
+        """Return what is wrong if something reaches up to `stop` but may not."""
+        return InstanceError("TRUNCATED" if stop > self.window.size else "MALFORMED")
+
+
+def looks_like_vr(code: bytes) -> bool:
+    """Tell whether two bytes could be a VR, known or not: two capital letters."""
+    return len(code) == 2 and b"A" <= code[:1] <= b"Z" and b"A" <= code[1:] <= b"Z"
+
+
+def long_form(data: bytes, at: int, bound: int, order: str) -> tuple[str | None, int, int]:
+    """Return VR, start and length of an element without a known VR of the short form.
+
+    The VR is None if the element is in implicit VR, as some writers put into explicit data sets.
+    """
+    code = data[at + 4 : at + 6]
+    vr = LONG_FORM.get(code)
+    if vr is None and not looks_like_vr(code):
+        return None, at + 8, _LENGTH[order](data, at + 4)[0]
+    if at + 12 > bound:
+        if vr is None and data[at + 6 : at + 8] == b"\0\0":
+            return "UN", at + 8, 0
+        raise InstanceError("TRUNCATED")
+    start: int = at + 12
+    length: int = _LENGTH[order](data, at + 8)[0]
+    if vr is None and (data[at + 6 : at + 8] != b"\0\0" or start + length > bound):
+        # VRs to come have the long form (PS3.5 7.1.2); what does not fit it is in the short one.
+        return "UN", at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
+    return vr or "UN", start, length
+
+
+def _resolve(tag: int, vr: str | None, length: int, creator: str, head: bytes) -> str:
+    """Return the VR of an element that has none in the file, or UN.
+
+    Args:
+        tag: the tag.
+        vr: None or "UN".
+        length: the length of the value.
+        creator: the private creator of the tag.
+        head: the first four bytes of the value.
+    """
+    if vr == "UN" and length == UNDEFINED_LENGTH:
+        return "SQ"  # PS3.5 6.2.2
+    is_item = head in _ITEM_ORDER
+    if tag & 0x10000:
+        known = private_vr(tag, creator)
+    elif vr == "UN" and length >= 0xFFFF:
+        return "UN"  # the length may be why a known tag has this VR
+    else:
+        known = STANDARD_VR.get(tag) or other_vr(tag)
+        if known != "UN" and vr is None:
+            return known
+    if length == UNDEFINED_LENGTH and is_item:
+        return "SQ"
+    if known == "SQ" and length and not is_item:
+        return "UN"
+    return known

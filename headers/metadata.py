@@ -1,0 +1,138 @@
+"""The Metadata of an instance: its data set in the DICOM JSON model (PS3.18 Annex F).
+
+Written straight from the encoded elements into JSON text; building pydicom's objects first takes
+five times as long. The text differs from what pydicom makes of the same data set in this only:
+DS and IS are strings, values that do not fit their VR are their raw text, an empty value among
+others is null in every VR, the File Meta Information (group 0002) is included, and binary values
+are by reference: a BulkDataURI "?offset=N&length=M" counts from the start of the file, of a
+deflated data set from the start of the inflated one.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import NamedTuple
+
+from headers.charsets import DEFAULT_CODECS, codecs_of
+from headers.dictionary import STANDARD_VR
+from headers.elements import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Element
+from headers.failures import InstanceError
+from headers.values import writers
+
+# Together with the bound on its bytes this bounds the memory that a header may take.
+MOST_ELEMENTS = 2_000_000
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_PIXEL_REPRESENTATION = 0x00280103
+# Their first value counts entries: where a writer made it negative, it overflowed (PS3.3 C.11.1.1).
+_LUT_DESCRIPTORS = frozenset({0x00281101, 0x00281102, 0x00281103, 0x00283002})
+_SPECIAL = _LUT_DESCRIPTORS | {_SPECIFIC_CHARACTER_SET, _PIXEL_REPRESENTATION}
+_KEYS = {tag: f'"{tag:08X}":{{"vr":"' for tag in STANDARD_VR}
+
+
+class Metadata(NamedTuple):
+    """What `encode` makes of a data set.
+
+    Attributes:
+        json: DICOM JSON, UTF-8.
+        values: of the top-level tags asked for that the data set has, the encoded values.
+    """
+
+    json: bytes
+    values: dict[int, bytes]
+
+
+class _Level:
+    """A data set being written, and what its items inherit from it."""
+
+    def __init__(self, codecs: tuple[str, ...], order: str, signed: bool) -> None:
+        self.codecs = codecs  # (0008,0005)
+        self.order = order  # of bytes
+        self.signed = signed  # (0028,0103)
+        self.members: dict[int, str] = {}
+        self.sequence = 0  # the tag of the sequence that is being written, and its items so far
+        self.items: list[str] = []
+
+
+def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of the speed
+    elements: Iterable[Element], order: str, wanted: frozenset[int]
+) -> Metadata:
+    """Write a data set as DICOM JSON.
+
+    Args:
+        elements: as `ElementReader` gives them. Of a tag that comes twice the last one counts.
+        order: the byte order of the data set, "<" or ">".
+        wanted: the top-level tags whose encoded values are returned as well.
+
+    Raises:
+        InstanceError: HEADER_TOO_LARGE, or what `elements` raises.
+    """
+    level = _Level(DEFAULT_CODECS, order, signed=False)
+    outer: list[_Level] = []
+    members = level.members
+    writer_of = writers(level.codecs, order).get
+    key_of = _KEYS.get
+    special = _SPECIAL | wanted
+    values: dict[int, bytes] = {}
+
+    counted = iter(elements)
+    for tag, vr, offset, length, value in islice(counted, MOST_ELEMENTS):
+        key = key_of(tag) or f'"{tag:08X}":{{"vr":"'
+        write = writer_of(vr)
+        if write is not None:
+            text = write(value)
+            members[tag] = f'{key}{vr}","Value":[{text}]}}' if text else f'{key}{vr}"}}'
+            if tag in special:
+                if tag in wanted and not outer:
+                    values[tag] = value
+                if tag == _SPECIFIC_CHARACTER_SET:
+                    level.codecs = codecs_of(value)
+                    writer_of = writers(level.codecs, level.order).get
+                elif tag == _PIXEL_REPRESENTATION:
+                    level.signed = any(value)
+                elif vr == "SS" and tag in _LUT_DESCRIPTORS:
+                    members[tag] = f'{key}SS","Value":[{_unsigned_first(text)}]}}'
+        elif vr == "US or SS":
+            vr = "SS" if level.signed else "US"  # noqa: PLW2901
+            text = writers(level.codecs, level.order)[vr](value)
+            if tag in _LUT_DESCRIPTORS:
+                text = _unsigned_first(text)
+            members[tag] = f'{key}{vr}","Value":[{text}]}}' if text else f'{key}{vr}"}}'
+        elif vr == "SQ":
+            level.sequence, level.items = tag, []
+        elif tag == ITEM:
+            outer.append(level)
+            level = _Level(level.codecs, vr, level.signed)
+            members = level.members
+            writer_of = writers(level.codecs, vr).get
+        elif tag == ITEM_END:
+            item = "{" + ",".join(members.values()) + "}"
+            level = outer.pop()
+            members = level.members
+            writer_of = writers(level.codecs, level.order).get
+            level.items.append(item)
+        elif tag == SEQUENCE_END:
+            tag = level.sequence  # noqa: PLW2901
+            key = key_of(tag) or f'"{tag:08X}":{{"vr":"'
+            members[tag] = f'{key}SQ","Value":[{",".join(level.items)}]}}'
+            level.items = []
+        else:
+            members[tag] = f"{key}{_by_reference(vr, offset, length)}}}"
+    if next(counted, None) is not None:
+        raise InstanceError("HEADER_TOO_LARGE")
+    return Metadata(("{" + ",".join(members.values()) + "}").encode(), values)
+
+
+def _by_reference(vr: str, offset: int, length: int) -> str:
+    """Write VR and reference of a binary value, without the closing bracket."""
+    if " " in vr or "_" in vr:  # left open by the dictionary
+        vr = "OB" if length == UNDEFINED_LENGTH else "OW"  # PS3.5 A.1, A.4
+    if not length:
+        return f'{vr}"'
+    if length == UNDEFINED_LENGTH:
+        return f'{vr}","BulkDataURI":"?offset={offset}"'
+    return f'{vr}","BulkDataURI":"?offset={offset}&length={length}"'
+
+
+def _unsigned_first(text: str) -> str:
+    """Return the values with the first one modulo 2^16."""
+    first, comma, rest = text.partition(",")
+    return f"{int(first) + 65536}{comma}{rest}" if comma and first.startswith("-") else text
