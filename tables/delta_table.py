@@ -7,12 +7,13 @@ import os
 import random
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import ArrayType, MapType, PrimitiveType, StructType
+from deltalake.schema import ArrayType, PrimitiveType, StructType
 
 from tables.destination import DeltaTablePath, WriteDisposition
 from tables.duckdb_types import (
@@ -136,9 +137,8 @@ def _batches(
     shards: Shards, schema: Schema, max_row_bytes: int, errors: list[duckdb.Error]
 ) -> pa.RecordBatchReader:
     """Return the rows of all shards as one stream; what it raises is in `errors` too."""
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    columns = connection.sql(empty_sql(schema, _TYPES)).to_arrow_table().schema
+    connection = _parser()
+    columns = _arrow_schema(connection, schema)
     query = rows_sql(schema, _TYPES, max_row_bytes)
 
     def read() -> Iterator[pa.RecordBatch]:
@@ -152,24 +152,29 @@ def _batches(
     return pa.RecordBatchReader.from_batches(columns, read())
 
 
+def _parser() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")  # else a timestamp bears the machine's zone
+    return connection
+
+
+def _arrow_schema(connection: duckdb.DuckDBPyConnection, schema: Schema) -> pa.Schema:
+    return connection.sql(empty_sql(schema, _TYPES)).to_arrow_table().schema
+
+
 def _opened(
     destination: DeltaTablePath, storage_options: Mapping[str, str] | None
 ) -> DeltaTable | None:
     """Return the table at its latest version, None if there is none."""
     location = destination.location
-    local = "://" not in location
-    if (
-        local
-        and os.path.exists(location)
-        and not os.path.isdir(os.path.join(location, "_delta_log"))
-    ):
-        if not os.path.isdir(location) or os.listdir(location):
+    if "://" not in location:
+        if not os.path.exists(location):
+            return None
+        is_folder = os.path.isdir(location)
+        if not is_folder or (os.listdir(location) and "_delta_log" not in os.listdir(location)):
             raise TableError(
                 f"{location} exists and is no Delta table. Choose another folder, or empty it."
             )
-        return None
-    if local and not os.path.exists(location):
-        return None
     try:
         return DeltaTable(location, storage_options=_options(storage_options))
     except TableNotFoundError:
@@ -179,7 +184,7 @@ def _opened(
 def _created(
     destination: DeltaTablePath, schema: Schema, storage_options: Mapping[str, str] | None
 ) -> DeltaTable:
-    columns = duckdb.sql(empty_sql(schema, _TYPES)).to_arrow_table().schema
+    columns = _arrow_schema(_parser(), schema)
     return DeltaTable.create(
         destination.location, columns, mode="error", storage_options=_options(storage_options)
     )
@@ -206,7 +211,7 @@ def _in_delta(field: Field) -> Field:
     )
 
 
-def _field_of(name: str, type_: PrimitiveType | ArrayType | StructType | MapType) -> Field:
+def _field_of(name: str, type_: Any) -> Field:
     mode = NULLABLE
     if isinstance(type_, ArrayType):
         mode, type_ = REPEATED, type_.element_type

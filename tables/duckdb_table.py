@@ -128,7 +128,8 @@ def _existing(
     columns = tuple(map(field_of, relation.columns, relation.types))
     if disposition is WriteDisposition.WRITE_TRUNCATE:
         return columns
-    if disposition is WriteDisposition.WRITE_EMPTY and relation.limit(1).fetchone() is not None:
+    has_rows = connection.execute(f"SELECT 1 FROM {_name(destination)} LIMIT 1").fetchone()
+    if has_rows and disposition is WriteDisposition.WRITE_EMPTY:
         raise TableNotEmptyError(destination.uri)
     widened(columns, schema)
     return columns

@@ -1,9 +1,9 @@
 """Columns as types of duckdb, which also parses the rows for Delta tables."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import duckdb
-from duckdb.sqltypes import DuckDBPyType
 
 from tables.errors import TableError
 from tables.schema import NULLABLE, REPEATED, Field, Schema
@@ -58,10 +58,14 @@ def empty_sql(schema: Schema, types: Mapping[str, str]) -> str:
     return f"SELECT {columns} LIMIT 0"
 
 
-def field_of(name: str, type_: DuckDBPyType) -> Field:
+def field_of(name: str, type_: Any) -> Field:
     """Return the column that has a type of duckdb.
 
     A type that no column of ours has is named as duckdb names it.
+
+    Args:
+        name: of the column.
+        type_: a DuckDBPyType.
     """
     mode = NULLABLE
     if type_.id == "list":
