@@ -1,0 +1,398 @@
+"""A DICOM file as its raw data elements (PS3.10, Section 7; PS3.5, Section 7.1).
+
+The elements stay encoded: a transcoded file repeats the bytes of every element that the pixels do
+not dictate. What is before the pixel data is read in one go, the pixel data is located only.
+"""
+
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+from headers.failures import InstanceError
+from headers.readable import Readable
+from transcode.syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    SYNTAXES,
+    TransferSyntax,
+)
+
+UNDEFINED = 0xFFFFFFFF
+ITEM = 0xFFFEE000
+ITEM_END = 0xFFFEE00D
+SEQUENCE_END = 0xFFFEE0DD
+FLOAT_PIXEL_DATA = 0x7FE00008
+DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
+PIXEL_DATA = 0x7FE00010
+PIXEL_TAGS = frozenset({FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA, PIXEL_DATA})
+
+# PS3.5, Table 7.1-1: VRs with 2 reserved bytes and a length of 32 bits.
+LONG_VRS = frozenset(
+    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+)
+# Attributes before or after the pixels. Whole slides of a million tiles have some 200 MiB.
+LARGEST_ATTRIBUTES = 512 << 20
+# Native Pixel Data has a length of 32 bits, so no honest data set inflates to much more.
+LARGEST_INFLATED = (4 << 30) + LARGEST_ATTRIBUTES
+_IN_ONE_READ = 8 << 20
+_FIRST_READ = 1 << 20
+_IN_MEMORY = 64 << 20
+_DEEPEST_NESTING = 64
+
+
+class Encoding(NamedTuple):
+    """How data elements are written."""
+
+    explicit: bool
+    little_endian: bool
+
+    @property
+    def order(self) -> str:
+        """The byte order for `struct`."""
+        return "<" if self.little_endian else ">"
+
+
+IMPLICIT_LITTLE = Encoding(False, True)
+EXPLICIT_LITTLE = Encoding(True, True)
+
+
+class RawElement(NamedTuple):
+    """Where one data element lies in its buffer.
+
+    Attributes:
+        tag: group << 16 | element.
+        vr: as written; empty in Implicit VR.
+        start: of the tag.
+        value: of the value.
+        end: past the value and its delimiter.
+        undefined: the length is undefined.
+    """
+
+    tag: int
+    vr: bytes
+    start: int
+    value: int
+    end: int
+    undefined: bool
+
+
+class DicomFile(NamedTuple):
+    """A file, opened: its attributes are in memory, its pixel data is not.
+
+    Attributes:
+        preamble: 128 bytes, empty where the file has none.
+        meta: the elements of group 0002 as (tag, VR, value).
+        syntax: the transfer syntax.
+        encoding: of the data set; what the bytes show, where the UID says otherwise.
+        source: what holds the data set; the file itself, or what it inflates to.
+        buffer: the data set from the start of `source` on, up to the pixel data at least.
+        elements: top-level elements before the pixel data.
+        pixels: the pixel data element; its `end` is its start of value if its length is undefined.
+    """
+
+    preamble: bytes
+    meta: list[tuple[int, bytes, bytes]]
+    syntax: TransferSyntax
+    encoding: Encoding
+    source: Readable
+    buffer: bytes
+    elements: list[RawElement]
+    pixels: RawElement | None
+
+    def value(self, tag: int) -> bytes | None:
+        """Return the encoded value of a top-level attribute, None if it is absent."""
+        for element in self.elements:
+            if element.tag == tag:
+                return self.buffer[element.value : element.end]
+        return None
+
+    def tail(self, offset: int) -> tuple[bytes, list[RawElement]]:
+        """Return what follows the pixel data, which ends at `offset`, as a buffer and elements."""
+        size = self.source.size - offset
+        if size > LARGEST_ATTRIBUTES:
+            raise InstanceError("DATA_SET_TOO_LARGE")
+        rest = self.source.read(offset, size) if size > 0 else b""
+        if not rest.strip(b"\0"):  # padding to a block size
+            return b"", []
+        try:
+            return rest, list(_scan(rest, 0, len(rest), self.encoding, frozenset()))
+        except _ShortError:
+            raise InstanceError("DATA_SET_INVALID") from None
+
+
+class _ShortError(Exception):
+    """The elements go on beyond the buffer."""
+
+
+class _Spooled:
+    """A `Readable` over a temporary file."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length), fewer at the end."""
+        self._file.seek(offset)
+        return self._file.read(length)
+
+
+def open_file(file: Readable) -> DicomFile:
+    """Read the attributes of a DICOM file and locate its pixel data.
+
+    Raises:
+        InstanceError: NOT_DICOM, DATA_SET_INVALID, DATA_SET_TOO_LARGE, SYNTAX_UNKNOWN.
+    """
+    head = file.read(0, file.size if file.size <= _IN_ONE_READ else _FIRST_READ)
+    preamble, start = (head[:128], 132) if head[128:132] == b"DICM" else (b"", 0)
+    meta, start = _read_meta(head, start)
+    syntax = _syntax(meta, head, start, bool(preamble))
+    source: Readable = file
+    if syntax.deflated:
+        source = _inflate(file, start)
+        head, start = source.read(0, min(source.size, _IN_ONE_READ)), 0
+    encoding = _encoding(syntax, head, start)
+    while True:
+        try:
+            elements = list(_scan(head, start, len(head), encoding, PIXEL_TAGS))
+            break
+        except _ShortError:
+            if len(head) >= source.size:
+                raise InstanceError("DATA_SET_INVALID") from None
+            if len(head) >= LARGEST_ATTRIBUTES:
+                raise InstanceError("DATA_SET_TOO_LARGE") from None
+            more = source.read(len(head), max(len(head), _FIRST_READ))
+            if not more:
+                raise InstanceError("DATA_SET_INVALID") from None
+            head += more
+    pixels = elements.pop() if elements and elements[-1].tag in PIXEL_TAGS else None
+    return DicomFile(preamble, meta, syntax, encoding, source, head, elements, pixels)
+
+
+def read_items(
+    buffer: bytes, start: int, end: int, encoding: Encoding
+) -> Iterator[tuple[RawElement, list[RawElement]]]:
+    """Yield the items of a sequence value with their elements, without any delimiters.
+
+    Raises:
+        InstanceError: DATA_SET_INVALID.
+    """
+    position = start
+    order = encoding.order
+    try:
+        while position < end:
+            tag, length = _item(buffer, position, order)
+            if tag == SEQUENCE_END:
+                return
+            if tag != ITEM:
+                raise InstanceError("DATA_SET_INVALID")
+            value = position + 8
+            if length == UNDEFINED:
+                stop = _skip_item(buffer, value, encoding, 0)
+                inner = stop - 8
+            else:
+                stop = inner = value + length
+                if stop > end:
+                    raise InstanceError("DATA_SET_INVALID")
+            item = RawElement(tag, b"", position, value, inner, length == UNDEFINED)
+            yield item, list(_scan(buffer, value, inner, encoding, frozenset()))
+            position = stop
+    except _ShortError:
+        raise InstanceError("DATA_SET_INVALID") from None
+
+
+def _scan(  # noqa: PLR0912 (one loop: a call an element would double its cost)
+    buffer: bytes, start: int, end: int, encoding: Encoding, stop_at: frozenset[int]
+) -> Iterator[RawElement]:
+    """Yield the elements of buffer[start:end], the first of `stop_at` as the last one.
+
+    An element of `stop_at` need not lie within the buffer.
+    """
+    explicit, order = encoding.explicit, encoding.order
+    tag_of = struct.Struct(order + "HH").unpack_from
+    short = struct.Struct(order + "H").unpack_from
+    long = struct.Struct(order + "L").unpack_from
+    position = start
+    while position < end:
+        if position + 8 > end:
+            if not buffer[position:end].strip(b"\0"):
+                return
+            raise _ShortError
+        group, element = tag_of(buffer, position)
+        tag = group << 16 | element
+        vr = b""
+        if explicit:
+            vr = buffer[position + 4 : position + 6]
+            if vr in LONG_VRS:
+                if position + 12 > end:
+                    raise _ShortError
+                (length,) = long(buffer, position + 8)
+                value = position + 12
+            elif vr.isalpha():
+                (length,) = short(buffer, position + 6)
+                value = position + 8
+            elif tag == 0 and not buffer[position:end].strip(b"\0"):
+                return  # padding
+            else:
+                # Implicit VR in the midst of Explicit VR: some old writers do it.
+                vr = b"UN"
+                (length,) = long(buffer, position + 4)
+                value = position + 8
+                if group in (0xFFFE, 0):
+                    raise InstanceError("DATA_SET_INVALID")
+        else:
+            (length,) = long(buffer, position + 4)
+            value = position + 8
+            if group == 0xFFFE:
+                raise InstanceError("DATA_SET_INVALID")
+        if tag in stop_at:
+            undefined = length == UNDEFINED
+            yield RawElement(
+                tag, vr, position, value, value if undefined else value + length, undefined
+            )
+            return
+        if length == UNDEFINED:
+            inner = IMPLICIT_LITTLE if vr == b"UN" else encoding  # PS3.5, Section 6.2.2
+            stop = _skip_sequence(buffer, value, inner, 0)
+            yield RawElement(tag, vr, position, value, stop, True)
+        else:
+            stop = value + length
+            yield RawElement(tag, vr, position, value, stop, False)
+        if stop > end:
+            raise _ShortError
+        position = stop
+
+
+def _item(buffer: bytes, position: int, order: str) -> tuple[int, int]:
+    if position + 8 > len(buffer):
+        raise _ShortError
+    group, element, length = struct.unpack_from(order + "HHL", buffer, position)
+    return group << 16 | element, length
+
+
+def _skip_sequence(buffer: bytes, position: int, encoding: Encoding, depth: int) -> int:
+    """Return the offset past the delimiter of a sequence of undefined length."""
+    if depth > _DEEPEST_NESTING:
+        raise InstanceError("DATA_SET_INVALID")
+    while True:
+        tag, length = _item(buffer, position, encoding.order)
+        position += 8
+        if tag == SEQUENCE_END:
+            return position
+        if tag != ITEM:
+            raise InstanceError("DATA_SET_INVALID")
+        if length == UNDEFINED:
+            position = _skip_item(buffer, position, encoding, depth + 1)
+        else:
+            position += length
+
+
+def _skip_item(buffer: bytes, position: int, encoding: Encoding, depth: int) -> int:
+    """Return the offset past the delimiter of an item of undefined length."""
+    order = encoding.order
+    while True:
+        tag, length = _item(buffer, position, order)
+        if tag == ITEM_END:
+            return position + 8
+        if tag >> 16 == 0xFFFE:
+            raise InstanceError("DATA_SET_INVALID")
+        vr = b""
+        position += 8
+        if encoding.explicit:
+            vr = buffer[position - 4 : position - 2]
+            if vr in LONG_VRS:
+                if position + 4 > len(buffer):
+                    raise _ShortError
+                (length,) = struct.unpack_from(order + "L", buffer, position)
+                position += 4
+            elif vr.isalpha():
+                (length,) = struct.unpack_from(order + "H", buffer, position - 2)
+        if length == UNDEFINED:
+            inner = IMPLICIT_LITTLE if vr == b"UN" else encoding
+            position = _skip_sequence(buffer, position, inner, depth + 1)
+        else:
+            position += length
+
+
+def _read_meta(head: bytes, start: int) -> tuple[list[tuple[int, bytes, bytes]], int]:
+    """Return the File Meta Information and the offset of the data set.
+
+    Its group length is not trusted: the group ends where the next one starts.
+    """
+    meta = []
+    position = start
+    while head[position : position + 2] == b"\x02\x00":
+        vr = head[position + 4 : position + 6]
+        try:
+            if vr in LONG_VRS:
+                (length,) = struct.unpack_from("<L", head, position + 8)
+                value = position + 12
+            else:
+                (length,) = struct.unpack_from("<H", head, position + 6)
+                value = position + 8
+            (number,) = struct.unpack_from("<H", head, position + 2)
+        except struct.error:
+            raise InstanceError("DATA_SET_INVALID") from None
+        if value + length > len(head) or not vr.isalpha():
+            raise InstanceError("DATA_SET_INVALID")
+        meta.append((0x00020000 | number, vr, head[value : value + length]))
+        position = value + length
+    return meta, position
+
+
+def _syntax(
+    meta: list[tuple[int, bytes, bytes]], head: bytes, start: int, has_preamble: bool
+) -> TransferSyntax:
+    for tag, _, value in meta:
+        if tag == 0x00020010 and value.strip(b"\0 "):
+            uid = value.strip(b"\0 ").decode("ascii", "replace")
+            if uid not in SYNTAXES:
+                raise InstanceError("SYNTAX_UNKNOWN")
+            return SYNTAXES[uid]
+    # Without a Transfer Syntax UID the bytes have to tell, as they do to every reader.
+    if len(head) < start + 8:
+        raise InstanceError("DATA_SET_INVALID" if has_preamble else "NOT_DICOM")
+    little, big = (struct.unpack_from(order + "H", head, start)[0] for order in "<>")
+    explicit = head[start + 4 : start + 6].isupper()
+    if not has_preamble and not meta and min(little, big) not in (0x0002, 0x0004, 0x0008):
+        raise InstanceError("NOT_DICOM")
+    if not explicit:
+        return SYNTAXES[IMPLICIT_VR_LITTLE_ENDIAN]
+    return SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN if little <= big else EXPLICIT_VR_BIG_ENDIAN]
+
+
+def _encoding(syntax: TransferSyntax, head: bytes, start: int) -> Encoding:
+    """Return the encoding that the first element shows; some files contradict their UID."""
+    code = head[start + 4 : start + 6]
+    if len(code) < 2 or not syntax.little_endian:
+        return Encoding(syntax.explicit, syntax.little_endian)
+    return Encoding(code.isupper() and code.isalpha(), True)
+
+
+def _inflate(file: Readable, start: int) -> Readable:
+    """Inflate a data set (PS3.5, Annex A.5) into memory or, beyond 64 MiB, a temporary file."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (lives on)
+    size = 0
+    position = start
+    try:
+        while not inflater.eof and position < file.size:
+            block = file.read(position, _FIRST_READ)
+            if not block:
+                break
+            position += len(block)
+            while block and not inflater.eof:
+                part = inflater.decompress(block, _FIRST_READ)
+                block = inflater.unconsumed_tail
+                size += len(part)
+                if size > LARGEST_INFLATED:
+                    raise InstanceError("DATA_SET_TOO_LARGE")
+                spool.write(part)
+    except zlib.error:
+        raise InstanceError("DATA_SET_INVALID") from None
+    if not inflater.eof:
+        raise InstanceError("DATA_SET_INVALID")
+    return _Spooled(spool, size)

@@ -1,0 +1,139 @@
+"""JPEG: Baseline, Extended, and Lossless (PS3.5, Section 8.2.1; ISO/IEC 10918-1)."""
+
+import imagecodecs
+import numpy as np
+
+from headers.failures import InstanceError
+from transcode.codestream import JpegHeader, check_jpeg, read_jpeg
+from transcode.image import ImagePixel
+from transcode.pixels import (
+    DECODE_ERRORS,
+    Decoded,
+    Pixels,
+    from_decoder,
+    precision,
+    require_integers_to_16_bits,
+    unsigned,
+)
+from transcode.quality import Quality
+from transcode.syntaxes import JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
+
+METHOD = "ISO_10918_1"
+_LARGEST_EXTENT = 65500  # libjpeg's own bound, a little below the format's
+
+
+def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
+    """Decode a frame; colour stays as it is in the stream, chroma at full size.
+
+    Raises:
+        InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
+    """
+    header = read_jpeg(stream)
+    check_jpeg(header, image)
+    photometric = colour_of(header, image)
+    space = None
+    if image.samples == 3:
+        # Naming the space twice keeps libjpeg from guessing and from converting.
+        space = "rgb" if photometric == "RGB" else "ycbcr"
+    try:
+        decoded = imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace=space)
+    except DECODE_ERRORS:
+        raise InstanceError("CODE_STREAM_INVALID") from None
+    if decoded.shape[:2] != image.shape[:2]:
+        raise InstanceError("CODE_STREAM_MISMATCH")
+    return Decoded(from_decoder(decoded, image, header.precision), photometric)
+
+
+def colour_of(header: JpegHeader, image: ImagePixel) -> str:
+    """Return what the decoded samples are; the stream's own word goes before the attribute."""
+    photometric = image.photometric
+    if image.samples != 3:
+        return photometric
+    if header.has_rgb_ids:
+        return "RGB"
+    if photometric.startswith("YBR") or header.jfif:
+        return "YBR_FULL"
+    return "RGB"
+
+
+def plan(image: ImagePixel, syntax: str) -> ImagePixel:
+    """Return the attributes of the image as `encode` leaves it.
+
+    Raises:
+        InstanceError: the pixels do not fit; the code says why.
+    """
+    require_integers_to_16_bits(image)
+    if max(image.rows, image.columns) > _LARGEST_EXTENT:
+        raise InstanceError("IMAGE_TOO_LARGE_FOR_TARGET")
+    if syntax in (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1):
+        return image
+    if image.photometric == "PALETTE COLOR":
+        raise InstanceError("PALETTE_NOT_LOSSY")
+    if image.bits_stored > (8 if syntax == JPEG_BASELINE else 12):
+        raise InstanceError(
+            "TOO_DEEP_FOR_BASELINE" if syntax == JPEG_BASELINE else "TOO_DEEP_FOR_EXTENDED"
+        )
+    if image.signed:
+        # Without a sign in the stream -1 becomes the largest number, and loss spreads across.
+        raise InstanceError("SIGNED_NOT_LOSSY")
+    depth = 8 if image.bits_stored <= 8 else 12
+    if image.samples == 3:
+        if depth > 8:
+            raise InstanceError("COLOUR_UNFIT")
+        image = image._replace(photometric="YBR_FULL_422")
+    return image._replace(
+        bits_allocated=8 if depth == 8 else 16,
+        bits_stored=depth,
+        high_bit=depth - 1,
+        whole_words=False,
+    )
+
+
+def encode(
+    pixels: Pixels, source: ImagePixel, planned: ImagePixel, syntax: str, quality: Quality
+) -> bytes:
+    """Encode a frame of `source` as `planned`."""
+    space = None
+    if source.samples == 3:
+        space = "ycbcr" if source.photometric.startswith("YBR") else "rgb"
+    if syntax in (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1):
+        return bytes(
+            imagecodecs.jpeg8_encode(
+                unsigned(pixels, source),
+                lossless=True,
+                predictor=1,
+                bitspersample=max(2, precision(source)),
+                colorspace=space,
+                outcolorspace=space,
+                subsampling="444" if space else None,
+            )
+        )
+    stream = bytes(
+        imagecodecs.jpeg8_encode(
+            pixels.astype(planned.dtype, copy=False),
+            level=quality.jpeg_quality,
+            colorspace=space,
+            outcolorspace="ycbcr" if space else None,
+            subsampling="422" if space else None,
+            bitspersample=planned.bits_stored,
+        )
+    )
+    if syntax == JPEG_BASELINE:
+        return stream
+    # Process 2 and 4 is extended sequential (SOF1), which an 8-bit baseline stream is as well.
+    at = read_jpeg(stream).sof + 1
+    return stream[:at] + b"\xc1" + stream[at + 1 :]
+
+
+def encode_picture(pixels: Pixels, quality: Quality) -> bytes:
+    """Encode 8-bit grey or RGB as a JPEG file for people (JFIF)."""
+    colour = pixels.ndim == 3
+    return bytes(
+        imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(pixels),
+            level=quality.jpeg_quality,
+            colorspace="rgb" if colour else None,
+            outcolorspace="ycbcr" if colour else None,
+            subsampling="422" if colour else None,
+        )
+    )

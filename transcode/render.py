@@ -1,0 +1,175 @@
+"""Pixels as people see them: 8-bit grey or RGB pictures (PS3.3, Sections C.11.1, C.11.2, C.7.6.3).
+
+Grey, in this order:
+1. stored values, of which Bits Stored bits count;
+2. Modality LUT, else Rescale Slope and Intercept; of an enhanced multi-frame those of the frame;
+3. VOI LUT, else the first Window Center and Width under VOI LUT Function LINEAR, LINEAR_EXACT or
+   SIGMOID; without either, the smallest and the largest value of the frame itself, Pixel Padding
+   Value left out, become black and white (single bits: 0 and 1);
+4. MONOCHROME1 is inverted;
+5. 0 to 255, rounded to the nearest.
+
+Colour: the palette is applied, YBR becomes RGB, and the upper 8 of Bits Stored bits are kept.
+Neither windows nor rescaling apply to it. A JPEG Baseline stream of YBR colour already is the
+picture that image/jpeg asks for, and is handed on as it is.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from headers.failures import InstanceError
+from transcode import formats
+from transcode.codestream import check_jpeg, read_jpeg
+from transcode.colour import to_rgb
+from transcode.dataset import DicomFile
+from transcode.grey import Attributes, frame_attributes, grey_values, palette
+from transcode.image import ImagePixel
+from transcode.pixels import Decoded, Pixels, precision
+from transcode.quality import Quality
+from transcode.syntaxes import JPEG_BASELINE
+
+_MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+_PHOTOMETRICS = (
+    *_MONOCHROME,
+    "PALETTE COLOR",
+    "RGB",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_RCT",
+    "YBR_ICT",
+)
+
+
+class _Table(NamedTuple):
+    """The picture value of each stored value, for the attributes that it was made of."""
+
+    attributes: Attributes
+    values: Pixels
+
+
+class Renderer:
+    """Makes the pictures of one instance.
+
+    Attributes:
+        takes_streams: the stored streams may already be the pictures; use `from_stream`.
+    """
+
+    def __init__(
+        self, file: DicomFile, image: ImagePixel, media_type: str, quality: Quality
+    ) -> None:
+        """Check that there is something to show.
+
+        Raises:
+            InstanceError: NOT_RENDERABLE.
+        """
+        grey = image.photometric in (*_MONOCHROME, "PALETTE COLOR")
+        if image.photometric not in _PHOTOMETRICS or image.samples != (1 if grey else 3):
+            raise InstanceError("NOT_RENDERABLE")
+        if not grey and image.is_float:
+            raise InstanceError("NOT_RENDERABLE")
+        self._image = image
+        self._encode = _encoder(media_type, quality)
+        self._attributes = frame_attributes(file, image)
+        self._palette = palette(file, image) if image.photometric == "PALETTE COLOR" else None
+        self._table: _Table | None = None
+        self.takes_streams = (
+            media_type == formats.JPEG
+            and file.syntax.uid == JPEG_BASELINE
+            and image.photometric in ("YBR_FULL", "YBR_FULL_422")
+        )
+
+    def from_stream(self, stream: bytes, index: int) -> bytes:
+        """Return the picture of a frame from its JPEG Baseline stream.
+
+        Raises:
+            InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
+        """
+        from transcode import jpeg
+
+        # Decoded all the same: a damaged stream is a failure, not a picture.
+        frame = jpeg.decode(stream, self._image, JPEG_BASELINE)
+        header = read_jpeg(stream)
+        check_jpeg(header, self._image)
+        if frame.photometric == "RGB" or header.adobe_transform == 0:
+            return self.picture(frame, index)  # a viewer would take it for YBR, or the reverse
+        return stream
+
+    def picture(self, frame: Decoded, index: int) -> bytes:
+        """Return the file of one frame; `index` counts from 0."""
+        return self._encode(self.render(frame, index))
+
+    def render(self, frame: Decoded, index: int) -> Pixels:
+        """Return 8-bit grey (rows, columns) or RGB (rows, columns, 3)."""
+        image = self._image
+        if image.samples == 3:
+            rgb = to_rgb(frame.pixels, image, frame.photometric)
+            shift = precision(image) - 8
+            return (rgb >> shift if shift > 0 else rgb).astype(np.uint8, copy=False)
+        if self._palette is not None:
+            return self._palette[_index(frame.pixels, image)]
+        attributes = self._attributes(index)
+        if image.is_float or image.bits_allocated > 16:
+            return grey_values(frame.pixels, attributes, _bounds(frame.pixels, attributes, image))
+        if not attributes.has_window:
+            bounds = _bounds(frame.pixels, attributes, image)
+            return _lookup(frame.pixels, image, attributes, bounds)
+        if self._table is None or self._table.attributes != attributes:
+            self._table = _Table(attributes, _table(image, attributes, None))
+        return self._table.values[_index(frame.pixels, image)]
+
+
+def _encoder(media_type: str, quality: Quality) -> Callable[[Pixels], bytes]:
+    if media_type == formats.PNG:
+        from transcode import png
+
+        return png.encode_picture
+    from transcode import jpeg
+
+    return lambda pixels: jpeg.encode_picture(pixels, quality)
+
+
+def _index(pixels: Pixels, image: ImagePixel) -> Pixels:
+    """Return the samples' words as indices of a table with all words."""
+    return pixels.view(f"u{pixels.dtype.itemsize}") if image.signed else pixels
+
+
+def _table(image: ImagePixel, attributes: Attributes, bounds: tuple[float, float] | None) -> Pixels:
+    """Return the picture value of every word that a sample may be."""
+    words = np.arange(1 << (8 * image.dtype.itemsize), dtype=f"u{image.dtype.itemsize}")
+    return grey_values(words.view(image.dtype), attributes, bounds)
+
+
+def _lookup(
+    pixels: Pixels, image: ImagePixel, attributes: Attributes, bounds: tuple[float, float] | None
+) -> Pixels:
+    """Render by table where the frame has more pixels than the table has values."""
+    if pixels.size < 1 << (8 * image.dtype.itemsize):
+        return grey_values(pixels, attributes, bounds)
+    return _table(image, attributes, bounds)[_index(pixels, image)]
+
+
+def _bounds(
+    pixels: Pixels, attributes: Attributes, image: ImagePixel
+) -> tuple[float, float] | None:
+    """Return the smallest and largest value of a frame after the Modality LUT."""
+    if attributes.has_window:
+        return None
+    if image.bits_stored == 1:
+        return 0.0, 1.0
+    shown = pixels
+    if attributes.padding is not None:
+        low, high = attributes.padding
+        kept = pixels[(pixels < low) | (pixels > high)]
+        shown = kept if kept.size else pixels
+    if image.is_float:
+        finite = shown[np.isfinite(shown)]
+        if not finite.size:
+            return 0.0, 1.0
+        shown = finite
+    ends = attributes.modality(np.array([shown.min(), shown.max()]))
+    if attributes.modality_lut is not None:  # need not be monotonic
+        values = attributes.modality(shown)
+        return float(values.min()), float(values.max())
+    return float(ends.min()), float(ends.max())

@@ -1,0 +1,77 @@
+"""RLE Lossless (PS3.5, Section 8.2.2 and Annex G)."""
+
+import struct
+
+import numpy as np
+import rle as pylibjpeg_rle
+from rle import utils as rle_utils
+
+from headers.failures import InstanceError
+from transcode.image import ImagePixel
+from transcode.pixels import DECODE_ERRORS, Decoded, Pixels, correct, unpack
+from transcode.quality import Quality
+
+METHOD = ""
+_MOST_SEGMENTS = 15
+
+
+def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
+    """Decode a frame.
+
+    Raises:
+        InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
+    """
+    if len(stream) < 64:
+        raise InstanceError("CODE_STREAM_INVALID")
+    segments = struct.unpack_from("<L", stream)[0]
+    if segments != image.samples * image.dtype.itemsize:
+        raise InstanceError("CODE_STREAM_MISMATCH")
+    photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
+    try:
+        if image.bits_allocated == 1:
+            packed = bytes(rle_utils.decode_segment(stream[64:]))
+            if len(packed) * 8 < image.frame_bits:
+                raise InstanceError("CODE_STREAM_INVALID")
+            return Decoded(unpack(packed, image), photometric)
+        buffer = rle_utils.decode_frame(
+            stream, image.rows * image.columns, image.bits_allocated, "<"
+        )
+    except DECODE_ERRORS:
+        raise InstanceError("CODE_STREAM_INVALID") from None
+    pixels = np.frombuffer(buffer, image.dtype)
+    if image.samples > 1:
+        planes = pixels.reshape(image.samples, image.rows, image.columns)
+        pixels = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    return Decoded(correct(pixels.reshape(image.shape), image), photometric)
+
+
+def plan(image: ImagePixel, _syntax: str) -> ImagePixel:
+    """Return the attributes of the image as `encode` leaves it.
+
+    Raises:
+        InstanceError: UNFIT_FOR_RLE.
+    """
+    if (
+        image.is_float
+        or image.bits_allocated not in (8, 16, 32)
+        or image.samples not in (1, 3)
+        or image.samples * image.bits_allocated // 8 > _MOST_SEGMENTS
+    ):
+        raise InstanceError("UNFIT_FOR_RLE")
+    return image._replace(planar=1 if image.samples > 1 else 0)
+
+
+def encode(
+    pixels: Pixels, source: ImagePixel, _planned: ImagePixel, _syntax: str, _quality: Quality
+) -> bytes:
+    """Encode a frame."""
+    return bytes(
+        pylibjpeg_rle.encode_pixel_data(
+            pixels.tobytes(),
+            byteorder="<",
+            rows=source.rows,
+            columns=source.columns,
+            bits_allocated=source.bits_allocated,
+            samples_per_pixel=source.samples,
+        )
+    )
