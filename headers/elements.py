@@ -96,7 +96,8 @@ class ElementReader:
         window = self.window
         implicit, order = encoding
         unpack = _IMPLICIT[order] if implicit else _EXPLICIT[order]
-        short_form, inline_vr = SHORT_FORM.get, _INLINE_VR.get
+        unpack_length = _LENGTH[order]
+        short_vr, long_vr, inline_vr = SHORT_FORM.get, LONG_FORM.get, _INLINE_VR.get
         creators: dict[int, str] = {}
         data, base = window.data, window.base
         at = position - base  # an index of `data`, as `start`, `stop`, `bound` and `last`
@@ -132,7 +133,7 @@ class ElementReader:
             else:
                 group, number, code, length = unpack(data, at)
                 tag = group << 16 | number
-                vr = short_form(code)
+                vr = short_vr(code)
 
             if vr is None:
                 if group == 0xFFFE:
@@ -142,7 +143,12 @@ class ElementReader:
                         break
                     raise InstanceError("MALFORMED")
                 if not implicit:
-                    vr, start, length = long_form(data, at, bound, order)
+                    vr = long_vr(code)
+                    if vr is not None and at <= bound - 12:
+                        start = at + 12
+                        (length,) = unpack_length(data, at + 8)
+                    else:
+                        vr, start, length = long_form(data, at, bound, order)
                 if not tag and not length:  # padding with zeros
                     position = end
                     break

@@ -1,7 +1,6 @@
 """The header of an instance: what identifies it, and its Metadata. The hot path of an import."""
 
 import re
-from itertools import chain
 from typing import NamedTuple
 
 from headers.completeness import check_pixel_data
@@ -70,8 +69,8 @@ def read_header(file: Readable) -> Header:
     """
     start = open_data_set(file)
     reader = ElementReader(start.window)
-    elements = chain(start.file_meta, reader.read(start.offset, start.encoding))
-    metadata, values = encode(elements, start.encoding.order, _WANTED)
+    elements = reader.read(start.offset, start.encoding)
+    metadata, values = encode(start.file_meta, elements, start.encoding.order, _WANTED)
     sop_class_uid = parse_uid(values.get(SOP_CLASS_UID, b""))
     if DIRECTORY_RECORD_SEQUENCE in values or sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError("DICOMDIR")

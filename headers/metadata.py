@@ -4,11 +4,13 @@ Written straight from the encoded elements into JSON text; building pydicom's ob
 five times as long. The text differs from what pydicom makes of the same data set in this only:
 DS and IS are strings, values that do not fit their VR are their raw text, an empty value among
 others is null in every VR, the File Meta Information (group 0002) is included, and binary values
-are by reference: a BulkDataURI "?offset=N&length=M" counts from the start of the file, of a
-deflated data set from the start of the inflated one.
+are by reference: a BulkDataURI "?offset=N&length=M" counts from the start of the file, that of a
+deflated data set from the start of the inflated one (group 0002 is never deflated). It has no
+length where the file has none: encapsulated values, from their first item on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -43,6 +45,8 @@ class Metadata(NamedTuple):
 class _Level:
     """A data set being written, and what its items inherit from it."""
 
+    __slots__ = ("codecs", "items", "members", "order", "sequence", "signed")
+
     def __init__(self, codecs: tuple[str, ...], order: str, signed: bool) -> None:
         self.codecs = codecs  # (0008,0005)
         self.order = order  # of bytes
@@ -53,11 +57,12 @@ class _Level:
 
 
 def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of the speed
-    elements: Iterable[Element], order: str, wanted: frozenset[int]
+    file_meta: Iterable[Element], elements: Iterable[Element], order: str, wanted: frozenset[int]
 ) -> Metadata:
     """Write a data set as DICOM JSON.
 
     Args:
+        file_meta: the elements of group 0002, always little endian.
         elements: as `ElementReader` gives them. Of a tag that comes twice the last one counts.
         order: the byte order of the data set, "<" or ">".
         wanted: the top-level tags whose encoded values are returned as well.
@@ -68,6 +73,7 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
     level = _Level(DEFAULT_CODECS, order, signed=False)
     outer: list[_Level] = []
     members = level.members
+    members.update(_write_file_meta(file_meta))
     writer_of = writers(level.codecs, order).get
     key_of = _KEYS.get
     special = _SPECIAL | wanted
@@ -75,7 +81,7 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
 
     counted = iter(elements)
     for tag, vr, offset, length, value in islice(counted, MOST_ELEMENTS):
-        key = key_of(tag) or f'"{tag:08X}":{{"vr":"'
+        key = key_of(tag) or _other_key(tag)
         write = writer_of(vr)
         if write is not None:
             text = write(value)
@@ -111,7 +117,7 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
             level.items.append(item)
         elif tag == SEQUENCE_END:
             tag = level.sequence  # noqa: PLW2901
-            key = key_of(tag) or f'"{tag:08X}":{{"vr":"'
+            key = key_of(tag) or _other_key(tag)
             members[tag] = f'{key}SQ","Value":[{",".join(level.items)}]}}'
             level.items = []
         else:
@@ -119,6 +125,24 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
     if next(counted, None) is not None:
         raise InstanceError("HEADER_TOO_LARGE")
     return Metadata(("{" + ",".join(members.values()) + "}").encode(), values)
+
+
+def _write_file_meta(file_meta: Iterable[Element]) -> Iterator[tuple[int, str]]:
+    """Yield the members of group 0002, which has neither sequences nor other character sets."""
+    writer_of = writers(DEFAULT_CODECS, "<")
+    for tag, vr, offset, length, value in file_meta:
+        if vr not in writer_of:
+            yield tag, f"{_other_key(tag)}{_by_reference(vr, offset, length)}}}"
+        elif text := writer_of[vr](value):
+            yield tag, f'{_other_key(tag)}{vr}","Value":[{text}]}}'
+        else:
+            yield tag, f'{_other_key(tag)}{vr}"}}'
+
+
+@lru_cache(maxsize=4096)
+def _other_key(tag: int) -> str:
+    """Return how the member of a private or unknown tag starts."""
+    return f'"{tag:08X}":{{"vr":"'
 
 
 def _by_reference(vr: str, offset: int, length: int) -> str:

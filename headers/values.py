@@ -30,8 +30,20 @@ def _strings(text: str) -> str:
 
 
 def _code_string(value: bytes) -> str:
-    """Write AS, CS, DA, DT, TM or UI: default repertoire, padded at the end."""
-    return _strings(value.decode("latin-1").rstrip(" \0"))
+    """Write AS, CS, DA, DT or TM: default repertoire, padded at the end."""
+    text = value.decode("latin-1").rstrip(" \0")
+    if "\\" not in text:
+        return _quoted(text) if text else ""
+    return _strings(text)
+
+
+def _unique_identifier(value: bytes) -> str:
+    """Write UI: nothing around a UID has a meaning."""
+    text = value.decode("latin-1").rstrip(" \0")
+    if "\\" not in text:
+        text = text.strip()
+        return _quoted(text) if text else ""
+    return _strings("\\".join([part.strip() for part in text.split("\\")]))
 
 
 def _number_string(value: bytes) -> str:
@@ -165,7 +177,7 @@ def writers(codecs: tuple[str, ...], order: str) -> dict[str, Writer]:
     """
     texts, long_text = _texts_writer(codecs), _long_text_writer(codecs)
     return {
-        **dict.fromkeys(("AS", "CS", "DA", "DT", "TM", "UI"), _code_string),
+        **dict.fromkeys(("AS", "CS", "DA", "DT", "TM"), _code_string),
         **dict.fromkeys(("DS", "IS"), _number_string),
         **dict.fromkeys(("LO", "SH", "UC"), texts),
         **dict.fromkeys(("LT", "ST", "UT"), long_text),
@@ -174,5 +186,6 @@ def writers(codecs: tuple[str, ...], order: str) -> dict[str, Writer]:
         "AE": _application_entity,
         "AT": _tags_writer(order),
         "PN": _person_names_writer(codecs),
+        "UI": _unique_identifier,
         "UR": _universal_resource,
     }
