@@ -18,12 +18,14 @@ from deltalake.schema import ArrayType, PrimitiveType, StructType
 from tables.destination import DeltaTablePath, WriteDisposition
 from tables.duckdb_types import (
     DUCKDB_TYPES,
-    MAX_ROW_BYTES,
+    EFFORTS,
     UNFIT_ROW_ERRORS,
+    Effort,
+    asks_for_more,
     empty_sql,
-    is_row_too_large,
-    row_too_large,
+    exert,
     rows_sql,
+    too_large,
     unfit_row,
 )
 from tables.errors import TableBusyError, TableError, TableNotEmptyError
@@ -85,15 +87,15 @@ def load(
             # Two that create a table with their rows at the same time both succeed, and the
             # rows of both are there. Two that create it empty do not.
             table = table or _created(destination, schema, storage_options)
-            for max_row_bytes in MAX_ROW_BYTES:
-                if _write(table, shards, schema, disposition, job, max_row_bytes):
+            for effort in EFFORTS:
+                if _write(table, shards, schema, disposition, job, effort):
                     return
         except CommitFailedError:
             time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
         except UNFIT_ROW_ERRORS:
             raise unfit_row(destination.uri) from None
         else:
-            raise row_too_large(destination.uri)
+            raise too_large(destination.uri)
     raise TableBusyError(
         f"{_ATTEMPTS} times another load was faster than the one into {destination.uri}. Try"
         " again when fewer run."
@@ -106,15 +108,15 @@ def _write(
     schema: Schema,
     disposition: WriteDisposition,
     job: str,
-    max_row_bytes: int,
+    effort: Effort,
 ) -> bool:
-    """Commit the rows; return False if one of them is larger than the limit."""
+    """Commit the rows; return False if they need a greater effort."""
     truncate = disposition is WriteDisposition.WRITE_TRUNCATE
     errors: list[duckdb.Error] = []
     try:
         write_deltalake(
             table,
-            _batches(shards, schema, max_row_bytes, errors),
+            _batches(shards, schema, effort, errors),
             mode="overwrite" if truncate else "append",
             schema_mode="overwrite" if truncate else "merge",
             # Delta fails a commit if one of the same application came after the version that
@@ -128,23 +130,24 @@ def _write(
         # It wraps what the stream raised in a text that can hold values.
         if not errors:
             raise
-    if errors and not is_row_too_large(errors[0]):
+    if errors and not asks_for_more(errors[0]):
         raise errors[0]
     return not errors
 
 
 def _batches(
-    shards: Shards, schema: Schema, max_row_bytes: int, errors: list[duckdb.Error]
+    shards: Shards, schema: Schema, effort: Effort, errors: list[duckdb.Error]
 ) -> pa.RecordBatchReader:
     """Return the rows of all shards as one stream; what it raises is in `errors` too."""
     connection = _parser()
+    exert(connection, effort)
     columns = _arrow_schema(connection, schema)
-    query = rows_sql(schema, _TYPES, max_row_bytes)
+    query = rows_sql(schema, _TYPES, effort.max_row_bytes)
 
     def read() -> Iterator[pa.RecordBatch]:
         try:
-            for path in shards.local_paths():
-                yield from connection.sql(query, params=[[path]]).fetch_record_batch(_BATCH_ROWS)
+            for globs in shards.local_globs():
+                yield from connection.sql(query, params=[globs]).fetch_record_batch(_BATCH_ROWS)
         except duckdb.Error as error:
             errors.append(error)
             raise

@@ -14,14 +14,15 @@ import duckdb
 from tables.destination import DuckDBTable, WriteDisposition
 from tables.duckdb_types import (
     DUCKDB_TYPES,
-    MAX_ROW_BYTES,
+    EFFORTS,
     UNFIT_ROW_ERRORS,
+    asks_for_more,
+    exert,
     field_of,
-    is_row_too_large,
     quoted,
-    row_too_large,
     rows_sql,
     sql_type,
+    too_large,
     unfit_row,
 )
 from tables.errors import TableBusyError, TableError, TableNotEmptyError
@@ -69,19 +70,22 @@ def load(
         TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: nothing changed.
     """
     with _connected(destination, lock_wait_s) as connection:
-        for max_row_bytes in MAX_ROW_BYTES:
+        for effort in EFFORTS:
+            exert(connection, effort)
             try:
                 with _transaction(connection):
                     _prepare(connection, destination, schema, disposition)
-                    rows = rows_sql(schema, DUCKDB_TYPES, max_row_bytes)
-                    insert = f"INSERT INTO {_name(destination)} BY NAME {rows}"
-                    for path in shards.local_paths():
-                        connection.execute(insert, [[path]])
+                    rows = rows_sql(schema, DUCKDB_TYPES, effort.max_row_bytes)
+                    for globs in shards.local_globs():
+                        insert = f"INSERT INTO {_name(destination)} BY NAME {rows}"
+                        connection.execute(insert, [globs])
                 return
-            except UNFIT_ROW_ERRORS as error:
-                if not is_row_too_large(error):
+            except duckdb.Error as error:
+                if isinstance(error, UNFIT_ROW_ERRORS) and not asks_for_more(error):
                     raise unfit_row(destination.uri) from None
-        raise row_too_large(destination.uri)
+                if not asks_for_more(error):
+                    raise
+        raise too_large(destination.uri)
 
 
 def _prepare(
@@ -158,8 +162,6 @@ def _connected(destination: DuckDBTable, lock_wait_s: float) -> Iterator[duckdb.
                 ) from error
             time.sleep(_POLL_S)
     with connection:
-        # Rows come from unordered workers anyway, and keeping their order costs memory.
-        connection.execute("SET preserve_insertion_order = false")
         yield connection
 
 

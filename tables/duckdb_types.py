@@ -1,7 +1,7 @@
 """Columns as types of duckdb, which also parses the rows for Delta tables."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -19,9 +19,23 @@ DUCKDB_TYPES = {
     "JSON": "JSON",
 }
 _SCALARS = {sql: name for name, sql in DUCKDB_TYPES.items()}
-# What read_json takes for one row: its buffers are a multiple of it, so the usual size is tried
-# first. BigQuery takes rows of at most 100 MB.
-MAX_ROW_BYTES = (16 << 20, 128 << 20)
+
+
+class Effort(NamedTuple):
+    """How generous duckdb is with memory.
+
+    Attributes:
+        max_row_bytes: what read_json takes for one row; its buffers are a multiple of it.
+        memory_limit: of the database.
+    """
+
+    max_row_bytes: int
+    memory_limit: str
+
+
+# The first does for nearly all tables, in a process below 1 GB; the second is for rows as large
+# as BigQuery takes (100 MB) and for extremely wide tables.
+EFFORTS = (Effort(16 << 20, "512MB"), Effort(128 << 20, "80%"))
 UNFIT_ROW_ERRORS = (duckdb.InvalidInputException, duckdb.ConversionException)
 
 
@@ -40,8 +54,17 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def exert(connection: duckdb.DuckDBPyConnection, effort: Effort) -> None:
+    """Set a connection's database up for a load."""
+    # Of a hundred nested columns a second thread doubles the memory and saves little time; and
+    # rows come from unordered workers, so their order is not worth any.
+    connection.execute("SET threads = 1")
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute(f"SET memory_limit = '{effort.memory_limit}'")
+
+
 def rows_sql(schema: Schema, types: Mapping[str, str], max_row_bytes: int) -> str:
-    """Return a SELECT over the lines of the files that parameter 1, a list, names.
+    """Return a SELECT over the lines of the files that parameter 1, a list of globs, names.
 
     A value that does not fit its column's type is an error, not a NULL.
     """
@@ -76,16 +99,18 @@ def field_of(name: str, type_: Any) -> Field:
     return Field(name, _SCALARS.get(str(type_), f"duckdb {type_}"), mode)
 
 
-def is_row_too_large(error: duckdb.Error) -> bool:
-    """Whether read_json met a row above its limit."""
-    return "maximum_object_size" in str(error)
+def asks_for_more(error: duckdb.Error) -> bool:
+    """Whether the next of `EFFORTS` may do what this one could not."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return True
+    return isinstance(error, UNFIT_ROW_ERRORS) and "maximum_object_size" in str(error)
 
 
-def row_too_large(uri: str) -> TableError:
-    """Say that a row exceeds the last of `MAX_ROW_BYTES`."""
+def too_large(uri: str) -> TableError:
+    """Say that not even the last of `EFFORTS` was enough."""
     return TableError(
-        f"a row for {uri} is larger than {MAX_ROW_BYTES[-1] >> 20} MiB. Leave its instance out"
-        " with a filter."
+        f"a row for {uri} is larger than {EFFORTS[-1].max_row_bytes >> 20} MiB, or all its columns"
+        " together need more memory than there is. Leave instances out with a filter."
     )
 
 

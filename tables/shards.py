@@ -1,6 +1,6 @@
 """Shards: files of newline-delimited JSON rows between the workers and the one load."""
 
-import contextlib
+import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,15 +29,19 @@ class Shards(NamedTuple):
         """Whether they are in a bucket."""
         return any("://" in uri for uri in self.uris)
 
-    def local_paths(self) -> Iterator[str]:
-        """Give a local path for each shard in turn; a fetched one lasts until the next."""
+    def local_globs(self) -> Iterator[list[str]]:
+        """Give globs of local files that together hold all rows, in turns.
+
+        Local shards come all at once, remote ones are fetched one by one; a fetched file
+        lasts until the next turn.
+        """
+        local = [glob.escape(uri) for uri in self.uris if "://" not in uri]
+        if local:
+            yield local
         for uri in self.uris:
-            if "://" not in uri:
-                yield uri
-                continue
-            with contextlib.ExitStack() as stack:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dicomferry-"))
-                path = os.path.join(folder, "shard.ndjson")
-                with open(path, "wb") as file:
-                    file.write(self.read(uri))
-                yield path
+            if "://" in uri:
+                with tempfile.TemporaryDirectory(prefix="dicomferry-") as folder:
+                    path = os.path.join(folder, "shard.ndjson")
+                    with open(path, "wb") as file:
+                        file.write(self.read(uri))
+                    yield [glob.escape(path)]
