@@ -112,7 +112,7 @@ def _write(
 ) -> bool:
     """Commit the rows; return False if they need a greater effort."""
     truncate = disposition is WriteDisposition.WRITE_TRUNCATE
-    errors: list[duckdb.Error] = []
+    errors: list[Exception] = []
     try:
         write_deltalake(
             table,
@@ -136,7 +136,7 @@ def _write(
 
 
 def _batches(
-    shards: Shards, schema: Schema, effort: Effort, errors: list[duckdb.Error]
+    shards: Shards, schema: Schema, effort: Effort, errors: list[Exception]
 ) -> pa.RecordBatchReader:
     """Return the rows of all shards as one stream; what it raises is in `errors` too."""
     connection = _parser()
@@ -148,7 +148,7 @@ def _batches(
         try:
             for globs in shards.local_globs():
                 yield from connection.sql(query, params=[globs]).fetch_record_batch(_BATCH_ROWS)
-        except duckdb.Error as error:
+        except Exception as error:  # deltalake passes on no more than its text
             errors.append(error)
             raise
 

@@ -99,7 +99,7 @@ def field_of(name: str, type_: Any) -> Field:
     return Field(name, _SCALARS.get(str(type_), f"duckdb {type_}"), mode)
 
 
-def asks_for_more(error: duckdb.Error) -> bool:
+def asks_for_more(error: Exception) -> bool:
     """Whether the next of `EFFORTS` may do what this one could not."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return True

@@ -1,0 +1,90 @@
+"""Rows of new instances for the tables of a store's stream_configs (StreamConfig of the API)."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from tables.destination import Destination, WriteDisposition
+from tables.flattened import merge_flattened
+from tables.loading import Connections, load, row_writer
+from tables.rows import RowWarning, RowWriter
+from tables.schema import Schema
+from tables.shards import Shards
+
+MAX_ROW_BYTES = 1 << 20
+"""A larger row is not streamed."""
+
+# No row of a smaller Metadata is larger than MAX_ROW_BYTES: it is never eight times its size.
+_SMALL = MAX_ROW_BYTES // 8
+
+
+class Appended(NamedTuple):
+    """What became of the instances of one append.
+
+    Attributes:
+        rows: how many were appended.
+        skipped: SOP Instance UIDs of those whose row is larger than `MAX_ROW_BYTES`.
+        warnings: (SOP Instance UID, warning) of appended rows.
+    """
+
+    rows: int
+    skipped: tuple[str, ...]
+    warnings: tuple[tuple[str, RowWarning], ...]
+
+
+def append_rows(
+    destination: Destination,
+    instances: Iterable[Mapping[str, Any]],
+    job: str,
+    *,
+    flattened: bool,
+    source_store: str = "",
+    connections: Connections = Connections(),  # noqa: B008 - immutable
+) -> Appended:
+    """Append the rows of new instances by one load; make or widen the table where needed.
+
+    Load jobs rather than BigQuery's streaming inserts: an import comes in batches, and a load is
+    atomic, is not repeated under the same `job`, and adds columns itself.
+
+    Args:
+        destination: the table.
+        instances: index rows.
+        job: names this append for ever: the operation's id and what tells its appends apart.
+        flattened: SchemaFlattened, else SchemaJSON.
+        source_store: the store's name for the column SourceDicomStore; no such column if empty.
+        connections: how the destination is reached.
+
+    Raises:
+        TableError: and its subclasses; nothing was appended.
+    """
+    schema: Schema = ()
+    rows = 0
+    skipped: list[str] = []
+    warnings: list[tuple[str, RowWarning]] = []
+
+    def writer() -> RowWriter:
+        return row_writer(destination, flattened=flattened, source_store=source_store, stream=True)
+
+    usual = writer()
+    with tempfile.TemporaryDirectory(prefix="dicomferry-") as folder:
+        path = os.path.join(folder, "rows.ndjson")
+        with open(path, "wb") as file:
+            for instance in instances:
+                # A skipped row must not leave its columns in the table.
+                own = usual if len(instance["Metadata"]) < _SMALL else writer()
+                row = own.row(instance)
+                uid = str(instance["SOPInstanceUID"])
+                if len(row.line) > MAX_ROW_BYTES:
+                    skipped.append(uid)
+                    continue
+                if own is not usual:
+                    schema = merge_flattened(schema, own.schema)
+                file.write(row.line + b"\n")
+                rows += 1
+                warnings += [(uid, warning) for warning in row.warnings]
+        if rows:
+            schema = merge_flattened(schema, usual.schema)
+            append = WriteDisposition.WRITE_APPEND
+            load(destination, Shards((path,)), schema, append, job, connections)
+    return Appended(rows, tuple(skipped), tuple(warnings))
