@@ -78,7 +78,7 @@ _DECODERS = {
     "jpeg": "imagecodecs (libjpeg-turbo)",
     "jpegls": "pyjpegls (CharLS)",
     "jpeg2000": "imagecodecs (OpenJPEG)",
-    "htj2k": "imagecodecs (OpenJPH)",
+    "htj2k": "imagecodecs (OpenJPH; OpenJPEG for 4.203)",
     "jpegxl": "imagecodecs (libjxl)",
     "rle": "pylibjpeg-rle",
     "deflate": "zlib",

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from headers.failures import InstanceError
 from headers.readable import Readable
-from transcode.dataset import ITEM, SEQUENCE_END, UNDEFINED, DicomFile
+from transcode.dataset import ITEM, PIXEL_DATA, SEQUENCE_END, UNDEFINED, DicomFile
 from transcode.image import ImagePixel
 
 # A code stream is hardly ever larger than what it decodes to; a forged length shall not be read.
@@ -36,18 +38,43 @@ class _Fragment(NamedTuple):
 
 
 def native_frames(file: DicomFile, image: ImagePixel) -> Iterator[bytes]:
-    """Yield each native frame's bytes, of single bits those that the frame begins and ends in.
+    """Yield each native frame in little endian, of single bits the bytes that it touches.
 
     Raises:
         InstanceError: PIXEL_DATA_TRUNCATED.
     """
     check_native_length(file, image)
     assert file.pixels is not None
-    bits = image.frame_bits
+    bits, word = image.frame_bits, word_size(file, image)
     for index in range(image.frames):
         first = index * bits // 8
         end = (index * bits + bits + 7) // 8
-        yield file.source.read(file.pixels.value + first, end - first)
+        # Of 8 bits within OW the words are swapped, and a frame may begin in the midst of one.
+        start = first - first % word
+        stop = min(end + -end % word, file.pixels.end - file.pixels.value)
+        raw = swap_words(file.source.read(file.pixels.value + start, stop - start), word)
+        yield raw if (start, stop) == (first, end) else raw[first - start : end - start]
+
+
+def word_size(file: DicomFile, image: ImagePixel) -> int:
+    """Return how many bytes a big-endian reader has to swap: 1 for none.
+
+    8 bits and single bits within OW are swapped in their words (PS3.5, Annex A.3); 32 bits are
+    one word each, as every other reader has it.
+    """
+    if file.encoding.little_endian or file.pixels is None:
+        return 1
+    if image.bits_allocated > 16 or file.pixels.tag != PIXEL_DATA:
+        return image.bits_allocated // 8
+    return 2 if file.pixels.vr == b"OW" or image.bits_allocated == 16 else 1
+
+
+def swap_words(data: bytes, size: int) -> bytes:
+    """Return big-endian words of `size` bytes in little endian; the rest of a word stays."""
+    if size == 1:
+        return data
+    whole = len(data) - len(data) % size
+    return np.frombuffer(data[:whole], f">u{size}").astype(f"<u{size}").tobytes() + data[whole:]
 
 
 def check_native_length(file: DicomFile, image: ImagePixel) -> None:

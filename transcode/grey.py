@@ -1,4 +1,4 @@
-"""Stored grey values to displayed ones: Modality LUT, VOI LUT, windows (PS3.3 C.11.1, C.11.2)."""
+"""Stored grey values to displayed ones: Modality and VOI LUTs, windows (PS3.3 C.11.1, C.11.2)."""
 
 import struct
 from collections.abc import Callable

@@ -25,7 +25,7 @@ _COARSEST = 0.5
 _FINEST = 1 / (1 << 18)
 
 
-def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
+def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
     """Decode a frame; a colour transform of the stream is undone.
 
     Raises:
@@ -33,7 +33,11 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     """
     header = read_jpeg2000(stream, image)
     try:
-        decoded = imagecodecs.htj2k_decode(stream)
+        if syntax == HTJ2K:
+            # OpenJPH lets values that loss pushed out of range wrap from white to black.
+            decoded = imagecodecs.jpeg2k_decode(stream, numthreads=1)
+        else:
+            decoded = imagecodecs.htj2k_decode(stream)
     except DECODE_ERRORS:
         raise InstanceError("CODE_STREAM_INVALID") from None
     pixels = from_decoder(decoded, image, header.precision, header.signed)

@@ -97,6 +97,8 @@ def encode(
     if source.samples == 3:
         space = "ycbcr" if source.photometric.startswith("YBR") else "rgb"
     if syntax in (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1):
+        # Named YCbCr, components would share tables in a way that no decoder reads right.
+        space = "unknown" if space == "ycbcr" else space
         return bytes(
             imagecodecs.jpeg8_encode(
                 unsigned(pixels, source),

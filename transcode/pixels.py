@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headers.failures import InstanceError
-from transcode.dataset import PIXEL_DATA, DicomFile
 from transcode.image import ImagePixel
 
 Pixels = np.ndarray[Any, np.dtype[Any]]
@@ -30,34 +29,14 @@ class Decoded(NamedTuple):
     photometric: str
 
 
-def word_size(file: DicomFile, image: ImagePixel) -> int:
-    """Return how many bytes a big-endian reader has to swap: 1 for none.
-
-    8 bits and single bits within OW are swapped in their words (PS3.5, Annex A.3); 32 bits are
-    one word each, as every other reader has it.
-    """
-    if file.encoding.little_endian or file.pixels is None:
-        return 1
-    if image.bits_allocated > 16 or file.pixels.tag != PIXEL_DATA:
-        return image.bits_allocated // 8
-    return 2 if file.pixels.vr == b"OW" or image.bits_allocated == 16 else 1
-
-
-def unpack(raw: bytes, image: ImagePixel, index: int = 0, swapped: int = 1) -> Pixels:
-    """Return a native frame as an array.
+def unpack(raw: bytes, image: ImagePixel, index: int = 0) -> Pixels:
+    """Return a native, little-endian frame as an array.
 
     Args:
         raw: the bytes that hold the frame.
         image: its attributes.
         index: of the frame, from 0, where frames of single bits follow without padding.
-        swapped: as `word_size`.
     """
-    if swapped > 1:
-        whole = len(raw) - len(raw) % swapped
-        raw = (
-            np.frombuffer(raw[:whole], f">u{swapped}").astype(f"<u{swapped}").tobytes()
-            + raw[whole:]
-        )
     if image.bits_allocated == 1:
         first = index * image.frame_bits % 8
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")

@@ -24,9 +24,16 @@ from transcode.attributes import (
 from transcode.codecs import codec
 from transcode.dataset import DicomFile, open_file
 from transcode.formats import Format
-from transcode.frames import EncapsulatedFrames, check_native_length, chunks, native_frames
+from transcode.frames import (
+    EncapsulatedFrames,
+    check_native_length,
+    chunks,
+    native_frames,
+    swap_words,
+    word_size,
+)
 from transcode.image import ImagePixel, check_frame_size, read_image
-from transcode.pixels import Decoded, Pixels, pack, unpack, word_size
+from transcode.pixels import Decoded, Pixels, pack, unpack
 from transcode.quality import DEFAULT_QUALITY, Quality
 from transcode.render import Renderer
 from transcode.syntaxes import (
@@ -117,10 +124,9 @@ def decoded_frames(file: DicomFile, image: ImagePixel) -> Iterator[Decoded]:
 
 
 def _native(file: DicomFile, image: ImagePixel) -> Iterator[Decoded]:
-    swapped = word_size(file, image)
     photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
     for index, raw in enumerate(native_frames(file, image)):
-        yield Decoded(unpack(raw, image, index, swapped), photometric)
+        yield Decoded(unpack(raw, image, index), photometric)
 
 
 def _dicom(file: DicomFile, target: TransferSyntax, quality: Quality) -> Iterator[bytes]:
@@ -150,12 +156,12 @@ def _other_encoding(file: DicomFile, target: TransferSyntax) -> Iterator[bytes]:
     length = file.pixels.end - file.pixels.value
     if file.pixels.undefined or file.pixels.end > file.source.size:
         raise InstanceError("PIXEL_DATA_TRUNCATED")
-    swapped = 1 if file.encoding.little_endian else word_size(file, read_image(file))
+    word_bytes = 1 if file.encoding.little_endian else word_size(file, read_image(file))
     word = file.pixels.vr != b"OB"
     yield rewrite.attributes(file, target, {})
     yield rewrite.native_element(file, target, length + length % 2, word)
     for chunk in chunks(file.source, file.pixels.value, length):
-        yield _swap(chunk, swapped)
+        yield swap_words(chunk, word_bytes)
     yield bytes(length % 2) + rewrite.tail(file, target, file.pixels.end)
 
 
@@ -246,6 +252,7 @@ class _Decoding:
         assert file.pixels is not None
         self.lossy = was_lossy_changes(file) if file.syntax.uid in _DCT_CODED else {}
         self.end = file.pixels.end
+        self._frames: Iterator[Decoded]
         check_frame_size(image)
         if file.syntax.encapsulated:
             self._encapsulated: EncapsulatedFrames | None = EncapsulatedFrames(file, image)
@@ -278,14 +285,16 @@ def _raw_frames(file: DicomFile, image: ImagePixel, as_stored: bool) -> Iterator
     elif image.bits_allocated == 1:
         for frame in decoded_frames(file, image):
             yield iter((pack(frame.pixels, image),))
+    elif not as_stored and not file.encoding.little_endian:
+        check_frame_size(image)
+        for raw in native_frames(file, image):
+            yield iter((raw,))
     else:
         check_native_length(file, image)
         assert file.pixels is not None
-        swapped = 1 if as_stored else word_size(file, image)
         length = image.frame_bits // 8
         for index in range(image.frames):
-            pieces = chunks(file.source, file.pixels.value + index * length, length)
-            yield (_swap(piece, swapped) for piece in pieces)
+            yield chunks(file.source, file.pixels.value + index * length, length)
 
 
 def _pictures(file: DicomFile, image: ImagePixel, renderer: Renderer) -> Iterator[bytes]:
@@ -295,10 +304,3 @@ def _pictures(file: DicomFile, image: ImagePixel, renderer: Renderer) -> Iterato
     else:
         for index, frame in enumerate(decoded_frames(file, image)):
             yield renderer.picture(frame, index)
-
-
-def _swap(chunk: bytes, size: int) -> bytes:
-    if size == 1:
-        return chunk
-    whole = len(chunk) - len(chunk) % size
-    return np.frombuffer(chunk[:whole], f">u{size}").astype(f"<u{size}").tobytes() + chunk[whole:]
