@@ -9,6 +9,8 @@ from typing import BinaryIO
 from stores.storage import Storage
 
 FOLDER = "instances"
+# Large blobs on their way to their names.
+INCOMING = "incoming"
 # A blob without a row is vacuumed after 7 days; one older than this is written again,
 # so that vacuum never takes what a running import is about to point at.
 _REWRITE_AFTER = timedelta(days=1)
@@ -32,7 +34,7 @@ def local_blob(data: Storage) -> Iterator[tuple[BinaryIO, Callable[[str], None]]
     Yields:
         A temporary file, and a function that gives it its name when it is complete.
     """
-    folder = os.path.join(data.root, "incoming")
+    folder = os.path.join(data.root, INCOMING)
     os.makedirs(folder, exist_ok=True)
     temporary = os.path.join(folder, f"{os.getpid()}-{os.urandom(8).hex()}")
 

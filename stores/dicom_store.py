@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from stores.index import create_index
+from stores.known_sources import create_known_sources
 from stores.names import DatasetName, StoreName, parse_store
 from stores.resource_rules import check_resource
 from stores.storage import Storage
@@ -59,6 +61,9 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
         if record and not record["deleted"]:
             break
         record = {"dicomStore": resource, "dataFolder": secrets.token_hex(8), "deleted": False}
+        data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+        create_index(data)
+        create_known_sources(data)
         if _write(root, name, latest + 1, record):
             return get_store(root, name)
     raise StoreExistsError(f"{name} exists already")
@@ -73,7 +78,8 @@ def get_store(root: Storage, name: StoreName) -> DicomStore:
     version, record = _latest(root, name)
     if not record or record["deleted"]:
         raise StoreNotFoundError(
-            f"{name} does not exist under {root.root}; `dicomferry stores create {name.id}` makes it"
+            f"{name} does not exist under {root.root}; "
+            f"`dicomferry stores create {name.id}` makes it"
         )
     data = root.below(f"{name.folder}/data/{record['dataFolder']}")
     return DicomStore(name, record["dicomStore"], data, version)

@@ -60,14 +60,24 @@ class CommitConflictError(Exception):
     """Another import committed since this index was loaded: load anew and look up again."""
 
 
+def create_index(data: Storage) -> None:
+    """Make the empty index of a new store."""
+    DeltaTable.create(
+        data.uri(_FOLDER),
+        SCHEMA,
+        storage_options=storage_options(data),
+        configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
+    )
+
+
 class Index:
     """One version of the index; `append` moves it on."""
 
     def __init__(self, data: Storage, version: int | None = None) -> None:
-        """Load the newest or a given version; an index not yet made is made empty.
+        """Load the newest or a given version.
 
         Raises:
-            LookupError: there is no such version.
+            LookupError: there is no such version, or the store was deleted meanwhile.
         """
         self._data = data
         options = storage_options(data)
@@ -75,14 +85,7 @@ class Index:
         try:
             self._table = DeltaTable(uri, storage_options=options)
         except TableNotFoundError:
-            data.probe()
-            self._table = DeltaTable.create(
-                uri,
-                SCHEMA,
-                mode="ignore",
-                storage_options=options,
-                configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
-            )
+            raise LookupError(f"{uri} is gone: the store was deleted") from None
         newest = self._table.version()
         if version is not None and version != newest:
             if not 0 <= version < newest:
@@ -140,6 +143,11 @@ class Index:
         added = sorted(set(self.files) - before)
         self._data.sync(f"{_FOLDER}/{path}" for path in (*added, log))
         return self.version
+
+    def compact(self) -> None:
+        """Merge small files; snapshots of the last 7 days stay readable."""
+        self._table.optimize.compact(writer_properties=_WRITER)
+        self._table.vacuum(retention_hours=7 * 24, dry_run=False)
 
 
 def row_groups(data: Storage, file: str) -> int:

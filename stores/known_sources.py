@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
 
 from stores.index import storage_options
 from stores.listing import Source
@@ -28,12 +27,14 @@ _SCHEMA = pa.schema(
 _WRITER = WriterProperties(compression="ZSTD")
 
 
+def create_known_sources(data: Storage) -> None:
+    """Make the empty table of a new store."""
+    DeltaTable.create(data.uri(_FOLDER), _SCHEMA, storage_options=storage_options(data))
+
+
 def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
     """Those of the sources that were taken in with this very size and version."""
-    try:
-        table = DeltaTable(data.uri(_FOLDER), storage_options=storage_options(data))
-    except TableNotFoundError:
-        return set()
+    table = DeltaTable(data.uri(_FOLDER), storage_options=storage_options(data))
     uris = pa.array([source.uri for source in sources], pa.string())
     field = pc.field("SourceUri")
     found = (field >= pc.min(uris)) & (field <= pc.max(uris)) & field.isin(uris)
@@ -47,7 +48,10 @@ def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -
     """Add (SourceUri, Size, Version, Outcome) rows."""
     if not rows:
         return
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*sorted(rows)), _SCHEMA)]
+    columns = [
+        pa.array(column, field.type)
+        for column, field in zip(zip(*sorted(rows), strict=True), _SCHEMA, strict=True)
+    ]
     write_deltalake(
         data.uri(_FOLDER),
         pa.table(columns, schema=_SCHEMA),
@@ -55,5 +59,3 @@ def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -
         storage_options=storage_options(data),
         writer_properties=_WRITER,
     )
-
-

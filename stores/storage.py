@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from stores import gcs
 from stores.rewrite import rewrite_over
 
 _CHUNK_BYTES = 1 << 20
+_SPOOL_BYTES = 64 << 20
+_NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
 
 
 class StorageError(ValueError):
@@ -98,7 +101,7 @@ class Storage:
         """
         try:
             return bytes(obstore.get(self.store, path).bytes())
-        except NotFoundError:
+        except _NOT_FOUND:
             raise FileNotFoundError(self.uri(path)) from None
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
@@ -107,7 +110,7 @@ class Storage:
             return b""
         try:
             return bytes(obstore.get_range(self.store, path, start=offset, length=length))
-        except NotFoundError:
+        except _NOT_FOUND:
             raise FileNotFoundError(self.uri(path)) from None
 
     def head(self, path: str) -> Entry | None:
@@ -116,7 +119,7 @@ class Storage:
             return None
         try:
             meta = obstore.head(self.store, path)
-        except NotFoundError:
+        except _NOT_FOUND:
             return None
         return Entry(path, meta["size"], meta["last_modified"])
 
@@ -129,21 +132,24 @@ class Storage:
         return True
 
     def write(self, path: str, data: bytes | Iterable[bytes]) -> None:
-        """Write a file, replacing an earlier one at once; chunks are not gathered first."""
-        obstore.put(self.store, path, data if isinstance(data, bytes) else iter(data))
+        """Write a file, replacing an earlier one at once; nothing if the chunks break off."""
+        if isinstance(data, bytes):
+            obstore.put(self.store, path, data)
+        elif self.is_local:
+            with self._replacing(path) as temporary, open(temporary, "xb") as file:
+                file.writelines(data)
+        else:
+            # Chunks that are themselves read through obstore must not be taken inside a put.
+            with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+                spool.writelines(data)
+                spool.seek(0)
+                obstore.put(self.store, path, spool)
 
     def copy(self, source: "Storage", source_path: str, path: str) -> None:
         """Write a file that lies in another storage, replacing an earlier one at once."""
         if self.is_local and source.is_local:
-            full = os.path.join(self.root, path)
-            os.makedirs(os.path.dirname(full), exist_ok=True)
-            temporary = f"{full}.{os.getpid()}-{os.urandom(4).hex()}.partial"
-            try:
+            with self._replacing(path) as temporary:
                 shutil.copyfile(os.path.join(source.root, source_path), temporary)
-                os.replace(temporary, full)
-            finally:
-                if os.path.exists(temporary):
-                    os.unlink(temporary)
         elif not self.is_local and not source.is_local:
             rewrite_over(source.uri(source_path), self.uri(path))
         else:
@@ -155,10 +161,28 @@ class Storage:
         Raises:
             FileNotFoundError: there is none.
         """
+        if self.is_local:
+            with open(os.path.join(self.root, path), "rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+            return
         try:
             yield from map(bytes, obstore.get(self.store, path).stream(_CHUNK_BYTES))
-        except NotFoundError:
+        except _NOT_FOUND:
             raise FileNotFoundError(self.uri(path)) from None
+
+    @contextmanager
+    def _replacing(self, path: str) -> Iterator[str]:
+        """Yield a temporary name beside a local file, which then takes its place."""
+        full = os.path.join(self.root, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        temporary = f"{full}.{os.getpid()}-{os.urandom(4).hex()}.partial"
+        try:
+            yield temporary
+            os.replace(temporary, full)
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file below a folder (no order), none if the folder does not exist."""
@@ -181,7 +205,7 @@ class Storage:
         for path in paths:
             try:
                 obstore.delete(self.store, path)
-            except NotFoundError:
+            except _NOT_FOUND:
                 continue
 
     def remove_all(self) -> None:

@@ -42,9 +42,7 @@ class CommitInstances(beam.PTransform):
         self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]
     ) -> beam.PCollection[Outcome]:
         """Wire it."""
-        return buckets | "Commit" >> beam.ParDo(
-            _CommitFn(self.data, self.operation, self.dry_run)
-        )
+        return buckets | "Commit" >> beam.ParDo(_CommitFn(self.data, self.operation, self.dry_run))
 
 
 def batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:

@@ -40,6 +40,7 @@ def resolve(
         operation: id of the running import.
     """
     first, *rest = sorted(copies, key=_by_source)
+    kept: Mapping[str, Any]
     if stored is None:
         yield Verdict(first, IMPORTED, "", True)
         kept = _row_of(first)
@@ -80,5 +81,5 @@ def _is_same(copy: Instance, row: Mapping[str, Any]) -> bool:
     ):
         return False
     if copy.sha256 and row["Sha256"]:
-        return copy.sha256 == row["Sha256"]
+        return bool(copy.sha256 == row["Sha256"])
     return (copy.size, copy.crc32c) == (row["BlobStorageSize"], row["Crc32c"])

@@ -32,9 +32,7 @@ class ExportFiles(beam.PTransform):
     workers: int
     progress: Progress
 
-    def expand(
-        self, shares: beam.PCollection[list[StoredInstance]]
-    ) -> beam.PCollection[Outcome]:
+    def expand(self, shares: beam.PCollection[list[StoredInstance]]) -> beam.PCollection[Outcome]:
         """Wire it."""
         return shares | "Write" >> beam.ParDo(_WriteFn(self.target, self.workers, self.progress))
 

@@ -19,6 +19,9 @@ class Progress:
     def __init__(self, folder: OperationFolder | None) -> None:
         """Report into an operation's folder, or nowhere."""
         self._folder = folder
+        self._counts: Counter[str]
+        self._reported: float
+        self._worker: str
         self._reset()
 
     def __getstate__(self) -> dict[str, object]:
@@ -36,6 +39,6 @@ class Progress:
             self._reported = time.monotonic()
 
     def _reset(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts = Counter()
         self._reported = 0.0
         self._worker = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

@@ -68,9 +68,7 @@ class _ReadFn(beam.DoFn):
         self._files.inc(len(results))
         self._bytes.inc(size)
         self._failed.inc(failed)
-        self._progress.add(
-            Counter(read=len(results), bytes=size, failed=failed)
-        )
+        self._progress.add(Counter(read=len(results), bytes=size, failed=failed))
 
 
 def _lost(source: Source) -> Outcome:

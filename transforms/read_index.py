@@ -27,9 +27,7 @@ class ReadIndex(beam.PTransform):
 
     data: Storage
 
-    def expand(
-        self, files: beam.PCollection[str]
-    ) -> beam.PCollection[list[StoredInstance]]:
+    def expand(self, files: beam.PCollection[str]) -> beam.PCollection[list[StoredInstance]]:
         """Wire it."""
         return (
             files

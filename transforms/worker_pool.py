@@ -106,7 +106,8 @@ class WorkerPool:
         lost: Callable[[T], R],
     ) -> R:
         try:
-            return self._submit(function, [element]).result(self._timeout)[0]
+            result: R = self._submit(function, [element]).result(self._timeout)[0]
+            return result
         except _LOST_WORKER:
             self.close()
             return lost(element)

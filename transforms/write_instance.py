@@ -51,9 +51,7 @@ def write(instance: StoredInstance, target: FileTarget) -> Outcome:
     try:
         target.destination.copy(target.data, instance.blob, f"{file_stem(instance)}.dcm")
     except InstanceError as error:
-        return Outcome(
-            resource_path(instance), FAILED, error.code, instance.sop_instance_uid
-        )
+        return Outcome(resource_path(instance), FAILED, error.code, instance.sop_instance_uid)
     return Outcome(
         resource_path(instance), EXPORTED, "", instance.sop_instance_uid, size=instance.size
     )

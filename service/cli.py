@@ -1,0 +1,329 @@
+"""The command line: `dicomferry`."""
+
+import logging
+import sys
+from collections import Counter
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stores import dicom_store, maintenance, operations
+from stores.names import DatasetName, parse_store
+from stores.operations import Operation, OperationFolder
+from stores.storage import Storage
+
+_console = Console()
+_errors = Console(stderr=True)
+
+app = typer.Typer(
+    help="Moves medical images in bulk: DICOM stores, import and export as Apache Beam jobs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+stores_app = typer.Typer(help="Create, look at and look after DICOM stores.", no_args_is_help=True)
+export_app = typer.Typer(help="Export the instances of a store.", no_args_is_help=True)
+operations_app = typer.Typer(help="What jobs are doing, and did.", no_args_is_help=True)
+app.add_typer(stores_app, name="stores")
+app.add_typer(export_app, name="export")
+app.add_typer(operations_app, name="operations")
+
+Root = Annotated[
+    str,
+    typer.Option(
+        "--root",
+        envvar="DICOMFERRY_ROOT",
+        help="Where stores live: a folder or gs://bucket/prefix.",
+    ),
+]
+StoreArgument = Annotated[str, typer.Argument(help="Id or full resource name of the store.")]
+_DEFAULT_ROOT = "./dicomferry-data"
+# Flags that we do not know are Beam's.
+_BEAM_FLAGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@stores_app.command("create")
+def create(store: StoreArgument, root: Root = _DEFAULT_ROOT) -> None:
+    """Create a store.
+
+    Example: [bold]dicomferry stores create trial[/bold]
+    """
+    made = dicom_store.create_store(Storage(root), parse_store(store))
+    _console.print(f"Created {made.name} in {made.data.root}", soft_wrap=True)
+    _next(f"dicomferry import {store} '/data/**'")
+
+
+@stores_app.command("list")
+def list_(root: Root = _DEFAULT_ROOT) -> None:
+    """List the stores of the local dataset."""
+    found = list(dicom_store.list_stores(Storage(root), DatasetName()))
+    if not found:
+        _console.print(f"No stores under {Storage(root).root}")
+        _next("dicomferry stores create STORE")
+    for store in found:
+        _console.print(store.name.id, soft_wrap=True, markup=False, highlight=False)
+
+
+@stores_app.command()
+def describe(store: StoreArgument, root: Root = _DEFAULT_ROOT) -> None:
+    """Show a store's resource, in the API's JSON, and where its data lies."""
+    found = dicom_store.get_store(Storage(root), parse_store(store))
+    _console.print_json(data=found.resource)
+    _console.print(f"data: {found.data.root}", soft_wrap=True, highlight=False)
+
+
+@stores_app.command()
+def delete(
+    store: StoreArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Delete a store and every instance in it."""
+    name = parse_store(store)
+    counts = maintenance.metrics(dicom_store.get_store(Storage(root), name))
+    question = f"Delete {name} with its {counts['instanceCount']} instances for good?"
+    if not yes and not typer.confirm(question):
+        raise typer.Exit(1)
+    dicom_store.delete_store(Storage(root), name)
+    _console.print(f"Deleted {name}", soft_wrap=True)
+
+
+@stores_app.command()
+def metrics(store: StoreArgument, root: Root = _DEFAULT_ROOT) -> None:
+    """Count studies, series, instances and bytes, in the API's JSON."""
+    _console.print_json(data=maintenance.metrics(_store(root, store)))
+
+
+@stores_app.command()
+def verify(store: StoreArgument, root: Root = _DEFAULT_ROOT) -> None:
+    """Check that every row's blob is there and its checksum right.
+
+    Exits with 1 and lists the instances whose blob is missing or damaged.
+    """
+    checked = damaged = 0
+    with _console.status("verifying") as status:
+        for finding in maintenance.verify(_store(root, store)):
+            checked += 1
+            if finding.problem:
+                damaged += 1
+                _errors.print(f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}")
+            if checked % 100 == 0:
+                status.update(f"verifying: {checked} instances, {damaged} damaged")
+    _console.print(f"{checked} instances, {damaged} damaged")
+    raise typer.Exit(1 if damaged else 0)
+
+
+@stores_app.command()
+def vacuum(
+    store: StoreArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Delete blobs that no row points at and that are older than 7 days."""
+    found = _store(root, store)
+    removed = maintenance.vacuum(Storage(root), found, dry_run=dry_run)
+    for path in removed:
+        _console.print(path, soft_wrap=True, markup=False, highlight=False)
+    _console.print(f"{len(removed)} blobs {'would be' if dry_run else 'were'} deleted")
+
+
+@stores_app.command()
+def optimize(store: StoreArgument, root: Root = _DEFAULT_ROOT) -> None:
+    """Compact the index: fewer, larger files make lookups and exports faster."""
+    before, after = maintenance.optimize(_store(root, store))
+    _console.print(f"index files: {before} before, {after} now")
+
+
+@app.command("import", context_settings=_BEAM_FLAGS)
+def import_(
+    context: typer.Context,
+    store: StoreArgument,
+    source: Annotated[
+        str, typer.Argument(help="File, or pattern with *, ? or ** in quotes; local or gs://.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check everything, store nothing.")
+    ] = False,
+    retry_failed: Annotated[
+        str,
+        typer.Option(metavar="OPERATION", help="Read again what failed in that import."),
+    ] = "",
+    on_conflict: Annotated[
+        str, typer.Option(help="fail or ignore: whether a conflict counts as a failure.")
+    ] = "fail",
+    max_failures: Annotated[int, typer.Option(help="Exit with 0 up to this many.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).")] = None,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Import DICOM files into a store. Flags not listed go to Beam.
+
+    Examples:
+    [bold]dicomferry import trial '/data/**.dcm'[/bold]
+    [bold]dicomferry import trial 'gs://bucket/incoming/**' --max-failures 10[/bold]
+    [bold]dicomferry import trial --retry-failed 20261124161502-3f9a12cd[/bold]
+    """
+    from pipelines import import_dicom
+    from service.progress_bar import showing_progress
+
+    argv = [f"--store={store}", f"--source={source}", f"--root={root}"]
+    argv += [f"--max-failures={max_failures}", f"--on-conflict={on_conflict}"]
+    argv += [f"--retry-failed={retry_failed}"] + ["--dry-run"] * dry_run
+    argv += [f"--workers={workers}"] * (workers is not None)
+    config, options = import_dicom.parse_args([*argv, *context.args])
+    with showing_progress("import") as show:
+        operation = import_dicom.run(config, options, show)
+    _report(operation, config.root, max_failures)
+    if dry_run:
+        _next(f"dicomferry import {store} '{source}'   # the same, for good")
+    elif operation.get("error"):
+        _next(f"dicomferry import {store} --retry-failed {_id(operation)}")
+    else:
+        _next(f"dicomferry export files {store} ./out")
+    _exit(operation, max_failures)
+
+
+@export_app.command("files", context_settings=_BEAM_FLAGS)
+def export_files(
+    context: typer.Context,
+    store: StoreArgument,
+    destination: Annotated[str, typer.Argument(help="Folder or gs://bucket/prefix.")],
+    snapshot: Annotated[
+        int | None, typer.Option(help="Version of the store to export (default: newest).")
+    ] = None,
+    max_failures: Annotated[int, typer.Option(help="Exit with 0 up to this many.")] = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).")] = None,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Export every instance as {destination}/{study}/{series}/{instance}.dcm, as uploaded.
+
+    Example: [bold]dicomferry export files trial ./out[/bold]
+    """
+    from pipelines import export_dicom
+    from service.progress_bar import showing_progress
+
+    argv = [f"--store={store}", f"--destination={destination}", f"--root={root}"]
+    argv += [f"--max-failures={max_failures}"]
+    argv += [f"--workers={workers}"] * (workers is not None)
+    argv += [f"--snapshot={snapshot}"] * (snapshot is not None)
+    config, options = export_dicom.parse_args([*argv, *context.args])
+    with showing_progress("export") as show:
+        operation = export_dicom.run(config, options, show)
+    _report(operation, config.root, max_failures)
+    _console.print(f"files: {config.destination.root}", soft_wrap=True, highlight=False)
+    _exit(operation, max_failures)
+
+
+@operations_app.command("list")
+def list_operations(root: Root = _DEFAULT_ROOT) -> None:
+    """List operations, the newest first."""
+    table = Table("id", "what", "store", "state", "done", "failed", "started")
+    for folder in operations.list_operations(Storage(root), DatasetName()):
+        operation = folder.read()
+        metadata = operation["metadata"]
+        counter = metadata["counter"]
+        table.add_row(
+            folder.id,
+            metadata["apiMethodName"].rpartition(".")[2],
+            parse_store(operation["store"]).id,
+            _state(operation),
+            counter.get("success", "0"),
+            counter.get("failure", "0"),
+            metadata["createTime"],
+        )
+    _console.print(table)
+
+
+@operations_app.command("describe")
+def describe_operation(
+    operation_id: Annotated[str, typer.Argument(metavar="ID")],
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Show an operation, in the API's JSON, and what became of the files that failed."""
+    folder = OperationFolder(Storage(root), DatasetName(), operation_id.rpartition("/")[2])
+    operation = folder.read()
+    _console.print_json(data=operation)
+    _list_failures(folder, limit=20)
+
+
+def main() -> NoReturn:
+    """Run the command line; a wrong request ends with its remedy and exit code 2."""
+    from pipelines.job import JobError
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    try:
+        app()
+    except (JobError, ValueError, LookupError) as error:
+        _errors.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _errors.print("interrupted; what was committed stays, run it again to go on")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def _store(root: str, name: str) -> dicom_store.DicomStore:
+    return dicom_store.get_store(Storage(root), parse_store(name))
+
+
+def _id(operation: Operation) -> str:
+    return str(operation["name"]).rpartition("/")[2]
+
+
+def _state(operation: Operation) -> str:
+    if not operation["done"]:
+        return "running"
+    if "error" not in operation:
+        return "done"
+    return {1: "cancelled", 3: "done, with failures", 10: "aborted"}.get(
+        operation["error"]["code"], "failed"
+    )
+
+
+def _report(operation: Operation, root: Storage, max_failures: int) -> None:
+    """Show what happened: counts, the first failures, where the list lies."""
+    counts: Counter[str] = Counter(operation["counts"])
+    table = Table("outcome", "files", title=None)
+    for outcome in operations.OUTCOMES:
+        if counts[outcome]:
+            table.add_row(outcome, f"{counts[outcome]:,}")
+    table.add_section()
+    table.add_row("in all", f"{operation['total']:,}")
+    _console.print(table)
+    if counts["already_imported"]:
+        _console.print(f"{counts['already_imported']:,} were known and not opened")
+    folder = OperationFolder(root, parse_store(operation["store"]).parent, _id(operation))
+    if operations.failures(counts):
+        _list_failures(folder, limit=10)
+    _console.print(f"operation: {folder.id}", highlight=False)
+    _console.print(
+        f"what became of every file: {folder.storage.uri('outcomes-*.jsonl')}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _list_failures(folder: OperationFolder, limit: int) -> None:
+    reasons: Counter[tuple[str, str]] = Counter()
+    examples: dict[tuple[str, str], str] = {}
+    for outcome in folder.outcomes():
+        if outcome["outcome"] in ("failed", "conflict"):
+            key = outcome["code"], outcome["reason"]
+            reasons[key] += 1
+            examples.setdefault(key, outcome["source"])
+    if not reasons:
+        return
+    table = Table("files", "code", "reason", "for example", show_lines=True)
+    for (code, reason), number in reasons.most_common(limit):
+        table.add_row(f"{number:,}", code, reason, examples[code, reason])
+    _console.print(table)
+
+
+def _next(command: str) -> None:
+    _console.print(f"next: [bold]{command}[/bold]", soft_wrap=True, highlight=False)
+
+
+def _exit(operation: Operation, max_failures: int) -> None:
+    if operations.failures(Counter(operation["counts"])) > max_failures:
+        raise typer.Exit(1)

@@ -1,0 +1,13 @@
+"""Fixtures that many tests use."""
+
+import pytest
+
+from stores.storage import Storage
+
+pytest_plugins = ["tests.emulators.fixtures"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Where stores live: an empty local folder."""
+    return Storage(str(tmp_path / "root"))
