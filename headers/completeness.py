@@ -1,13 +1,22 @@
 """Whether the pixel data of a file is all there, without reading it.
 
 A transfer that broke off is the most frequent defect of real archives, and it hides: the header
-is intact. Native pixel data must fit into the file by its declared length; encapsulated pixel
-data must end with a Sequence Delimitation Item (PS3.5 A.4), which the end of the file shows.
+is intact. Native pixel data must fit into the file by its declared length, encapsulated pixel
+data must end with a Sequence Delimitation Item (PS3.5 A.4), and what follows either must be
+complete too, unless it is no element at all: bytes that some transfer appended do no harm.
 """
 
 from struct import Struct
 
-from headers.elements import ITEM, UNDEFINED_LENGTH, Element, ElementReader, Encoding
+from headers.dictionary import STANDARD_VR
+from headers.elements import (
+    ITEM,
+    UNDEFINED_LENGTH,
+    Element,
+    ElementReader,
+    Encoding,
+    explicit_header,
+)
 from headers.failures import InstanceError
 from headers.readable import Readable
 from headers.window import InflatedWindow, MemoryWindow, Window
@@ -15,44 +24,43 @@ from headers.window import InflatedWindow, MemoryWindow, Window
 _TAIL = 1 << 16
 _DELIMITER = {"<": b"\xfe\xff\xdd\xe0" + bytes(4), ">": b"\xff\xfe\xe0\xdd" + bytes(4)}
 _HEADER = {order: Struct(f"{order}HHL") for order in "<>"}
-# Walking the fragments costs a read each, and is needed only if more than `_TAIL` follows them.
+# Walking the fragments costs a read each, and is needed only if the end of the file is odd.
 _MOST_FRAGMENTS = 1000
 
 
 def check_pixel_data(
     file: Readable, window: Window, pixel_data: Element, encoding: Encoding
 ) -> None:
-    """Raise if pixel data is cut off.
+    """Raise if pixel data, or what follows it, is cut off.
 
     Raises:
-        InstanceError: TRUNCATED, or BROKEN_DEFLATE.
+        InstanceError: TRUNCATED, or what inflating a deflated data set raises.
     """
     _, _, offset, length, _ = pixel_data
     if isinstance(window, InflatedWindow):
-        complete = length == UNDEFINED_LENGTH or window.reaches(offset + length)
-    elif length != UNDEFINED_LENGTH:
-        complete = offset + length <= file.size
+        if length != UNDEFINED_LENGTH and not window.reaches(offset + length):
+            raise InstanceError("TRUNCATED")
+        return
+    if length != UNDEFINED_LENGTH:
+        end = offset + length
+    elif _ends_with_delimiter(file, offset, encoding):
+        return
     else:
-        complete = _is_delimited(file, offset, encoding)
-    if not complete:
+        end = _after_fragments(file, offset, encoding.order)
+    if _after_elements(file, end, encoding) > file.size:
         raise InstanceError("TRUNCATED")
 
 
-def _is_delimited(file: Readable, offset: int, encoding: Encoding) -> bool:
-    """Tell whether the fragments that start at `offset` end, and what follows them is complete."""
+def _ends_with_delimiter(file: Readable, offset: int, encoding: Encoding) -> bool:
+    """Tell whether the file ends with a delimiter and nothing but whole elements after it."""
     delimiter = _DELIMITER[encoding.order]
     start = max(offset, file.size - _TAIL)
     tail = file.read(start, file.size - start)
     at = tail.rfind(delimiter)
-    while at >= 0:
-        if _is_complete(tail[at + len(delimiter) :], encoding):
-            return True
-        at = tail.rfind(delimiter, 0, at)
-    return start > offset and _reaches_delimiter(file, offset, encoding.order)
+    return at >= 0 and _is_complete(tail[at + len(delimiter) :], encoding)
 
 
 def _is_complete(rest: bytes, encoding: Encoding) -> bool:
-    """Tell whether bytes are nothing but padding and whole elements."""
     try:
         for _ in ElementReader(MemoryWindow(rest)).read(0, encoding):
             pass
@@ -61,14 +69,36 @@ def _is_complete(rest: bytes, encoding: Encoding) -> bool:
     return True
 
 
-def _reaches_delimiter(file: Readable, offset: int, order: str) -> bool:
-    """Tell whether the fragments that start at `offset` lead to their delimiter, one by one."""
+def _after_fragments(file: Readable, offset: int, order: str) -> int:
+    """Return the offset after the delimiter to which the fragments at `offset` lead."""
     for _ in range(_MOST_FRAGMENTS):
         header = file.read(offset, 8)
-        if len(header) < 8 or header == _DELIMITER[order]:
-            return len(header) == 8
+        if header == _DELIMITER[order]:
+            return offset + 8
+        if len(header) < 8:
+            break
         group, number, length = _HEADER[order].unpack(header)
         if group << 16 | number != ITEM:
-            return False
+            break
         offset += 8 + length
-    return False
+    raise InstanceError("TRUNCATED")
+
+
+def _after_elements(file: Readable, offset: int, encoding: Encoding) -> int:
+    """Return where the elements that start at `offset` end by their lengths.
+
+    Stops at what is no element that can follow pixel data, or has no length.
+    """
+    while offset + 12 <= file.size:
+        head = file.read(offset, 12)
+        group, number, length = _HEADER[encoding.order].unpack_from(head)
+        start = 8
+        if encoding.implicit:
+            known = group << 16 | number in STANDARD_VR
+        else:
+            vr, start, length = explicit_header(head, 0, file.size - offset, encoding.order)
+            known = vr is not None
+        if not known or group < 0x7FE0 or length == UNDEFINED_LENGTH:
+            break
+        offset += start + length
+    return offset

@@ -148,7 +148,7 @@ class ElementReader:
                         start = at + 12
                         (length,) = unpack_length(data, at + 8)
                     else:
-                        vr, start, length = long_form(data, at, bound, order)
+                        vr, start, length = explicit_header(data, at, end - base, order)
                 if not tag and not length:  # padding with zeros
                     position = end
                     break
@@ -267,25 +267,35 @@ def looks_like_vr(code: bytes) -> bool:
     return len(code) == 2 and b"A" <= code[:1] <= b"Z" and b"A" <= code[1:] <= b"Z"
 
 
-def long_form(data: bytes, at: int, bound: int, order: str) -> tuple[str | None, int, int]:
-    """Return VR, start and length of an element without a known VR of the short form.
+def explicit_header(data: bytes, at: int, end: int, order: str) -> tuple[str | None, int, int]:
+    """Return VR, start and length of the value of an element in explicit VR (PS3.5 7.1.2).
 
-    The VR is None if the element is in implicit VR, as some writers put into explicit data sets.
+    The VR is None if the element is in implicit VR, as some writers put into explicit data sets,
+    and "UN" if nobody knows it. VRs to come have the long form by the Standard; what does not fit
+    that is taken to be in the short one.
+
+    Args:
+        data: holds the header.
+        at: the index of the element in `data`.
+        end: the index up to which its value may reach.
+        order: "<" little endian, ">" big endian.
+
+    Raises:
+        InstanceError: TRUNCATED.
     """
     code = data[at + 4 : at + 6]
+    if (vr := SHORT_FORM.get(code)) is not None:
+        return vr, at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
     vr = LONG_FORM.get(code)
     if vr is None and not looks_like_vr(code):
         return None, at + 8, _LENGTH[order](data, at + 4)[0]
-    if at + 12 > bound:
-        if vr is None and data[at + 6 : at + 8] == b"\0\0":
-            return "UN", at + 8, 0
+    if at + 12 <= len(data):
+        length: int = _LENGTH[order](data, at + 8)[0]
+        if vr or (data[at + 6 : at + 8] == b"\0\0" and at + 12 + length <= end):
+            return vr or "UN", at + 12, length
+    elif vr:
         raise InstanceError("TRUNCATED")
-    start: int = at + 12
-    length: int = _LENGTH[order](data, at + 8)[0]
-    if vr is None and (data[at + 6 : at + 8] != b"\0\0" or start + length > bound):
-        # VRs to come have the long form (PS3.5 7.1.2); what does not fit it is in the short one.
-        return "UN", at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
-    return vr or "UN", start, length
+    return "UN", at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
 
 
 def _resolve(tag: int, vr: str | None, length: int, creator: str, head: bytes) -> str:

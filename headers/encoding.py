@@ -20,7 +20,7 @@ from headers.elements import (
     UNDEFINED_LENGTH,
     Element,
     Encoding,
-    long_form,
+    explicit_header,
     looks_like_vr,
 )
 from headers.failures import InstanceError
@@ -40,7 +40,6 @@ _NATIVE = {
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
 _TAG = {order: Struct(f"{order}HH").unpack_from for order in "<>"}
-_SHORT_LENGTH = Struct("<H").unpack_from
 _LONG_LENGTH = Struct("<L").unpack_from
 _FILE_META_GROUP = 0x0002
 # An instance starts in group 0008, or with (0000,eeee) or (0002,eeee); (0004,eeee) is a DICOMDIR.
@@ -143,11 +142,8 @@ def _read_file_meta(window: Window, offset: int) -> tuple[list[Element], int]:
         if group != _FILE_META_GROUP:
             return elements, offset
         tag = group << 16 | number
-        vr = SHORT_FORM.get(data[at + 4 : at + 6])
-        start, length = at + 8, _SHORT_LENGTH(data, at + 6)[0]
-        if vr is None:
-            vr, start, length = long_form(data, at, window.limit, "<")
-            vr = vr or STANDARD_VR.get(tag, "UN")
+        vr, start, length = explicit_header(data, at, window.size - window.base, "<")
+        vr = vr or STANDARD_VR.get(tag, "UN")
         position = start + window.base
         if length == UNDEFINED_LENGTH:
             raise InstanceError("MALFORMED")

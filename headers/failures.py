@@ -65,6 +65,7 @@ REASONS: dict[str, str] = {
         "is in the store and stays: compare the two sources"
     ),
     "SOURCE_CHANGED": "the file changed while it was read: import it again when it is at rest",
+    "NO_SUCH_RESOURCE": "no instance of the store is below this path of the filter: correct it",
     "WORKER_LOST": "the process that worked on it died or hung: try it again, then report it",
     # Transcoding: the data set, then the pixels, then what a target can hold.
     "DATA_SET_INVALID": "the data set cannot be read to its end: lengths or tags make no sense;"

@@ -35,7 +35,8 @@ class Metadata(NamedTuple):
 
     Attributes:
         json: DICOM JSON, UTF-8.
-        values: of the top-level tags asked for that the data set has, the encoded values.
+        values: of the top-level tags asked for that the data set has, the encoded values; none of
+            a sequence.
     """
 
     json: bytes
@@ -104,6 +105,8 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
             members[tag] = f'{key}{vr}","Value":[{text}]}}' if text else f'{key}{vr}"}}'
         elif vr == "SQ":
             level.sequence, level.items = tag, []
+            if tag in wanted and not outer:
+                values[tag] = b""
         elif tag == ITEM:
             outer.append(level)
             level = _Level(level.codecs, vr, level.signed)
