@@ -27,13 +27,16 @@ from stores import operations
 from stores.dicom_store import get_store
 from stores.index import Index
 from stores.names import StoreName, parse_store
-from stores.operations import Operation
+from stores.operations import Operation, OperationFolder
+from stores.resource_paths import ResourcePaths, read_resource_paths
 from stores.storage import Storage
+from transcode.formats import AS_UPLOADED, Format, parse_format
+from transcode.quality import DEFAULT_QUALITY, Quality
 from transforms.export_files import ExportFiles
 from transforms.progress import Progress
 from transforms.read_index import ReadIndex
 from transforms.write_instance import FileTarget
-from transforms.write_outcomes import WriteOutcomes
+from transforms.write_outcomes import WriteOutcomes, report_unmatched
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,6 +48,9 @@ class Config:
     root: Storage
     store: StoreName
     destination: Storage
+    format: Format = AS_UPLOADED
+    quality: Quality = DEFAULT_QUALITY
+    filter: str = ""
     snapshot: int | None = None
     max_failures: int = 0
     workers: int | None = None
@@ -59,13 +65,31 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     )
     add_common_flags(parser)
     parser.add_argument("--destination", required=True, help="folder or gs://bucket/prefix")
+    parser.add_argument(
+        "--mime-type", "--mime_type", default="", help="as `dicomferry formats` lists; as uploaded"
+    )
+    parser.add_argument(
+        "--filter",
+        default="",
+        help="file, local or gs://, of /studies/UID[/series/UID[/instances/UID]], one a line",
+    )
     parser.add_argument("--snapshot", type=int, default=None, help="version of the store")
+    quality = DEFAULT_QUALITY
+    parser.add_argument("--jpeg-quality", type=int, default=quality.jpeg_quality)
+    parser.add_argument("--j2k-ratio", type=float, default=quality.j2k_ratio)
+    parser.add_argument("--jpegls-near", type=int, default=quality.jpegls_near)
+    parser.add_argument("--jxl-distance", type=float, default=quality.jxl_distance)
     known, beam_args = parser.parse_known_args(argv)
     try:
         config = Config(
             root=Storage(known.root),
             store=parse_store(known.store),
             destination=Storage(known.destination),
+            format=parse_format(known.mime_type),
+            quality=Quality(
+                known.jpeg_quality, known.j2k_ratio, known.jpegls_near, known.jxl_distance
+            ),
+            filter=known.filter,
             snapshot=known.snapshot,
             max_failures=known.max_failures,
             workers=known.workers,
@@ -82,6 +106,7 @@ def check(config: Config) -> None:
     Raises:
         ValueError: with what is wrong and what to do.
     """
+    config.quality.validate()
     if config.max_failures < 0:
         raise ValueError(f"--max-failures must be 0 or more, got {config.max_failures}")
     if config.workers is not None and config.workers < 0:
@@ -93,21 +118,20 @@ def build(
     files: Sequence[str],
     config: Config,
     data: Storage,
-    job: Job,
+    paths: ResourcePaths | None,
+    job: OperationFolder,
     options: PipelineOptions,
 ) -> beam.PCollection[Counter[str]]:
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
-    progress = Progress(None if remote else job.folder)
+    target = FileTarget(data, config.destination, config.format, config.quality)
+    progress = Progress(None if remote else job)
     return (
         pipeline
         | "Files" >> beam.Create(files, reshuffle=False)
-        | "ReadIndex" >> ReadIndex(data)
-        | "ExportFiles"
-        >> ExportFiles(
-            FileTarget(data, config.destination), worker_count(config.workers, options), progress
-        )
-        | "WriteOutcomes" >> WriteOutcomes(job.folder, "00000", shards=64 if remote else 1)
+        | "ReadIndex" >> ReadIndex(data, paths)
+        | "ExportFiles" >> ExportFiles(target, worker_count(config.workers, options), progress)
+        | "WriteOutcomes" >> WriteOutcomes(job, "00000", shards=64 if remote else 1)
     )
 
 
@@ -121,11 +145,14 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
     check(config)
     data = get_store(config.root, config.store).data
     refuse_local_paths(options, root=config.root, destination=config.destination)
+    paths = read_resource_paths(config.filter) if config.filter else None
     index = Index(data, config.snapshot)
     with Job(config.root, config.store, "ExportDicomData", show) as job:
-        job.expect(index.count())
+        total, unmatched = paths.find(index.uids()) if paths else (index.count(), [])
+        job.expect(total + len(unmatched))
+        report_unmatched(unmatched, job.folder)
         with beam.Pipeline(options=options) as pipeline:
-            build(pipeline, index.files, config, data, job, options)
+            build(pipeline, index.files, config, data, paths, job.folder, options)
         return job.finish("instances")
 
 

@@ -13,6 +13,7 @@ from stores import dicom_store, maintenance, operations
 from stores.names import DatasetName, parse_store
 from stores.operations import Operation, OperationFolder
 from stores.storage import Storage
+from transcode.formats import FORMATS, source_rows
 
 _console = Console()
 _errors = Console(stderr=True)
@@ -189,16 +190,37 @@ def export_files(
     context: typer.Context,
     store: StoreArgument,
     destination: Annotated[str, typer.Argument(help="Folder or gs://bucket/prefix.")],
+    mime_type: Annotated[
+        str,
+        typer.Option(help="What to write; `dicomferry formats` lists it (default: as uploaded)."),
+    ] = "",
+    filter_: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="FILE",
+            help="Only what is below the paths in this file, local or gs://: "
+            "/studies/UID[/series/UID[/instances/UID]], one a line.",
+        ),
+    ] = "",
     snapshot: Annotated[
         int | None, typer.Option(help="Version of the store to export (default: newest).")
     ] = None,
+    jpeg_quality: Annotated[int, typer.Option(help="4.50, 4.51, image/jpeg: 1 to 100.")] = 90,
+    j2k_ratio: Annotated[float, typer.Option(help="4.91, 4.203: compression ratio.")] = 10.0,
+    jpegls_near: Annotated[int, typer.Option(help="4.81: greatest error of a sample.")] = 2,
+    jxl_distance: Annotated[float, typer.Option(help="4.112: Butteraugli distance.")] = 1.0,
     max_failures: Annotated[int, typer.Option(help="Exit with 0 up to this many.")] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).")] = None,
     root: Root = _DEFAULT_ROOT,
 ) -> None:
-    """Export every instance as {destination}/{study}/{series}/{instance}.dcm, as uploaded.
+    """Export instances as DESTINATION/{study}/{series}/{instance}[/{frame}].{ext}.
 
-    Example: [bold]dicomferry export files trial ./out[/bold]
+    Examples:
+    [bold]dicomferry export files trial ./out[/bold]
+    [bold]dicomferry export files trial ./png --mime-type image/png --filter series.txt[/bold]
+    [bold]dicomferry export files trial gs://b/j2k \\\\
+      --mime-type 'application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90'[/bold]
     """
     from pipelines import export_dicom
     from service.progress_bar import showing_progress
@@ -207,12 +229,34 @@ def export_files(
     argv += [f"--max-failures={max_failures}"]
     argv += [f"--workers={workers}"] * (workers is not None)
     argv += [f"--snapshot={snapshot}"] * (snapshot is not None)
+    argv += [f"--mime-type={mime_type}", f"--filter={filter_}", f"--jpeg-quality={jpeg_quality}"]
+    argv += [f"--j2k-ratio={j2k_ratio}", f"--jpegls-near={jpegls_near}"]
+    argv += [f"--jxl-distance={jxl_distance}"]
     config, options = export_dicom.parse_args([*argv, *context.args])
     with showing_progress("export") as show:
         operation = export_dicom.run(config, options, show)
     _report(operation, config.root, max_failures)
     _console.print(f"files: {config.destination.root}", soft_wrap=True, highlight=False)
     _exit(operation, max_failures)
+
+
+@app.command()
+def formats() -> None:
+    """Show what an export can be asked for, and what each stored syntax allows."""
+    asked = Table("MIME type", "files", "multi-frame", title="What can be asked for")
+    for each in FORMATS:
+        asked.add_row(
+            each.mime_type,
+            f"{{instance}}{each.extension}",
+            f"{{instance}}/{{frame}}{each.extension}" if each.per_frame else "one file",
+        )
+    stored = Table(
+        "transfer syntax", "name", "decoder", "can be exported as", title="What is stored"
+    )
+    for row in source_rows():
+        stored.add_row(*row)
+    _console.print(asked)
+    _console.print(stored)
 
 
 @operations_app.command("list")

@@ -5,7 +5,7 @@ append goes through `append`, which Delta refuses if another import committed af
 the version that this object was loaded at: lookup and append must share one object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import obstore
 import pyarrow as pa
@@ -110,6 +110,11 @@ class Index:
     def dataset(self) -> ds.Dataset:
         """This version as an Arrow dataset, for queries by pyarrow or duckdb."""
         return self._table.to_pyarrow_dataset()
+
+    def uids(self) -> Iterator[pa.RecordBatch]:
+        """The three UIDs of every row."""
+        columns = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+        yield from self.dataset().to_batches(columns=columns)
 
     def lookup(self, sop_instance_uids: Sequence[str]) -> pa.Table:
         """The rows of those SOP Instance UIDs that exist: one semi-join, `LOOKUP_COLUMNS`."""

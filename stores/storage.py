@@ -251,6 +251,33 @@ class Storage:
             ) from error
 
 
+class StorageFile:
+    """A file of a storage as a `headers.readable.Readable`; a context manager."""
+
+    def __init__(self, storage: Storage, path: str, size: int) -> None:
+        """Name a file of known size; it is opened on entry."""
+        self.size = size
+        self._storage = storage
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> "StorageFile":
+        if self._storage.is_local:
+            self._descriptor = os.open(os.path.join(self._storage.root, self._path), os.O_RDONLY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length), fewer at the end of the file."""
+        length = max(min(length, self.size - offset), 0)
+        if self._descriptor >= 0:
+            return os.pread(self._descriptor, length, offset)
+        return self._storage.read_range(self._path, offset, length)
+
+
 def _sync(path: str, sync: Callable[[int], None]) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

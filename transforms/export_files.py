@@ -14,7 +14,6 @@ from transforms.worker_pool import shared_pool
 from transforms.write_instance import FileTarget, StoredInstance, resource_path, write_all
 
 _CHUNK_INSTANCES = 8
-_TIMEOUT_SECONDS = 3600.0
 
 
 @dataclasses.dataclass
@@ -47,12 +46,12 @@ class _WriteFn(beam.DoFn):
         self._failed = Metrics.counter("export", "failed")
 
     def process(self, share: list[StoredInstance]) -> Iterator[Outcome]:
-        pool = shared_pool(self._workers, _TIMEOUT_SECONDS)
+        pool = shared_pool(self._workers)
         step = _CHUNK_INSTANCES
         chunks = (share[i : i + step] for i in range(0, len(share), step))
         # A partial of a function that knows no Beam: workers stay small and start fast.
         write = functools.partial(write_all, target=self._target)
-        for outcomes in pool.map(write, chunks, _lost):
+        for outcomes in pool.map(write, chunks, _lost, _seconds):
             self._count(outcomes)
             yield from outcomes
 
@@ -63,6 +62,11 @@ class _WriteFn(beam.DoFn):
         self._bytes.inc(size)
         self._failed.inc(failed)
         self._progress.add(Counter(read=len(outcomes), bytes=size, failed=failed))
+
+
+def _seconds(instance: StoredInstance) -> float:
+    """Far beyond what the slowest codec takes: 0.1 MB/s of what is stored, compressed."""
+    return 20 + instance.size / 1e5
 
 
 def _lost(instance: StoredInstance) -> Outcome:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import google_crc32c
 import zstandard
+from stores.source_file import open_source
 
 from headers.failures import InstanceError
 from headers.header import Header, read_header
@@ -14,7 +15,6 @@ from headers.readable import Bytes, Readable
 from stores import rewrite
 from stores.blobs import blob_path, local_blob, store_blob
 from stores.listing import Source
-from stores.source_file import open_source
 from stores.storage import Storage
 from transforms.records import FAILED, SKIPPED, Instance, Outcome
 

@@ -18,7 +18,6 @@ from transforms.worker_pool import shared_pool
 
 # Enough to hide the hand-over to a worker, few enough to end a share evenly.
 _CHUNK_FILES = 16
-_TIMEOUT_SECONDS = 3600.0
 
 
 @dataclasses.dataclass
@@ -53,11 +52,11 @@ class _ReadFn(beam.DoFn):
         self._failed = Metrics.counter("read", "failed")
 
     def process(self, share: list[Source]) -> Iterator[Any]:
-        pool = shared_pool(self._workers, _TIMEOUT_SECONDS)
+        pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         ingest = functools.partial(ingest_all, target=self._target)
         chunks = (share[i : i + _CHUNK_FILES] for i in range(0, len(share), _CHUNK_FILES))
-        for results in pool.map(ingest, chunks, _lost):
+        for results in pool.map(ingest, chunks, _lost, _seconds):
             self._count(results)
             for result in results:
                 yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
@@ -69,6 +68,11 @@ class _ReadFn(beam.DoFn):
         self._bytes.inc(size)
         self._failed.inc(failed)
         self._progress.add(Counter(read=len(results), bytes=size, failed=failed))
+
+
+def _seconds(source: Source) -> float:
+    """Far beyond what a slow disk or network takes: 1 MB/s."""
+    return 60 + source.size / 1e6
 
 
 def _lost(source: Source) -> Outcome:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from stores.index import read_row_group, row_groups
+from stores.resource_paths import ResourcePaths
 from stores.storage import Storage
 from transforms.write_instance import StoredInstance
 
@@ -23,9 +24,13 @@ _SHARE_INSTANCES = 256
 
 @dataclasses.dataclass
 class ReadIndex(beam.PTransform):
-    """Turn Parquet files of a pinned version into shares of stored instances."""
+    """Turn Parquet files of a pinned version into shares of stored instances.
+
+    With `paths`, of those instances only.
+    """
 
     data: Storage
+    paths: ResourcePaths | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[list[StoredInstance]]:
         """Wire it."""
@@ -33,7 +38,7 @@ class ReadIndex(beam.PTransform):
             files
             | "SplitFiles" >> beam.FlatMap(_split, self.data)
             | "SpreadRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
-            | "ReadRows" >> beam.FlatMapTuple(_read, self.data)
+            | "ReadRows" >> beam.FlatMapTuple(_read, self.data, self.paths)
             | "SpreadShares" >> beam.Reshuffle()  # one row group fans out to many shares
         )
 
@@ -43,8 +48,12 @@ def _split(file: str, data: Storage) -> Iterator[tuple[str, int]]:
         yield file, row_group
 
 
-def _read(file: str, row_group: int, data: Storage) -> Iterator[list[StoredInstance]]:
+def _read(
+    file: str, row_group: int, data: Storage, paths: ResourcePaths | None
+) -> Iterator[list[StoredInstance]]:
     table = read_row_group(data, file, row_group, _COLUMNS)
+    if paths:
+        table = table.filter(paths.mask(table))
     columns = [table[name].to_pylist() for name in _COLUMNS]
     instances = [StoredInstance(*row) for row in zip(*columns, strict=True)]
     for start in range(0, len(instances), _SHARE_INSTANCES):

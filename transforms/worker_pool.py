@@ -27,15 +27,9 @@ class WorkerPool:
     Never forked from this process: gRPC and storage clients have threads.
     """
 
-    def __init__(self, workers: int, timeout_seconds: float) -> None:
-        """Set up; nothing starts yet.
-
-        Args:
-            workers: number of processes; 0 runs everything in this one.
-            timeout_seconds: longest that one chunk may take.
-        """
+    def __init__(self, workers: int) -> None:
+        """Set up `workers` processes; 0 runs everything in this one. Nothing starts yet."""
         self.workers = workers
-        self._timeout = timeout_seconds
         self._executor: ProcessPoolExecutor | None = None
 
     def map(
@@ -43,6 +37,7 @@ class WorkerPool:
         function: Callable[[Sequence[T]], Sequence[R]],
         chunks: Iterable[Sequence[T]],
         lost: Callable[[T], R],
+        seconds: Callable[[T], float],
     ) -> Iterator[Sequence[R]]:
         """Apply a module-level function to chunks of elements, in their order.
 
@@ -50,6 +45,7 @@ class WorkerPool:
             function: gives one result for each element of its chunk.
             chunks: what to work on, taken as workers become free.
             lost: the result for an element that killed or hung its worker.
+            seconds: how long an element may take before its worker counts as hung.
         """
         if not self.workers:
             yield from map(function, chunks)
@@ -58,9 +54,9 @@ class WorkerPool:
         for chunk in chunks:
             waiting.append((chunk, self._submit(function, chunk)))
             if len(waiting) >= self.workers * _AHEAD:
-                yield self._result(function, *waiting.popleft(), lost)
+                yield self._result(function, *waiting.popleft(), lost, seconds)
         while waiting:
-            yield self._result(function, *waiting.popleft(), lost)
+            yield self._result(function, *waiting.popleft(), lost, seconds)
 
     def close(self) -> None:
         """End the processes, at once and with whatever they are doing."""
@@ -91,37 +87,38 @@ class WorkerPool:
         chunk: Sequence[T],
         future: "Future[Sequence[R]]",
         lost: Callable[[T], R],
+        seconds: Callable[[T], float],
     ) -> Sequence[R]:
         try:
-            return future.result(self._timeout)
+            return future.result(sum(map(seconds, chunk)))
         except _LOST_WORKER:
             self.close()
         # Which element did it is only known when each has a process of its own.
-        return [self._alone(function, element, lost) for element in chunk]
+        return [self._alone(function, element, lost, seconds) for element in chunk]
 
     def _alone(
         self,
         function: Callable[[Sequence[T]], Sequence[R]],
         element: T,
         lost: Callable[[T], R],
+        seconds: Callable[[T], float],
     ) -> R:
         try:
-            result: R = self._submit(function, [element]).result(self._timeout)[0]
+            result: R = self._submit(function, [element]).result(seconds(element))[0]
             return result
         except _LOST_WORKER:
             self.close()
             return lost(element)
 
 
-_shared: dict[tuple[int, float], WorkerPool] = {}
+_shared: dict[int, WorkerPool] = {}
 
 
-def shared_pool(workers: int, timeout_seconds: float) -> WorkerPool:
+def shared_pool(workers: int) -> WorkerPool:
     """The pool of this process: stages and parts of a job use one, started once."""
-    key = workers, timeout_seconds
-    if key not in _shared:
-        _shared[key] = WorkerPool(workers, timeout_seconds)
-    return _shared[key]
+    if workers not in _shared:
+        _shared[workers] = WorkerPool(workers)
+    return _shared[workers]
 
 
 def close_shared_pools() -> None:

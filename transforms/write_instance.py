@@ -1,11 +1,14 @@
 """Write one stored instance to its destination. No Beam here: worker processes import it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from headers.failures import InstanceError
-from stores.storage import Storage
+from stores.storage import Storage, StorageFile
+from transcode.formats import AS_UPLOADED, Format
+from transcode.quality import DEFAULT_QUALITY, Quality
+from transcode.transcode import can_copy, transcode
 from transforms.records import EXPORTED, FAILED, Outcome
 
 _BUCKET_THREADS = 16
@@ -32,37 +35,62 @@ class StoredInstance(NamedTuple):
 
 
 class FileTarget(NamedTuple):
-    """Where files come from and go to."""
+    """Where files come from, where they go, and in which form."""
 
     data: Storage
     destination: Storage
+    format: Format = AS_UPLOADED
+    quality: Quality = DEFAULT_QUALITY
 
 
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[Outcome]:
     """Write instances, in their order; one that cannot be written is an `Outcome`."""
     if target.data.is_local and target.destination.is_local:
         return [write(instance, target) for instance in instances]
-    with ThreadPoolExecutor(_BUCKET_THREADS) as threads:
+    # Codecs need a core each; copies wait for the bucket.
+    copies = all(can_copy(i.transfer_syntax_uid, target.format) for i in instances)
+    with ThreadPoolExecutor(_BUCKET_THREADS if copies else 2) as threads:
         return list(threads.map(lambda instance: write(instance, target), instances))
 
 
 def write(instance: StoredInstance, target: FileTarget) -> Outcome:
     """Write one instance. I/O errors of storage propagate: the runner retries them."""
+    path, uid = resource_path(instance), instance.sop_instance_uid
+    stem = "/".join(instance[:3])
+    if can_copy(instance.transfer_syntax_uid, target.format):
+        target.destination.copy(target.data, instance.blob, f"{stem}{target.format.extension}")
+        return Outcome(path, EXPORTED, "", uid, size=instance.size)
+    size = 0
+    written: list[str] = []
     try:
-        target.destination.copy(target.data, instance.blob, f"{file_stem(instance)}.dcm")
+        with StorageFile(target.data, instance.blob, instance.size) as file:
+            for output in transcode(file, target.format, target.quality):
+                frame = "" if output.frame is None else f"/{output.frame}"
+                name = f"{stem}{frame}{target.format.extension}"
+                counted = _Counted(output.chunks)
+                target.destination.write(name, counted)
+                written.append(name)
+                size += counted.size
     except InstanceError as error:
-        return Outcome(resource_path(instance), FAILED, error.code, instance.sop_instance_uid)
-    return Outcome(
-        resource_path(instance), EXPORTED, "", instance.sop_instance_uid, size=instance.size
-    )
-
-
-def file_stem(instance: StoredInstance) -> str:
-    """{study}/{series}/{instance}, without an extension."""
-    return "/".join(instance[:3])
+        target.destination.delete(written)  # some frames of an instance are not the instance
+        return Outcome(path, FAILED, error.code, uid)
+    return Outcome(path, EXPORTED, "", uid, size=size)
 
 
 def resource_path(instance: StoredInstance) -> str:
     """/studies/{study}/series/{series}/instances/{instance}."""
     study, series, sop = instance[:3]
     return f"/studies/{study}/series/{series}/instances/{sop}"
+
+
+class _Counted:
+    """Chunks whose bytes are counted as they pass."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self.size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self.size += len(chunk)
+            yield chunk

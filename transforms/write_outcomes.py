@@ -4,7 +4,7 @@ import dataclasses
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,7 +13,7 @@ from headers.failures import REASONS
 from stores.known_sources import remember_sources
 from stores.operations import OperationFolder
 from stores.storage import Storage
-from transforms.records import CONFLICT, DUPLICATE, IMPORTED, Outcome
+from transforms.records import CONFLICT, DUPLICATE, FAILED, IMPORTED, Outcome
 
 
 @dataclasses.dataclass
@@ -47,6 +47,15 @@ class WriteOutcomes(beam.PTransform):
             | "Sum" >> beam.CombineGlobally(_sum)
             | "WriteCounts" >> beam.Map(_write_counts, self.folder, self.part)
         )
+
+
+def report_unmatched(paths: Sequence[str], folder: OperationFolder) -> None:
+    """List the paths of a filter that no instance is below: each is a failure."""
+    if paths:
+        outcomes = [Outcome(path, FAILED, "NO_SUCH_RESOURCE") for path in paths]
+        lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
+        folder.write_outcomes("filter", lines.encode())
+        folder.write_counts("filter", count(outcomes, fail_conflicts=True))
 
 
 def to_line(outcome: Outcome) -> str:
