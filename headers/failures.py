@@ -64,6 +64,7 @@ REASONS: dict[str, str] = {
         "another file with the same SOP Instance UID, but other bytes or another study or series, "
         "is in the store and stays: compare the two sources"
     ),
+    "SOURCE_GONE": "the file is no longer there: put it back, or leave it out",
     "SOURCE_CHANGED": "the file changed while it was read: import it again when it is at rest",
     "NO_SUCH_RESOURCE": "no instance of the store is below this path of the filter: correct it",
     "WORKER_LOST": "the process that worked on it died or hung: try it again, then report it",

@@ -7,6 +7,7 @@ Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --r
 
 import argparse
 import dataclasses
+import itertools
 import logging
 import sys
 from collections import Counter
@@ -26,10 +27,11 @@ from pipelines.flags import (
 from pipelines.job import Job, JobError, Show
 from stores import operations
 from stores.dicom_store import get_store
-from stores.listing import Source, describe_sources, list_sources
+from stores.listing import Source, list_sources, no_match_message
 from stores.names import StoreName, parse_store
 from stores.operations import Operation, OperationFolder
-from stores.source_uri import check_arguments, no_match_message, parse_source
+from stores.relisting import describe_sources
+from stores.source_uri import check_arguments, parse_source
 from stores.storage import Storage
 from transforms.commit_instances import CommitInstances
 from transforms.group_by_bucket import GroupByBucket
@@ -90,7 +92,10 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     )
     known, beam_args = parser.parse_known_args(argv)
     try:
-        check_arguments([arg for arg in beam_args if not arg.startswith("-")])
+        # What a shell makes of an unquoted pattern comes before any flag of Beam's.
+        expanded = itertools.takewhile(lambda arg: not arg.startswith("-"), beam_args)
+        if known.source:
+            check_arguments([known.source, *expanded])
         config = Config(
             root=Storage(known.root),
             store=parse_store(known.store),

@@ -40,7 +40,8 @@ class JobError(Exception):
 class Job:
     """Owns one operation, as a context manager.
 
-    Leaving it finishes the operation: well after `finish`, with an error otherwise.
+    Leaving it finishes the operation: well after `finish`, with an error otherwise; whatever
+    broke the job leaves as a `JobError`.
     """
 
     def __init__(self, root: Storage, store: StoreName, method: str, show: Show | None) -> None:
@@ -65,16 +66,19 @@ class Job:
     ) -> None:
         self._over.set()
         self._watch.join()
+        if error is None or self._operation["done"]:
+            return
+        code, message = _explain(error)
         with self._lock:
-            if error is not None and not self._operation["done"]:
-                code, message = _explain(error)
-                counts = self.folder.counts() or self.folder.progress()
-                operations.set_counts(self._operation, counts, self.total)
-                operations.finish(self._operation, code, message)
-                self.folder.write(self._operation)
-        if error is not None and _explain(error)[0] == operations.INTERNAL:
+            counts = self.folder.counts() or self.folder.progress()
+            operations.set_counts(self._operation, counts, self.total)
+            operations.finish(self._operation, code, message)
+            self.folder.write(self._operation)
+        if code == operations.INTERNAL:
             # The places, not the message: exception texts can hold patient data.
             _LOGGER.error("".join(traceback.format_tb(trace)))
+        if isinstance(error, Exception) and not isinstance(error, JobError):
+            raise JobError(code, f"{message} ({self.folder.name})") from error
 
     def expect(self, total: int) -> None:
         """Say how many files or instances the job has to account for."""

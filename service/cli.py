@@ -262,19 +262,17 @@ def formats() -> None:
 @operations_app.command("list")
 def list_operations(root: Root = _DEFAULT_ROOT) -> None:
     """List operations, the newest first."""
-    table = Table("id", "what", "store", "state", "done", "failed", "started")
+    table = Table("id", "what", "store", "state", "done", "failed", box=None)
     for folder in operations.list_operations(Storage(root), DatasetName()):
         operation = folder.read()
         metadata = operation["metadata"]
-        counter = metadata["counter"]
         table.add_row(
             folder.id,
-            metadata["apiMethodName"].rpartition(".")[2],
+            metadata["apiMethodName"].rpartition(".")[2].removesuffix("DicomData").lower(),
             parse_store(operation["store"]).id,
             _state(operation),
-            counter.get("success", "0"),
-            counter.get("failure", "0"),
-            metadata["createTime"],
+            metadata["counter"].get("success", "0"),
+            metadata["counter"].get("failure", "0"),
         )
     _console.print(table)
 
@@ -358,10 +356,10 @@ def _list_failures(folder: OperationFolder, limit: int) -> None:
             examples.setdefault(key, outcome["source"])
     if not reasons:
         return
-    table = Table("files", "code", "reason", "for example", show_lines=True)
+    _console.print("why files failed:")
     for (code, reason), number in reasons.most_common(limit):
-        table.add_row(f"{number:,}", code, reason, examples[code, reason])
-    _console.print(table)
+        _console.print(f"  {number:,} × {code}: {reason}", soft_wrap=True, markup=False)
+        _console.print(f"      e.g. {examples[code, reason]!r}", soft_wrap=True, markup=False)
 
 
 def _next(command: str) -> None:

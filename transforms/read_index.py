@@ -38,7 +38,7 @@ class ReadIndex(beam.PTransform):
             files
             | "SplitFiles" >> beam.FlatMap(_split, self.data)
             | "SpreadRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
-            | "ReadRows" >> beam.FlatMapTuple(_read, self.data, self.paths)
+            | "ReadRows" >> beam.FlatMap(_read, self.data, self.paths)
             | "SpreadShares" >> beam.Reshuffle()  # one row group fans out to many shares
         )
 
@@ -49,9 +49,9 @@ def _split(file: str, data: Storage) -> Iterator[tuple[str, int]]:
 
 
 def _read(
-    file: str, row_group: int, data: Storage, paths: ResourcePaths | None
+    unit: tuple[str, int], data: Storage, paths: ResourcePaths | None
 ) -> Iterator[list[StoredInstance]]:
-    table = read_row_group(data, file, row_group, _COLUMNS)
+    table = read_row_group(data, *unit, _COLUMNS)
     if paths:
         table = table.filter(paths.mask(table))
     columns = [table[name].to_pylist() for name in _COLUMNS]

@@ -1,0 +1,24 @@
+"""Sources by their exact URIs, as an earlier job listed them: for another try."""
+
+from collections.abc import Iterable, Iterator
+
+from stores import gcs
+from stores.folder_listing import describe_file
+from stores.listing import Source
+from stores.source_uri import local_path, split_gcs
+
+
+def describe_sources(uris: Iterable[str]) -> Iterator[Source]:
+    """List files and objects by name, wildcards being ordinary characters here.
+
+    One that is gone has the code SOURCE_GONE.
+    """
+    for uri in uris:
+        found = _describe_object(uri) if uri.startswith("gs://") else describe_file(local_path(uri))
+        yield found or Source(uri, 0, "", "SOURCE_GONE")
+
+
+def _describe_object(uri: str) -> Source | None:
+    bucket, name = split_gcs(uri)
+    blob = gcs.client().bucket(bucket).get_blob(name)
+    return Source(uri, blob.size, str(blob.generation)) if blob else None
