@@ -28,6 +28,13 @@ class InstanceError(Exception):
 
 # code: reason. Codes are part of the interface (outcome files, logs, tests): never rename one.
 REASONS: dict[str, str] = {
+    # What a listing finds besides files.
+    "FOLDER_MARKER": "an empty object that stands for a folder: nothing to import",
+    "LINK_LOOP": "a link to a folder that it lies in: not followed, nothing to import",
+    "DANGLING_LINK": "a link whose target is missing, or that leads back to itself: correct it",
+    "NOT_A_FILE": "a pipe, socket or device, not a file: leave it out",
+    "UNREADABLE": "the file may not be read: grant permission to read it",
+    "FOLDER_UNREADABLE": "the folder may not be listed: grant permission to read and enter it",
     # Files that hold no instance.
     "NOT_DICOM": "not a DICOM file: neither 'DICM' at byte 128 nor a data set at the start",
     "EMPTY_FILE": "the file is empty: copy it again from where it came from",
@@ -107,6 +114,8 @@ REASONS: dict[str, str] = {
     " ask for 1.2.840.10008.1.2.1, .4.80 or .4.90",
     "COLOUR_UNFIT_FOR_JPEG_XL": "YBR samples do not fit JPEG XL without rounding:"
     " ask for 1.2.840.10008.1.2.4.111 if stored as JPEG, else for .4.80 or .4.90",
+    "COLOUR_SPACE_UNKNOWN": "its colour space is none that can be turned into RGB:"
+    " ask for a lossless transfer syntax",
     "NOT_JPEG_BASELINE": "JPEG XL JPEG Recompression (4.111) holds only what is stored as JPEG"
     " Baseline: ask for 1.2.840.10008.1.2.4.110 or .4.112",
     "IMAGE_TOO_LARGE_FOR_TARGET": "Rows, Columns or the whole length exceed what the target can"

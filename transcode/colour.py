@@ -16,12 +16,12 @@ def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
     """Return colour samples as RGB of the same depth, rounded to the nearest.
 
     Raises:
-        InstanceError: NOT_RENDERABLE, another colour space.
+        InstanceError: COLOUR_SPACE_UNKNOWN.
     """
     if photometric == "RGB":
         return pixels
     if photometric not in ("YBR_FULL", "YBR_FULL_422"):
-        raise InstanceError("NOT_RENDERABLE")
+        raise InstanceError("COLOUR_SPACE_UNKNOWN")
     highest = (1 << image.bits_stored) - 1
     centred = pixels.astype(np.float32)
     centred[..., 1:] -= (highest + 1) // 2

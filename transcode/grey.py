@@ -152,6 +152,7 @@ def palette(file: DicomFile, image: ImagePixel) -> Pixels:
     if image.bits_allocated not in (8, 16):
         raise InstanceError("NOT_RENDERABLE")
     tables = Dataset()
+    tables.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
     for tag in (0x00281101, 0x00281102, 0x00281103):
         value = _words(file.value(tag) or b"", file.encoding)
         if len(value) != 3:

@@ -23,6 +23,7 @@ METHOD = "ISO_15444_1"
 # pylibjpeg-openjpeg crashed when two threads encoded at once.
 _RATE_CONTROL = threading.Lock()
 _SRGB = 1
+_SMALLEST_FOR_RATE_CONTROL = 64
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
@@ -68,17 +69,20 @@ def plan(image: ImagePixel, syntax: str) -> ImagePixel:
 def encode(
     pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
 ) -> bytes:
-    """Encode a frame, reversibly or down to the ratio."""
+    """Encode a frame, reversibly or down to the ratio; below 64 lines or columns not so far."""
     transform = source.photometric == "RGB"
     depth = precision(source)
-    if syntax != JPEG_2000:
+    # A small frame is left at the best quality: its headers alone would exceed what the ratio
+    # allows, and rate control has 6 resolutions, for which it has too few lines.
+    small = min(source.rows, source.columns) < _SMALLEST_FOR_RATE_CONTROL
+    if syntax != JPEG_2000 or small:
         return bytes(
             imagecodecs.jpeg2k_encode(
                 pixels,
                 level=0,
                 codecformat="j2k",
                 bitspersample=depth,
-                reversible=True,
+                reversible=syntax != JPEG_2000,
                 mct=transform,
                 numthreads=1,
             )

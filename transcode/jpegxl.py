@@ -6,6 +6,7 @@ import numpy as np
 from headers.failures import InstanceError
 from transcode import jpeg
 from transcode.codestream import check_jpeg, check_jpegxl, read_jpeg
+from transcode.colour import to_rgb
 from transcode.image import ImagePixel
 from transcode.pixels import (
     DECODE_ERRORS,
@@ -50,15 +51,18 @@ def plan(image: ImagePixel, syntax: str) -> ImagePixel:
     if syntax == JPEG_XL_RECOMPRESSION:
         raise InstanceError("NOT_JPEG_BASELINE")
     require_integers_to_16_bits(image)
-    if image.samples == 3 and image.photometric != "RGB":
-        # A JPEG XL stream of YBR samples exists only for recompressed JPEG; turned into RGB they
-        # would be rounded.
-        raise InstanceError("COLOUR_UNFIT_FOR_JPEG_XL")
-    if syntax != JPEG_XL_LOSSLESS:
-        if image.photometric == "PALETTE COLOR":
-            raise InstanceError("PALETTE_NOT_LOSSY")
-        if image.signed:
-            raise InstanceError("SIGNED_NOT_LOSSY")
+    if syntax == JPEG_XL_LOSSLESS:
+        if image.samples == 3 and image.photometric != "RGB":
+            # A JPEG XL stream of YBR samples exists only for recompressed JPEG; turned into RGB
+            # they would be rounded.
+            raise InstanceError("COLOUR_UNFIT_FOR_JPEG_XL")
+        return image
+    if image.photometric == "PALETTE COLOR":
+        raise InstanceError("PALETTE_NOT_LOSSY")
+    if image.signed:
+        raise InstanceError("SIGNED_NOT_LOSSY")
+    if image.samples == 3:
+        return image._replace(photometric="RGB")
     return image
 
 
@@ -66,8 +70,10 @@ def encode(
     pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
 ) -> bytes:
     """Encode a frame as a bare code stream."""
-    samples = np.ascontiguousarray(unsigned(pixels, source))
     lossless = syntax == JPEG_XL_LOSSLESS
+    if source.samples == 3:
+        pixels = to_rgb(pixels, source, source.photometric)
+    samples = np.ascontiguousarray(unsigned(pixels, source))
     return bytes(
         imagecodecs.jpegxl_encode(
             samples,
