@@ -9,16 +9,10 @@ complete too, unless it is no element at all: bytes that some transfer appended 
 from struct import Struct
 
 from headers.dictionary import STANDARD_VR
-from headers.elements import (
-    ITEM,
-    UNDEFINED_LENGTH,
-    Element,
-    ElementReader,
-    Encoding,
-    explicit_header,
-)
+from headers.elements import ITEM, Element, ElementReader
 from headers.failures import InstanceError
 from headers.readable import Readable
+from headers.vr import UNDEFINED_LENGTH, Encoding, explicit_header
 from headers.window import InflatedWindow, MemoryWindow, Window
 
 _TAIL = 1 << 16

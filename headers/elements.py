@@ -7,12 +7,20 @@ closed, and by its end, whether the file delimits them by lengths or by delimita
 
 from collections.abc import Iterator
 from struct import Struct
-from typing import NamedTuple
 
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
-
-from headers.dictionary import STANDARD_VR, other_vr, private_vr
+from headers.dictionary import STANDARD_VR
 from headers.failures import InstanceError
+from headers.vr import (
+    BY_REFERENCE,
+    ITEM_ORDER,
+    LONG_FORM,
+    SHORT_FORM,
+    UNDEFINED_LENGTH,
+    Encoding,
+    explicit_header,
+    looks_like_vr,
+    resolve_vr,
+)
 from headers.window import Window
 
 # (tag, vr, offset, length, value). The offset of the value is counted from the start of the file,
@@ -22,21 +30,11 @@ Element = tuple[int, str, int, int, bytes]
 ITEM = 0xFFFEE000  # its VR is the byte order of the item, "<" or ">"
 ITEM_END = 0xFFFEE00D
 SEQUENCE_END = 0xFFFEE0DD
-UNDEFINED_LENGTH = 0xFFFFFFFF
 PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # PS3.5 sets no bound. Real nesting stays below 20; JSON readers give up at a few hundred levels,
 # and each sequence is three of them.
 DEEPEST_NESTING = 128
 
-SHORT_FORM = {  # explicit VRs with a length of 16 bits (PS3.5 Table 7.1-2)
-    str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16
-}
-LONG_FORM = {  # explicit VRs with 2 reserved bytes and a length of 32 bits (PS3.5 Table 7.1-1)
-    str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32
-}
-BY_REFERENCE = frozenset(
-    {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW", "US or OW", "US or SS or OW", "OB_OW"}
-)
 _INLINE_VR = {
     # Not (0000,0000): with a length of 0 it is padding.
     tag: vr
@@ -45,24 +43,11 @@ _INLINE_VR = {
 }
 
 
-class Encoding(NamedTuple):
-    """How a data set is encoded (PS3.5 Annex A), compression of its pixels aside."""
-
-    implicit: bool
-    order: str  # "<" little endian, ">" big endian
-
-
-IMPLICIT_LITTLE = Encoding(implicit=True, order="<")
-EXPLICIT_LITTLE = Encoding(implicit=False, order="<")
-EXPLICIT_BIG = Encoding(implicit=False, order=">")
-
 _IMPLICIT = {order: Struct(f"{order}HHL").unpack_from for order in "<>"}
 _EXPLICIT = {order: Struct(f"{order}HH2sH").unpack_from for order in "<>"}
 _LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
-_SHORT_LENGTH = {order: Struct(f"{order}H").unpack_from for order in "<>"}
 _HEADER_AND_ITEM_TAG = 16
 _SEQUENCE_END_BYTES = (b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd")
-_ITEM_ORDER = {b"\xfe\xff\x00\xe0": "<", b"\xff\xfe\xe0\x00": ">"}
 
 
 class ElementReader:
@@ -154,7 +139,7 @@ class ElementReader:
                     break
                 if vr is None or vr == "UN":
                     creator = creators.get(tag >> 8, "") if group & 1 else ""
-                    vr = _resolve(tag, vr, length, creator, data[start : start + 4])
+                    vr = resolve_vr(tag, vr, length, creator, data[start : start + 4])
                 position = start + base
                 if vr == "SQ" and not (depth == 0 and tag in PIXEL_DATA):
                     yield tag, vr, position, length, b""
@@ -217,10 +202,10 @@ class ElementReader:
             position += 8
             if header[:4] in _SEQUENCE_END_BYTES:
                 break
-            if header[:4] not in _ITEM_ORDER:
+            if header[:4] not in ITEM_ORDER:
                 raise InstanceError("MALFORMED")
             # Items in UN are implicit, little endian (PS3.5 6.2.2); elsewhere it occurs as well.
-            order = _ITEM_ORDER[header[:4]]
+            order = ITEM_ORDER[header[:4]]
             (length,) = _LENGTH[order](header, 4)
             implicit = encoding.implicit or (length >= 8 and not self._is_explicit(position))
             item_end = end if length == UNDEFINED_LENGTH else self._end(position, length, end)
@@ -260,67 +245,3 @@ class ElementReader:
     def _overrun(self, stop: int) -> InstanceError:
         """Return what is wrong if something reaches up to `stop` but may not."""
         return InstanceError("TRUNCATED" if stop > self.window.size else "MALFORMED")
-
-
-def looks_like_vr(code: bytes) -> bool:
-    """Tell whether two bytes could be a VR, known or not: two capital letters."""
-    return len(code) == 2 and b"A" <= code[:1] <= b"Z" and b"A" <= code[1:] <= b"Z"
-
-
-def explicit_header(data: bytes, at: int, end: int, order: str) -> tuple[str | None, int, int]:
-    """Return VR, start and length of the value of an element in explicit VR (PS3.5 7.1.2).
-
-    The VR is None if the element is in implicit VR, as some writers put into explicit data sets,
-    and "UN" if nobody knows it. VRs to come have the long form by the Standard; what does not fit
-    that is taken to be in the short one.
-
-    Args:
-        data: holds the header.
-        at: the index of the element in `data`.
-        end: the index up to which its value may reach.
-        order: "<" little endian, ">" big endian.
-
-    Raises:
-        InstanceError: TRUNCATED.
-    """
-    code = data[at + 4 : at + 6]
-    if (vr := SHORT_FORM.get(code)) is not None:
-        return vr, at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
-    vr = LONG_FORM.get(code)
-    if vr is None and not looks_like_vr(code):
-        return None, at + 8, _LENGTH[order](data, at + 4)[0]
-    if at + 12 <= len(data):
-        length: int = _LENGTH[order](data, at + 8)[0]
-        if vr or (data[at + 6 : at + 8] == b"\0\0" and at + 12 + length <= end):
-            return vr or "UN", at + 12, length
-    elif vr:
-        raise InstanceError("TRUNCATED")
-    return "UN", at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
-
-
-def _resolve(tag: int, vr: str | None, length: int, creator: str, head: bytes) -> str:
-    """Return the VR of an element that has none in the file, or UN.
-
-    Args:
-        tag: the tag.
-        vr: None or "UN".
-        length: the length of the value.
-        creator: the private creator of the tag.
-        head: the first four bytes of the value.
-    """
-    if vr == "UN" and length == UNDEFINED_LENGTH:
-        return "SQ"  # PS3.5 6.2.2
-    is_item = head in _ITEM_ORDER
-    if tag & 0x10000:
-        known = private_vr(tag, creator)
-    elif vr == "UN" and length >= 0xFFFF:
-        return "UN"  # the length may be why a known tag has this VR
-    else:
-        known = STANDARD_VR.get(tag) or other_vr(tag)
-        if known != "UN" and vr is None:
-            return known
-    if length == UNDEFINED_LENGTH and is_item:
-        return "SQ"
-    if known == "SQ" and length and not is_item:
-        return "UN"
-    return known

@@ -10,7 +10,11 @@ from typing import NamedTuple
 from pydicom._uid_dict import UID_dictionary
 
 from headers.dictionary import STANDARD_VR
-from headers.elements import (
+from headers.elements import Element
+from headers.failures import InstanceError
+from headers.readable import Readable
+from headers.uids import parse_uid
+from headers.vr import (
     BY_REFERENCE,
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -18,14 +22,10 @@ from headers.elements import (
     LONG_FORM,
     SHORT_FORM,
     UNDEFINED_LENGTH,
-    Element,
     Encoding,
     explicit_header,
     looks_like_vr,
 )
-from headers.failures import InstanceError
-from headers.readable import Readable
-from headers.uids import parse_uid
 from headers.window import InflatedWindow, Window, open_window
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"

@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 from headers.charsets import DEFAULT_CODECS, codecs_of
 from headers.dictionary import STANDARD_VR
-from headers.elements import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED_LENGTH, Element
+from headers.elements import ITEM, ITEM_END, SEQUENCE_END, Element
 from headers.failures import InstanceError
 from headers.values import writers
+from headers.vr import UNDEFINED_LENGTH
 
 # Together with the bound on its bytes this bounds the memory that a header may take.
 MOST_ELEMENTS = 2_000_000

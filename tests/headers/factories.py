@@ -5,7 +5,7 @@ import zlib
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from headers.elements import EXPLICIT_LITTLE, UNDEFINED_LENGTH, Encoding
+from headers.vr import EXPLICIT_LITTLE, UNDEFINED_LENGTH, Encoding
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

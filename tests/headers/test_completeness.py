@@ -2,10 +2,10 @@
 
 import pytest
 
-from headers.elements import EXPLICIT_BIG, IMPLICIT_LITTLE, UNDEFINED_LENGTH
 from headers.failures import InstanceError
 from headers.header import read_header
 from headers.readable import Bytes
+from headers.vr import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNDEFINED_LENGTH, Encoding
 from tests.headers.factories import (
     BIG_ENDIAN,
     DEFLATED,
@@ -50,7 +50,9 @@ def encapsulated(fragments: bytes, after: bytes = b"") -> bytes:
     ("syntax", "encoding"), [(IMPLICIT, IMPLICIT_LITTLE), (BIG_ENDIAN, EXPLICIT_BIG)]
 )
 @pytest.mark.parametrize("size", [10, 300_000])
-def test_native_pixel_data_must_fit_its_declared_length(syntax, encoding, size) -> None:
+def test_native_pixel_data_must_fit_its_declared_length(
+    syntax: str, encoding: Encoding, size: int
+) -> None:
     data_set = identity(encoding=encoding) + element(PIXEL_DATA, "OW", bytes(size), encoding)
     file = part10(data_set, syntax)
     assert not is_truncated(file)
@@ -81,6 +83,23 @@ def test_more_may_follow_the_delimiter(after: bytes) -> None:
 
 def test_an_element_after_the_delimiter_that_is_cut_off_counts() -> None:
     file = encapsulated(FRAGMENTS, element(0xFFFCFFFC, "OB", bytes(2000)))
+    assert is_truncated(file[:-1])
+
+
+@pytest.mark.parametrize("garbage", [b"\n", b"\r\n" * 20, b"--boundary--\r\n", b"\xff" * 50])
+def test_bytes_that_are_no_element_after_pixel_data_do_no_harm(garbage: bytes) -> None:
+    native = element(PIXEL_DATA, "OW", bytes(64))
+    assert not is_truncated(encapsulated(FRAGMENTS, garbage))
+    assert not is_truncated(part10(identity() + native + garbage))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "encoding"), [(IMPLICIT, IMPLICIT_LITTLE), (EXPLICIT, EXPLICIT_LITTLE)]
+)
+def test_an_element_after_native_pixel_data_counts(syntax: str, encoding: Encoding) -> None:
+    data_set = identity(encoding=encoding) + element(PIXEL_DATA, "OW", bytes(64), encoding)
+    file = part10(data_set + element(0xFFFCFFFC, "OB", bytes(2000), encoding), syntax)
+    assert not is_truncated(file)
     assert is_truncated(file[:-1])
 
 

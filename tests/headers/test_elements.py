@@ -4,22 +4,11 @@ import struct
 
 import pytest
 
-from headers.elements import (
-    DEEPEST_NESTING,
-    EXPLICIT_BIG,
-    EXPLICIT_LITTLE,
-    IMPLICIT_LITTLE,
-    ITEM,
-    ITEM_END,
-    SEQUENCE_END,
-    UNDEFINED_LENGTH,
-    Element,
-    ElementReader,
-    Encoding,
-)
+from headers.elements import DEEPEST_NESTING, ITEM, ITEM_END, SEQUENCE_END, Element, ElementReader
 from headers.failures import InstanceError
 from headers.header import read_header
 from headers.readable import Bytes
+from headers.vr import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNDEFINED_LENGTH, Encoding
 from headers.window import MemoryWindow
 from tests.headers.factories import delimiter, element, identity, item, part10, sequence
 
@@ -108,6 +97,17 @@ def test_items_in_implicit_vr_within_an_explicit_data_set() -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_unknown_is_resolved_where_the_dictionary_knows_the_tag(encoding: Encoding) -> None:
     assert read(element(NAME, "UN", "A^B ", encoding), encoding)[0][1] == "PN"
+
+
+@pytest.mark.parametrize("encoding", [IMPLICIT_LITTLE, EXPLICIT_LITTLE])
+def test_what_the_dictionary_takes_for_a_sequence_must_start_with_an_item(
+    encoding: Encoding,
+) -> None:
+    data_set = element(0x20010010, "LO", "Philips Imaging DD 001", encoding)
+    data_set += element(0x2001105F, "UN", b"no item!", encoding)
+    assert read_short(data_set, encoding)[1] == (0x2001105F, "UN")
+    of_items = data_set[:-8] + item(b"")
+    assert read_short(of_items, encoding)[1] == (0x2001105F, "SQ")
 
 
 def test_a_long_unknown_stays_unknown() -> None:

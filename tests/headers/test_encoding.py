@@ -6,10 +6,10 @@ from io import BytesIO
 
 import pytest
 
-from headers.elements import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding
 from headers.failures import InstanceError
 from headers.header import read_header
 from headers.readable import Bytes
+from headers.vr import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding
 from tests.headers.factories import (
     BIG_ENDIAN,
     DEFLATED,

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headers.elements import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from headers.failures import InstanceError
 from headers.header import Header, read_header
 from headers.readable import Bytes
+from headers.vr import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from tests.headers.factories import (
     DEFLATED,
     EXPLICIT,

@@ -15,23 +15,24 @@ from pydicom import Dataset, dcmwrite
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 
-from headers.elements import (
+from headers.elements import ElementReader
+from headers.encoding import open_data_set
+from headers.failures import InstanceError
+from headers.metadata import encode
+from headers.readable import Bytes
+from headers.vr import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     LONG_FORM,
     SHORT_FORM,
-    ElementReader,
     Encoding,
 )
-from headers.encoding import open_data_set
-from headers.failures import InstanceError
-from headers.metadata import encode
-from headers.readable import Bytes
 from tests.corpus import corpus_files
 from tests.headers import factories
 from tests.headers.reference import differences, expected_metadata, resolved_metadata
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 NO_DATA_SET = {"NOT_DICOM", "GZIPPED", "ZIPPED", "DICOMDIR"}
 
 
