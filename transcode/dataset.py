@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
+from headers.elements import LONG_FORM, SHORT_FORM
 from headers.failures import InstanceError
 from headers.readable import Readable
 from transcode.syntaxes import (
@@ -29,10 +30,8 @@ DOUBLE_FLOAT_PIXEL_DATA = 0x7FE00009
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = frozenset({FLOAT_PIXEL_DATA, DOUBLE_FLOAT_PIXEL_DATA, PIXEL_DATA})
 
-# PS3.5, Table 7.1-1: VRs with 2 reserved bytes and a length of 32 bits.
-LONG_VRS = frozenset(
-    {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-)
+LONG_VRS = frozenset(LONG_FORM)
+SHORT_VRS = frozenset(SHORT_FORM)
 # Attributes before or after the pixels. Whole slides of a million tiles have some 200 MiB.
 LARGEST_ATTRIBUTES = 512 << 20
 # Native Pixel Data has a length of 32 bits, so no honest data set inflates to much more.
@@ -212,42 +211,36 @@ def _scan(  # noqa: PLR0912 (one loop: a call an element would double its cost)
     An element of `stop_at` need not lie within the buffer.
     """
     explicit, order = encoding.explicit, encoding.order
-    tag_of = struct.Struct(order + "HH").unpack_from
-    short = struct.Struct(order + "H").unpack_from
-    long = struct.Struct(order + "L").unpack_from
+    with_vr = struct.Struct(order + "HH2sH").unpack_from
+    without_vr = struct.Struct(order + "HHL").unpack_from
     position = start
     while position < end:
         if position + 8 > end:
             if not buffer[position:end].strip(b"\0"):
                 return
             raise _ShortError
-        group, element = tag_of(buffer, position)
-        tag = group << 16 | element
         vr = b""
+        value = position + 8
         if explicit:
-            vr = buffer[position + 4 : position + 6]
+            group, element, vr, length = with_vr(buffer, position)
             if vr in LONG_VRS:
                 if position + 12 > end:
                     raise _ShortError
-                (length,) = long(buffer, position + 8)
+                _, _, length = without_vr(buffer, position + 4)
                 value = position + 12
-            elif vr.isalpha():
-                (length,) = short(buffer, position + 6)
-                value = position + 8
-            elif tag == 0 and not buffer[position:end].strip(b"\0"):
-                return  # padding
-            else:
+            elif vr not in SHORT_VRS and not vr.isalpha():
+                if not (group or element or buffer[position:end].strip(b"\0")):
+                    return  # padding
                 # Implicit VR in the midst of Explicit VR: some old writers do it.
                 vr = b"UN"
-                (length,) = long(buffer, position + 4)
-                value = position + 8
-                if group in (0xFFFE, 0):
+                _, _, length = without_vr(buffer, position)
+                if group == 0:
                     raise InstanceError("DATA_SET_INVALID")
         else:
-            (length,) = long(buffer, position + 4)
-            value = position + 8
-            if group == 0xFFFE:
-                raise InstanceError("DATA_SET_INVALID")
+            group, element, length = without_vr(buffer, position)
+        if group == 0xFFFE:
+            raise InstanceError("DATA_SET_INVALID")
+        tag = group << 16 | element
         if tag in stop_at:
             undefined = length == UNDEFINED
             yield RawElement(

@@ -96,7 +96,9 @@ def grey_values(
         assert bounds is not None
         low, high = bounds
         scale = 255 / (high - low) if high > low else 0.0
-        grey = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * scale
+        if stored.dtype.kind == "f":
+            values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+        grey = (values - low) * scale
     if attributes.inverted:
         grey = 255 - grey
     result: Pixels = np.floor(np.clip(grey, 0, 255) + 0.5).astype(np.uint8)

@@ -110,14 +110,14 @@ class Renderer:
         if self._palette is not None:
             return self._palette[_index(frame.pixels, image)]
         attributes = self._attributes(index)
+        bounds = None if attributes.has_window else _bounds(frame.pixels, attributes, image)
         if image.is_float or image.bits_allocated > 16:
-            return grey_values(frame.pixels, attributes, _bounds(frame.pixels, attributes, image))
-        if not attributes.has_window:
-            bounds = _bounds(frame.pixels, attributes, image)
+            return grey_values(frame.pixels, attributes, bounds)
+        if bounds is not None:
             return _lookup(frame.pixels, image, attributes, bounds)
         if self._table is None or self._table.attributes != attributes:
-            self._table = _Table(attributes, _table(image, attributes, None))
-        return self._table.values[_index(frame.pixels, image)]
+            self._table = _Table(attributes, _table(image, attributes))
+        return self._table.values.take(_index(frame.pixels, image))
 
 
 def _encoder(media_type: str, quality: Quality) -> Callable[[Pixels], bytes]:
@@ -135,27 +135,28 @@ def _index(pixels: Pixels, image: ImagePixel) -> Pixels:
     return pixels.view(f"u{pixels.dtype.itemsize}") if image.signed else pixels
 
 
-def _table(image: ImagePixel, attributes: Attributes, bounds: tuple[float, float] | None) -> Pixels:
+def _table(image: ImagePixel, attributes: Attributes) -> Pixels:
     """Return the picture value of every word that a sample may be."""
     words = np.arange(1 << (8 * image.dtype.itemsize), dtype=f"u{image.dtype.itemsize}")
-    return grey_values(words.view(image.dtype), attributes, bounds)
+    return grey_values(words.view(image.dtype), attributes, None)
 
 
 def _lookup(
-    pixels: Pixels, image: ImagePixel, attributes: Attributes, bounds: tuple[float, float] | None
+    pixels: Pixels, image: ImagePixel, attributes: Attributes, bounds: tuple[float, float]
 ) -> Pixels:
-    """Render by table where the frame has more pixels than the table has values."""
-    if pixels.size < 1 << (8 * image.dtype.itemsize):
+    """Render by a table of the words that occur between the frame's smallest and largest."""
+    low, high = int(pixels.min()), int(pixels.max())
+    if pixels.size < high - low:
         return grey_values(pixels, attributes, bounds)
-    return _table(image, attributes, bounds)[_index(pixels, image)]
+    size = 1 << (8 * image.dtype.itemsize)
+    table = np.empty(size, np.uint8)
+    stored = np.arange(low, high + 1)
+    table[stored & (size - 1)] = grey_values(stored, attributes, bounds)
+    return table.take(_index(pixels, image))
 
 
-def _bounds(
-    pixels: Pixels, attributes: Attributes, image: ImagePixel
-) -> tuple[float, float] | None:
+def _bounds(pixels: Pixels, attributes: Attributes, image: ImagePixel) -> tuple[float, float]:
     """Return the smallest and largest value of a frame after the Modality LUT."""
-    if attributes.has_window:
-        return None
     if image.bits_stored == 1:
         return 0.0, 1.0
     shown = pixels
