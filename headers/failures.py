@@ -46,7 +46,8 @@ REASONS: dict[str, str] = {
     "MALFORMED": "the data set breaks the encoding rules of PS3.5: write it anew, e.g. by dcmconv",
     "NESTED_TOO_DEEP": "sequences are nested more than 128 levels deep: flatten them",
     "HEADER_TOO_LARGE": (
-        "the header has more than 64 MiB or 2,000,000 elements: split the instance"
+        "the header has more than 64 MiB, 5,000,000 elements or 1 GiB of nested text: "
+        "split the instance"
     ),
     "BROKEN_DEFLATE": "the deflated data set is damaged: copy it again from where it came from",
     "INFLATED_TOO_LARGE": (

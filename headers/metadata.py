@@ -3,7 +3,7 @@
 Written straight from the encoded elements into JSON text; building pydicom's objects first takes
 five times as long. The text differs from what pydicom makes of the same data set in this only:
 DS and IS are strings, values that do not fit their VR are their raw text, an empty value among
-others is null in every VR, the File Meta Information (group 0002) is included, and binary values
+others is null in every VR, VRs that the dictionary leaves open ("OB or OW") are decided always, the File Meta Information (group 0002) is included, and binary values
 are by reference: a BulkDataURI "?offset=N&length=M" counts from the start of the file, that of a
 deflated data set from the start of the inflated one (group 0002 is never deflated). It has no
 length where the file has none: encapsulated values, from their first item on.
@@ -22,7 +22,10 @@ from headers.values import writers
 from headers.vr import UNDEFINED_LENGTH
 
 # Together with the bound on its bytes this bounds the memory that a header may take.
-MOST_ELEMENTS = 2_000_000
+MOST_ELEMENTS = 5_000_000
+# Items are written from the inside out, each level once more: this bounds the time of deep nesting
+# around much text. Real headers, four levels deep at the bound on their bytes, stay below.
+MOST_WRITTEN = 1 << 30
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _PIXEL_REPRESENTATION = 0x00280103
 # Their first value counts entries: where a writer made it negative, it overflowed (PS3.3 C.11.1.1).
@@ -80,6 +83,7 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
     key_of = _KEYS.get
     special = _SPECIAL | wanted
     values: dict[int, bytes] = {}
+    written = 0
 
     counted = iter(elements)
     for tag, vr, offset, length, value in islice(counted, MOST_ELEMENTS):
@@ -114,7 +118,10 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
             members = level.members
             writer_of = writers(level.codecs, vr).get
         elif tag == ITEM_END:
-            item = "{" + ",".join(members.values()) + "}"
+            item = f"{{{','.join(members.values())}}}"
+            written += len(item)
+            if written > MOST_WRITTEN:
+                raise InstanceError("HEADER_TOO_LARGE")
             level = outer.pop()
             members = level.members
             writer_of = writers(level.codecs, level.order).get

@@ -93,6 +93,7 @@ def small_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "LARGEST_HEADER", 1 << 20)
     monkeypatch.setattr(window, "LARGEST_INFLATED", 3 << 20)
     monkeypatch.setattr(metadata, "MOST_ELEMENTS", 1000)
+    monkeypatch.setattr(metadata, "MOST_WRITTEN", 100_000)
 
 
 @pytest.mark.usefixtures("small_bounds")
@@ -111,6 +112,17 @@ def test_a_header_of_too_many_elements_fails_alone() -> None:
     many = sequence(0x0040A730, *[item(b"")] * 500)
     assert read_header(Bytes(part10(identity() + few))).sop_instance_uid == SOP
     assert code_of(Bytes(part10(identity() + many))) == "HEADER_TOO_LARGE"
+
+
+@pytest.mark.usefixtures("small_bounds")
+def test_much_text_in_deep_nesting_fails_alone() -> None:
+    data_set = element(0x00081195, "UT", "x" * 5000)
+    for _ in range(10):
+        data_set = sequence(0x0040A730, item(data_set))
+    assert read_header(Bytes(part10(identity() + data_set))).sop_instance_uid == SOP
+    for _ in range(20):
+        data_set = sequence(0x0040A730, item(data_set))
+    assert code_of(Bytes(part10(identity() + data_set))) == "HEADER_TOO_LARGE"
 
 
 @pytest.mark.usefixtures("small_bounds")
