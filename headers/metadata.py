@@ -1,12 +1,18 @@
 """The Metadata of an instance: its data set in the DICOM JSON model (PS3.18 Annex F).
 
 Written straight from the encoded elements into JSON text; building pydicom's objects first takes
-five times as long. The text differs from what pydicom makes of the same data set in this only:
-DS and IS are strings, values that do not fit their VR are their raw text, an empty value among
-others is null in every VR, VRs that the dictionary leaves open ("OB or OW") are decided always, the File Meta Information (group 0002) is included, and binary values
-are by reference: a BulkDataURI "?offset=N&length=M" counts from the start of the file, that of a
-deflated data set from the start of the inflated one (group 0002 is never deflated). It has no
-length where the file has none: encapsulated values, from their first item on.
+more than five times as long. The text differs from what pydicom makes of the same data set in
+this only:
+
+- DS and IS are strings: no digit is lost.
+- A value that does not fit its VR is its raw text.
+- An empty value among others is null in every VR.
+- VRs that the dictionary leaves open are always decided: "OB or OW" and its like become OW, or OB
+  if encapsulated, and so does (0028,3006) LUT Data without a VR.
+- The File Meta Information (group 0002) is included.
+- Binary values are by reference: the BulkDataURI "?offset=N&length=M" counts from the start of
+  the file, that of a deflated data set from the start of the inflated one (group 0002 is never
+  deflated). It has no length where the file has none: encapsulated values, from their first item.
 """
 
 from collections.abc import Iterable, Iterator
