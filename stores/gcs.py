@@ -12,24 +12,45 @@ from obstore.store import GCSStore
 
 if TYPE_CHECKING:
     from google.cloud import storage
+    from obstore.store import ClientConfig
 
 # Listings and reads of one process go through one client, from this many threads at most.
 MAX_THREADS = 16
 
+_reading_stores: dict[tuple[str, str | None], GCSStore] = {}
 _clients: dict[tuple[int, str | None], "storage.Client"] = {}
 
 
-def bucket_store(bucket: str, prefix: str = "") -> GCSStore:
-    """Return a bucket, or what lies below a prefix of it, for obstore. It can be pickled."""
+def bucket_store(bucket: str, prefix: str = "", headers: dict[str, str] | None = None) -> GCSStore:
+    """Return a bucket, or what lies below a prefix of it, for obstore. It can be pickled.
+
+    Args:
+        bucket: its name.
+        prefix: "" for the whole bucket.
+        headers: sent with each request.
+    """
     endpoint = emulator()
+    options: ClientConfig = {"default_headers": dict(headers or {})}
     if endpoint is None:
-        return GCSStore(bucket, prefix=prefix or None)
+        return GCSStore(bucket, prefix=prefix or None, client_options=options)
     return GCSStore(
         bucket,
         prefix=prefix or None,
         config={"service_account_key": _emulator_key(endpoint)},
-        client_options={"allow_http": True},
+        client_options={**options, "allow_http": True},
     )
+
+
+def reading_store(bucket: str) -> GCSStore:
+    """Return a bucket whose objects are read as they are stored, one for the whole process.
+
+    An object with `Content-Encoding: gzip` would else be unpacked by the service, which then takes
+    no ranges. Not for listings: these might come compressed, and obstore does not unpack.
+    """
+    key = (bucket, emulator())
+    if key not in _reading_stores:
+        _reading_stores[key] = bucket_store(bucket, headers={"accept-encoding": "gzip"})
+    return _reading_stores[key]
 
 
 def delta_storage_options() -> dict[str, str]:

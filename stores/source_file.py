@@ -1,0 +1,165 @@
+"""Reading sources by ranges, as they were when they were listed."""
+
+import os
+import re
+from types import TracebackType
+from typing import Protocol
+
+from headers.failures import InstanceError
+from stores import gcs
+from stores.listing import Source
+from stores.source_uri import local_path, split_gcs
+
+# Object names that obstore 0.12 refuses or, worse, takes for another's ('x/' for 'x'): paths with
+# an empty, '.' or '..' segment, or with control characters. Measured against an emulator.
+_UNFIT_FOR_OBSTORE = re.compile(r"(?:^|/)(?:\.\.?)?(?:/|$)|[\x00-\x1f\x7f]")
+
+
+class SourceFile(Protocol):
+    """A `headers.readable.Readable` that is closed by its `with` block."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length), fewer at the end of the file."""
+
+    def __enter__(self) -> "SourceFile":
+        """Open it."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+
+
+def open_source(source: Source) -> SourceFile:
+    """Open a listed file or object for a `with` block.
+
+    The block, at its start, in its reads or at its end, raises:
+        InstanceError: SOURCE_CHANGED: other bytes are there than were listed; SOURCE_GONE: none
+            are; UNREADABLE: a local file may not be read.
+        OSError, google.api_core.exceptions.GoogleAPIError, obstore.exceptions.BaseError: the file
+            system or the service fails.
+    """
+    if not source.uri.startswith("gs://"):
+        return _LocalFile(source)
+    bucket, name = split_gcs(source.uri)
+    if _UNFIT_FOR_OBSTORE.search(name):
+        return _OddlyNamedObject(bucket, name, source)
+    return _Object(bucket, name, source)
+
+
+class _LocalFile:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._fd = -1
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._fd, length, offset)
+        # A read may end early: at a signal, and at 2 GiB on Linux.
+        while len(data) < length and (
+            more := os.pread(self._fd, length - len(data), offset + len(data))
+        ):
+            data += more
+        return data
+
+    def __enter__(self) -> "_LocalFile":
+        try:
+            # O_NONBLOCK: what was a file may be a pipe by now, which would wait for a writer.
+            self._fd = os.open(
+                local_path(self._source.uri), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            raise InstanceError("SOURCE_GONE") from None
+        except PermissionError:
+            raise InstanceError("UNREADABLE") from None
+        if not self._is_as_listed():
+            os.close(self._fd)
+            raise InstanceError("SOURCE_CHANGED")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        unchanged = self._is_as_listed()
+        os.close(self._fd)
+        if error is None and not unchanged:
+            raise InstanceError("SOURCE_CHANGED")
+
+    def _is_as_listed(self) -> bool:
+        # Not the ctime: a new owner or mode are no reason to fail.
+        found = os.fstat(self._fd)
+        mtime = self._source.version.partition(".")[0]
+        return found.st_size == self._source.size and str(found.st_mtime_ns) == mtime
+
+
+class _Object:
+    """An object that is read through obstore, always the generation that was listed."""
+
+    def __init__(self, bucket: str, name: str, source: Source) -> None:
+        self._bucket = bucket
+        self._name = name
+        self._source = source
+
+    @property
+    def size(self) -> int:
+        return self._source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        end = min(offset + length, self.size)
+        if end <= offset:
+            return b""
+        import obstore
+
+        try:
+            result = obstore.get(
+                gcs.reading_store(self._bucket),
+                self._name,
+                options={"range": (offset, end), "version": self._source.version},
+            )
+            return bytes(result.bytes())
+        except FileNotFoundError:
+            raise InstanceError("SOURCE_GONE") from None
+
+    def __enter__(self) -> "_Object":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
+class _OddlyNamedObject(_Object):
+    """An object whose name is no clean path, through Google's client."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        end = min(offset + length, self.size)
+        if end <= offset:
+            return b""
+        from google.api_core.exceptions import NotFound
+
+        bucket = gcs.client().bucket(self._bucket)
+        blob = bucket.blob(self._name, generation=int(self._source.version))
+        try:
+            # As stored: an object that is marked as compressed has no ranges otherwise.
+            return bytes(
+                blob.download_as_bytes(start=offset, end=end - 1, raw_download=True, checksum=None)
+            )
+        except NotFound:
+            raise InstanceError("SOURCE_GONE") from None
