@@ -12,8 +12,9 @@ import numpy as np
 
 from headers.failures import InstanceError
 from headers.readable import Readable
-from transcode.dataset import ITEM, PIXEL_DATA, SEQUENCE_END, UNDEFINED, DicomFile
+from transcode.dataset import PIXEL_DATA, DicomFile
 from transcode.image import ImagePixel
+from transcode.raw import ITEM, SEQUENCE_END, UNDEFINED
 
 # A code stream is hardly ever larger than what it decodes to; a forged length shall not be read.
 LARGEST_CODE_STREAM = 640 << 20

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from headers.failures import InstanceError
-from transcode.dataset import DicomFile, Encoding, RawElement, read_items
+from transcode.dataset import DicomFile
 from transcode.image import ImagePixel
 from transcode.pixels import Pixels
+from transcode.raw import Encoding, RawElement, read_items
 from transcode.reencode import swap
 
 _SHARED_GROUPS = 0x52009229

@@ -6,11 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from headers.failures import InstanceError
-from transcode.dataset import (
-    DOUBLE_FLOAT_PIXEL_DATA,
-    FLOAT_PIXEL_DATA,
-    DicomFile,
-)
+from transcode.dataset import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, DicomFile
 
 # A frame is decoded in memory, and codecs need up to five times its size beside it (OpenJPEG
 # keeps 32 bits a sample). Real single frames end near 200 MiB; at 512 MiB one worker stays below

@@ -78,7 +78,7 @@ def plan(image: ImagePixel, syntax: str) -> ImagePixel:
         raise InstanceError("SIGNED_NOT_LOSSY")
     depth = 8 if image.bits_stored <= 8 else 12
     if image.samples == 3:
-        if depth > 8:
+        if depth > 8 or image.photometric not in ("RGB", "YBR_FULL"):
             raise InstanceError("COLOUR_UNFIT")
         image = image._replace(photometric="YBR_FULL_422")
     return image._replace(

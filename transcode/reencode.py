@@ -9,13 +9,7 @@ from array import array
 
 from headers.dictionary import STANDARD_VR, other_vr
 from headers.failures import InstanceError
-from transcode.dataset import (
-    LONG_VRS,
-    UNDEFINED,
-    Encoding,
-    RawElement,
-    read_items,
-)
+from transcode.raw import LONG_VRS, UNDEFINED, Encoding, RawElement, read_items
 
 _WORD = {
     **dict.fromkeys((b"US", b"SS", b"OW", b"AT"), "H"),

@@ -6,16 +6,9 @@ from collections.abc import Iterator
 from heapq import merge
 
 from transcode.attributes import Changes
-from transcode.dataset import (
-    DOUBLE_FLOAT_PIXEL_DATA,
-    EXPLICIT_LITTLE,
-    FLOAT_PIXEL_DATA,
-    IMPLICIT_LITTLE,
-    UNDEFINED,
-    DicomFile,
-    Encoding,
-)
+from transcode.dataset import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, DicomFile
 from transcode.deflate import LEVEL
+from transcode.raw import EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNDEFINED, Encoding
 from transcode.reencode import encode_element, mend_group_lengths, reencode
 from transcode.syntaxes import TransferSyntax
 
