@@ -24,6 +24,7 @@ from tables.duckdb_types import (
     asks_for_more,
     empty_sql,
     exert,
+    from_arrow,
     rows_sql,
     too_large,
     unfit_row,
@@ -149,7 +150,7 @@ def _batches(
             for globs in shards.local_globs():
                 yield from connection.sql(query, params=[globs]).fetch_record_batch(_BATCH_ROWS)
         except Exception as error:  # deltalake passes on no more than its text
-            errors.append(error)
+            errors.append(from_arrow(error))
             raise
 
     return pa.RecordBatchReader.from_batches(columns, read())

@@ -118,21 +118,23 @@ def _existing(
     schema: Schema,
 ) -> Schema | None:
     """Return the table's columns, None if it does not exist, and refuse what must be."""
+    # Results are read to their end, fetchall: an unfinished one blocks its connection.
     found = connection.execute(
         "SELECT table_type FROM information_schema.tables"
         " WHERE table_catalog = current_database()"
         " AND lower(table_schema) = lower($1) AND lower(table_name) = lower($2)",
         [destination.schema, destination.table],
-    ).fetchone()
-    if found is None:
+    ).fetchall()
+    if not found:
         return None
-    if found[0] != "BASE TABLE":
-        raise TableError(f"{destination.uri} is no table but a {found[0].lower()}. Choose another.")
+    ((kind,),) = found
+    if kind != "BASE TABLE":
+        raise TableError(f"{destination.uri} is no table but a {kind.lower()}. Choose another.")
     relation = connection.sql(f"FROM {_name(destination)}")
     columns = tuple(map(field_of, relation.columns, relation.types))
     if disposition is WriteDisposition.WRITE_TRUNCATE:
         return columns
-    has_rows = connection.execute(f"SELECT 1 FROM {_name(destination)} LIMIT 1").fetchone()
+    has_rows = connection.execute(f"SELECT 1 FROM {_name(destination)} LIMIT 1").fetchall()
     if has_rows and disposition is WriteDisposition.WRITE_EMPTY:
         raise TableNotEmptyError(destination.uri)
     widened(columns, schema)

@@ -37,6 +37,11 @@ class Effort(NamedTuple):
 # as BigQuery takes (100 MB) and for extremely wide tables.
 EFFORTS = (Effort(16 << 20, "512MB"), Effort(128 << 20, "80%"))
 UNFIT_ROW_ERRORS = (duckdb.InvalidInputException, duckdb.ConversionException)
+_ERRORS_IN_ARROW: dict[str, type[duckdb.Error]] = {
+    "Invalid Input Error": duckdb.InvalidInputException,
+    "Conversion Error": duckdb.ConversionException,
+    "Out of Memory Error": duckdb.OutOfMemoryException,
+}
 
 
 def sql_type(field: Field, types: Mapping[str, str]) -> str:
@@ -97,6 +102,15 @@ def field_of(name: str, type_: Any) -> Field:
         fields = tuple(field_of(child, inner) for child, inner in type_.children)
         return Field(name, "RECORD", mode, fields)
     return Field(name, _SCALARS.get(str(type_), f"duckdb {type_}"), mode)
+
+
+def from_arrow(error: Exception) -> Exception:
+    """Return duckdb's error if Arrow's stream of its rows has made an OSError of it."""
+    if isinstance(error, OSError):
+        for prefix, kind in _ERRORS_IN_ARROW.items():
+            if str(error).startswith(prefix):
+                return kind(str(error))
+    return error
 
 
 def asks_for_more(error: Exception) -> bool:

@@ -1,0 +1,89 @@
+import os
+
+import pytest
+
+from tables.destination import (
+    BigQueryTable,
+    DeltaTablePath,
+    DuckDBTable,
+    WriteDisposition,
+    parse_destination,
+    parse_disposition,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bq://my-project.my_data.my-table", BigQueryTable("my-project", "my_data", "my-table")),
+        ("bq://example.com:pacs-1.d.t", BigQueryTable("example.com:pacs-1", "d", "t")),
+        ("bq://my-project.d.Röntgen 2", BigQueryTable("my-project", "d", "Röntgen 2")),
+        ("duckdb:/a/b.duckdb#research.ct", DuckDBTable("/a/b.duckdb", "research", "ct")),
+        ("duckdb:b.duckdb#ct", DuckDBTable("b.duckdb", "main", "ct")),
+        ("duckdb:odd#name.duckdb#ct", DuckDBTable("odd#name.duckdb", "main", "ct")),
+        ("delta:out/table/", DeltaTablePath("out/table")),
+        ("delta:gs://bucket/a/b", DeltaTablePath("gs://bucket/a/b")),
+    ],
+)
+def test_a_destination_is_parsed_into_its_parts(text, expected):
+    assert parse_destination(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no table. Give bq://"),
+        ("s3://bucket/table", "names no table. Give bq://"),
+        ("bq://project.dataset", "has not three parts"),
+        ("bq://Project.d.t", "is no project id: it has 6 to 30"),
+        ("bq://my-project.my-data.t", "is no dataset id: it has letters"),
+        ("bq://my-project.d.t$20260101", "is no table id"),
+        ("bq://my-project.d.`", "is no table id"),
+        ("bq://my-project.d." + "t" * 2000, "at most 2000"),
+        ("duckdb:file.duckdb", "names no file or no table"),
+        ("duckdb:#t", "names no file or no table"),
+        ("duckdb::memory:#t", "is no local file"),
+        ("duckdb:gs://b/f.duckdb#t", "is no local file"),
+        ('duckdb:f.duckdb#a"b', "is no table or schema name"),
+        ("duckdb:f.duckdb#a.b.c", "is no table or schema name"),
+        ("delta:", "names no folder"),
+        ("delta:/", "names no folder"),
+        ("delta:s3://bucket/t", "is a local folder or gs://"),
+        ("delta:gs://bucket", "has no bucket or no prefix"),
+        ("delta:gs://bucket/", "has no bucket or no prefix"),
+    ],
+)
+def test_what_is_no_destination_is_refused_with_the_remedy(text, message):
+    with pytest.raises(ValueError, match=r".") as refused:
+        parse_destination(text)
+    assert message in str(refused.value)
+
+
+def test_two_spellings_of_one_table_have_one_uri():
+    spelled = {parse_destination(text).uri for text in ("duckdb:a.duckdb#t", "duckdb:./a.duckdb#t")}
+    assert spelled == {f"duckdb:{os.getcwd()}/a.duckdb#main.t"}
+    assert parse_destination("delta:x/").uri == parse_destination("delta:./x").uri
+    assert parse_destination("delta:gs://bkt/x/").uri == "delta:gs://bkt/x"
+    assert parse_destination("bq://my-project.d.t").uri == "bq://my-project.d.t"
+
+
+@pytest.mark.parametrize(
+    ("name", "force", "expected"),
+    [
+        (None, None, "WRITE_EMPTY"),
+        ("", False, "WRITE_EMPTY"),
+        ("WRITE_DISPOSITION_UNSPECIFIED", None, "WRITE_EMPTY"),
+        ("WRITE_DISPOSITION_UNSPECIFIED", True, "WRITE_TRUNCATE"),
+        (None, True, "WRITE_TRUNCATE"),
+        ("WRITE_EMPTY", True, "WRITE_EMPTY"),
+        ("WRITE_APPEND", True, "WRITE_APPEND"),
+        ("WRITE_TRUNCATE", False, "WRITE_TRUNCATE"),
+    ],
+)
+def test_force_counts_only_where_no_write_disposition_is_given(name, force, expected):
+    assert parse_disposition(name, force=force) is WriteDisposition(expected)
+
+
+def test_an_unknown_disposition_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match="Choose one of WRITE_EMPTY, WRITE_TRUNCATE, WRITE_APPEND"):
+        parse_disposition("WRITE_ONCE")
