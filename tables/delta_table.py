@@ -84,10 +84,12 @@ def load(
         if table is not None and table.transaction_version(job) is not None:
             return
         _refuse(table, destination, disposition, schema)
+        if table is None:
+            # Of two that create a table with their rows at the same time both succeed, and the
+            # rows of both are there. So it is created empty and then met like any other.
+            _create(destination, schema, storage_options)
+            continue
         try:
-            # Two that create a table with their rows at the same time both succeed, and the
-            # rows of both are there. Two that create it empty do not.
-            table = table or _created(destination, schema, storage_options)
             for effort in EFFORTS:
                 if _write(table, shards, schema, disposition, job, effort):
                     return
@@ -185,13 +187,21 @@ def _opened(
         return None
 
 
-def _created(
+def _create(
     destination: DeltaTablePath, schema: Schema, storage_options: Mapping[str, str] | None
-) -> DeltaTable:
-    columns = _arrow_schema(_parser(), schema)
-    return DeltaTable.create(
-        destination.location, columns, mode="error", storage_options=_options(storage_options)
-    )
+) -> None:
+    """Make an empty table, unless another is faster."""
+    options = _options(storage_options)
+    try:
+        DeltaTable.create(
+            destination.location,
+            _arrow_schema(_parser(), schema),
+            mode="error",
+            storage_options=options,
+        )
+    except (DeltaError, CommitFailedError):
+        if _opened(destination, storage_options) is None:
+            raise
 
 
 def _refuse(

@@ -1,0 +1,163 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import duckdb
+import pytest
+
+from tables.destination import WriteDisposition, parse_destination
+from tables.duckdb_table import check, load
+from tables.duckdb_types import EFFORTS, Effort
+from tables.errors import TableBusyError, TableError
+from tables.schema import Field
+
+EMPTY, TRUNCATE, APPEND = WriteDisposition
+SCHEMA = (Field("Modality", "STRING"),)
+
+_HOLD = """
+import duckdb, sys, time
+connection = duckdb.connect(sys.argv[1])
+print("open", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def destination(tmp_path):
+    return parse_destination(f"duckdb:{tmp_path}/t.duckdb#instances")
+
+
+@pytest.fixture
+def hold(destination):
+    """Have another process hold the file: hold(seconds)."""
+    holders = []
+
+    def _hold(seconds):
+        command = [sys.executable, "-c", _HOLD, destination.path, str(seconds)]
+        holder = subprocess.Popen(command, stdout=subprocess.PIPE)
+        holders.append(holder)
+        assert holder.stdout.readline() == b"open\n"
+        return holder
+
+    yield _hold
+    for holder in holders:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def rows(destination):
+    with duckdb.connect(destination.path) as connection:
+        return connection.sql(f"SELECT Modality FROM {destination.table}").fetchall()
+
+
+def test_a_process_that_keeps_the_file_is_named(destination, shards, hold):
+    holder = hold(60)
+    for refused in (
+        lambda: check(destination, EMPTY, lock_wait_s=0.5),
+        lambda: load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, lock_wait_s=0.5),
+    ):
+        with pytest.raises(TableBusyError, match=f"process {holder.pid} .* Close it there"):
+            refused()
+
+
+def test_a_process_that_closes_the_file_is_waited_for(destination, shards, hold):
+    hold(1.0)
+    started = time.monotonic()
+    load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, lock_wait_s=30)
+    assert 0.3 < time.monotonic() - started < 25
+    assert rows(destination) == [("CT",)]
+
+
+def test_a_folder_that_does_not_exist_is_refused_before_any_work(tmp_path):
+    with pytest.raises(TableError, match="Create it"):
+        check(parse_destination(f"duckdb:{tmp_path}/no/t.duckdb#t"), EMPTY)
+
+
+def test_a_file_of_another_kind_is_refused_and_left_alone(destination, shards):
+    with open(destination.path, "wb") as file:
+        file.write(b"DICM" * 5000)
+    for refused in (
+        lambda: check(destination, TRUNCATE),
+        lambda: load(destination, shards([]), SCHEMA, TRUNCATE),
+    ):
+        with pytest.raises(TableError, match="cannot be opened as a duckdb file"):
+            refused()
+    assert os.path.getsize(destination.path) == 20000
+
+
+def test_a_view_is_not_written_to(destination, shards):
+    with duckdb.connect(destination.path) as connection:
+        connection.execute("CREATE VIEW instances AS SELECT 'CT' AS Modality")
+    for disposition in WriteDisposition:
+        with pytest.raises(TableError, match="is no table but a view"):
+            check(destination, disposition)
+        with pytest.raises(TableError, match="is no table but a view"):
+            load(destination, shards([]), SCHEMA, disposition)
+
+
+def test_other_tables_of_the_file_stay(destination, shards):
+    with duckdb.connect(destination.path) as connection:
+        connection.execute("CREATE TABLE mine AS SELECT 42 AS answer")
+    load(destination, shards([{"Modality": "CT"}]), SCHEMA, TRUNCATE)
+    with duckdb.connect(destination.path) as connection:
+        assert connection.sql("FROM mine").fetchall() == [(42,)]
+
+
+def test_columns_of_the_users_own_stay_and_keep_their_type(destination, shards):
+    with duckdb.connect(destination.path) as connection:
+        connection.execute("CREATE TABLE instances (Modality VARCHAR, checked BOOLEAN)")
+        connection.execute("INSERT INTO instances VALUES ('MR', true)")
+    load(destination, shards([{"Modality": "CT"}]), SCHEMA, APPEND)
+    with duckdb.connect(destination.path) as connection:
+        found = connection.sql("FROM instances ORDER BY Modality").fetchall()
+    assert found == [("CT", None), ("MR", True)]
+
+
+def test_a_reader_sees_the_old_table_or_the_new_one(destination, shards):
+    load(destination, shards([{"Modality": "CT"}] * 10), SCHEMA, EMPTY)
+    other = (Field("Rows", "INTEGER"),)
+    many = shards(*[[{"Rows": 1}] * 5000] * 4)
+    seen = set()
+    with duckdb.connect(destination.path) as reader:
+        writer = threading.Thread(target=load, args=(destination, many, other, TRUNCATE))
+        writer.start()
+        while writer.is_alive():
+            reader.execute("FROM instances")
+            columns = tuple(column[0] for column in reader.description)
+            seen.add((columns, len(reader.fetchall())))
+        writer.join()
+        seen.add(("after", *reader.sql("SELECT count(*) FROM instances").fetchall()))
+    assert seen <= {(("Modality",), 10), (("Rows",), 20000), ("after", (20000,))}
+    assert (("Modality",), 10) in seen
+
+
+def test_a_row_larger_than_the_usual_limit_is_loaded_with_more_effort(destination, shards):
+    # duckdb takes twice what it is told.
+    large = {"Modality": "x" * (2 * EFFORTS[0].max_row_bytes + 5)}
+    load(destination, shards([large, {"Modality": "CT"}]), SCHEMA, EMPTY)
+    assert sorted(len(value) for (value,) in rows(destination)) == [2, len(large["Modality"])]
+
+
+def test_a_row_larger_than_any_limit_is_refused_and_nothing_changes(
+    destination, shards, monkeypatch
+):
+    load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY)
+    efforts = (Effort(16 << 20, "512MB"), Effort(16 << 20, "512MB"))
+    monkeypatch.setattr("tables.duckdb_table.EFFORTS", efforts)
+    monkeypatch.setattr("tables.duckdb_types.EFFORTS", efforts)
+    with pytest.raises(TableError, match="Leave instances out with a filter"):
+        load(destination, shards([{"Modality": "x" * (33 << 20)}]), SCHEMA, APPEND)
+    assert rows(destination) == [("CT",)]
+
+
+def test_names_of_shards_are_no_patterns(destination, tmp_path):
+    from tables.shards import Shards
+
+    odd = tmp_path / "a[1-2]*?.ndjson"
+    odd.write_text('{"Modality": "CT"}\n')
+    (tmp_path / "a1xx.ndjson").write_text('{"Modality": "MR"}\n')
+    load(destination, Shards((str(odd),)), SCHEMA, EMPTY)
+    assert rows(destination) == [("CT",)]
