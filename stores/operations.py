@@ -70,18 +70,22 @@ class OperationFolder:
         """Resource name."""
         return f"{self.parent}/operations/{self.id}"
 
+    def exists(self) -> bool:
+        """Whether there is such an operation."""
+        return self.storage.head("operation.json") is not None
+
     def read(self) -> Operation:
         """Return the operation as it stands: progress added, ABORTED if its owner is gone.
 
         Raises:
             OperationNotFoundError: there is none.
         """
-        try:
-            operation: Operation = json.loads(self.storage.read("operation.json"))
-        except FileNotFoundError:
+        # Asked for first: a local read would make the folder of an operation that is not there.
+        if not self.exists():
             raise OperationNotFoundError(
                 f"{self.name} does not exist; `dicomferry operations list` shows those that do"
-            ) from None
+            )
+        operation: Operation = json.loads(self.storage.read("operation.json"))
         if not operation["done"]:
             operation["metadata"]["cancelRequested"] = self.is_cancel_requested()
             _count(operation, self.progress(), operation["total"])
@@ -202,7 +206,10 @@ def failures(counts: Counter[str]) -> int:
 def list_operations(root: Storage, parent: DatasetName) -> Iterator[OperationFolder]:
     """Every operation of a dataset, the newest first."""
     for operation_id in sorted(root.folders(_folder(parent)), reverse=True):
-        yield OperationFolder(root, parent, operation_id)
+        folder = OperationFolder(root, parent, operation_id)
+        # A process that is killed at its very start leaves an empty folder.
+        if not root.is_local or folder.exists():
+            yield folder
 
 
 def _folder(parent: DatasetName) -> str:
