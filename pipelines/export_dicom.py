@@ -143,8 +143,8 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
         ValueError, LookupError: the request is wrong; no operation was started.
     """
     check(config)
-    data = get_store(config.root, config.store).data
     refuse_local_paths(options, root=config.root, destination=config.destination)
+    data = get_store(config.root, config.store).data
     paths = read_resource_paths(config.filter) if config.filter else None
     index = Index(data, config.snapshot)
     with Job(config.root, config.store, "ExportDicomData", show) as job:

@@ -36,7 +36,7 @@ from stores.storage import Storage
 from transforms.commit_instances import CommitInstances
 from transforms.group_by_bucket import GroupByBucket
 from transforms.ingest import Target
-from transforms.list_sources import LISTING_FILES, ListSources
+from transforms.list_sources import LISTING_FILES, DescribeSources, ListSources
 from transforms.progress import Progress
 from transforms.read_and_store import ReadAndStore
 from transforms.records import CONFLICT, FAILED
@@ -173,26 +173,69 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
         ValueError, LookupError: the request is wrong; no operation was started.
     """
     check(config)
-    data = get_store(config.root, config.store).data
     refuse_local_paths(options, root=config.root)
     if is_remote(options) and config.source and not parse_source(config.source).is_gcs:
         refuse_local_paths(options, source=Storage(config.source))
+    data = get_store(config.root, config.store).data
+    retried = _uris_to_retry(config) if config.retry_failed else None
     with Job(config.root, config.store, "ImportDicomData", show) as job:
         if is_remote(options):
             with beam.Pipeline(options=options) as pipeline:
-                listings = pipeline | beam.Create([config.source]) | ListSources()
+                listings = _list_remotely(pipeline, config, retried)
                 build(pipeline, listings, config, data, job.folder, "00000", options)
             job.expect(sum(job.folder.counts()[name] for name in operations.OUTCOMES))
         else:
-            _run_parts(config, options, data, job)
-        if not job.total:
+            _run_parts(config, options, data, job, retried)
+        if not job.total and retried is None:
             raise JobError(operations.NOT_FOUND, no_match_message(parse_source(config.source)))
         return job.finish("files")
 
 
-def _run_parts(config: Config, options: PipelineOptions, data: Storage, job: Job) -> None:
+def _uris_to_retry(config: Config) -> list[str]:
+    """What failed in an earlier import.
+
+    Raises:
+        LookupError: there is no such operation.
+        ValueError: it was no import into this store, or did not come to its end.
+    """
+    earlier = OperationFolder(
+        config.root, config.store.parent, config.retry_failed.rpartition("/")[2]
+    )
+    operation = earlier.read()
+    method = operation["metadata"]["apiMethodName"]
+    if operation["store"] != str(config.store) or not method.endswith(".ImportDicomData"):
+        raise ValueError(
+            f"{earlier.name} is no import into {config.store}: "
+            "`dicomferry operations list` shows which are"
+        )
+    code = operation.get("error", {}).get("code", 0)
+    if not operation["done"] or code not in (0, operations.INVALID_ARGUMENT):
+        raise ValueError(
+            f"{earlier.name} did not come to its end, so there are files that it never reached: "
+            "import its source again; what it took in is not read twice"
+        )
+    return [o["source"] for o in earlier.outcomes() if o["outcome"] in (FAILED, CONFLICT)]
+
+
+def _list_remotely(
+    pipeline: beam.Pipeline, config: Config, retried: list[str] | None
+) -> beam.PCollection[list[Source]]:
+    if retried is None:
+        return pipeline | beam.Create([config.source]) | ListSources()
+    step = LISTING_FILES
+    uris = [retried[i : i + step] for i in range(0, len(retried), step)]
+    return pipeline | beam.Create(uris) | DescribeSources()
+
+
+def _run_parts(
+    config: Config, options: PipelineOptions, data: Storage, job: Job, retried: list[str] | None
+) -> None:
     """Go part by part over the sorted listing, so that the lowest URI of a UID wins."""
-    sources = _sorted_listing(_sources(config, job))
+    if retried is None:
+        found = list_sources(parse_source(config.source))
+    else:
+        found = describe_sources(retried)
+    sources = _sorted_listing(found)
     job.expect(len(sources))
     # A dry run has no store that later parts could look into.
     size = len(sources) if config.dry_run else PART_FILES
@@ -203,15 +246,6 @@ def _run_parts(config: Config, options: PipelineOptions, data: Storage, job: Job
         with beam.Pipeline(options=options) as pipeline:
             created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
             build(pipeline, created, config, data, job.folder, f"{number:05d}", options)
-
-
-def _sources(config: Config, job: Job) -> Iterator[Source]:
-    if not config.retry_failed:
-        return list_sources(parse_source(config.source))
-    earlier = OperationFolder(config.root, config.store.parent, config.retry_failed)
-    earlier.read()
-    failed = (o["source"] for o in earlier.outcomes() if o["outcome"] in (FAILED, CONFLICT))
-    return describe_sources(failed)
 
 
 def _sorted_listing(sources: Iterator[Source]) -> pa.Table:

@@ -4,11 +4,12 @@ A local job lists before it starts, to go part by part; see pipelines/import_dic
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 
 from stores.listing import Source, list_sources
+from stores.relisting import describe_sources
 from stores.source_uri import parse_source
 
 # One lookup of known sources each.
@@ -25,6 +26,19 @@ class ListSources(beam.PTransform):
             | "List" >> beam.FlatMap(listings)
             | "Spread" >> beam.Reshuffle()  # one URI fans out to many files
         )
+
+
+class DescribeSources(beam.PTransform):
+    """Turn lists of source URIs, as an earlier import listed them, into listings."""
+
+    def expand(self, uris: beam.PCollection[list[str]]) -> beam.PCollection[list[Source]]:
+        """Wire it."""
+        return uris | "Describe" >> beam.Map(described)
+
+
+def described(uris: Sequence[str]) -> list[Source]:
+    """The sources of these very URIs."""
+    return list(describe_sources(uris))
 
 
 def listings(uri: str) -> Iterator[list[Source]]:
