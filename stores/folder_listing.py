@@ -50,7 +50,8 @@ def hint(pattern: SourcePattern) -> str:
         return f": there is no folder {folder!r}, only {there!r}"
     if pattern.is_recursive:
         return f": {folder!r} and the folders below hold no such file"
-    for _ in _folders(pattern.segments):
+    matches = _folders(pattern.segments)
+    if any(isinstance(found, str) and os.path.isdir(found) for found in matches):
         return ", only folders: did you mean " + repr(f"{folder.rstrip('/')}/**") + "?"
     return f": look into {folder!r} for what is there"
 

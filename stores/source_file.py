@@ -64,8 +64,11 @@ class _LocalFile:
         return self._source.size
 
     def read(self, offset: int, length: int) -> bytes:
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
         data = os.pread(self._fd, length, offset)
-        # A read may end early: at a signal, and at 2 GiB on Linux.
+        # Linux gives 2 GiB at most at a time.
         while len(data) < length and (
             more := os.pread(self._fd, length - len(data), offset + len(data))
         ):
