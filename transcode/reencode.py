@@ -64,10 +64,17 @@ def reencode(
     return encoded if top else mend_group_lengths(encoded, target.explicit)
 
 
-def mend_group_lengths(encoded: list[tuple[int, bytes]], explicit: bool) -> list[tuple[int, bytes]]:
+def mend_group_lengths(
+    encoded: list[tuple[int, bytes]], explicit: bool, groups: frozenset[int] | None = None
+) -> list[tuple[int, bytes]]:
     """Return the elements with the values of their (gggg,0000), if any, counted anew (PS3.5 7.2).
 
     That of group 7FE0 is left out: encapsulated pixel data has no length.
+
+    Args:
+        encoded: elements of one data set.
+        explicit: how they are encoded.
+        groups: those that changed; None for all. Of others even a wrong length stays as it is.
     """
     if all(tag & 0xFFFF for tag, _ in encoded):
         return encoded
@@ -75,16 +82,15 @@ def mend_group_lengths(encoded: list[tuple[int, bytes]], explicit: bool) -> list
     for tag, data in encoded:
         if tag & 0xFFFF:
             lengths[tag >> 16] = lengths.get(tag >> 16, 0) + len(data)
-    return [
-        (tag, data)
-        if tag & 0xFFFF
-        else (
-            tag,
-            encode_element(tag, b"UL", struct.pack("<L", lengths.get(tag >> 16, 0)), explicit),
-        )
-        for tag, data in encoded
-        if tag != 0x7FE00000
-    ]
+    mended = []
+    for tag, data in encoded:
+        group = tag >> 16
+        if tag & 0xFFFF or not (groups is None or group in groups):
+            mended.append((tag, data))
+        elif group != 0x7FE0:
+            length = struct.pack("<L", lengths.get(group, 0))
+            mended.append((tag, encode_element(tag, b"UL", length, explicit)))
+    return mended
 
 
 def swap(value: bytes, vr: bytes) -> bytes:

@@ -56,7 +56,9 @@ def attributes(file: DicomFile, syntax: TransferSyntax, changes: Changes) -> byt
         ]
         # A stable merge: where the source is out of order its order stays.
         kept = list(merge(kept, new, key=lambda each: each[0]))
-    return b"".join(data for _, data in mend_group_lengths(kept, target.explicit))
+    groups = frozenset(tag >> 16 for tag in changes) | {0x7FE0}
+    mended = mend_group_lengths(kept, target.explicit, groups if target == file.encoding else None)
+    return b"".join(data for _, data in mended)
 
 
 def tail(file: DicomFile, syntax: TransferSyntax, offset: int) -> bytes:
