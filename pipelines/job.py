@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 
+from google.api_core.exceptions import GoogleAPIError
 from obstore.exceptions import BaseError as ObjectStoreError
 
 from stores import operations
+from stores.dicom_store import StoreNotFoundError, get_store
 from stores.names import StoreName
 from stores.operations import Operation, OperationFolder
 from stores.storage import Storage
@@ -24,6 +26,12 @@ from transforms.worker_pool import close_shared_pools
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
+_STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError)
+# It logs the text of whatever breaks a bundle, which can hold patient data; a job that breaks
+# logs the places instead.
+logging.getLogger("apache_beam.runners.common").addFilter(
+    lambda record: record.levelno < logging.ERROR
+)
 
 # Shows progress: what was done so far, out of how many files (0: not known yet).
 Show = Callable[[Counter[str], int], None]
@@ -48,6 +56,8 @@ class Job:
         """Record the operation; `show` is told about progress twice a second."""
         self.folder: OperationFolder = operations.start_operation(root, store, method)
         self._operation: Operation = self.folder.read()
+        self._root = root
+        self._store = store
         self._show = show
         self.total = 0
         self._over = threading.Event()
@@ -68,7 +78,10 @@ class Job:
         self._watch.join()
         if error is None or self._operation["done"]:
             return
-        code, message = _explain(error)
+        chain = _chain(error)
+        code, message = _explain(chain)
+        if code != operations.CANCELLED and not isinstance(error, JobError) and self._is_deleted():
+            code, message = operations.NOT_FOUND, f"{self._store} was deleted meanwhile"
         with self._lock:
             counts = self.folder.counts() or self.folder.progress()
             operations.set_counts(self._operation, counts, self.total)
@@ -77,6 +90,8 @@ class Job:
         if code == operations.INTERNAL:
             # The places, not the message: exception texts can hold patient data.
             _LOGGER.error("".join(traceback.format_tb(trace)))
+        if code == operations.CANCELLED and isinstance(error, Exception):
+            raise KeyboardInterrupt from error
         if isinstance(error, Exception) and not isinstance(error, JobError):
             raise JobError(code, f"{message} ({self.folder.name})") from error
 
@@ -131,6 +146,16 @@ class Job:
                         self.folder.write(self._operation)
                 beat = time.monotonic()
 
+    def _is_deleted(self) -> bool:
+        """Whether the store is surely gone, which can break a job in many places."""
+        try:
+            get_store(self._root, self._store)
+        except StoreNotFoundError:
+            return True
+        except _STORAGE_ERRORS:
+            return False
+        return False
+
     def _cancel(self, progress: Counter[str]) -> None:
         """End this process: the pipeline that it is in cannot be interrupted otherwise."""
         with self._lock:
@@ -144,16 +169,26 @@ class Job:
         os._exit(1)
 
 
-def _explain(error: BaseException) -> tuple[int, str]:
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and what led to it, the first cause last.
+
+    Beam raises an exception anew, with another type if need be, in the context of the first.
+    """
+    chain = [error]
+    while (below := chain[-1].__cause__ or chain[-1].__context__) and below not in chain:
+        chain.append(below)
+    # Private ones only carry the text of a traceback from a worker process.
+    return [each for each in chain if not type(each).__name__.startswith("_")] or [error]
+
+
+def _explain(chain: list[BaseException]) -> tuple[int, str]:
     """A google.rpc.Code and a message without patient data."""
+    error = chain[0]
     if isinstance(error, JobError):
         return error.code, str(error)
-    if isinstance(error, KeyboardInterrupt):
+    if any(isinstance(each, KeyboardInterrupt) for each in chain):
         return operations.CANCELLED, "interrupted; what was committed stays"
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    for candidate in (cause, error):
-        if isinstance(candidate, (OSError, ObjectStoreError)):
-            return operations.UNAVAILABLE, f"storage failed: {candidate}"
-    return operations.INTERNAL, f"the job broke with {type(cause).__name__}; please report this"
+    for each in reversed(chain):
+        if isinstance(each, _STORAGE_ERRORS):
+            return operations.UNAVAILABLE, f"storage failed: {each}"
+    return operations.INTERNAL, f"the job broke with {type(chain[-1]).__name__}; please report this"
