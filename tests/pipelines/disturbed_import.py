@@ -1,0 +1,81 @@
+"""An import that something befalls at a chosen moment; tests run it as a program.
+
+    python -m tests.pipelines.disturbed_import EVENT MOMENT ROOT SOURCE WORKERS
+
+EVENT: kill (SIGKILL to its process group), cancel (somebody asks the operation to end) or
+interrupt (Ctrl-C). MOMENT: function:n:before or :after, the n-th call of a function of `POINTS`.
+"""
+
+import itertools
+import os
+import signal
+import sys
+import time
+
+import stores.index
+import stores.operations
+import transforms.ingest
+import transforms.read_and_store
+import transforms.write_outcomes
+from pipelines import import_dicom
+from stores.names import DatasetName
+from stores.operations import OperationFolder
+from stores.storage import Storage
+from tests.pipelines.jobs import STORE
+
+PART_FILES = 20
+POINTS = {
+    "store_blob": (transforms.ingest, "store_blob"),
+    "read_large": (transforms.ingest, "_chunks"),
+    "take_results": (transforms.read_and_store._ReadFn, "_count"),
+    "append": (stores.index.Index, "append"),
+    "write_parquet": (stores.index, "write_deltalake"),
+    "write_outcomes": (OperationFolder, "write_outcomes"),
+    "remember": (transforms.write_outcomes, "remember_sources"),
+    "write_counts": (OperationFolder, "write_counts"),
+    "finish": (stores.operations, "finish"),
+}
+
+
+def kill(root):
+    os.killpg(0, signal.SIGKILL)
+
+
+def cancel(root):
+    [folder] = stores.operations.list_operations(root, DatasetName())
+    folder.request_cancel()
+    time.sleep(60)  # the job ends long before
+
+
+def interrupt(root):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+
+
+def disturb(event, moment, root):
+    point, call, when = moment.split(":")
+    owner, name = POINTS[point]
+    function = getattr(owner, name)
+    calls = itertools.count(1)
+
+    def disturbed(*args, **kwargs):
+        is_now = next(calls) == int(call)
+        if is_now and when == "before":
+            event(root)
+        result = function(*args, **kwargs)
+        if is_now and when == "after":
+            event(root)
+        return result
+
+    setattr(owner, name, disturbed)
+
+
+def main(event, moment, root, source, workers):
+    import_dicom.PART_FILES = PART_FILES
+    disturb({"kill": kill, "cancel": cancel, "interrupt": interrupt}[event], moment, Storage(root))
+    flags = [f"--store={STORE.id}", f"--root={root}", f"--source={source}", f"--workers={workers}"]
+    return import_dicom.main(flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
