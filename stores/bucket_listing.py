@@ -163,7 +163,7 @@ def _list_segment(pattern: SourcePattern, path: str, depth: int, token: str | No
         ]
     if page.next_token:
         following.append(partial(_list_segment, pattern, path, depth, page.next_token))
-    return _Step(_matching(pattern, page.blobs) if depth == last else [], following)
+    return _Step(_matching(pattern, page.blobs), following)
 
 
 def _matching(pattern: SourcePattern, blobs: list[Any]) -> list[Source]:

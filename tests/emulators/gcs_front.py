@@ -34,7 +34,10 @@ def application(upstream_url: str) -> web.Application:
 
     async def connected(app: web.Application) -> AsyncIterator[None]:
         connector = TCPConnector(limit=0)
-        async with ClientSession(connector=connector, auto_decompress=False) as session:
+        # What a client accepts decides whether the service unpacks: nothing to be added here.
+        async with ClientSession(
+            connector=connector, auto_decompress=False, skip_auto_headers={"Accept-Encoding"}
+        ) as session:
             app[UPSTREAM] = Upstream(session, upstream_url)
             yield
 
