@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pydicom
-from pydicom.data import get_charset_files, get_testdata_file
 
 from tables.flattened import FlattenedRows
 from tables.rows import BIGQUERY
-from tests.tables.instances import encoded, instance_of
+from tests.tables.instances import encoded, instance_of, packaged_files
 
 FOLDER = Path(__file__).parent / "golden"
 # What each is for: kind of object, byte order, character sets, private and broken content.
@@ -34,15 +33,9 @@ NAMES = (
 _FRAGMENTS = {"UN_sequence.dcm", "chrSQEncoding.dcm"}
 
 
-def file_of(name):
-    """The path of a file of pydicom's package; nothing is downloaded."""
-    charset = get_charset_files(name)
-    return Path(charset[0] if charset else get_testdata_file(name, download=False))
-
-
 def golden_of(name):
     """What the file with this name becomes."""
-    path = file_of(name)
+    (path,) = (path for path in packaged_files() if path.name == name)
     data = encoded(pydicom.dcmread(path)) if name in _FRAGMENTS else path.read_bytes()
     writer = FlattenedRows(BIGQUERY)
     row = writer.row(instance_of(data))

@@ -3,7 +3,9 @@
 import datetime
 import io
 import json
+from pathlib import Path
 
+import pydicom
 from pydicom import config
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
@@ -14,6 +16,12 @@ from tables.flattened import FlattenedRows
 from tables.rows import EMBEDDED
 
 LAST_UPDATED = datetime.datetime(2026, 11, 24, 10, 20, 30, 400, tzinfo=datetime.UTC)
+
+
+def packaged_files():
+    """Paths of the files in pydicom's package; its own functions would go to the internet."""
+    root = Path(pydicom.__file__).parent / "data"
+    return sorted([*root.glob("test_files/*.dcm"), *root.glob("charset_files/*.dcm")])
 
 
 def instance_of(data):

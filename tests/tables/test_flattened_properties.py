@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from tables.schema import widened
 from tests.tables.instances import encoded, instance_of, make_instance, misfits
 from tests.tables.strategies import data_sets, metadata
 
+# Values that break the rules are the point.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
