@@ -1,0 +1,40 @@
+"""An import of files that do not exist, to see what listing and committing very many takes.
+
+python -m benchmarks.million_sources STORE ROOT HEADER_FILE COUNT
+
+Everything of the job runs but the reading: listing entries are made up, and workers answer each
+with the header of HEADER_FILE under a SOP Instance UID of its own.
+"""
+
+import functools
+import sys
+from pathlib import Path
+from unittest import mock
+
+from benchmarks.synthetic_instances import ingest_synthetic, list_synthetic
+from headers.header import read_header
+from headers.readable import Bytes
+from pipelines import import_dicom
+from pipelines.flags import beam_options
+from stores.names import parse_store
+from stores.source_uri import SourcePattern
+from stores.storage import Storage
+
+
+def main(store: str, root: str, header_file: str, count: str) -> None:
+    header = read_header(Bytes(Path(header_file).read_bytes()))
+    config = import_dicom.Config(Storage(root), parse_store(store), "/archive/**")
+    ingest = functools.partial(ingest_synthetic, header=header)
+
+    def listing(_: SourcePattern) -> object:
+        return list_synthetic(int(count))
+
+    with (
+        mock.patch("pipelines.import_dicom.list_sources", listing),
+        mock.patch("transforms.read_and_store.ingest_all", ingest),
+    ):
+        import_dicom.run(config, beam_options([]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
