@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 import numpy as np
-from pydicom import dcmread
+from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID
 
@@ -72,9 +72,12 @@ def part10(ds: Dataset, transfer_syntax: str = f"{PREFIX}.1") -> bytes:
     meta.MediaStorageSOPInstanceUID = ds.get("SOPInstanceUID", UID("1.2.3"))
     meta.TransferSyntaxUID = UID(transfer_syntax)
     meta.ImplementationClassUID = UID("1.2.826.0.1.3680043.8.498.9")
-    file = FileDataset("", ds, file_meta=meta, preamble=bytes(128))
+    file = Dataset(ds)
+    file.file_meta = meta
+    file.preamble = bytes(128)
     buffer = io.BytesIO()
-    file.save_as(buffer, enforce_file_format=True)
+    big, implicit = transfer_syntax.endswith(".1.2.2"), transfer_syntax == PREFIX
+    dcmwrite(buffer, file, implicit_vr=implicit, little_endian=not big, enforce_file_format=True)
     return buffer.getvalue()
 
 
