@@ -5,7 +5,9 @@ append goes through `append`, which Delta refuses if another import committed af
 the version that this object was loaded at: lookup and append must share one object.
 """
 
+import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import obstore
 import pyarrow as pa
@@ -54,6 +56,8 @@ _APP_ID = "import"
 # Metadata would put whole documents into the log's statistics.
 _STATISTICS = "SOPInstanceUID,StudyInstanceUID,SeriesInstanceUID,TransferSyntaxUID,LastUpdated"
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=8192)
+# What a read of an object fetches at least: the footer of most files, a column of a row group.
+_BUFFER_BYTES = 1 << 20
 
 
 class CommitConflictError(Exception):
@@ -171,7 +175,31 @@ def _open(data: Storage, file: str) -> pq.ParquetFile:
     path = f"{_FOLDER}/{file}"
     if data.is_local:
         return pq.ParquetFile(data.uri(path))
-    return pq.ParquetFile(pa.PythonFile(obstore.open_reader(data.store, path), mode="r"))
+    return pq.ParquetFile(io.BufferedReader(_Object(data, path), _BUFFER_BYTES), pre_buffer=True)
+
+
+class _Object(io.RawIOBase):
+    """An object of a bucket as a file, read by ranges: pyarrow cannot take obstore's reader."""
+
+    def __init__(self, data: Storage, path: str) -> None:
+        self._reader = obstore.open_reader(data.store, path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._reader.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()
 
 
 def storage_options(data: Storage) -> dict[str, str] | None:
