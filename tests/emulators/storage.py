@@ -146,8 +146,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--bucket", action="append", default=[], help="make this bucket")
     parser.add_argument(
         "--folder",
-        help="keep objects as files in this folder: quicker from some 10,000 objects on, but names"
-        " are those of the file system (no 'a//b', no 'a' beside 'a/b'); default: in memory",
+        help="keep objects as files in this folder, for more than memory holds; listings take"
+        " longer, and names are those of the file system (no 'a//b', no 'a' beside 'a/b')",
     )
     parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
