@@ -152,13 +152,9 @@ def _started(
                 list(shards.uris), table, job_id=job_id, location=location, job_config=config
             )
         with Concatenated(shards.uris) as stream:
+            # No size: then the upload is one that resumes after a broken connection.
             return client.load_table_from_file(
-                stream,
-                table,
-                size=stream.size,
-                job_id=job_id,
-                location=location,
-                job_config=config,
+                stream, table, job_id=job_id, location=location, job_config=config
             )
     except Conflict:  # an answer was lost, or another process has started this very job
         return client.get_job(job_id, location=location)

@@ -155,8 +155,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         upload = urllib.parse.parse_qs(urllib.parse.urlparse(self.path).query)["id"][0]
         kept = self.server.fake.uploads[upload]
-        kept[1] += self._body()
-        total = self.headers["Content-Range"].rpartition("/")[2]
+        # "bytes FIRST-LAST/TOTAL", or "bytes */TOTAL" without any; a chunk may come again.
+        given, _, total = self.headers["Content-Range"].removeprefix("bytes ").rpartition("/")
+        first = 0 if given == "*" else int(given.partition("-")[0])
+        kept[1] = kept[1][:first] + self._body()
         if total != "*" and len(kept[1]) == int(total):
             self._insert(*kept)
             return
