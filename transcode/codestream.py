@@ -99,6 +99,19 @@ def check_jpeg(header: JpegHeader, image: ImagePixel) -> None:
         raise InstanceError("CODE_STREAM_MISMATCH")
 
 
+def check_end(stream: bytes) -> None:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without its end marker (EOI and EOC are the same).
+
+    libjpeg and OpenJPH fill up what a truncated stream lacks, with no more than a warning, and
+    CharLS takes seconds to notice.
+
+    Raises:
+        InstanceError: CODE_STREAM_INVALID.
+    """
+    if stream.rfind(b"\xff\xd9") < 0:
+        raise InstanceError("CODE_STREAM_INVALID")
+
+
 def read_jpeg2000(stream: bytes, image: ImagePixel) -> Jpeg2000Header:
     """Read the SIZ segment of a code stream, or of one in a JP2 file, and compare it.
 

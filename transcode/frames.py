@@ -162,7 +162,9 @@ class EncapsulatedFrames:
         if table and len(table) >= 8 * self._frames:
             offsets = list(struct.unpack_from(f"<{self._frames}Q", table))
         elif length >= 4 * self._frames:
-            table = self._source.read(first - length, length)
+            table = self._source.read(first - length, 4 * self._frames)
+            if len(table) < 4 * self._frames:
+                return []
             offsets = list(struct.unpack_from(f"<{self._frames}L", table))
         else:
             return []

@@ -4,7 +4,7 @@ import imagecodecs
 import numpy as np
 
 from headers.failures import InstanceError
-from transcode.codestream import read_jpeg2000
+from transcode.codestream import check_end, read_jpeg2000
 from transcode.image import ImagePixel
 from transcode.jpeg2000 import decoded_photometric
 from transcode.pixels import (
@@ -32,6 +32,7 @@ def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
     """
     header = read_jpeg2000(stream, image)
+    check_end(stream)
     try:
         if syntax == HTJ2K:
             # OpenJPH lets values that loss pushed out of range wrap from white to black.

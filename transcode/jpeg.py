@@ -4,7 +4,7 @@ import imagecodecs
 import numpy as np
 
 from headers.failures import InstanceError
-from transcode.codestream import JpegHeader, check_jpeg, read_jpeg
+from transcode.codestream import JpegHeader, check_end, check_jpeg, read_jpeg
 from transcode.image import ImagePixel
 from transcode.pixels import (
     DECODE_ERRORS,
@@ -30,6 +30,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     """
     header = read_jpeg(stream)
     check_jpeg(header, image)
+    check_end(stream)
     photometric = colour_of(header, image)
     space = None
     if image.samples == 3:

@@ -5,7 +5,7 @@ import jpeg_ls
 import numpy as np
 
 from headers.failures import InstanceError
-from transcode.codestream import check_jpeg, read_jpeg
+from transcode.codestream import check_end, check_jpeg, read_jpeg
 from transcode.image import ImagePixel
 from transcode.pixels import (
     DECODE_ERRORS,
@@ -31,6 +31,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     """
     header = read_jpeg(stream)
     check_jpeg(header, image)
+    check_end(stream)
     if header.marker != 0xF7:
         raise InstanceError("CODE_STREAM_INVALID")
     try:
