@@ -15,7 +15,7 @@ _TEXT_VRS = {"AE", "AS", "CS", "LO", "LT", "SH", "ST", "UC", "UI", "UR", "UT"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_row_of_a_known_file_is_the_one_that_was_reviewed(name):
+def test_the_row_of_a_known_file_is_the_one_that_is_kept(name):
     expected = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     found = golden_of(name)
     assert found == expected
