@@ -1,6 +1,7 @@
-r"""Export the instances of a store as files.
+r"""Export the instances of a store, as files or as rows of a table.
 
 Local:    python -m pipelines.export_dicom --store S --destination out
+          python -m pipelines.export_dicom --store S --table duckdb:meta.duckdb#dicom.instances
 Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --region=R \
           --temp_location=gs://B/tmp --setup_file=./setup.py
 """
@@ -11,6 +12,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,31 +25,48 @@ from pipelines.flags import (
     worker_count,
 )
 from pipelines.job import Job, JobError, Show
-from stores import operations
+from stores import gcs, operations
 from stores.dicom_store import get_store
 from stores.index import Index
 from stores.names import StoreName, parse_store
 from stores.operations import Operation, OperationFolder
 from stores.resource_paths import ResourcePaths, read_resource_paths
 from stores.storage import Storage
+from tables.destination import (
+    Destination,
+    DuckDBTable,
+    WriteDisposition,
+    parse_destination,
+    parse_disposition,
+)
+from tables.errors import TableError
+from tables.loading import Connections, load
+from tables.loading import check as check_table
+from tables.shards import Shards
 from transcode.formats import AS_UPLOADED, Format, parse_format
 from transcode.quality import DEFAULT_QUALITY, Quality
 from transforms.export_files import ExportFiles
+from transforms.export_table import ExportTable, read_written
 from transforms.progress import Progress
 from transforms.read_index import ReadIndex
 from transforms.write_instance import FileTarget
 from transforms.write_outcomes import WriteOutcomes, report_unmatched
+from transforms.write_rows import TableTarget
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """What to export; fields mirror the flags, see --help."""
+    """What to export; fields mirror the flags, see --help. Either destination or table is set."""
 
     root: Storage
     store: StoreName
-    destination: Storage
+    destination: Storage | None = None
+    table: Destination | None = None
+    write_disposition: WriteDisposition = WriteDisposition.WRITE_EMPTY
+    flattened: bool = True
+    include_source_store: bool = False
     format: Format = AS_UPLOADED
     quality: Quality = DEFAULT_QUALITY
     filter: str = ""
@@ -60,11 +79,35 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
     """Split argv into this job's config and Beam's options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.export_dicom",
-        description="Export the instances of a store as files. Flags not listed go to Beam.",
+        description="Export the instances of a store, as files or as rows of a table. "
+        "Flags not listed go to Beam.",
         allow_abbrev=False,
     )
     add_common_flags(parser)
-    parser.add_argument("--destination", required=True, help="folder or gs://bucket/prefix")
+    parser.add_argument("--destination", default="", help="folder or gs://bucket/prefix")
+    parser.add_argument(
+        "--table",
+        default="",
+        help="bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER",
+    )
+    parser.add_argument(
+        "--write-disposition",
+        "--write_disposition",
+        default="",
+        help="of the table: WRITE_EMPTY (default), WRITE_TRUNCATE or WRITE_APPEND",
+    )
+    parser.add_argument(
+        "--schema",
+        choices=["flattened", "json"],
+        default="flattened",
+        help="of the table: a column an attribute, or one with the DICOM JSON (default flattened)",
+    )
+    parser.add_argument(
+        "--include-source-store",
+        "--include_source_store",
+        action="store_true",
+        help="add the column SourceDicomStore to the table",
+    )
     parser.add_argument(
         "--mime-type", "--mime_type", default="", help="as `dicomferry formats` lists; as uploaded"
     )
@@ -84,7 +127,11 @@ def parse_args(argv: Sequence[str]) -> tuple[Config, PipelineOptions]:
         config = Config(
             root=Storage(known.root),
             store=parse_store(known.store),
-            destination=Storage(known.destination),
+            destination=Storage(known.destination) if known.destination else None,
+            table=parse_destination(known.table) if known.table else None,
+            write_disposition=parse_disposition(known.write_disposition or None),
+            flattened=known.schema == "flattened",
+            include_source_store=known.include_source_store,
             format=parse_format(known.mime_type),
             quality=Quality(
                 known.jpeg_quality, known.j2k_ratio, known.jpegls_near, known.jxl_distance
@@ -106,6 +153,8 @@ def check(config: Config) -> None:
     Raises:
         ValueError: with what is wrong and what to do.
     """
+    if (config.destination is None) == (config.table is None):
+        raise ValueError("name either a --destination for files or a --table for rows")
     config.quality.validate()
     if config.max_failures < 0:
         raise ValueError(f"--max-failures must be 0 or more, got {config.max_failures}")
@@ -121,18 +170,42 @@ def build(
     paths: ResourcePaths | None,
     job: OperationFolder,
     options: PipelineOptions,
-) -> beam.PCollection[Counter[str]]:
+) -> beam.PCollection[Any]:
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
-    target = FileTarget(data, config.destination, config.format, config.quality)
     progress = Progress(None if remote else job)
+    workers = worker_count(config.workers, options)
+    index_files = pipeline | "Files" >> beam.Create(files, reshuffle=False)
+    if config.table is not None:
+        source_store = str(config.store) if config.include_source_store else ""
+        rows = TableTarget(config.table, config.flattened, source_store)
+        return index_files | ExportTable(data, job, rows, workers, progress, paths)
+    assert config.destination is not None
+    target = FileTarget(data, config.destination, config.format, config.quality)
     return (
-        pipeline
-        | "Files" >> beam.Create(files, reshuffle=False)
+        index_files
         | "ReadIndex" >> ReadIndex(data, paths)
-        | "ExportFiles" >> ExportFiles(target, worker_count(config.workers, options), progress)
+        | "ExportFiles" >> ExportFiles(target, workers, progress)
         | "WriteOutcomes" >> WriteOutcomes(job, "00000", shards=64 if remote else 1)
     )
+
+
+def load_table(config: Config, job: OperationFolder) -> None:
+    """Put the rows that the pipeline wrote into the table, by one load.
+
+    Raises:
+        TableError: the table refuses them; it is as it was.
+    """
+    assert config.table is not None
+    written = read_written(job)
+    shards = Shards(tuple(map(job.storage.uri, written.shards)), _read_shard)
+    connections = Connections(gcs.delta_storage_options())
+    load(config.table, shards, written.schema, config.write_disposition, job.id, connections)
+
+
+def _read_shard(uri: str) -> bytes:
+    folder, _, name = uri.rpartition("/")
+    return Storage(folder).read(name)
 
 
 def run(config: Config, options: PipelineOptions, show: Show | None = None) -> Operation:
@@ -143,7 +216,11 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
         ValueError, LookupError: the request is wrong; no operation was started.
     """
     check(config)
-    refuse_local_paths(options, root=config.root, destination=config.destination)
+    refuse_local_paths(options, root=config.root)
+    if config.destination is not None:
+        refuse_local_paths(options, destination=config.destination)
+    if config.table is not None:
+        _check_table(config, options)
     data = get_store(config.root, config.store).data
     paths = read_resource_paths(config.filter) if config.filter else None
     index = Index(data, config.snapshot)
@@ -153,7 +230,26 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
         report_unmatched(unmatched, job.folder)
         with beam.Pipeline(options=options) as pipeline:
             build(pipeline, index.files, config, data, paths, job.folder, options)
+        if config.table is not None:
+            try:
+                load_table(config, job.folder)
+            except TableError as error:
+                raise JobError(operations.FAILED_PRECONDITION, str(error)) from error
+            finally:
+                job.folder.storage.below("rows").remove_all()
         return job.finish("instances")
+
+
+def _check_table(config: Config, options: PipelineOptions) -> None:
+    """Refuse before any work what the load would refuse, as far as it can be known."""
+    assert config.table is not None
+    if is_remote(options) and isinstance(config.table, DuckDBTable):
+        raise ValueError(
+            "a duckdb: table is a local file, which a remote runner does not serve: "
+            "use bq:// or delta:gs://"
+        )
+    connections = Connections(gcs.delta_storage_options())
+    check_table(config.table, config.write_disposition, None, connections)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -33,6 +33,7 @@ from stores.operations import Operation, OperationFolder
 from stores.relisting import describe_sources
 from stores.source_uri import check_arguments, parse_source
 from stores.storage import Storage
+from transforms.append_to_streams import AppendToStreams, Stream, streams_of
 from transforms.commit_instances import CommitInstances
 from transforms.group_by_bucket import GroupByBucket
 from transforms.ingest import Target
@@ -133,6 +134,7 @@ def build(
     listings: beam.PCollection[list[Source]],
     config: Config,
     data: Storage,
+    streams: Sequence[Stream],
     job: OperationFolder,
     part: str,
     options: PipelineOptions,
@@ -151,8 +153,10 @@ def build(
         | "GroupByBucket" >> GroupByBucket(beam.pvalue.AsSingleton(files))
         | "CommitInstances" >> CommitInstances(data, job.id, config.dry_run)
     )
+    if streams:
+        _ = committed.committed | "AppendToStreams" >> AppendToStreams(streams, job)
     return (
-        (new.outcomes, read.outcomes, committed)
+        (new.outcomes, read.outcomes, committed.outcomes)
         | "AllOutcomes" >> beam.Flatten()
         | "WriteOutcomes"
         >> WriteOutcomes(
@@ -176,16 +180,17 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
     refuse_local_paths(options, root=config.root)
     if is_remote(options) and config.source and not parse_source(config.source).is_gcs:
         refuse_local_paths(options, source=Storage(config.source))
-    data = get_store(config.root, config.store).data
+    store = get_store(config.root, config.store)
+    streams = streams_of(store.resource, str(store.name))
     retried = _uris_to_retry(config) if config.retry_failed else None
     with Job(config.root, config.store, "ImportDicomData", show) as job:
         if is_remote(options):
             with beam.Pipeline(options=options) as pipeline:
                 listings = _list_remotely(pipeline, config, retried)
-                build(pipeline, listings, config, data, job.folder, "00000", options)
+                build(pipeline, listings, config, store.data, streams, job.folder, "00000", options)
             job.expect(sum(job.folder.counts()[name] for name in operations.OUTCOMES))
         else:
-            _run_parts(config, options, data, job, retried)
+            _run_parts(config, options, store.data, streams, job, retried)
         if not job.total and retried is None:
             raise JobError(operations.NOT_FOUND, no_match_message(parse_source(config.source)))
         return job.finish("files")
@@ -228,7 +233,12 @@ def _list_remotely(
 
 
 def _run_parts(
-    config: Config, options: PipelineOptions, data: Storage, job: Job, retried: list[str] | None
+    config: Config,
+    options: PipelineOptions,
+    data: Storage,
+    streams: Sequence[Stream],
+    job: Job,
+    retried: list[str] | None,
 ) -> None:
     """Go part by part over the sorted listing, so that the lowest URI of a UID wins."""
     if retried is None:
@@ -245,7 +255,7 @@ def _run_parts(
         listings = [part[i : i + LISTING_FILES] for i in range(0, len(part), LISTING_FILES)]
         with beam.Pipeline(options=options) as pipeline:
             created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
-            build(pipeline, created, config, data, job.folder, f"{number:05d}", options)
+            build(pipeline, created, config, data, streams, job.folder, f"{number:05d}", options)
 
 
 def _sorted_listing(sources: Iterator[Source]) -> pa.Table:

@@ -13,6 +13,7 @@ from stores import dicom_store, maintenance, operations
 from stores.names import DatasetName, parse_store
 from stores.operations import Operation, OperationFolder
 from stores.storage import Storage
+from tables.destination import parse_destination
 from transcode.formats import FORMATS, source_rows
 
 _console = Console()
@@ -46,12 +47,29 @@ _BEAM_FLAGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @stores_app.command("create")
-def create(store: StoreArgument, root: Root = _DEFAULT_ROOT) -> None:
+def create(
+    store: StoreArgument,
+    stream_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Append a row of every new instance to this table: bq://…, duckdb:… or delta:…; "
+            "up to five.",
+        ),
+    ] = None,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
     """Create a store.
 
-    Example: [bold]dicomferry stores create trial[/bold]
+    Examples:
+    [bold]dicomferry stores create trial[/bold]
+    [bold]dicomferry stores create trial --stream-to duckdb:trial.duckdb#dicom.instances[/bold]
     """
-    made = dicom_store.create_store(Storage(root), parse_store(store))
+    for table in stream_to or []:
+        parse_destination(table)
+    streams = [{"bigqueryDestination": {"tableUri": table}} for table in stream_to or []]
+    resource = {"streamConfigs": streams} if streams else None
+    made = dicom_store.create_store(Storage(root), parse_store(store), resource)
     _console.print(f"Created {made.name} in {made.data.root}", soft_wrap=True)
     _next(f"dicomferry import {store} '/data/**'")
 
@@ -175,7 +193,7 @@ def import_(
     config, options = import_dicom.parse_args([*argv, *context.args])
     with showing_progress("import") as show:
         operation = import_dicom.run(config, options, show)
-    _report(operation, config.root, max_failures)
+    _report(operation, config.root)
     if dry_run:
         _next(f"dicomferry import {store} '{source}'   # the same, for good")
     elif operation.get("error"):
@@ -235,9 +253,67 @@ def export_files(
     config, options = export_dicom.parse_args([*argv, *context.args])
     with showing_progress("export") as show:
         operation = export_dicom.run(config, options, show)
-    _report(operation, config.root, max_failures)
-    _console.print(f"files: {config.destination.root}", soft_wrap=True, highlight=False)
+    _report(operation, config.root)
+    _console.print(f"files: {Storage(destination).root}", soft_wrap=True, highlight=False)
     _exit(operation, max_failures)
+
+
+@export_app.command("table", context_settings=_BEAM_FLAGS)
+def export_table(
+    context: typer.Context,
+    store: StoreArgument,
+    table: Annotated[
+        str,
+        typer.Argument(
+            help="bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER (or gs://)."
+        ),
+    ],
+    write_disposition: Annotated[
+        str,
+        typer.Option(
+            help="WRITE_EMPTY: the table must be new or empty; WRITE_TRUNCATE: old rows and old "
+            "schema go; WRITE_APPEND: new columns are added."
+        ),
+    ] = "WRITE_EMPTY",
+    schema: Annotated[
+        str, typer.Option(help="flattened: a column an attribute; json: the DICOM JSON in one.")
+    ] = "flattened",
+    include_source_store: Annotated[
+        bool, typer.Option("--include-source-store", help="Add the column SourceDicomStore.")
+    ] = False,
+    filter_: Annotated[
+        str,
+        typer.Option("--filter", metavar="FILE", help="As for `export files`."),
+    ] = "",
+    snapshot: Annotated[
+        int | None, typer.Option(help="Version of the store to export (default: newest).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).")] = None,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Export one row an instance to BigQuery, DuckDB or Delta (Parquet).
+
+    Examples:
+    [bold]dicomferry export table trial duckdb:trial.duckdb#dicom.instances[/bold]
+    [bold]dicomferry export table trial bq://p.d.t --write-disposition WRITE_TRUNCATE[/bold]
+    [bold]dicomferry export table trial delta:./trial-delta --schema json[/bold]
+    """
+    from pipelines import export_dicom
+    from service.progress_bar import showing_progress
+
+    argv = [f"--store={store}", f"--table={table}", f"--root={root}", f"--filter={filter_}"]
+    argv += [f"--write-disposition={write_disposition}", f"--schema={schema}"]
+    argv += ["--include-source-store"] * include_source_store
+    argv += [f"--workers={workers}"] * (workers is not None)
+    argv += [f"--snapshot={snapshot}"] * (snapshot is not None)
+    config, options = export_dicom.parse_args([*argv, *context.args])
+    with showing_progress("export") as show:
+        operation = export_dicom.run(config, options, show)
+    _report(operation, config.root)
+    if warnings := operation["counts"].get("warnings"):
+        _console.print(f"{warnings:,} values did not fit their columns: warnings-*.jsonl there")
+    _console.print(f"table: {table}", soft_wrap=True, highlight=False)
+    _exit(operation, 0)
 
 
 @app.command()
@@ -323,7 +399,7 @@ def _state(operation: Operation) -> str:
     )
 
 
-def _report(operation: Operation, root: Storage, max_failures: int) -> None:
+def _report(operation: Operation, root: Storage) -> None:
     """Show what happened: counts, the first failures, where the list lies."""
     counts: Counter[str] = Counter(operation["counts"])
     table = Table("outcome", "files", title=None)

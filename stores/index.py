@@ -55,7 +55,7 @@ _FOLDER = "index"
 _APP_ID = "import"
 # Metadata would put whole documents into the log's statistics.
 _STATISTICS = "SOPInstanceUID,StudyInstanceUID,SeriesInstanceUID,TransferSyntaxUID,LastUpdated"
-_WRITER = WriterProperties(compression="ZSTD", max_row_group_size=8192)
+_WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 # What a read of an object fetches at least: the footer of most files, a column of a row group.
 _BUFFER_BYTES = 1 << 20
 

@@ -5,9 +5,7 @@ import re
 from typing import NamedTuple
 
 _PLAIN_ID = re.compile(r"[a-z0-9_-]{1,64}")
-_STORE_NAME = re.compile(
-    r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)/dicomStores/([^/]+)"
-)
+_STORE_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)/dicomStores/([^/]+)")
 _DATASET_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)")
 _MAX_ID_CHARACTERS = 256
 
@@ -93,7 +91,9 @@ def id_folder(resource_id: str) -> str:
 
 def _checked(resource_id: str) -> str:
     if not resource_id or len(resource_id) > _MAX_ID_CHARACTERS:
-        raise ResourceNameError(f"an id has 1 to {_MAX_ID_CHARACTERS} characters, got {len(resource_id)}")
+        raise ResourceNameError(
+            f"an id has 1 to {_MAX_ID_CHARACTERS} characters, got {len(resource_id)}"
+        )
     try:
         resource_id.encode()
     except UnicodeEncodeError:

@@ -8,8 +8,18 @@ from google.cloud.storage import Blob
 from stores import gcs
 
 
+def exists(uri: str, generation: str) -> bool:
+    """Whether that generation of an object is still there."""
+    found: bool = _blob(uri, generation).exists(client=gcs.client())
+    return found
+
+
 def crc32c(uri: str, generation: str) -> int:
-    """The CRC-32C that Cloud Storage keeps of one generation of an object."""
+    """The CRC-32C that Cloud Storage keeps of one generation of an object.
+
+    Raises:
+        google.api_core.exceptions.NotFound: that generation is gone.
+    """
     blob = _blob(uri, generation)
     blob.reload(client=gcs.client())
     return int.from_bytes(base64.b64decode(blob.crc32c), "big")
@@ -19,7 +29,7 @@ def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
     """Copy one generation of an object, unless the target exists.
 
     Raises:
-        google.api_core.exceptions.NotFound: that generation is gone.
+        google.api_core.exceptions.NotFound: that generation, or the target's bucket, is gone.
     """
     source = _blob(source_uri, generation)
     target = _blob(target_uri)
@@ -52,4 +62,6 @@ def rewrite_over(source_uri: str, target_uri: str) -> None:
 
 def _blob(uri: str, generation: str = "") -> Blob:
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    return gcs.client().bucket(bucket).blob(name, generation=int(generation) if generation else None)
+    return (
+        gcs.client().bucket(bucket).blob(name, generation=int(generation) if generation else None)
+    )

@@ -12,11 +12,12 @@ import apache_beam as beam
 import pyarrow as pa
 import zstandard
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
 
 from stores.index import SCHEMA, CommitConflictError, Index
 from stores.storage import Storage
 from transforms.dedupe import Verdict, resolve
-from transforms.records import Instance, Outcome
+from transforms.records import CONFLICT, IMPORTED, Instance, Outcome
 
 # What one commit holds at most: its Metadata, uncompressed, lies in memory about three times.
 BATCH_ROWS = 50_000
@@ -26,7 +27,7 @@ _MAX_ATTEMPTS = 50
 
 @dataclasses.dataclass
 class CommitInstances(beam.PTransform):
-    """Commit instances and tell what became of each.
+    """Commit instances; outputs what became of each, and under "committed" the new rows.
 
     Elements in are (bucket, instances), all copies of a UID in one bucket. At least once;
     a second attempt finds its own rows and answers the same. Memory: one bucket.
@@ -38,11 +39,11 @@ class CommitInstances(beam.PTransform):
     operation: str
     dry_run: bool
 
-    def expand(
-        self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]
-    ) -> beam.PCollection[Outcome]:
+    def expand(self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]) -> Any:
         """Wire it."""
-        return buckets | "Commit" >> beam.ParDo(_CommitFn(self.data, self.operation, self.dry_run))
+        return buckets | "Commit" >> beam.ParDo(
+            _CommitFn(self.data, self.operation, self.dry_run)
+        ).with_outputs("committed", main="outcomes")
 
 
 def batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
@@ -130,10 +131,14 @@ class _CommitFn(beam.DoFn):
         self._operation = operation
         self._dry_run = dry_run
 
-    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Outcome]:
+    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Any]:
         for batch in batches(bucket[1]):
-            for verdict in commit(self._data, batch, self._operation, dry_run=self._dry_run):
-                yield _outcome(verdict)
+            verdicts = commit(self._data, batch, self._operation, dry_run=self._dry_run)
+            yield from map(_outcome, verdicts)
+            # Also those that an earlier attempt committed: what follows may not have seen them.
+            imported = [verdict.copy for verdict in verdicts if verdict.outcome == IMPORTED]
+            if imported and not self._dry_run:
+                yield TaggedOutput("committed", rows_of(imported, self._operation))
 
 
 def _outcome(verdict: Verdict) -> Outcome:
@@ -141,7 +146,7 @@ def _outcome(verdict: Verdict) -> Outcome:
     return Outcome(
         copy.source_uri,
         verdict.outcome,
-        "ALREADY_EXISTS" if verdict.outcome == "conflict" else "",
+        "ALREADY_EXISTS" if verdict.outcome == CONFLICT else "",
         copy.sop_instance_uid,
         verdict.other,
         copy.size,

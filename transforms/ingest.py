@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import google_crc32c
 import zstandard
-from stores.source_file import open_source
+from google.api_core.exceptions import NotFound
 
 from headers.failures import InstanceError
 from headers.header import Header, read_header
@@ -15,6 +15,7 @@ from headers.readable import Bytes, Readable
 from stores import rewrite
 from stores.blobs import blob_path, local_blob, store_blob
 from stores.listing import Source
+from stores.source_file import open_source
 from stores.storage import Storage
 from transforms.records import FAILED, SKIPPED, Instance, Outcome
 
@@ -114,10 +115,15 @@ def _upload(source: Source, header: Header, file: Readable, target: Target) -> I
 
 def _rewrite(source: Source, header: Header, target: Target) -> Instance:
     """A large object into a bucket: copied by the storage itself, no byte comes here."""
-    crc32c = rewrite.crc32c(source.uri, source.version)
-    instance = _describe(source, header, "", crc32c)
-    if not target.dry_run:
-        rewrite.rewrite(source.uri, source.version, target.data.uri(instance.blob))
+    try:
+        crc32c = rewrite.crc32c(source.uri, source.version)
+        instance = _describe(source, header, "", crc32c)
+        if not target.dry_run:
+            rewrite.rewrite(source.uri, source.version, target.data.uri(instance.blob))
+    except NotFound:
+        if rewrite.exists(source.uri, source.version):
+            raise  # it is the target's bucket that is missing
+        raise InstanceError("SOURCE_GONE") from None
     return instance
 
 

@@ -36,14 +36,15 @@ class ReadIndex(beam.PTransform):
         """Wire it."""
         return (
             files
-            | "SplitFiles" >> beam.FlatMap(_split, self.data)
+            | "SplitFiles" >> beam.FlatMap(split_files, self.data)
             | "SpreadRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
             | "ReadRows" >> beam.FlatMap(_read, self.data, self.paths)
             | "SpreadShares" >> beam.Reshuffle()  # one row group fans out to many shares
         )
 
 
-def _split(file: str, data: Storage) -> Iterator[tuple[str, int]]:
+def split_files(file: str, data: Storage) -> Iterator[tuple[str, int]]:
+    """The row groups of a file."""
     for row_group in range(row_groups(data, file)):
         yield file, row_group
 

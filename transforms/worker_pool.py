@@ -7,6 +7,7 @@ dies or hangs costs the one element that did it. No Beam here.
 
 import atexit
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
@@ -17,6 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _LOST_WORKER = (BrokenProcessPool, CancelledError, TimeoutError)
+_START_SECONDS = 60
 # Chunks under way per worker: one to work on, one waiting.
 _AHEAD = 2
 
@@ -79,6 +81,15 @@ class WorkerPool:
             context = multiprocessing.get_context("forkserver")
             self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
             atexit.register(self.close)
+            try:
+                self._executor.submit(os.getpid).result(_START_SECONDS)
+            except _LOST_WORKER as error:
+                self.close()
+                # Else each element would be tried, and lost, in a pool that never starts.
+                raise RuntimeError(
+                    "no worker process could start; a script that runs jobs needs "
+                    "`if __name__ == '__main__':`, or --workers=0"
+                ) from error
         return self._executor
 
     def _result(
@@ -91,7 +102,8 @@ class WorkerPool:
     ) -> Sequence[R]:
         try:
             return future.result(sum(map(seconds, chunk)))
-        except _LOST_WORKER:
+        except _LOST_WORKER as error:
+            _raise_if_own(error, future)
             self.close()
         # Which element did it is only known when each has a process of its own.
         return [self._alone(function, element, lost, seconds) for element in chunk]
@@ -103,12 +115,19 @@ class WorkerPool:
         lost: Callable[[T], R],
         seconds: Callable[[T], float],
     ) -> R:
+        future: Future[Sequence[R]] = self._submit(function, [element])
         try:
-            result: R = self._submit(function, [element]).result(seconds(element))[0]
-            return result
-        except _LOST_WORKER:
+            return future.result(seconds(element))[0]
+        except _LOST_WORKER as error:
+            _raise_if_own(error, future)
             self.close()
             return lost(element)
+
+
+def _raise_if_own(error: Exception, future: "Future[Any]") -> None:
+    """Raise a timeout that is the function's own, such as of a network: no worker hangs."""
+    if isinstance(error, TimeoutError) and future.done() and future.exception() is error:
+        raise error
 
 
 _shared: dict[int, WorkerPool] = {}

@@ -1,0 +1,105 @@
+"""Append the rows of new instances to the tables of a store's stream_configs."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from stores import gcs
+from stores.operations import OperationFolder
+from tables.destination import parse_destination
+from tables.errors import TableError
+from tables.loading import Connections
+from tables.stream import append_rows
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Stream(NamedTuple):
+    """One of a store's stream_configs.
+
+    Attributes:
+        table_uri: bq:, duckdb: or delta:.
+        flattened: SchemaFlattened, else SchemaJSON.
+        source_store: the store's name for the column SourceDicomStore; no such column if ''.
+    """
+
+    table_uri: str
+    flattened: bool
+    source_store: str
+
+
+@dataclasses.dataclass
+class AppendToStreams(beam.PTransform):
+    """Append committed batches of index rows to every stream's table.
+
+    At least once. What cannot be appended, a row above 1 MB or a table that refuses, is
+    logged and listed in stream-errors-*.jsonl beside the operation; the import goes on.
+
+    Counters, in namespace "stream": rows, skipped, refused.
+    """
+
+    streams: Sequence[Stream]
+    folder: OperationFolder
+
+    def expand(self, committed: beam.PCollection[pa.Table]) -> beam.PCollection[None]:
+        """Wire it."""
+        return committed | "Append" >> beam.Map(_append, self.streams, self.folder)
+
+
+def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
+    """The streams of a DicomStore in proto JSON form."""
+    configs = resource.get("streamConfigs", [])
+    assert isinstance(configs, list)
+    destinations = [config["bigqueryDestination"] for config in configs]
+    return [
+        Stream(
+            destination["tableUri"],
+            "schemaJson" not in destination,
+            store if destination.get("includeSourceStore") else "",
+        )
+        for destination in destinations
+    ]
+
+
+def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) -> None:
+    # The same batch has the same name in every attempt, so no load is made twice.
+    uids = "\n".join(rows["SOPInstanceUID"].to_pylist())
+    batch = hashlib.sha256(uids.encode()).hexdigest()[:16]
+    errors: list[dict[str, str]] = []
+    for number, stream in enumerate(streams):
+        try:
+            appended = append_rows(
+                parse_destination(stream.table_uri),
+                rows.to_pylist(),
+                f"{folder.id}-{number}-{batch}",
+                flattened=stream.flattened,
+                source_store=stream.source_store,
+                connections=Connections(gcs.delta_storage_options()),
+            )
+        except TableError as error:
+            Metrics.counter("stream", "refused").inc(rows.num_rows)
+            errors.append({"table": stream.table_uri, "code": "REFUSED", "reason": str(error)})
+            continue
+        Metrics.counter("stream", "rows").inc(appended.rows)
+        Metrics.counter("stream", "skipped").inc(len(appended.skipped))
+        errors += [
+            {
+                "table": stream.table_uri,
+                "sopInstanceUid": uid,
+                "code": "ROW_TOO_LARGE",
+                "reason": "its row is larger than 1 MB, which streams do not take",
+            }
+            for uid in appended.skipped
+        ]
+    if errors:
+        lines = [json.dumps(error) for error in errors]
+        folder.storage.write(f"stream-errors-{batch}.jsonl", "\n".join([*lines, ""]).encode())
+        for line in lines:
+            _LOGGER.warning("not streamed: %s", line)
