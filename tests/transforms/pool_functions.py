@@ -1,0 +1,33 @@
+"""What worker processes are asked to do by tests: a pool takes functions of modules only."""
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+KILLER, HANGER, RAISER, TIMED_OUT, EXITER = -1, -2, -3, -4, -5
+
+
+def double(numbers: Sequence[int]) -> list[int]:
+    """Twice each number; some numbers do harm instead."""
+    return [_double(number) for number in numbers]
+
+
+def process_ids(numbers: Sequence[int]) -> list[int]:
+    """The process that each number was given to."""
+    time.sleep(0.01)
+    return [os.getpid() for _ in numbers]
+
+
+def _double(number: int) -> int:
+    if number == KILLER:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == EXITER:
+        os._exit(0)
+    if number == HANGER:
+        time.sleep(60)
+    if number == RAISER:
+        raise ZeroDivisionError("a bug")
+    if number == TIMED_OUT:
+        raise TimeoutError("a network that does not answer")
+    return 2 * number

@@ -1,0 +1,118 @@
+"""What kills or hangs a worker costs the one element that did it, and seconds."""
+
+import os
+import time
+
+import pytest
+
+from tests.transforms.pool_functions import (
+    EXITER,
+    HANGER,
+    KILLER,
+    RAISER,
+    TIMED_OUT,
+    double,
+    process_ids,
+)
+from transforms.worker_pool import WorkerPool
+
+
+@pytest.fixture
+def pool():
+    """Two processes."""
+    pool = WorkerPool(2)
+    yield pool
+    pool.close()
+
+
+def results(pool, chunks, seconds=20.0):
+    found = list(pool.map(double, chunks, lambda number: f"lost {number}", lambda _: seconds))
+    assert [len(each) for each in found] == [len(chunk) for chunk in chunks]
+    return [result for each in found for result in each]
+
+
+def expected(chunks):
+    return [2 * n if n >= 0 else f"lost {n}" for chunk in chunks for n in chunk]
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [[KILLER]],
+        [[1, KILLER, 3], [4, 5], [6, 7], [8, 9], [10]],
+        [[1, 2], [3, 4], [5, 6], [7, 8], [9, EXITER]],
+        [[KILLER, KILLER], [1, 2], [EXITER, 3]],
+    ],
+)
+def test_an_element_that_ends_its_process_is_lost_alone_and_order_is_kept(pool, chunks):
+    assert results(pool, chunks) == expected(chunks)
+
+
+def test_an_element_that_hangs_is_lost_alone_when_its_time_is_over(pool):
+    pool_started = list(pool.map(double, [[0]], None, lambda _: 60.0))
+    assert pool_started == [[0]]
+    chunks = [[1, 2], [3, HANGER], [4, 5], [6, 7], [8]]
+    started = time.monotonic()
+    assert results(pool, chunks, seconds=1.0) == expected(chunks)
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(RAISER, ZeroDivisionError), (TIMED_OUT, TimeoutError)]
+)
+def test_an_error_of_the_function_is_an_error_of_the_stage(pool, number, error):
+    # The runner tries the bundle again; no file is written off for a network that was slow.
+    with pytest.raises(error):
+        results(pool, [[1], [number], [2]])
+    assert results(pool, [[1], [2]]) == [2, 4]
+
+
+def test_a_pool_that_lost_workers_serves_on(pool):
+    results(pool, [[KILLER]])
+    assert results(pool, [[1, 2], [3]]) == [2, 4, 6]
+
+
+def test_elements_go_to_processes_of_their_own(pool):
+    found = {
+        pid for pids in pool.map(process_ids, [[1]] * 40, None, lambda _: 20.0) for pid in pids
+    }
+    assert len(found) == 2
+    assert os.getpid() not in found
+
+
+def test_closing_ends_the_processes(pool):
+    [[pid]] = pool.map(process_ids, [[1]], None, lambda _: 20.0)
+    os.kill(pid, 0)
+    pool.close()
+    deadline = time.monotonic() + 10
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_chunks_are_taken_as_workers_become_free(pool):
+    taken = []
+
+    def chunks():
+        for number in range(50):
+            taken.append(number)
+            yield [number]
+
+    found = pool.map(double, chunks(), None, lambda _: 20.0)
+    assert next(found) == [0]
+    assert len(taken) <= 5
+    assert list(found) == [[2 * number] for number in range(1, 50)]
+
+
+def test_no_workers_means_this_process():
+    pool = WorkerPool(0)
+    assert list(pool.map(process_ids, [[1, 2]], None, None)) == [[os.getpid()] * 2]
+    assert list(pool.map(double, [[1], [2, 3]], None, None)) == [[2], [4, 6]]
