@@ -6,9 +6,11 @@ of a big-endian data set are swapped. What no dictionary knows is UN, whose byte
 
 import struct
 from array import array
+from heapq import merge
 
 from headers.dictionary import STANDARD_VR, other_vr
 from headers.failures import InstanceError
+from transcode.attributes import Changes
 from transcode.raw import LONG_VRS, UNDEFINED, Encoding, RawElement, read_items
 
 _WORD = {
@@ -62,6 +64,19 @@ def reencode(
             signed = buffer[each.value : each.end].strip(b"\0") != b""
     encoded = [(each.tag, _reencode_one(buffer, each, source, target, signed)) for each in elements]
     return encoded if top else mend_group_lengths(encoded, target.explicit)
+
+
+def join(
+    encoded: list[tuple[int, bytes]], changes: Changes, explicit: bool
+) -> list[tuple[int, bytes]]:
+    """Return the elements with `changes`; where the source is out of order its order stays."""
+    kept = [each for each in encoded if each[0] not in changes]
+    new = [
+        (tag, encode_element(tag, *change, explicit=explicit))
+        for tag, change in sorted(changes.items())
+        if change is not None
+    ]
+    return list(merge(kept, new, key=lambda each: each[0]))
 
 
 def mend_group_lengths(

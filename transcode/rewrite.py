@@ -3,13 +3,13 @@
 import struct
 import zlib
 from collections.abc import Iterator
-from heapq import merge
 
 from transcode.attributes import Changes
 from transcode.dataset import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, DicomFile
 from transcode.deflate import LEVEL
-from transcode.raw import EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNDEFINED, Encoding
-from transcode.reencode import encode_element, mend_group_lengths, reencode
+from transcode.icon import icon_element, native_icon
+from transcode.raw import EXPLICIT_LITTLE, IMPLICIT_LITTLE, UNDEFINED, Encoding, scan
+from transcode.reencode import encode_element, join, mend_group_lengths, reencode
 from transcode.syntaxes import TransferSyntax
 
 # Of files that come without File Meta Information; others keep theirs.
@@ -47,15 +47,14 @@ def attributes(file: DicomFile, syntax: TransferSyntax, changes: Changes) -> byt
     """Return the data set up to its pixel data, in the encoding of `syntax`, with `changes`."""
     target = encoding_of(syntax)
     kept = reencode(file.buffer, file.elements, file.encoding, target)
+    icon = native_icon(file)
+    if icon is not None:
+        element = icon_element(icon)
+        (native,) = scan(element, 0, len(element), EXPLICIT_LITTLE, frozenset())
+        encoded = reencode(element, [native], EXPLICIT_LITTLE, target)
+        kept = [encoded[0] if tag == native.tag else (tag, data) for tag, data in kept]
     if changes:
-        kept = [each for each in kept if each[0] not in changes]
-        new = [
-            (tag, encode_element(tag, *change, explicit=target.explicit))
-            for tag, change in sorted(changes.items())
-            if change is not None
-        ]
-        # A stable merge: where the source is out of order its order stays.
-        kept = list(merge(kept, new, key=lambda each: each[0]))
+        kept = join(kept, changes, target.explicit)
     groups = frozenset(tag >> 16 for tag in changes) | {0x7FE0}
     mended = mend_group_lengths(kept, target.explicit, groups if target == file.encoding else None)
     return b"".join(data for _, data in mended)

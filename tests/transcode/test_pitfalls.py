@@ -331,3 +331,15 @@ def test_same_syntax_and_as_uploaded_give_the_bytes_themselves() -> None:
         end = str(read(data).file_meta.TransferSyntaxUID).removeprefix("1.2.840.10008.1.2")
         assert outputs(data, "") == [(None, data)]
         assert to_dicom(data, end) == data
+
+
+def test_a_compressed_icon_can_still_be_read_in_another_syntax() -> None:
+    data = corpus_file("slicethickness_empty_string.dcm")
+    before = read(data).IconImageSequence[0]
+    icon = Dataset(before)
+    icon.file_meta = read(data).file_meta
+    for end in ("", ".1", ".4.80", ".1.99"):
+        after = read(to_dicom(data, end)).IconImageSequence[0]
+        assert not after["PixelData"].is_undefined_length
+        assert after.PixelData[: before.Rows * before.Columns] == icon.pixel_array.tobytes()
+        assert (after.Rows, after.Columns) == (before.Rows, before.Columns)
