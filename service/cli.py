@@ -1,6 +1,7 @@
 """The command line: `dicomferry`."""
 
 import logging
+import os
 import sys
 from collections import Counter
 from typing import Annotated, NoReturn
@@ -317,6 +318,31 @@ def export_table(
 
 
 @app.command()
+def preview(
+    store: StoreArgument,
+    output: Annotated[str, typer.Option("--output", "-o", help="Page to write.")] = "preview.html",
+    filter_: Annotated[
+        str, typer.Option("--filter", metavar="FILE", help="As for `export files`.")
+    ] = "",
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Write one page of thumbnails, series by series: what is in a store at a glance.
+
+    Example: [bold]dicomferry preview trial -o preview.html[/bold]
+    """
+    from service.preview import preview_page
+    from stores.resource_paths import read_resource_paths
+
+    found = _store(root, store)
+    paths = read_resource_paths(filter_) if filter_ else None
+    pieces = preview_page(found.data, f"DICOM store {found.name.id}", paths, os.cpu_count() or 1)
+    folder, _, name = os.path.abspath(output).rpartition("/")
+    with _console.status("rendering"):
+        Storage(folder or "/").write(name, (piece.encode() for piece in pieces))
+    _console.print(f"Open {output} in a browser", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def formats() -> None:
     """Show what an export can be asked for, and what each stored syntax allows."""
     asked = Table("MIME type", "files", "multi-frame", title="What can be asked for")
@@ -416,7 +442,7 @@ def _report(operation: Operation, root: Storage) -> None:
         _list_failures(folder, limit=10)
     _console.print(f"operation: {folder.id}", highlight=False)
     _console.print(
-        f"what became of every file: {folder.storage.uri('outcomes-*.jsonl')}",
+        f"its lists: {folder.storage.uri()}",
         soft_wrap=True,
         highlight=False,
     )
