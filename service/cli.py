@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stores import dicom_store, maintenance, operations
@@ -399,7 +400,7 @@ def main() -> NoReturn:
     try:
         app()
     except (JobError, ValueError, LookupError) as error:
-        _errors.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        _errors.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         _errors.print("interrupted; what was committed stays, run it again to go on")

@@ -110,6 +110,10 @@ def _draw(series: Series, data: Storage) -> Thumbnail | str:
         return error.code
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _figure(series: Series, picture: Thumbnail | str) -> str:
     if isinstance(picture, Thumbnail):
         shown = f"<img alt='' src='data:image/jpeg;base64,{picture.jpeg}'>"
@@ -119,7 +123,7 @@ def _figure(series: Series, picture: Thumbnail | str) -> str:
         shown, size = f"<span>{html.escape(reason)}</span>", ""
     return (
         f"<figure><div>{shown}</div><figcaption><b>{html.escape(series.modality or 'no modality')}"
-        f"</b> {series.instances:,} instances, {series.frames:,} frames"
+        f"</b> {_count(series.instances, 'instance')}, {_count(series.frames, 'frame')}"
         f"<small>{size}{series.size / 1e6:,.1f} MB, "
         f"{html.escape(UID(series.transfer_syntax).name)}</small>"
         f"<small>{html.escape(series.uid)}</small></figcaption></figure>"
