@@ -218,8 +218,8 @@ def _folder(parent: DatasetName) -> str:
 
 def _count(operation: Operation, counts: Counter[str], total: int) -> None:
     failed = failures(counts)
-    # While the job runs its workers count "read"; outcomes come with the commits.
-    done = sum(counts[outcome] for outcome in OUTCOMES) or counts["read"]
+    # While the job runs its workers count "read", and of these "failed"; outcomes come later.
+    done = counts["read"] or sum(counts[outcome] for outcome in OUTCOMES)
     operation["counts"] = dict(counts)
     # google.cloud.healthcare.v1.ProgressCounter; proto JSON writes int64 as text.
     operation["metadata"]["counter"] = {
