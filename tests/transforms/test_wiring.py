@@ -1,0 +1,205 @@
+"""Listing, reading, grouping and writing, each as Beam runs it."""
+
+import apache_beam as beam
+import pytest
+from apache_beam.metrics import MetricsFilter
+from apache_beam.testing import test_pipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+import transforms.group_by_bucket
+import transforms.list_sources
+import transforms.read_index
+import transforms.write_instance
+from headers.failures import InstanceError
+from stores.folder_listing import describe_file
+from stores.index import Index
+from stores.resource_paths import ResourcePaths
+from stores.storage import Storage
+from tests.factories import dicom_bytes, make_instance
+from tests.pipelines.jobs import images, new_store, run_import, write_files
+from transcode.formats import parse_format
+from transforms.export_files import ExportFiles
+from transforms.group_by_bucket import GroupByBucket
+from transforms.ingest import Target
+from transforms.list_sources import DescribeSources, ListSources
+from transforms.progress import Progress
+from transforms.read_and_store import ReadAndStore
+from transforms.read_index import ReadIndex
+from transforms.records import Outcome
+from transforms.write_instance import FileTarget, StoredInstance, write, write_all
+
+
+def counted(pipeline, namespace):
+    """The counters of a namespace after a run."""
+    query = MetricsFilter().with_namespace(namespace)
+    found = pipeline.result.metrics().query(query)["counters"]
+    return {counter.key.metric.name: counter.committed for counter in found}
+
+
+def test_a_pattern_becomes_listings(tmp_path, monkeypatch):
+    monkeypatch.setattr(transforms.list_sources, "LISTING_FILES", 2)
+    pattern = write_files(tmp_path, images(5))
+    found = list(transforms.list_sources.listings(pattern))
+    assert [len(listing) for listing in found] == [2, 2, 1]
+    with test_pipeline.TestPipeline() as pipeline:
+        listed = pipeline | beam.Create([pattern]) | ListSources() | beam.FlatMap(sorted)
+        assert_that(listed, equal_to([source for listing in found for source in listing]))
+
+
+def test_uris_are_described_as_they_are_now(tmp_path):
+    write_files(tmp_path, {"a*.dcm": b"x"})
+    uris = [f"{tmp_path}/a*.dcm", f"{tmp_path}/gone"]
+    with test_pipeline.TestPipeline() as pipeline:
+        found = pipeline | beam.Create([uris]) | DescribeSources()
+        [present, gone] = transforms.list_sources.described(uris)
+        assert (present.size, present.code, gone.code) == (1, "", "SOURCE_GONE")
+        assert_that(found, equal_to([[present, gone]]))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers):
+    files = {"a.dcm": dicom_bytes(), "b.txt": b"not DICOM", "c.dcm": dicom_bytes(sop="1.2.3")}
+    write_files(tmp_path / "in", files)
+    share = [describe_file(str(tmp_path / "in" / name)) for name in files]
+    target = Target(Storage(str(tmp_path / "data")), dry_run=False)
+    with test_pipeline.TestPipeline() as pipeline:
+        read = pipeline | beam.Create([share]) | ReadAndStore(target, workers, Progress(None))
+        uids = read.instances | beam.Map(lambda instance: instance.sop_instance_uid)
+        failed = read.outcomes | beam.Map(lambda outcome: outcome[:3])
+        assert_that(uids, equal_to(["1.2.1.1.1", "1.2.3"]), label="Instances")
+        assert_that(failed, equal_to([(share[1].uri, "failed", "NOT_DICOM")]), label="Outcomes")
+    size = sum(map(len, files.values()))
+    assert counted(pipeline, "read") == {"files": 3, "bytes": size, "failed": 1}
+
+
+@pytest.mark.parametrize(("files", "most"), [(0, 1), (10, 1), (11, 2), (30, 3)])
+def test_copies_of_a_uid_come_together_in_as_many_buckets_as_commits_take(monkeypatch, files, most):
+    monkeypatch.setattr(transforms.group_by_bucket, "BATCH_ROWS", 10)
+    instances = [
+        make_instance(sop_instance_uid=f"1.2.{n % 20}", source_uri=f"/{n}") for n in range(60)
+    ]
+    buckets = {}
+    for instance in instances:
+        bucket, same = transforms.group_by_bucket._key_by_bucket(instance, files)
+        assert same is instance
+        buckets.setdefault(instance.sop_instance_uid, set()).add(bucket)
+    assert all(len(of_uid) == 1 for of_uid in buckets.values())
+    assert set().union(*buckets.values()) == set(range(most))
+
+
+def test_grouping_loses_nothing():
+    instances = [make_instance(sop_instance_uid=f"1.2.{n}") for n in range(9)]
+    with test_pipeline.TestPipeline() as pipeline:
+        total = pipeline | "Total" >> beam.Create([9])
+        grouped = (
+            pipeline
+            | beam.Create(instances)
+            | GroupByBucket(beam.pvalue.AsSingleton(total))
+            | beam.Map(lambda bucket: (bucket[0], sorted(bucket[1])))
+        )
+        assert_that(grouped, equal_to([(0, sorted(instances))]))
+
+
+@pytest.fixture
+def store(root, tmp_path):
+    """A store with three instances, imported in two commits."""
+    store = new_store(root)
+    run_import(root, write_files(tmp_path / "a", images(2)))
+    other = {"x": dicom_bytes(study="1.3", series="1.3.1", sop="1.3.1.1")}
+    run_import(root, write_files(tmp_path / "b", other))
+    return store
+
+
+def test_an_index_is_read_whole_or_by_paths(store):
+    rows = Index(store.data).dataset().to_table().to_pylist()
+    shares = [
+        instance
+        for file in Index(store.data).files
+        for unit in transforms.read_index.split_files(file, store.data)
+        for share in transforms.read_index._read(unit, store.data, None)
+        for instance in share
+    ]
+    assert sorted(shares) == sorted(
+        StoredInstance(
+            row["StudyInstanceUID"],
+            row["SeriesInstanceUID"],
+            row["SOPInstanceUID"],
+            row["TransferSyntaxUID"],
+            row["BlobUri"],
+            row["BlobStorageSize"],
+        )
+        for row in rows
+    )
+    only = ResourcePaths(frozenset(["1.3"]), frozenset(), frozenset())
+    with test_pipeline.TestPipeline() as pipeline:
+        found = (
+            pipeline
+            | beam.Create(Index(store.data).files)
+            | ReadIndex(store.data, only)
+            | beam.FlatMap(lambda share: [instance.sop_instance_uid for instance in share])
+        )
+        assert_that(found, equal_to(["1.3.1.1"]))
+
+
+def stored(data, content):
+    """An instance as an index row gives it, with its blob in place."""
+    data.write("instances/a.dcm", content)
+    return StoredInstance(
+        "1.2", "1.2.3", "1.2.3.4", "1.2.840.10008.1.2.1", "instances/a.dcm", len(content)
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_exporting_counts_what_it_wrote(tmp_path, workers):
+    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    instance = stored(data, dicom_bytes())
+    with test_pipeline.TestPipeline() as pipeline:
+        found = (
+            pipeline
+            | beam.Create([[instance] * 3])
+            | ExportFiles(FileTarget(data, out), workers, Progress(None))
+        )
+        path = "/studies/1.2/series/1.2.3/instances/1.2.3.4"
+        outcome = Outcome(path, "exported", "", "1.2.3.4", size=instance.size)
+        assert_that(found, equal_to([outcome] * 3))
+    assert counted(pipeline, "export") == {
+        "instances": 3,
+        "bytes": 3 * instance.size,
+        "failed": 0,
+    }
+    assert out.read("1.2/1.2.3/1.2.3.4.dcm") == dicom_bytes()
+
+
+def test_frames_of_an_instance_that_breaks_off_are_taken_away_again(tmp_path, monkeypatch):
+    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    instance = stored(data, dicom_bytes())
+    target = FileTarget(data, out, parse_format("image/png"))
+    transcode = transforms.write_instance.transcode
+
+    def breaking_off(*args):
+        for output in transcode(*args):
+            yield output._replace(frame=1) if hasattr(output, "_replace") else output
+        raise InstanceError("CODE_STREAM_INVALID")
+
+    monkeypatch.setattr(transforms.write_instance, "transcode", breaking_off)
+    assert write(instance, target)[1:3] == ("failed", "CODE_STREAM_INVALID")
+    assert list(out.list()) == []
+
+
+def test_an_instance_that_cannot_be_shown_fails_alone_and_in_order(tmp_path):
+    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    good = stored(data, dicom_bytes())
+    data.write("instances/b.dcm", dicom_bytes()[:-40])
+    bad = good._replace(sop_instance_uid="1.2.3.5", blob="instances/b.dcm", size=good.size - 40)
+    found = write_all([bad, good], FileTarget(data, out, parse_format("image/png")))
+    assert [outcome.outcome for outcome in found] == ["failed", "exported"]
+    assert [entry.path.rpartition("/")[2] for entry in out.list()] == ["1.2.3.4.png"]
+
+
+def test_a_blob_that_is_gone_is_an_error_of_storage(tmp_path):
+    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    instance = stored(data, dicom_bytes())
+    data.delete([instance.blob])
+    with pytest.raises(FileNotFoundError):
+        write(instance, FileTarget(data, out))
+    assert list(out.list()) == []
