@@ -152,6 +152,8 @@ def test_values_survive_a_change_of_encoding(end: str) -> None:
                     or element.VR in ("OB", "OW", "UN")
                 ):
                     continue
+                if end == "" and element.keyword in ("ModalityLUTSequence", "VOILUTSequence"):
+                    continue  # without its VR pydicom reads LUT Data as bytes, the same ones
                 try:
                     expected = element.value
                 except (ValueError, TypeError):
