@@ -2,8 +2,10 @@
 
 import logging
 import os
+import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
@@ -73,7 +75,7 @@ def create(
     resource = {"streamConfigs": streams} if streams else None
     made = dicom_store.create_store(Storage(root), parse_store(store), resource)
     _console.print(f"Created {made.name} in {made.data.root}", soft_wrap=True)
-    _next(f"dicomferry import {store} '/data/**'")
+    _next(f"dicomferry import {store} '/data/**'", root)
 
 
 @stores_app.command("list")
@@ -82,7 +84,7 @@ def list_(root: Root = _DEFAULT_ROOT) -> None:
     found = list(dicom_store.list_stores(Storage(root), DatasetName()))
     if not found:
         _console.print(f"No stores under {Storage(root).root}")
-        _next("dicomferry stores create STORE")
+        _next("dicomferry stores create STORE", root)
     for store in found:
         _console.print(store.name.id, soft_wrap=True, markup=False, highlight=False)
 
@@ -197,11 +199,11 @@ def import_(
         operation = import_dicom.run(config, options, show)
     _report(operation, config.root)
     if dry_run:
-        _next(f"dicomferry import {store} '{source}'   # the same, for good")
+        _next(f"dicomferry import {store} {shlex.quote(source)}", root)
     elif operation.get("error"):
-        _next(f"dicomferry import {store} --retry-failed {_id(operation)}")
+        _next(f"dicomferry import {store} --retry-failed {_id(operation)}", root)
     else:
-        _next(f"dicomferry export files {store} ./out")
+        _next(f"dicomferry export files {store} ./out", root)
     _exit(operation, max_failures)
 
 
@@ -344,22 +346,29 @@ def preview(
 
 
 @app.command()
-def formats() -> None:
+def formats(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the README shows it.")] = False,
+) -> None:
     """Show what an export can be asked for, and what each stored syntax allows."""
-    asked = Table("MIME type", "files", "multi-frame", title="What can be asked for")
+    asked = [("MIME type", "single frame", "multi-frame")]
     for each in FORMATS:
-        asked.add_row(
-            each.mime_type,
-            f"{{instance}}{each.extension}",
-            f"{{instance}}/{{frame}}{each.extension}" if each.per_frame else "one file",
-        )
-    stored = Table(
-        "transfer syntax", "name", "decoder", "can be exported as", title="What is stored"
-    )
-    for row in source_rows():
-        stored.add_row(*row)
-    _console.print(asked)
-    _console.print(stored)
+        single = f"{{instance}}{each.extension}"
+        multi = f"{{instance}}/{{frame}}{each.extension}" if each.per_frame else single
+        asked.append((each.mime_type, single, multi))
+    stored = [("stored as", "name", "decoded by", "can be exported as"), *source_rows()]
+    for rows in (asked, stored):
+        if markdown:
+            print(_to_markdown(rows), end="\n\n")
+        else:
+            table = Table(*rows[0])
+            for row in rows[1:]:
+                table.add_row(*row)
+            _console.print(table)
+
+
+def _to_markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
 @operations_app.command("list")
@@ -465,8 +474,11 @@ def _list_failures(folder: OperationFolder, limit: int) -> None:
         _console.print(f"      e.g. {examples[code, reason]!r}", soft_wrap=True, markup=False)
 
 
-def _next(command: str) -> None:
-    _console.print(f"next: [bold]{command}[/bold]", soft_wrap=True, highlight=False)
+def _next(command: str, root: str) -> None:
+    """Show the next command to try, which must find the same stores."""
+    if root not in (_DEFAULT_ROOT, os.environ.get("DICOMFERRY_ROOT")):
+        command = f"{command} --root {shlex.quote(root)}"
+    _console.print(f"next: {command}", soft_wrap=True, highlight=False, markup=False, style="bold")
 
 
 def _exit(operation: Operation, max_failures: int) -> None:
