@@ -18,7 +18,6 @@ from stores.names import DatasetName, parse_store
 from stores.operations import Operation, OperationFolder
 from stores.storage import Storage
 from tables.destination import parse_destination
-from transcode.formats import FORMATS, source_rows
 
 _console = Console()
 _errors = Console(stderr=True)
@@ -236,12 +235,12 @@ def export_files(
     workers: Annotated[int | None, typer.Option(help="Processes (default: one a core).")] = None,
     root: Root = _DEFAULT_ROOT,
 ) -> None:
-    """Export instances as DESTINATION/{study}/{series}/{instance}[/{frame}].{ext}.
+    r"""Export instances as DESTINATION/{study}/{series}/{instance}\[/{frame}].{ext}.
 
     Examples:
     [bold]dicomferry export files trial ./out[/bold]
     [bold]dicomferry export files trial ./png --mime-type image/png --filter series.txt[/bold]
-    [bold]dicomferry export files trial gs://b/j2k \\\\
+    [bold]dicomferry export files trial gs://b/j2k \\
       --mime-type 'application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90'[/bold]
     """
     from pipelines import export_dicom
@@ -350,6 +349,8 @@ def formats(
     markdown: Annotated[bool, typer.Option("--markdown", help="As the README shows it.")] = False,
 ) -> None:
     """Show what an export can be asked for, and what each stored syntax allows."""
+    from transcode.formats import FORMATS, source_rows
+
     asked = [("MIME type", "single frame", "multi-frame")]
     for each in FORMATS:
         single = f"{{instance}}{each.extension}"

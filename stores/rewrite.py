@@ -1,11 +1,12 @@
 """Copies that Cloud Storage makes by itself: no byte comes through this process."""
 
 import base64
-
-from google.api_core.exceptions import PreconditionFailed
-from google.cloud.storage import Blob
+from typing import TYPE_CHECKING
 
 from stores import gcs
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob
 
 
 def exists(uri: str, generation: str) -> bool:
@@ -31,6 +32,8 @@ def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
     Raises:
         google.api_core.exceptions.NotFound: that generation, or the target's bucket, is gone.
     """
+    from google.api_core.exceptions import PreconditionFailed
+
     source = _blob(source_uri, generation)
     target = _blob(target_uri)
     token = None
@@ -60,7 +63,7 @@ def rewrite_over(source_uri: str, target_uri: str) -> None:
             return
 
 
-def _blob(uri: str, generation: str = "") -> Blob:
+def _blob(uri: str, generation: str = "") -> "Blob":
     bucket, _, name = uri.removeprefix("gs://").partition("/")
     return (
         gcs.client().bucket(bucket).blob(name, generation=int(generation) if generation else None)
