@@ -11,7 +11,7 @@ import zstandard
 from apache_beam.metrics import MetricsFilter
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import transforms.commit_instances
@@ -262,6 +262,9 @@ def test_a_row_tells_all_of_its_instance(data):
     }
 
 
+@example([(number, 1) for number in range(20)])
+@example([(number // 5, 1) for number in range(20)])
+@example([(number, 30) for number in range(20)])
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 30)), max_size=60))
 def test_batches_hold_all_copies_of_a_uid_and_no_more_than_a_commit_can(pairs):
     instances = [
