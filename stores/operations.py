@@ -23,7 +23,8 @@ from stores.names import DatasetName, StoreName
 from stores.storage import Storage
 
 # google.rpc.Code
-CANCELLED, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE = 1, 3, 5, 9, 10, 13, 14
+CANCELLED, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 1, 3, 5, 9
+ABORTED, INTERNAL, UNAVAILABLE = 10, 13, 14
 # What becomes of a file or instance; each is in exactly one.
 OUTCOMES = ("imported", "duplicate", "conflict", "skipped", "failed", "exported")
 
