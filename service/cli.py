@@ -221,7 +221,7 @@ def export_files(
             "--filter",
             metavar="FILE",
             help="Only what is below the paths in this file, local or gs://: "
-            "/studies/UID[/series/UID[/instances/UID]], one a line.",
+            r"/studies/UID\[/series/UID\[/instances/UID]], one a line.",
         ),
     ] = "",
     snapshot: Annotated[
