@@ -6,12 +6,13 @@ dies or hangs costs the one element that did it. No Beam here.
 """
 
 import atexit
-import multiprocessing
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,6 +22,30 @@ _LOST_WORKER = (BrokenProcessPool, CancelledError, TimeoutError)
 _START_SECONDS = 60
 # Chunks under way per worker: one to work on, one waiting.
 _AHEAD = 2
+
+
+class _WorkerProcess(ForkServerProcess):
+    """A process that does not import the main module of its parent.
+
+    What workers run lies in modules; the main module would bring Beam into each of them,
+    which takes two seconds and 100 MB, and run a script that has no `__main__` guard again.
+    """
+
+    def start(self) -> None:
+        """Start it."""
+        main = vars(sys.modules["__main__"])
+        hidden: dict[str, Any] = {
+            name: main.pop(name) for name in ("__file__", "__spec__") if name in main
+        }
+        main["__spec__"] = None
+        try:
+            super().start()
+        finally:
+            main.update(hidden)
+
+
+class _WorkerContext(ForkServerContext):
+    Process = _WorkerProcess
 
 
 class WorkerPool:
@@ -78,8 +103,7 @@ class WorkerPool:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            context = multiprocessing.get_context("forkserver")
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=context)
+            self._executor = ProcessPoolExecutor(self.workers, mp_context=_WorkerContext())
             atexit.register(self.close)
             try:
                 self._executor.submit(os.getpid).result(_START_SECONDS)
