@@ -33,7 +33,7 @@ from stores.operations import Operation, OperationFolder
 from stores.relisting import describe_sources
 from stores.source_uri import check_arguments, parse_source
 from stores.storage import Storage
-from transforms.append_to_streams import AppendToStreams, Stream, streams_of
+from transforms.append_to_streams import AppendToStreams, Stream, refuse_local_tables, streams_of
 from transforms.commit_instances import CommitInstances
 from transforms.group_by_bucket import GroupByBucket
 from transforms.ingest import Target
@@ -47,7 +47,7 @@ from transforms.write_outcomes import WriteOutcomes
 _LOGGER = logging.getLogger(__name__)
 # The local runner keeps a whole shuffle in memory; parts bound it. They are also what a
 # killed job has kept.
-PART_FILES = 50_000
+PART_FILES = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +151,7 @@ def build(
     committed = (
         read.instances
         | "GroupByBucket" >> GroupByBucket(beam.pvalue.AsSingleton(files))
-        | "CommitInstances" >> CommitInstances(data, job.id, config.dry_run)
+        | "CommitInstances" >> CommitInstances(data, job.id, config.dry_run, rows=bool(streams))
     )
     if streams:
         _ = committed.committed | "AppendToStreams" >> AppendToStreams(streams, job)
@@ -182,6 +182,8 @@ def run(config: Config, options: PipelineOptions, show: Show | None = None) -> O
         refuse_local_paths(options, source=Storage(config.source))
     store = get_store(config.root, config.store)
     streams = streams_of(store.resource, str(store.name))
+    if is_remote(options):
+        refuse_local_tables(streams)
     retried = _uris_to_retry(config) if config.retry_failed else None
     with Job(config.root, config.store, "ImportDicomData", show) as job:
         if is_remote(options):

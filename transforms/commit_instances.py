@@ -27,7 +27,7 @@ _MAX_ATTEMPTS = 50
 
 @dataclasses.dataclass
 class CommitInstances(beam.PTransform):
-    """Commit instances; outputs what became of each, and under "committed" the new rows.
+    """Commit instances; outputs what became of each and, with `rows`, under "committed" the rows.
 
     Elements in are (bucket, instances), all copies of a UID in one bucket. At least once;
     a second attempt finds its own rows and answers the same. Memory: one bucket.
@@ -37,12 +37,13 @@ class CommitInstances(beam.PTransform):
 
     data: Storage
     operation: str
-    dry_run: bool
+    dry_run: bool = False
+    rows: bool = False
 
     def expand(self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]) -> Any:
         """Wire it."""
         return buckets | "Commit" >> beam.ParDo(
-            _CommitFn(self.data, self.operation, self.dry_run)
+            _CommitFn(self.data, self.operation, self.dry_run, self.rows)
         ).with_outputs("committed", main="outcomes")
 
 
@@ -126,18 +127,21 @@ def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:
 
 
 class _CommitFn(beam.DoFn):
-    def __init__(self, data: Storage, operation: str, dry_run: bool) -> None:
+    def __init__(self, data: Storage, operation: str, dry_run: bool, rows: bool) -> None:
         self._data = data
         self._operation = operation
         self._dry_run = dry_run
+        self._rows = rows
 
     def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Any]:
         for batch in batches(bucket[1]):
             verdicts = commit(self._data, batch, self._operation, dry_run=self._dry_run)
             yield from map(_outcome, verdicts)
+            if not self._rows or self._dry_run:
+                continue
             # Also those that an earlier attempt committed: what follows may not have seen them.
             imported = [verdict.copy for verdict in verdicts if verdict.outcome == IMPORTED]
-            if imported and not self._dry_run:
+            if imported:
                 yield TaggedOutput("committed", rows_of(imported, self._operation))
 
 

@@ -13,7 +13,7 @@ from stores.storage import Storage
 from transforms.records import SKIPPED, Outcome
 
 # A worker's share is small enough to spread, big enough to be worth handing over.
-_SHARE_FILES = 512
+_SHARE_FILES = 1024
 _SHARE_BYTES = 1 << 30
 
 
@@ -35,7 +35,7 @@ class SkipKnown(beam.PTransform):
 
 
 def shares(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """Cut a listing into shares of at most 512 files and, if more than one, 1 GiB."""
+    """Cut a listing into shares of at most 1,024 files and, if more than one, 1 GiB."""
     share: list[Source] = []
     size = 0
     for source in sources:
