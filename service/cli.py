@@ -18,6 +18,7 @@ from stores.names import DatasetName, parse_store
 from stores.operations import Operation, OperationFolder
 from stores.storage import Storage
 from tables.destination import parse_destination
+from transforms.worker_pool import shared_pool
 
 _console = Console()
 _errors = Console(stderr=True)
@@ -186,6 +187,7 @@ def import_(
     [bold]dicomferry import trial 'gs://bucket/incoming/**' --max-failures 10[/bold]
     [bold]dicomferry import trial --retry-failed 20261124161502-3f9a12cd[/bold]
     """
+    _warm_workers(workers, context.args, "transforms.ingest")
     from pipelines import import_dicom
     from service.progress_bar import showing_progress
 
@@ -243,6 +245,7 @@ def export_files(
     [bold]dicomferry export files trial gs://b/j2k \\
       --mime-type 'application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90'[/bold]
     """
+    _warm_workers(workers, context.args, "transforms.write_instance")
     from pipelines import export_dicom
     from service.progress_bar import showing_progress
 
@@ -301,6 +304,7 @@ def export_table(
     [bold]dicomferry export table trial bq://p.d.t --write-disposition WRITE_TRUNCATE[/bold]
     [bold]dicomferry export table trial delta:./trial-delta --schema json[/bold]
     """
+    _warm_workers(workers, context.args, "transforms.write_rows")
     from pipelines import export_dicom
     from service.progress_bar import showing_progress
 
@@ -416,6 +420,12 @@ def main() -> NoReturn:
         _errors.print("interrupted; what was committed stays, run it again to go on")
         sys.exit(130)
     sys.exit(0)
+
+
+def _warm_workers(workers: int | None, beam_args: Sequence[str], module: str) -> None:
+    """Start a local job's worker processes while this one spends two seconds on importing Beam."""
+    if workers != 0 and not any(arg.startswith("--runner") for arg in beam_args):
+        shared_pool(workers or os.cpu_count() or 1).warm(module)
 
 
 def _store(root: str, name: str) -> dicom_store.DicomStore:

@@ -13,10 +13,11 @@ from apache_beam.metrics import Metrics
 
 from stores import gcs
 from stores.operations import OperationFolder
-from tables.destination import parse_destination
+from tables.destination import DeltaTablePath, DuckDBTable, parse_destination
 from tables.errors import TableError
 from tables.loading import Connections
 from tables.stream import append_rows
+from transforms.write_rows import warning_line
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -40,9 +41,10 @@ class AppendToStreams(beam.PTransform):
     """Append committed batches of index rows to every stream's table.
 
     At least once. What cannot be appended, a row above 1 MB or a table that refuses, is
-    logged and listed in stream-errors-*.jsonl beside the operation; the import goes on.
+    logged and listed in stream-errors-*.jsonl beside the operation; the import goes on. Values
+    that do not fit their columns are listed in stream-warnings-*.jsonl.
 
-    Counters, in namespace "stream": rows, skipped, refused.
+    Counters, in namespace "stream": rows, skipped, refused, warnings.
     """
 
     streams: Sequence[Stream]
@@ -68,16 +70,38 @@ def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
     ]
 
 
+def refuse_local_tables(streams: Sequence[Stream]) -> None:
+    """Refuse, for a remote runner, tables that its workers would make on their own disks.
+
+    Raises:
+        ValueError: with the table and the remedy.
+    """
+    for stream in streams:
+        destination = parse_destination(stream.table_uri)
+        if isinstance(destination, DuckDBTable) or (
+            isinstance(destination, DeltaTablePath) and "://" not in destination.location
+        ):
+            raise ValueError(
+                f"the store streams to {stream.table_uri}, which the workers of a remote runner "
+                "cannot reach: use bq:// or delta:gs:// in its stream_configs, or a local runner"
+            )
+
+
 def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) -> None:
+    # Few stores have streams: what they need is loaded for those alone.
+    from tables.destination import parse_destination
+
     # The same batch has the same name in every attempt, so no load is made twice.
     uids = "\n".join(rows["SOPInstanceUID"].to_pylist())
     batch = hashlib.sha256(uids.encode()).hexdigest()[:16]
     errors: list[dict[str, str]] = []
+    warnings: list[dict[str, str]] = []
+    instances = rows.to_pylist()
     for number, stream in enumerate(streams):
         try:
             appended = append_rows(
                 parse_destination(stream.table_uri),
-                rows.to_pylist(),
+                instances,
                 f"{folder.id}-{number}-{batch}",
                 flattened=stream.flattened,
                 source_store=stream.source_store,
@@ -89,6 +113,11 @@ def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) 
             continue
         Metrics.counter("stream", "rows").inc(appended.rows)
         Metrics.counter("stream", "skipped").inc(len(appended.skipped))
+        Metrics.counter("stream", "warnings").inc(len(appended.warnings))
+        warnings += [
+            {"table": stream.table_uri, **warning_line(uid, warning)}
+            for uid, warning in appended.warnings
+        ]
         errors += [
             {
                 "table": stream.table_uri,
@@ -98,8 +127,9 @@ def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) 
             }
             for uid in appended.skipped
         ]
-    if errors:
-        lines = [json.dumps(error) for error in errors]
-        folder.storage.write(f"stream-errors-{batch}.jsonl", "\n".join([*lines, ""]).encode())
-        for line in lines:
-            _LOGGER.warning("not streamed: %s", line)
+    for error in errors:
+        _LOGGER.warning("not streamed: %s", json.dumps(error))
+    for name, found in (("errors", errors), ("warnings", warnings)):
+        if found:
+            text = "".join(f"{json.dumps(line)}\n" for line in found)
+            folder.storage.write(f"stream-{name}-{batch}.jsonl", text.encode())

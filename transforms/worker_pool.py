@@ -6,6 +6,7 @@ dies or hangs costs the one element that did it. No Beam here.
 """
 
 import atexit
+import importlib
 import os
 import sys
 from collections import deque
@@ -58,6 +59,12 @@ class WorkerPool:
         """Set up `workers` processes; 0 runs everything in this one. Nothing starts yet."""
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
+        self._has_worked = False
+
+    def warm(self, module: str) -> None:
+        """Start the processes and let them import a module, while the caller goes on."""
+        for _ in range(self.workers):
+            self._opened().submit(_import, module)
 
     def map(
         self,
@@ -88,6 +95,7 @@ class WorkerPool:
     def close(self) -> None:
         """End the processes, at once and with whatever they are doing."""
         executor, self._executor = self._executor, None
+        self._has_worked = False
         if executor is None:
             return
         for process in list((executor._processes or {}).values()):
@@ -101,20 +109,25 @@ class WorkerPool:
             self.close()
             return self._start().submit(function, chunk)
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
             self._executor = ProcessPoolExecutor(self.workers, mp_context=_WorkerContext())
             atexit.register(self.close)
+        return self._executor
+
+    def _start(self) -> ProcessPoolExecutor:
+        executor = self._opened()
+        if not self._has_worked:
             try:
-                self._executor.submit(os.getpid).result(_START_SECONDS)
+                executor.submit(os.getpid).result(_START_SECONDS)
             except _LOST_WORKER as error:
                 self.close()
                 # Else each element would be tried, and lost, in a pool that never starts.
                 raise RuntimeError(
-                    "no worker process could start; a script that runs jobs needs "
-                    "`if __name__ == '__main__':`, or --workers=0"
+                    "no worker process could start; --workers=0 does without"
                 ) from error
-        return self._executor
+            self._has_worked = True
+        return executor
 
     def _result(
         self,
@@ -146,6 +159,10 @@ class WorkerPool:
             _raise_if_own(error, future)
             self.close()
             return lost(element)
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def _raise_if_own(error: Exception, future: "Future[Any]") -> None:
