@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo test lint lock bench-import clean
+.PHONY: demo test lint lock bench-import bench-export clean
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -34,6 +34,9 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 
 bench-import: .venv/dev  ## this project beside cp -r and a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_import
+
+bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orthanc where installed
+	$(BIN)/python -m benchmarks.bench_export
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

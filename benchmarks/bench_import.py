@@ -111,8 +111,7 @@ def _take_turns(
 
 def _compare(console: Console, size: _Size) -> list[Target]:
     """The contenders on CT-like files of 0.5 MB."""
-    long = ct_files.make_nested("ct", [size.few, size.many])
-    short = long / str(size.few)
+    short, long = ct_files.make_nested("ct", [size.few, size.many])
     runs = _take_turns(_CONTENDERS, [short, long], size.repeats)
     results = {
         name: steady(brief, whole, size.few, size.many) for name, (brief, whole) in runs.items()
@@ -144,16 +143,14 @@ def _compare(console: Console, size: _Size) -> list[Target]:
 def _scale(console: Console, size: _Size) -> Target:
     """Cost a file at few and at many small files."""
     counts = [size.few, size.many, size.small]
-    largest = ct_files.make_nested("small", counts, 96, 72)
-    middle = largest / str(size.many)
-    folders = [middle / str(size.few), middle, largest]
+    folders = ct_files.make_nested("small", counts, 96, 72)
     (runs,) = _take_turns({_OURS: _import}, folders, size.repeats).values()
     costs = []
     for many, long in zip(counts[1:], runs[1:], strict=True):
         result = steady(runs[0], long, size.few, many)
         costs.append(1 / result.rate)
         console.print(
-            f"{many:,} files of {_file_megabytes(middle) * 1000:.0f} KB: "
+            f"{many:,} files of {_file_megabytes(folders[0]) * 1000:.0f} KB: "
             f"{1000 / result.rate:.2f} ms a file beyond the first {size.few}, "
             f"start {result.start:.1f} s (±{result.spread:.0%})"
         )
@@ -163,10 +160,12 @@ def _scale(console: Console, size: _Size) -> Target:
 
 def _memory(console: Console, size: _Size) -> Iterator[Target]:
     """The greatest memory of the process tree in each kind of run."""
+    ct = ct_files.make_nested("ct", [size.few, size.many])[-1]
+    small = ct_files.make_nested("small", [size.few, size.many, size.small], 96, 72)[-1]
     large = ct_files.make_large(size.gigabytes)
     kinds = {
-        f"{size.many:,} CT-like files": ct_files.ROOT / "ct" / str(size.many),
-        f"{size.small:,} small files": ct_files.ROOT / "small" / str(size.small),
+        f"{size.many:,} CT-like files": ct,
+        f"{size.small:,} small files": small,
         f"one multi-frame file of {size.gigabytes} GB": large,
     }
     for name, source in kinds.items():

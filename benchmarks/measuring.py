@@ -5,9 +5,11 @@ and a long run of each tell start and steady rate apart. Runs take turns, so tha
 machine does hits all alike, and the median of the repetitions is taken.
 """
 
+import math
 import os
 import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -87,7 +89,8 @@ def run(
         seconds = time.perf_counter() - started
         peak, cpu = sampler.end() if sampler else (0, 0.0)
     if process.returncode and (limit is None or seconds < limit):
-        raise subprocess.CalledProcessError(process.returncode, process.args, stderr=errors)
+        sys.stderr.buffer.write(errors)
+        raise subprocess.CalledProcessError(process.returncode, process.args)
     return Run(seconds, first, peak, cpu)
 
 
@@ -103,14 +106,15 @@ def settle(folders: Iterable[Path] = ()) -> None:
 
 
 def steady(short: Sequence[Run], long: Sequence[Run], few: int, many: int) -> Steady:
-    """Tell start and steady rate apart by the medians of short and long runs."""
+    """Tell start and steady rate apart by the medians of short and long runs.
+
+    The rate is not a number if the long run took no longer: the machine was too busy to tell.
+    """
     brief = statistics.median(run.seconds for run in short)
     whole = statistics.median(run.seconds for run in long)
-    if whole <= brief:
-        raise ValueError(f"{many} files took no longer than {few}: use more files")
-    rate = (many - few) / (whole - brief)
+    rate = (many - few) / (whole - brief) if whole > brief else math.nan
     spread = max(abs(run.seconds - whole) for run in long) / whole
-    return Steady(rate, max(brief - few / rate, 0.0), many / whole, spread)
+    return Steady(rate, max(0.0, brief - few / rate), many / whole, spread)
 
 
 def end_tree(pid: int) -> None:
