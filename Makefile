@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo test lint lock bench-import bench-export clean
+.PHONY: demo test lint lock bench-import bench-export bench-table clean
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -37,6 +37,9 @@ bench-import: .venv/dev  ## this project beside cp -r and a plain pydicom loop
 
 bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orthanc where installed
 	$(BIN)/python -m benchmarks.bench_export
+
+bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
+	$(BIN)/python -m benchmarks.bench_table
 
 clean:
 	rm -rf .venv demo build dist *.egg-info

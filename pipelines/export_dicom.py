@@ -11,7 +11,7 @@ import dataclasses
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -46,9 +46,10 @@ from tables.shards import Shards
 from transcode.formats import AS_UPLOADED, Format, parse_format
 from transcode.quality import DEFAULT_QUALITY, Quality
 from transforms.export_files import ExportFiles
-from transforms.export_table import ExportTable, read_written
+from transforms.export_table import ExportTable, read_written, record_loaded
 from transforms.progress import Progress
 from transforms.read_index import ReadIndex
+from transforms.worker_pool import close_shared_pools
 from transforms.write_instance import FileTarget
 from transforms.write_outcomes import WriteOutcomes, report_unmatched
 from transforms.write_rows import TableTarget
@@ -200,12 +201,14 @@ def load_table(config: Config, job: OperationFolder) -> None:
     written = read_written(job)
     shards = Shards(tuple(map(job.storage.uri, written.shards)), _read_shard)
     connections = Connections(gcs.delta_storage_options())
+    close_shared_pools()  # their work is done, and the load has use for their memory
     load(config.table, shards, written.schema, config.write_disposition, job.id, connections)
+    record_loaded(written, job)
 
 
-def _read_shard(uri: str) -> bytes:
+def _read_shard(uri: str) -> Iterator[bytes]:
     folder, _, name = uri.rpartition("/")
-    return Storage(folder).read(name)
+    return Storage(folder).chunks(name)
 
 
 def run(config: Config, options: PipelineOptions, show: Show | None = None) -> Operation:

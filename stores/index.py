@@ -171,6 +171,14 @@ def read_row_group(data: Storage, file: str, row_group: int, columns: list[str])
         return parquet.read_row_group(row_group, columns=columns)
 
 
+def row_group_batches(
+    data: Storage, file: str, row_group: int, columns: list[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Some columns of one row group, so many rows at a time: Metadata can be large."""
+    with _open(data, file) as parquet:
+        yield from parquet.iter_batches(rows, row_groups=[row_group], columns=columns)
+
+
 def _open(data: Storage, file: str) -> pq.ParquetFile:
     path = f"{_FOLDER}/{file}"
     if data.is_local:

@@ -9,8 +9,9 @@ import re
 import time
 from collections.abc import Iterable
 
-from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound
+from google.api_core.exceptions import Conflict, Forbidden, GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery
 
 from tables.concatenated import Concatenated
@@ -44,11 +45,20 @@ def client_for(destination: BigQueryTable) -> bigquery.Client:
     """Return a client: application default credentials, or an emulator's.
 
     The emulator is at BIGQUERY_EMULATOR_HOST, as everywhere in Google's library.
+
+    Raises:
+        TableError: there are no credentials.
     """
     if os.environ.get("BIGQUERY_EMULATOR_HOST"):
         anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
         return bigquery.Client(destination.project, credentials=anonymous)
-    return bigquery.Client(destination.project)
+    try:
+        return bigquery.Client(destination.project)
+    except DefaultCredentialsError:
+        raise TableError(
+            f"there are no credentials for {destination.uri}. Log in: gcloud auth"
+            " application-default login"
+        ) from None
 
 
 def check(
@@ -158,6 +168,8 @@ def _started(
             )
     except Conflict:  # an answer was lost, or another process has started this very job
         return client.get_job(job_id, location=location)
+    except Forbidden:
+        raise _forbidden(destination) from None
 
 
 def _refuse_failed(load_job: bigquery.LoadJob, destination: BigQueryTable) -> None:
@@ -188,6 +200,8 @@ def _location(client: bigquery.Client, destination: BigQueryTable) -> str:
             f"the BigQuery dataset {destination.project}.{destination.dataset} does not exist."
             f" Create it: bq mk --dataset {destination.project}:{destination.dataset}"
         ) from None
+    except Forbidden:
+        raise _forbidden(destination) from None
 
 
 def _table(client: bigquery.Client, destination: BigQueryTable) -> bigquery.Table | None:
@@ -195,6 +209,15 @@ def _table(client: bigquery.Client, destination: BigQueryTable) -> bigquery.Tabl
         return client.get_table(_reference(destination))
     except NotFound:
         return None
+    except Forbidden:
+        raise _forbidden(destination) from None
+
+
+def _forbidden(destination: BigQueryTable) -> TableError:
+    return TableError(
+        f"BigQuery does not let these credentials load {destination.uri}. They need the roles"
+        f" BigQuery Data Editor on its dataset and BigQuery Job User on {destination.project}."
+    )
 
 
 def _existing(

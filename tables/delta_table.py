@@ -11,7 +11,13 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import ArrayType, PrimitiveType, StructType
 
@@ -46,6 +52,8 @@ _LOSSY = {"TIME": "STRING", "JSON": "STRING"}
 _APP = "dicomferry-load"
 _ATTEMPTS = 20
 _BATCH_ROWS = 1000
+# A row group is made in memory; by default it has a million rows.
+_WRITER = WriterProperties(compression="ZSTD", max_row_group_size=16_384)
 
 
 def check(
@@ -122,6 +130,7 @@ def _write(
             _batches(shards, schema, effort, errors),
             mode="overwrite" if truncate else "append",
             schema_mode="overwrite" if truncate else "merge",
+            writer_properties=_WRITER,
             # Delta fails a commit if one of the same application came after the version that
             # `table` is; the number that is given means nothing. The job's own application
             # tells whether it ran already.

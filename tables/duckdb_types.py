@@ -35,7 +35,7 @@ class Effort(NamedTuple):
 
 # The first does for nearly all tables, in a process below 1 GB; the second is for rows as large
 # as BigQuery takes (100 MB) and for extremely wide tables.
-EFFORTS = (Effort(16 << 20, "512MB"), Effort(128 << 20, "80%"))
+EFFORTS = (Effort(16 << 20, "256MB"), Effort(128 << 20, "80%"))
 UNFIT_ROW_ERRORS = (duckdb.InvalidInputException, duckdb.ConversionException)
 _ERRORS_IN_ARROW: dict[str, type[duckdb.Error]] = {
     "Invalid Input Error": duckdb.InvalidInputException,

@@ -3,13 +3,13 @@
 import glob
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 
-def _read_local(path: str) -> bytes:
+def _read_local(path: str) -> Iterator[bytes]:
     with open(path, "rb") as file:
-        return file.read()
+        yield from iter(lambda: file.read(1 << 20), b"")
 
 
 class Shards(NamedTuple):
@@ -17,12 +17,12 @@ class Shards(NamedTuple):
 
     Attributes:
         uris: local paths or gs:// URIs, all of one kind; one JSON object a line, in UTF-8. Each
-            should hold at most some hundred MB: a remote one is fetched whole.
-        read: returns the bytes of one of `uris`; asked for remote ones only.
+            should hold at most some hundred MB: a remote one is fetched to the local disk.
+        read: gives the bytes of one of `uris`, in pieces; asked for remote ones only.
     """
 
     uris: tuple[str, ...]
-    read: Callable[[str], bytes] = _read_local
+    read: Callable[[str], Iterable[bytes]] = _read_local
 
     @property
     def remote(self) -> bool:
@@ -43,5 +43,5 @@ class Shards(NamedTuple):
                 with tempfile.TemporaryDirectory(prefix="dicomferry-") as folder:
                     path = os.path.join(folder, "shard.ndjson")
                     with open(path, "wb") as file:
-                        file.write(self.read(uri))
+                        file.writelines(self.read(uri))
                     yield [glob.escape(path)]

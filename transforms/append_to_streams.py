@@ -127,9 +127,9 @@ def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) 
             }
             for uid in appended.skipped
         ]
-    for error in errors:
-        _LOGGER.warning("not streamed: %s", json.dumps(error))
+    for line in errors:
+        _LOGGER.warning("not streamed: %s", json.dumps(line))
     for name, found in (("errors", errors), ("warnings", warnings)):
         if found:
-            text = "".join(f"{json.dumps(line)}\n" for line in found)
+            text = "".join(f"{json.dumps(each)}\n" for each in found)
             folder.storage.write(f"stream-{name}-{batch}.jsonl", text.encode())

@@ -7,45 +7,31 @@ of the others; the schemas are combined for the load.
 import dataclasses
 import functools
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from stores.index import read_row_group
 from stores.operations import OperationFolder
 from stores.resource_paths import ResourcePaths
 from stores.storage import Storage
-from tables.columns import order_of
-from tables.rows import WARNINGS
-from tables.schema import Field, Schema, merge
+from tables.schema import Field, Schema
 from transforms.progress import Progress
 from transforms.read_index import split_files
 from transforms.worker_pool import shared_pool
-from transforms.write_rows import COLUMNS, Lines, TableTarget, write_rows
+from transforms.write_rows import TableTarget, Unit, WrittenRows, combine, write_parts, writer_for
 
-_SLICE_ROWS = 256
-# A slice takes milliseconds; only a hung process takes this long.
-_SLICE_SECONDS = 600.0
-
-
-class WrittenRows(NamedTuple):
-    """Shards of a table.
-
-    Attributes:
-        shards: their paths below the operation's folder.
-        schema: the columns of all of them.
-        rows: how many.
-        warnings: how many values did not fit their columns; each is in warnings-*.jsonl.
-    """
-
-    shards: tuple[str, ...]
-    schema: Schema
-    rows: int
-    warnings: int
+_UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
+# A pool of its own keeps a machine busy with one share; a distributed runner needs many.
+_REMOTE_SHARES = 1000
+# One load job takes 10,000 files; of many small imports a shard holds many row groups.
+_MAX_PARTS = 8000
+# A row group takes a second; only a hung process takes this long.
+_UNIT_SECONDS = 900.0
 
 
 @dataclasses.dataclass
@@ -53,7 +39,7 @@ class ExportTable(beam.PTransform):
     """Turn Parquet files of a pinned index version into one `WrittenRows`.
 
     No blob is opened. At least once; a shard is named by its file and row group, and a
-    retry replaces its own. Memory: one row group and its rows.
+    retry replaces its own. Memory: some hundred rows a worker process.
 
     Counters, in namespace "table": rows, bytes.
     """
@@ -67,83 +53,82 @@ class ExportTable(beam.PTransform):
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[WrittenRows]:
         """Wire it."""
+        shares = 1 if self.workers else _REMOTE_SHARES
         return (
             files
             | "SplitFiles" >> beam.FlatMap(split_files, self.data)
-            | "SpreadRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
-            | "WriteShards" >> beam.ParDo(_WriteFn(self))
+            | "AssignShares" >> beam.Map(_assign, shares)
+            # Also spreads: one file fans out to many row groups.
+            | "GroupByShare" >> beam.GroupByKey()
+            | "WriteShards" >> beam.ParDo(_WriteFn(self, _MAX_PARTS // shares))
             | "Combine" >> beam.CombineGlobally(combine)
-            | "Record" >> beam.Map(_record, self.folder)
+            | "Record" >> beam.Map(_record, self.folder, self.target)
         )
-
-
-def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
-    """Sum up shards; associative and commutative, the schema in tag order."""
-    total = WrittenRows((), (), 0, 0)
-    for part in parts:
-        total = WrittenRows(
-            tuple(sorted((*total.shards, *part.shards))),
-            # A JSON schema is the same everywhere, so only flattened ones are ever ordered.
-            merge((total.schema, part.schema), order_of),
-            total.rows + part.rows,
-            total.warnings + part.warnings,
-        )
-    return total
 
 
 class _WriteFn(beam.DoFn):
-    def __init__(self, options: ExportTable) -> None:
+    def __init__(self, options: ExportTable, parts: int) -> None:
         self._data = options.data
         self._folder = options.folder
         self._target = options.target
         self._workers = options.workers
         self._progress = options.progress
         self._paths = options.paths
+        self._parts = parts
         self._rows = Metrics.counter("table", "rows")
         self._bytes = Metrics.counter("table", "bytes")
 
-    def process(self, unit: tuple[str, int]) -> Iterator[WrittenRows]:
-        rows = read_row_group(self._data, *unit, COLUMNS)
-        if self._paths:
-            rows = rows.filter(self._paths.mask(rows))
-        if not rows.num_rows:
-            return
-        slices = (
-            [rows.slice(start, _SLICE_ROWS)] for start in range(0, rows.num_rows, _SLICE_ROWS)
+    def process(self, share: tuple[int, Iterable[tuple[str, int]]]) -> Iterator[WrittenRows]:
+        write = functools.partial(
+            write_parts, data=self._data, folder=self._folder, target=self._target
         )
-        write = functools.partial(write_rows, target=self._target)
-        written = [
-            lines
-            for results in shared_pool(self._workers).map(
-                write, slices, _lost, lambda _: _SLICE_SECONDS
-            )
-            for lines in results
-        ]
-        name = f"{unit[0].rpartition('/')[2].removesuffix('.parquet')}-{unit[1]:05d}"
-        content = b"".join(lines.lines for lines in written)
-        self._folder.storage.write(f"rows/{name}.ndjson", content)
-        warnings = [warning for lines in written for warning in lines.warnings]
-        if warnings:
-            text = "".join(f"{_to_line(uid, *warning)}\n" for uid, warning in warnings)
-            self._folder.storage.write(f"warnings-{name}.jsonl", text.encode())
-        self._rows.inc(rows.num_rows)
-        self._bytes.inc(len(content))
-        self._progress.add(Counter(read=rows.num_rows, bytes=len(content)))
-        schema = merge((lines.schema for lines in written), order_of)
-        yield WrittenRows((f"rows/{name}.ndjson",), schema, rows.num_rows, len(warnings))
+        parts = ([part] for part in divide(sorted(share[1]), self._parts, self._selected))
+        results = shared_pool(self._workers).map(write, parts, _lost, _seconds)
+        for [written] in results:
+            self._rows.inc(written.rows)
+            self._bytes.inc(written.size)
+            self._progress.add(Counter(read=written.rows, bytes=written.size))
+            yield written
+
+    def _selected(self, unit: tuple[str, int]) -> Unit | None:
+        """A row group with the mask of its rows; None if there is nothing to write of it."""
+        if self._paths is None:
+            return Unit(*unit)
+        mask = self._paths.mask(read_row_group(self._data, *unit, _UIDS))
+        return Unit(*unit, mask) if mask.true_count else None
 
 
-def _to_line(uid: str, tag: str, code: str) -> str:
-    return json.dumps({"sopInstanceUid": uid, "tag": tag, "code": code, "reason": WARNINGS[code]})
+def divide(
+    row_groups: Sequence[tuple[str, int]],
+    parts: int,
+    select: Callable[[tuple[str, int]], Unit | None],
+) -> Iterator[list[Unit]]:
+    """Cut row groups, the selected rows of them, into at most so many parts, none empty."""
+    size = -(-len(row_groups) // parts)
+    for start in range(0, len(row_groups), size or 1):
+        selected = map(select, row_groups[start : start + size])
+        if units := [unit for unit in selected if unit is not None]:
+            yield units
 
 
-def _lost(rows: pa.Table) -> Lines:
+def _assign(unit: tuple[str, int], shares: int) -> tuple[int, tuple[str, int]]:
+    return zlib.crc32(f"{unit[0]} {unit[1]}".encode()) % shares, unit
+
+
+def _seconds(units: Sequence[Unit]) -> float:
+    return _UNIT_SECONDS * len(units)
+
+
+def _lost(units: Sequence[Unit]) -> WrittenRows:
     # Unlike a codec on a bad file, nothing here may fail for one instance alone.
     raise RuntimeError("a worker process died while it wrote rows")
 
 
-def _record(written: WrittenRows, folder: OperationFolder) -> WrittenRows:
-    folder.write_counts("table", Counter(exported=written.rows, warnings=written.warnings))
+def _record(written: WrittenRows, folder: OperationFolder, target: TableTarget) -> WrittenRows:
+    # The columns of SchemaJSON are there without rows too.
+    written = written._replace(schema=written.schema or writer_for(target).schema)
+    # Nothing is exported before the load: until then, and if it fails, this is the truth.
+    folder.write_counts("table", Counter(failed=written.rows, warnings=written.warnings))
     folder.storage.write("table.json", json.dumps(written._asdict()).encode())
     return written
 
@@ -152,8 +137,13 @@ def read_written(folder: OperationFolder) -> WrittenRows:
     """Read back what the pipeline recorded, for the load."""
     record = json.loads(folder.storage.read("table.json"))
     return WrittenRows(
-        tuple(record["shards"]), _to_schema(record["schema"]), record["rows"], record["warnings"]
+        **{**record, "shards": tuple(record["shards"]), "schema": _to_schema(record["schema"])}
     )
+
+
+def record_loaded(written: WrittenRows, folder: OperationFolder) -> None:
+    """Count the rows as exported: the load has put them into the table."""
+    folder.write_counts("table", Counter(exported=written.rows, warnings=written.warnings))
 
 
 def _to_schema(fields: list[list[Any]]) -> Schema:

@@ -1,14 +1,20 @@
-"""Write index rows as rows of a table. No Beam here: worker processes import it."""
+"""Write index rows as rows of a table, into shards. No Beam here: worker processes import it."""
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from stores.index import row_group_batches
+from stores.operations import OperationFolder
+from stores.storage import Storage
+from tables.columns import order_of
 from tables.destination import Destination
 from tables.loading import row_writer
-from tables.rows import RowWarning
-from tables.schema import Schema
+from tables.rows import WARNINGS, RowWarning, RowWriter
+from tables.schema import Schema, merge
 
 # What rows are made from.
 COLUMNS = [
@@ -20,6 +26,10 @@ COLUMNS = [
     "BlobStorageSize",
     "LastUpdated",
 ]
+_BATCH_ROWS = 256
+# One load job takes 10,000 files and 15 TB, and a shard that is in a bucket lies on the disk of
+# who loads it.
+_SHARD_BYTES = 256 << 20
 
 
 class TableTarget(NamedTuple):
@@ -36,33 +46,121 @@ class TableTarget(NamedTuple):
     source_store: str = ""
 
 
-class Lines(NamedTuple):
-    """Rows in newline-delimited JSON.
+class Unit(NamedTuple):
+    """Rows of an index that are written together.
 
     Attributes:
-        lines: one row each, with its line end.
-        schema: the columns that they need.
-        warnings: (SOP Instance UID, what did not fit its column).
+        file: one of `Index.files`.
+        row_group: its number in the file.
+        mask: which of its rows; None: all.
     """
 
-    lines: bytes
-    schema: Schema
-    warnings: list[tuple[str, RowWarning]]
+    file: str
+    row_group: int
+    mask: pa.Array | None = None
 
 
-def write_rows(slices: Sequence[pa.Table], target: TableTarget) -> list[Lines]:
-    """Write the rows of slices of an index (`COLUMNS`), each by itself."""
-    return [_write(rows, target) for rows in slices]
+class WrittenRows(NamedTuple):
+    """Shards of a table.
+
+    Attributes:
+        shards: their paths below the operation's folder.
+        schema: the columns of all of them.
+        rows: how many.
+        warnings: how many values did not fit their columns; each is in warnings-*.jsonl.
+        size: bytes of the shards.
+    """
+
+    shards: tuple[str, ...] = ()
+    schema: Schema = ()
+    rows: int = 0
+    warnings: int = 0
+    size: int = 0
 
 
-def _write(rows: pa.Table, target: TableTarget) -> Lines:
-    writer = row_writer(
+def writer_for(target: TableTarget) -> RowWriter:
+    """A writer of rows for a table; before the first its schema is what every table has."""
+    return row_writer(
         target.destination, flattened=target.flattened, source_store=target.source_store
     )
-    lines: list[bytes] = []
+
+
+def warning_line(uid: str, warning: RowWarning) -> dict[str, str]:
+    """What a list of warnings says of one: no value."""
+    tag, code = warning
+    return {"sopInstanceUid": uid, "tag": tag, "code": code, "reason": WARNINGS[code]}
+
+
+def write_parts(
+    parts: Sequence[Sequence[Unit]], data: Storage, folder: OperationFolder, target: TableTarget
+) -> list[WrittenRows]:
+    """Write the rows of each part into shards that are named by its first unit.
+
+    The same part again replaces its own shards. Memory: some hundred rows, and the warnings.
+    """
+    return [_write(units, data, folder, target) for units in parts]
+
+
+def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
+    """Sum up shards; associative and commutative, the schema in tag order."""
+    total = WrittenRows()
+    for part in parts:
+        total = WrittenRows(
+            tuple(sorted((*total.shards, *part.shards))),
+            # A JSON schema is the same everywhere, so only flattened ones are ever ordered.
+            merge((total.schema, part.schema), order_of),
+            total.rows + part.rows,
+            total.warnings + part.warnings,
+            total.size + part.size,
+        )
+    return total
+
+
+def _write(
+    units: Sequence[Unit], data: Storage, folder: OperationFolder, target: TableTarget
+) -> WrittenRows:
+    writer = writer_for(target)
+    name = f"{units[0].file.rpartition('/')[2].removesuffix('.parquet')}-{units[0].row_group:05d}"
     warnings: list[tuple[str, RowWarning]] = []
-    for instance in rows.to_pylist():
-        row = writer.row(instance)
-        lines.append(row.line)
-        warnings += [(instance["SOPInstanceUID"], warning) for warning in row.warnings]
-    return Lines(b"".join(line + b"\n" for line in lines), writer.schema, warnings)
+    counts: Counter[str] = Counter()
+    lines = _lines(units, data, writer, warnings, counts)
+    shards: list[str] = []
+    for first in lines:
+        shards.append(f"rows/{name}-{len(shards):04d}.ndjson")
+        folder.storage.write(shards[-1], _limited(first, lines))
+    if warnings:
+        text = "".join(f"{json.dumps(warning_line(*warning))}\n" for warning in warnings)
+        folder.storage.write(f"warnings-{name}.jsonl", text.encode())
+    schema = writer.schema if shards else ()
+    return WrittenRows(tuple(shards), schema, counts["rows"], len(warnings), counts["bytes"])
+
+
+def _lines(
+    units: Sequence[Unit],
+    data: Storage,
+    writer: RowWriter,
+    warnings: list[tuple[str, RowWarning]],
+    counts: Counter[str],
+) -> Iterator[bytes]:
+    """The rows of units as lines, their end included; what else is found goes to the others."""
+    for unit in units:
+        start = 0
+        for batch in row_group_batches(data, unit.file, unit.row_group, COLUMNS, _BATCH_ROWS):
+            rows = batch
+            if unit.mask is not None:
+                rows = batch.filter(unit.mask.slice(start, batch.num_rows))
+                start += batch.num_rows
+            for instance in rows.to_pylist():
+                row = writer.row(instance)
+                warnings += [(instance["SOPInstanceUID"], warning) for warning in row.warnings]
+                counts.update(rows=1, bytes=len(row.line) + 1)
+                yield row.line + b"\n"
+
+
+def _limited(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines until a shard is full; the others stay."""
+    size = len(first)
+    yield first
+    while size < _SHARD_BYTES and (line := next(lines, None)) is not None:
+        size += len(line)
+        yield line

@@ -31,6 +31,7 @@ class FakeBigQuery:
         fail: reasons with which the next jobs fail, in turn.
         lose_answers: how many of the next answers to a job insertion do not arrive.
         before_load: called when a job starts to load.
+        forbidden: parts of paths that these credentials may not read.
     """
 
     def __init__(self):
@@ -42,6 +43,7 @@ class FakeBigQuery:
         self.fail = []
         self.lose_answers = 0
         self.before_load = None
+        self.forbidden = set()
         self.uploads = {}
         self.lock = threading.RLock()
 
@@ -175,11 +177,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(*answer)
 
-    def _get(self, parts):
+    def _get(self, parts):  # noqa: PLR0911 - one answer a resource
         fake = self.server.fake
         missing = error(404, "notFound", "Not found")
         with fake.lock:
             match parts:
+                case _ if fake.forbidden & set(parts):
+                    return error(403, "accessDenied", "Access Denied")
                 case [*_, "jobs", job]:
                     return (200, fake.jobs[job]) if job in fake.jobs else missing
                 case [*_, "datasets", dataset, "tables", table]:

@@ -1,5 +1,6 @@
 import pytest
 from google.api_core.exceptions import ServiceUnavailable
+from google.auth.exceptions import DefaultCredentialsError
 
 from tables import bigquery_table
 from tables.bigquery_table import check, client_for, load
@@ -200,3 +201,20 @@ def test_files_read_as_one_stream_wherever_an_upload_resumes(tmp_path):
                 assert stream.tell() == start + len(expected)
         assert stream.seek(-2, 2) == len(whole) - 2
         assert stream.read() == whole[-2:]
+
+
+@pytest.mark.parametrize("forbidden", ["data", "instances"])
+def test_what_credentials_may_not_do_is_told_with_the_roles(bigquery, client, forbidden):
+    bigquery.forbidden = {forbidden}
+    with pytest.raises(TableError, match="They need the roles BigQuery Data Editor"):
+        check(client, DESTINATION, EMPTY)
+
+
+def test_credentials_that_are_missing_are_told_with_the_remedy(monkeypatch):
+    def missing(_):
+        raise DefaultCredentialsError("no credentials")
+
+    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
+    monkeypatch.setattr(bigquery_table.bigquery, "Client", missing)
+    with pytest.raises(TableError, match="gcloud auth application-default login"):
+        bigquery_table.client_for(DESTINATION)

@@ -32,7 +32,7 @@ def test_every_disposition_works_in_a_bucket(bucket):
         uris.append(prefix + key)
 
     def read(uri):
-        return obstore.get(store, uri.removeprefix(prefix)).bytes().to_bytes()
+        return [obstore.get(store, uri.removeprefix(prefix)).bytes().to_bytes()]
 
     shards = Shards(tuple(uris), read)
     destination = parse_destination(f"delta:{prefix}tables/instances")

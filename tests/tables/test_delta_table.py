@@ -152,7 +152,7 @@ def test_remote_shards_are_fetched_one_by_one(destination):
 
     def read(uri):
         asked.append(uri)
-        return objects[uri]
+        return [objects[uri]]
 
     load(destination, Shards(tuple(objects), read), SCHEMA, EMPTY, "a")
     assert modalities(destination) == ["0", "1", "2"]

@@ -1,0 +1,82 @@
+"""Index rows of real headers, as many as are wanted, in a store without blobs.
+
+python -m benchmarks.index_rows ROOT STORE COUNT SOURCE
+
+Reads the headers of the files below SOURCE and commits COUNT rows made from them in turn, each
+with a SOP Instance UID of its own, in commits as large as an import's.
+"""
+
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from headers.header import Header, read_header
+from headers.readable import Bytes
+from stores.dicom_store import create_store
+from stores.index import SCHEMA, Index
+from stores.names import parse_store
+from stores.storage import Storage
+
+_UID = "1.2.826.0.1.3680043.8.498.78"
+_COMMIT_ROWS = 4096
+_SERIES_IN_STUDY = 4
+_INSTANCES_IN_SERIES = 100
+
+
+def read_headers(folder: Path) -> list[Header]:
+    """The headers of all files below a folder, in their order."""
+    return [read_header(Bytes(path.read_bytes())) for path in sorted(folder.rglob("*.dcm"))]
+
+
+def make_rows(headers: list[Header], count: int) -> Iterator[pa.Table]:
+    """`count` index rows (`stores.index.SCHEMA`), so many to a commit."""
+    chosen = itertools.cycle(headers)
+    for start in range(0, count, _COMMIT_ROWS):
+        numbers = range(start, min(start + _COMMIT_ROWS, count))
+        rows = [_row(header, number) for number, header in zip(numbers, chosen, strict=False)]
+        yield pa.Table.from_pylist(rows, SCHEMA)
+
+
+def _row(header: Header, number: int) -> dict[str, object]:
+    series = number // _INSTANCES_IN_SERIES
+    uids = {
+        header.sop_instance_uid: f"{_UID}.3.{number}",
+        header.series_instance_uid: f"{_UID}.2.{series}",
+        header.study_instance_uid: f"{_UID}.1.{series // _SERIES_IN_STUDY}",
+    }
+    pattern = "|".join(f'"{re.escape(uid)}"' for uid in uids)
+    metadata = re.sub(pattern, lambda m: f'"{uids[m[0][1:-1]]}"', header.metadata.decode())
+    sop, series_uid, study = uids.values()
+    return {
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": series_uid,
+        "SOPInstanceUID": sop,
+        "SOPClassUID": header.sop_class_uid,
+        "TransferSyntaxUID": header.transfer_syntax_uid,
+        "Modality": header.modality,
+        "NumberOfFrames": 1,
+        "Metadata": metadata,
+        "StructuredStorageSize": len(metadata.encode()),
+        "BlobUri": f"instances/{study}/{series_uid}/{sop}/none.dcm",
+        "BlobStorageSize": 525_000,
+        "Sha256": None,
+        "Crc32c": 0,
+        "SourceUri": f"/archive/{number}.dcm",
+        "Operation": "benchmark",
+        "LastUpdated": datetime(2026, 11, 24, tzinfo=UTC),
+    }
+
+
+def main(root: str, name: str, count: str, source: str) -> None:
+    store = create_store(Storage(root), parse_store(name))
+    for rows in make_rows(read_headers(Path(source)), int(count)):
+        Index(store.data).append(rows)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
