@@ -31,8 +31,8 @@ _MB = 1e6
 _FASTER = {"json": 5.0, "flattened": 2.0}
 _METHOD = (
     "Medians of {repeats} (of the longest: 1), contenders taking turns; page cache warm.\n"
-    "An export makes rows, a schema and a table in one transaction; the pydicom loop, a Pool(2) of\n"
-    "dcmread, to_json_dict and json.dumps, makes one text file. Steady: beyond the shorter run."
+    "An export makes rows, a schema and a table in one transaction; the pydicom loop, a Pool(2)\n"
+    "of dcmread, to_json_dict and json.dumps, makes one text file. Steady: beyond the shorter run."
 )
 
 
@@ -55,8 +55,8 @@ def _export(count: int, schema: str, kind: str) -> Run:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     uri = f"duckdb:{table}.duckdb#instances" if kind == "duckdb" else f"delta:{table}"
     settle()
-    argv = [_COMMAND, "export", "table", _store(count), uri, "--schema", schema]
-    return run([*argv, f"--root={_ROOT}"], sampled=True)
+    argv: list[str | Path] = [_COMMAND, "export", "table", _store(count), uri]
+    return run([*argv, f"--schema={schema}", f"--root={_ROOT}"], sampled=True)
 
 
 def _store(count: int) -> str:

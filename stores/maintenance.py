@@ -31,11 +31,16 @@ class Finding(NamedTuple):
 
 def metrics(store: DicomStore) -> dict[str, str]:
     """DicomStoreMetrics as proto JSON: counts, and bytes of metadata and of blobs."""
-    instances = Index(store.data).dataset()  # noqa: F841, duckdb finds it by its name
-    row = duckdb.connect().execute(
-        "SELECT count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID), count(*), "
-        "coalesce(sum(StructuredStorageSize), 0), coalesce(sum(BlobStorageSize), 0) FROM instances"
-    ).fetchone()
+    instances = Index(store.data).dataset()  # noqa: F841 - duckdb finds it by name
+    row = (
+        duckdb.connect()
+        .execute(
+            "SELECT count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID), count(*), "
+            "coalesce(sum(StructuredStorageSize), 0), coalesce(sum(BlobStorageSize), 0) "
+            "FROM instances"
+        )
+        .fetchone()
+    )
     names = (
         "studyCount",
         "seriesCount",

@@ -101,7 +101,11 @@ def test_labels_of_all_scripts_are_taken():
     "resource",
     [
         {"colour": "red"},
-        {"streamConfigs": [{"bigqueryDestination": {"tableUri": f"bq://p.d.t{i}"}} for i in range(6)]},
+        {
+            "streamConfigs": [
+                {"bigqueryDestination": {"tableUri": f"bq://p.d.t{i}"}} for i in range(6)
+            ]
+        },
         {"streamConfigs": [{"bigqueryDestination": {"tableUri": "bq://p.d.t"}}] * 2},
         {"streamConfigs": [{}]},
         {"streamConfigs": [{"bigqueryDestination": {"tableUri": "bq://" + "x" * 2000}}]},

@@ -32,7 +32,9 @@ def test_a_short_id_stands_in_the_local_dataset():
     assert str(name) == "projects/local/locations/local/datasets/default/dicomStores/trial"
 
 
-@pytest.mark.parametrize("text", ["", "a/b", "projects/p/dicomStores/s", "x" * 257, "a\nb", "\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "a/b", "projects/p/dicomStores/s", "x" * 257, "a\nb", "\ud800"]
+)
 def test_what_is_no_name_is_refused(text):
     with pytest.raises(ResourceNameError):
         parse_store(text)
