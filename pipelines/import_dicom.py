@@ -258,6 +258,8 @@ def _run_parts(
         with beam.Pipeline(options=options) as pipeline:
             created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
             build(pipeline, created, config, data, streams, job.folder, f"{number:05d}", options)
+        # Arrow keeps what a commit took for the next one, some hundred MB.
+        pa.default_memory_pool().release_unused()
 
 
 def _sorted_listing(sources: Iterator[Source]) -> pa.Table:
