@@ -75,7 +75,7 @@ def _row(header: Header, number: int) -> dict[str, object]:
 def main(root: str, name: str, count: str, source: str) -> None:
     store = create_store(Storage(root), parse_store(name))
     for rows in make_rows(read_headers(Path(source)), int(count)):
-        Index(store.data).append(rows)
+        Index(store.data).append(rows.sort_by("SOPInstanceUID"))
 
 
 if __name__ == "__main__":

@@ -130,8 +130,10 @@ class Index:
         found = (field >= pc.min(uids)) & (field <= pc.max(uids)) & field.isin(uids)
         return self.dataset().to_table(columns=LOOKUP_COLUMNS, filter=found)
 
-    def append(self, rows: pa.Table) -> int:
-        """Commit rows (`SCHEMA`) sorted by SOPInstanceUID; return the new version.
+    def append(self, rows: pa.Table | pa.RecordBatchReader) -> int:
+        """Commit rows (`SCHEMA`) that are sorted by SOPInstanceUID; return the new version.
+
+        A reader is written as it is read, so the whole need never be in memory.
 
         Raises:
             CommitConflictError: another import committed since this object was loaded.
@@ -141,7 +143,7 @@ class Index:
         try:
             write_deltalake(
                 self._table,
-                rows.sort_by("SOPInstanceUID"),
+                rows,
                 mode="append",
                 writer_properties=_WRITER,
                 commit_properties=CommitProperties(app_transactions=[transaction]),

@@ -19,9 +19,11 @@ from stores.storage import Storage
 from transforms.dedupe import Verdict, resolve
 from transforms.records import CONFLICT, IMPORTED, Instance, Outcome
 
-# What one commit holds at most: its Metadata, uncompressed, lies in memory about three times.
+# What one commit holds at most, of Metadata uncompressed.
 BATCH_ROWS = 50_000
 _BATCH_BYTES = 64 << 20
+# What of it lies in memory uncompressed at once.
+_SLICE_ROWS = 256
 _MAX_ATTEMPTS = 50
 
 
@@ -80,7 +82,7 @@ def commit(
         if not new or dry_run:
             return verdicts
         try:
-            index.append(rows_of(new, operation))
+            index.append(read_rows(new, operation))
         except CommitConflictError:
             Metrics.counter("commit", "retries").inc()
             time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
@@ -99,6 +101,16 @@ def decide(index: Index, batch: Sequence[Instance], operation: str) -> list[Verd
         for uid, copies in itertools.groupby(batch, key=lambda copy: copy.sop_instance_uid)
         for verdict in resolve(copies, stored.get(uid), operation)
     ]
+
+
+def read_rows(instances: Sequence[Instance], operation: str) -> pa.RecordBatchReader:
+    """The index rows of instances in their order, a slice at a time."""
+    slices = (
+        batch
+        for start in range(0, len(instances), _SLICE_ROWS)
+        for batch in rows_of(instances[start : start + _SLICE_ROWS], operation).to_batches()
+    )
+    return pa.RecordBatchReader.from_batches(SCHEMA, slices)
 
 
 def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:

@@ -83,7 +83,7 @@ def test_a_commit_gives_up_after_50_attempts_and_says_so(data, naps, monkeypatch
     tried = []
 
     def overtaken(index, rows):
-        tried.append(rows.num_rows)
+        tried.append(rows.read_all().num_rows)
         raise CommitConflictError
 
     monkeypatch.setattr(Index, "append", overtaken)
