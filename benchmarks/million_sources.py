@@ -16,6 +16,7 @@ from headers.header import read_header
 from headers.readable import Bytes
 from pipelines import import_dicom
 from pipelines.flags import beam_options
+from pipelines.import_request import ImportRequest
 from stores.names import parse_store
 from stores.source_uri import SourcePattern
 from stores.storage import Storage
@@ -23,7 +24,7 @@ from stores.storage import Storage
 
 def main(store: str, root: str, header_file: str, count: str) -> None:
     header = read_header(Bytes(Path(header_file).read_bytes()))
-    config = import_dicom.Config(Storage(root), parse_store(store), "/archive/**")
+    config = ImportRequest(Storage(root), parse_store(store), "/archive/**")
     ingest = functools.partial(ingest_synthetic, header=header)
 
     def listing(_: SourcePattern) -> object:

@@ -1,12 +1,17 @@
-"""What both pipelines take from their command lines, and what they refuse early."""
+"""What both pipelines take from their command lines, and from Beam's options."""
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from pipelines.request import Request
+from stores.names import parse_store
 from stores.storage import Storage
+
+R = TypeVar("R", bound=Request)
 
 ROOT_VARIABLE = "DICOMFERRY_ROOT"
 DEFAULT_ROOT = "./dicomferry-data"
@@ -16,8 +21,29 @@ _DEFAULT_RUNNER = "FnApiRunner"
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "PrismRunner", "BundleBasedDirectRunner")
 
 
-def add_common_flags(parser: argparse.ArgumentParser) -> None:
-    """Add --store, --root, --max-failures and --workers."""
+def parse(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    to_request: Callable[[argparse.Namespace, list[str]], R],
+) -> tuple[R, PipelineOptions]:
+    """Split argv into a request and Beam's options; exits with 2 if the request is wrong.
+
+    Args:
+        parser: has the flags of one pipeline; those of both are added.
+        argv: the command line.
+        to_request: makes the request of the known flags and of the arguments that are not ours.
+    """
+    _add_common_flags(parser)
+    known, beam_args = parser.parse_known_args(argv)
+    try:
+        request = to_request(known, beam_args)
+        request.check()
+    except ValueError as error:
+        parser.error(str(error))
+    return request, beam_options(beam_args)
+
+
+def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", required=True, help="id or full resource name of the store")
     parser.add_argument(
         "--root",
@@ -39,6 +65,28 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
         help="processes that read and write (default: one a core; on a remote runner 0, "
         "the runner's own)",
     )
+    parser.add_argument(
+        "--operation",
+        default="",
+        metavar="ID",
+        help="run the operation that was recorded for this process, once standard input ends, "
+        "instead of a new one; for programs that start jobs",
+    )
+
+
+def common_fields(known: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Request` from the flags that both pipelines have.
+
+    Raises:
+        ValueError: a store or root that is none.
+    """
+    return {
+        "root": Storage(known.root),
+        "store": parse_store(known.store),
+        "max_failures": known.max_failures,
+        "workers": known.workers,
+        "operation": known.operation,
+    }
 
 
 def beam_options(beam_args: Sequence[str]) -> PipelineOptions:
@@ -50,26 +98,15 @@ def beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     return options
 
 
+def remote_runner(options: PipelineOptions) -> str:
+    """The name of a runner whose work happens on other machines, '' for a local one."""
+    runner: str = options.view_as(StandardOptions).runner
+    return "" if runner.rpartition(".")[2] in _LOCAL_RUNNERS else runner
+
+
 def is_remote(options: PipelineOptions) -> bool:
     """Whether the work happens on other machines."""
-    runner: str = options.view_as(StandardOptions).runner
-    return runner.rpartition(".")[2] not in _LOCAL_RUNNERS
-
-
-def refuse_local_paths(options: PipelineOptions, **storages: Storage) -> None:
-    """Refuse what workers of a remote runner cannot reach.
-
-    Raises:
-        ValueError: one of the storages, named by its flag, is local.
-    """
-    if not is_remote(options):
-        return
-    for flag, storage in storages.items():
-        if storage.is_local:
-            raise ValueError(
-                f"--{flag} {storage.root} is a local path, which the workers of "
-                f"{options.view_as(StandardOptions).runner} cannot reach: use gs://bucket/prefix"
-            )
+    return bool(remote_runner(options))
 
 
 def worker_count(workers: int | None, options: PipelineOptions) -> int:

@@ -6,6 +6,7 @@ workers' progress, shows it, and looks whether somebody asked to cancel.
 
 import logging
 import os
+import signal
 import threading
 import time
 import traceback
@@ -26,6 +27,8 @@ from transforms.worker_pool import close_shared_pools
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
+# A bucket lets an object be replaced about once a second.
+_TOTAL_SECONDS = 2.0
 _STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError)
 # It logs the text of whatever breaks a bundle, which can hold patient data; a job that breaks
 # logs the places instead.
@@ -52,9 +55,24 @@ class Job:
     broke the job leaves as a `JobError`.
     """
 
-    def __init__(self, root: Storage, store: StoreName, method: str, show: Show | None) -> None:
-        """Record the operation; `show` is told about progress twice a second."""
-        self.folder: OperationFolder = operations.start_operation(root, store, method)
+    def __init__(
+        self,
+        root: Storage,
+        store: StoreName,
+        method: str,
+        show: Show | None,
+        adopted: OperationFolder | None = None,
+    ) -> None:
+        """Record the operation, unless one was adopted.
+
+        Args:
+            root: where stores live.
+            store: the store that the job works on.
+            method: ImportDicomData or ExportDicomData.
+            show: is told about progress twice a second.
+            adopted: an operation that is recorded already, with this process as its owner.
+        """
+        self.folder = adopted or operations.start_operation(root, store, method)
         self._operation: Operation = self.folder.read()
         self._root = root
         self._store = store
@@ -132,19 +150,28 @@ class Job:
         return self._operation
 
     def _watch_over(self) -> None:
-        beat = 0.0
+        written = 0.0
         while not self._over.wait(_LOOK_SECONDS):
-            progress = self.folder.progress()
-            if self._show:
-                self._show(progress, self.total)
-            if self.folder.is_cancel_requested():
-                self._cancel(progress)
-            if time.monotonic() - beat > _HEARTBEAT_SECONDS:
-                with self._lock:
-                    if not self._operation["done"]:
-                        self._operation["total"] = self.total
-                        self.folder.write(self._operation)
-                beat = time.monotonic()
+            try:
+                progress = self.folder.progress()
+                if self._show:
+                    self._show(progress, self.total)
+                if self.folder.is_cancel_requested():
+                    self._cancel(progress)
+                age = time.monotonic() - written
+                is_stale = self._operation["total"] != self.total and age > _TOTAL_SECONDS
+                if is_stale or age > _HEARTBEAT_SECONDS:
+                    self._beat()
+                    written = time.monotonic()
+            except _STORAGE_ERRORS as error:
+                # The job may well go on, and then has to be watched: the next look tries again.
+                _LOGGER.warning("%s: the heartbeat failed: %s", self.folder.name, error)
+
+    def _beat(self) -> None:
+        with self._lock:
+            if not self._operation["done"]:
+                self._operation["total"] = self.total
+                self.folder.write(self._operation)
 
     def _is_deleted(self) -> bool:
         """Whether the store is surely gone, which can break a job in many places."""
@@ -159,14 +186,20 @@ class Job:
     def _cancel(self, progress: Counter[str]) -> None:
         """End this process: the pipeline that it is in cannot be interrupted otherwise."""
         with self._lock:
+            if self._operation["done"]:
+                return
+            self._operation["metadata"]["cancelRequested"] = True
             operations.set_counts(self._operation, progress, self.total)
             operations.finish(
                 self._operation, operations.CANCELLED, "cancelled; what was committed stays"
             )
             self.folder.write(self._operation)
-        _LOGGER.warning("%s was cancelled", self.folder.name)
-        close_shared_pools()
-        os._exit(1)
+            _LOGGER.warning("%s was cancelled", self.folder.name)
+            close_shared_pools()
+            if os.getsid(0) == os.getpid():
+                # A session of its own, as the service starts jobs: with all that they started.
+                os.killpg(0, signal.SIGKILL)
+            os._exit(1)
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -11,15 +11,14 @@ for a minute, or no such process on its own host, shows the operation as ABORTED
 """
 
 import json
-import os
 import secrets
-import socket
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from stores.names import DatasetName, StoreName
+from stores.owner import Owner
 from stores.storage import Storage
 
 # google.rpc.Code
@@ -40,21 +39,8 @@ class OperationNotFoundError(LookupError):
     """There is no such operation."""
 
 
-class Owner(NamedTuple):
-    """The process that runs a job, so that a reader can tell whether it still does."""
-
-    host: str
-    pid: int
-    start_time: str
-
-    @classmethod
-    def this_process(cls) -> "Owner":
-        """The running process."""
-        return cls(socket.gethostname(), os.getpid(), _start_time(os.getpid()))
-
-    def is_gone(self) -> bool:
-        """Whether the process surely ended; False if it may run on another host."""
-        return self.host == socket.gethostname() and _start_time(self.pid) != self.start_time
+class NotOwnedError(ValueError):
+    """The operation is not this process's to run."""
 
 
 class OperationFolder:
@@ -139,24 +125,43 @@ class OperationFolder:
         return total
 
     def request_cancel(self) -> None:
-        """Ask the owner to end the job."""
-        self.storage.write("cancel", b"")
+        """Ask the owner to end the job; one that has ended stays as it is.
+
+        Raises:
+            OperationNotFoundError: there is no such operation.
+        """
+        if not self.read()["done"]:
+            self.storage.write("cancel", b"")
 
     def is_cancel_requested(self) -> bool:
         """Whether somebody asked."""
         return self.storage.head("cancel") is not None
 
 
-def start_operation(root: Storage, store: StoreName, method: str) -> OperationFolder:
-    """Record a new operation, owned by this process.
+def new_operation_id() -> str:
+    """An id that no operation has; later ones sort last."""
+    return f"{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
+
+
+def start_operation(
+    root: Storage,
+    store: StoreName,
+    method: str,
+    operation_id: str = "",
+    owner: Owner | None = None,
+    logs: str = "",
+) -> OperationFolder:
+    """Record a new operation.
 
     Args:
         root: where stores live.
         store: the store that it works on.
         method: ImportDicomData or ExportDicomData.
+        operation_id: default: a new one.
+        owner: the process that runs it and from now on alone writes its record; default: this.
+        logs: where its process writes what it has to say, if not where this process does.
     """
-    operation_id = f"{datetime.now(UTC):%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
-    folder = OperationFolder(root, store.parent, operation_id)
+    folder = OperationFolder(root, store.parent, operation_id or new_operation_id())
     operation: Operation = {
         "name": folder.name,
         "metadata": {
@@ -168,11 +173,29 @@ def start_operation(root: Storage, store: StoreName, method: str) -> OperationFo
         },
         "done": False,
         "store": str(store),
-        "owner": Owner.this_process()._asdict(),
+        "owner": (owner or Owner.this_process())._asdict(),
         "total": 0,
         "counts": {},
     }
+    if logs:
+        operation["logs"] = logs
     folder.write(operation)
+    return folder
+
+
+def adopt_operation(root: Storage, parent: DatasetName, operation_id: str) -> OperationFolder:
+    """Return an operation that was recorded with this process as its owner.
+
+    Raises:
+        OperationNotFoundError: there is none.
+        NotOwnedError: it has ended, or another process runs it: a job that is started anew
+            needs a new operation.
+    """
+    folder = OperationFolder(root, parent, operation_id)
+    operation = folder.read()
+    if operation["done"] or Owner(**operation["owner"]) != Owner.this_process():
+        state = "has ended" if operation["done"] else "belongs to another process"
+        raise NotOwnedError(f"{folder.name} {state}: start the job without --operation")
     return folder
 
 
@@ -234,27 +257,6 @@ def _is_abandoned(operation: Operation) -> bool:
     owner = Owner(**operation["owner"])
     silent = datetime.now(UTC) - datetime.fromisoformat(operation["heartbeat"])
     return owner.is_gone() or silent.total_seconds() > _HEARTBEAT_SECONDS
-
-
-def _start_time(pid: int) -> str:
-    """When a process started, in the system's own unit; '' if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            # Field 22; the command in parentheses may hold spaces.
-            return stat.read().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        return "" if os.path.isdir("/proc/self") or not _answers(pid) else "unknown"
-
-
-def _answers(pid: int) -> bool:
-    """Whether a process exists, where there is no /proc (macOS)."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _now() -> str:

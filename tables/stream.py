@@ -2,10 +2,16 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tables.destination import Destination, WriteDisposition
+from tables.destination import (
+    DeltaTablePath,
+    Destination,
+    DuckDBTable,
+    WriteDisposition,
+    parse_destination,
+)
 from tables.flattened import merge_flattened
 from tables.loading import Connections, load, row_writer
 from tables.rows import RowWarning, RowWriter
@@ -17,6 +23,20 @@ MAX_ROW_BYTES = 1 << 20
 
 # No row of a smaller Metadata is larger than MAX_ROW_BYTES: it is never eight times its size.
 _SMALL = MAX_ROW_BYTES // 8
+
+
+class Stream(NamedTuple):
+    """One of a store's stream_configs.
+
+    Attributes:
+        table_uri: bq:, duckdb: or delta:.
+        flattened: SchemaFlattened, else SchemaJSON.
+        source_store: the store's name for the column SourceDicomStore; no such column if ''.
+    """
+
+    table_uri: str
+    flattened: bool
+    source_store: str
 
 
 class Appended(NamedTuple):
@@ -31,6 +51,38 @@ class Appended(NamedTuple):
     rows: int
     skipped: tuple[str, ...]
     warnings: tuple[tuple[str, RowWarning], ...]
+
+
+def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
+    """The streams of a DicomStore in proto JSON form."""
+    configs = resource.get("streamConfigs", [])
+    assert isinstance(configs, list)
+    destinations = [config["bigqueryDestination"] for config in configs]
+    return [
+        Stream(
+            destination["tableUri"],
+            "schemaJson" not in destination,
+            store if destination.get("includeSourceStore") else "",
+        )
+        for destination in destinations
+    ]
+
+
+def refuse_local_tables(streams: Sequence[Stream]) -> None:
+    """Refuse, for a remote runner, tables that its workers would make on their own disks.
+
+    Raises:
+        ValueError: with the table and the remedy.
+    """
+    for stream in streams:
+        destination = parse_destination(stream.table_uri)
+        if isinstance(destination, DuckDBTable) or (
+            isinstance(destination, DeltaTablePath) and "://" not in destination.location
+        ):
+            raise ValueError(
+                f"the store streams to {stream.table_uri}, which the workers of a remote runner "
+                "cannot reach: use bq:// or delta:gs:// in its stream_configs, or a local runner"
+            )
 
 
 def append_rows(

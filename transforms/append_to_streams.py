@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -13,27 +12,13 @@ from apache_beam.metrics import Metrics
 
 from stores import gcs
 from stores.operations import OperationFolder
-from tables.destination import DeltaTablePath, DuckDBTable, parse_destination
+from tables.destination import parse_destination
 from tables.errors import TableError
 from tables.loading import Connections
-from tables.stream import append_rows
+from tables.stream import Stream, append_rows
 from transforms.write_rows import warning_line
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class Stream(NamedTuple):
-    """One of a store's stream_configs.
-
-    Attributes:
-        table_uri: bq:, duckdb: or delta:.
-        flattened: SchemaFlattened, else SchemaJSON.
-        source_store: the store's name for the column SourceDicomStore; no such column if ''.
-    """
-
-    table_uri: str
-    flattened: bool
-    source_store: str
 
 
 @dataclasses.dataclass
@@ -55,42 +40,7 @@ class AppendToStreams(beam.PTransform):
         return committed | "Append" >> beam.Map(_append, self.streams, self.folder)
 
 
-def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
-    """The streams of a DicomStore in proto JSON form."""
-    configs = resource.get("streamConfigs", [])
-    assert isinstance(configs, list)
-    destinations = [config["bigqueryDestination"] for config in configs]
-    return [
-        Stream(
-            destination["tableUri"],
-            "schemaJson" not in destination,
-            store if destination.get("includeSourceStore") else "",
-        )
-        for destination in destinations
-    ]
-
-
-def refuse_local_tables(streams: Sequence[Stream]) -> None:
-    """Refuse, for a remote runner, tables that its workers would make on their own disks.
-
-    Raises:
-        ValueError: with the table and the remedy.
-    """
-    for stream in streams:
-        destination = parse_destination(stream.table_uri)
-        if isinstance(destination, DuckDBTable) or (
-            isinstance(destination, DeltaTablePath) and "://" not in destination.location
-        ):
-            raise ValueError(
-                f"the store streams to {stream.table_uri}, which the workers of a remote runner "
-                "cannot reach: use bq:// or delta:gs:// in its stream_configs, or a local runner"
-            )
-
-
 def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) -> None:
-    # Few stores have streams: what they need is loaded for those alone.
-    from tables.destination import parse_destination
-
     # The same batch has the same name in every attempt, so no load is made twice.
     uids = "\n".join(rows["SOPInstanceUID"].to_pylist())
     batch = hashlib.sha256(uids.encode()).hexdigest()[:16]

@@ -16,7 +16,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 import transforms.export_table
 import transforms.write_rows
-from pipelines import export_dicom
+from pipelines import export_dicom, export_request
+from pipelines.export_request import ExportRequest
 from stores.index import Index
 from stores.storage import Storage
 from tables.destination import parse_destination
@@ -101,7 +102,7 @@ def test_a_table_with_rows_is_refused_before_any_work(packaged, table, caplog):
 def test_rows_that_came_meanwhile_are_refused_by_the_load(packaged, table, monkeypatch):
     run_table_export(packaged, table, "--schema=json")
     before = in_order(read_table(table))
-    monkeypatch.setattr(export_dicom, "_check_table", lambda *_: None)
+    monkeypatch.setattr(export_request, "_check_table", lambda *_: None)
     job = run_table_export(packaged, table, "--schema=json")
     assert job.code == 2
     assert job.operation["error"]["code"] == 9
@@ -157,7 +158,7 @@ def test_a_wrong_request_is_told_with_its_remedy(packaged, capsys, flags, told):
 
 
 def test_a_duckdb_file_is_no_table_for_a_remote_runner():
-    config = export_dicom.Config(
+    config = ExportRequest(
         Storage("gs://bucket/stores"), STORE, table=parse_destination("duckdb:t.duckdb#t")
     )
     with pytest.raises(ValueError, match="remote runner does not serve: use bq:// or delta:gs://"):

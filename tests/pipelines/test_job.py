@@ -18,7 +18,8 @@ from pipelines.job import Job, JobError
 from stores import operations
 from stores.maintenance import BusyError, vacuum
 from stores.names import DatasetName
-from stores.operations import OperationFolder, OperationNotFoundError, Owner, start_operation
+from stores.operations import OperationFolder, OperationNotFoundError, start_operation
+from stores.owner import Owner
 from tests.pipelines.jobs import STORE, new_store, operation_folders
 
 REPOSITORY = Path(__file__).parents[2]

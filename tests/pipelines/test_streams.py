@@ -9,14 +9,16 @@ from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from pipelines import import_dicom
+from pipelines.import_request import ImportRequest
 from service import cli
 from stores.dicom_store import create_store, get_store
 from stores.storage import Storage
+from tables.stream import Stream, refuse_local_tables, streams_of
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, data_folder, images, rows, run_import, write_files
 from tests.pipelines.tables import NAME, in_order, read_table, uids
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
-from transforms.append_to_streams import Stream, _append, refuse_local_tables, streams_of
+from transforms.append_to_streams import _append
 
 BQ = f"bq://{PROJECT}.data.instances"
 
@@ -171,7 +173,7 @@ def test_a_remote_runner_does_not_append_to_tables_on_its_workers_disks(table):
 def test_a_remote_import_is_refused_before_it_starts(gcs, tmp_path):
     root = Storage(f"gs://{gcs.bucket('streams-refused').name}/stores")
     new_streaming_store(root, {"tableUri": f"delta:{tmp_path}/delta"})
-    config = import_dicom.Config(root, STORE, "gs://streams-refused/in/**")
+    config = ImportRequest(root, STORE, "gs://streams-refused/in/**")
     with pytest.raises(ValueError, match="delta:gs://"):
         import_dicom.run(config, PipelineOptions(["--runner=DataflowRunner"]))
 

@@ -1,0 +1,165 @@
+"""Start jobs: each is a process of its own, which goes on whatever becomes of this one.
+
+The operation's record names the process that runs the job, and is there when a call returns.
+So the process is started first and waits; then the record is written, with the process as
+its owner; then the end of its standard input lets the process go on, and from there on it
+alone writes the record. If this process dies in between, the other finds no record and ends;
+if the other dies, the operation shows as ABORTED.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+
+import pipelines
+from pipelines import export_request, import_request
+from pipelines.export_request import ExportRequest
+from pipelines.import_request import ImportRequest
+from pipelines.request import Request
+from stores import operations
+from stores.names import StoreName
+from stores.operations import OperationFolder
+from stores.owner import Owner
+from stores.storage import Storage
+from tables.destination import parse_destination, parse_disposition
+from transcode.formats import parse_format
+
+# Linux takes arguments of 128 KiB; no URI of ours is near that.
+_MAX_ARGUMENT = 8192
+_SCHEMAS = ("flattened", "json")
+
+
+def start_import(root: Storage, store: StoreName, uri: str) -> OperationFolder:
+    """Start an import of a file or pattern.
+
+    Args:
+        root: where stores live.
+        store: where to.
+        uri: as GcsSource.uri, or a local path.
+
+    Raises:
+        ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
+    """
+    request = ImportRequest(root, store, uri)
+    import_request.prepare(request)
+    return _start("ImportDicomData", "pipelines.import_dicom", request, [f"--source={uri}"])
+
+
+def start_export_files(
+    root: Storage, store: StoreName, uri_prefix: str, mime_type: str = "", filter_uri: str = ""
+) -> OperationFolder:
+    """Start an export to files.
+
+    Args:
+        root: where stores live.
+        store: what of.
+        uri_prefix: as GcsDestination.uri_prefix, or a local folder.
+        mime_type: what to write; '' as uploaded.
+        filter_uri: file of resource paths, local or gs://; '' exports all.
+
+    Raises:
+        ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
+    """
+    if not uri_prefix:
+        raise ValueError("uri_prefix must name where the files go: gs://bucket/prefix or a folder")
+    request = ExportRequest(
+        root,
+        store,
+        destination=Storage(uri_prefix),
+        format=parse_format(mime_type),
+        filter=filter_uri,
+    )
+    export_request.prepare(request)
+    argv = [f"--destination={uri_prefix}", f"--mime-type={mime_type}", f"--filter={filter_uri}"]
+    return _start("ExportDicomData", "pipelines.export_dicom", request, argv)
+
+
+def start_export_table(
+    root: Storage,
+    store: StoreName,
+    table_uri: str,
+    write_disposition: str = "",
+    schema: str = "flattened",
+    include_source_store: bool = False,
+    filter_uri: str = "",
+) -> OperationFolder:
+    """Start an export to a table.
+
+    Args:
+        root: where stores live.
+        store: what of.
+        table_uri: bq://project.dataset.table, duckdb:… or delta:…
+        write_disposition: name of a WriteDisposition; '' is WRITE_EMPTY.
+        schema: flattened or json.
+        include_source_store: whether rows have the column SourceDicomStore.
+        filter_uri: file of resource paths, local or gs://; '' exports all.
+
+    Raises:
+        ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
+    """
+    if schema not in _SCHEMAS:
+        raise ValueError(f"{schema!r} is no schema of a table: choose {' or '.join(_SCHEMAS)}")
+    request = ExportRequest(
+        root,
+        store,
+        table=parse_destination(table_uri),
+        write_disposition=parse_disposition(write_disposition or None),
+        flattened=schema == "flattened",
+        include_source_store=include_source_store,
+        filter=filter_uri,
+    )
+    export_request.prepare(request)
+    argv = [f"--table={table_uri}", f"--schema={schema}", f"--filter={filter_uri}"]
+    argv += [f"--write-disposition={request.write_disposition}"]
+    argv += ["--include-source-store"] * include_source_store
+    return _start("ExportDicomData", "pipelines.export_dicom", request, argv)
+
+
+def _start(method: str, module: str, request: Request, argv: Sequence[str]) -> OperationFolder:
+    operation_id = operations.new_operation_id()
+    flags = [f"--root={request.root.root}", f"--store={request.store}", *argv]
+    for flag in flags:
+        if len(flag.encode()) > _MAX_ARGUMENT or "\0" in flag:
+            name = flag.partition("=")[0].removeprefix("--")
+            raise ValueError(f"{name} must be text of at most {_MAX_ARGUMENT} bytes, without NUL")
+    folder = OperationFolder(request.root, request.store.parent, operation_id)
+    log, logs = _open_log(folder)
+    with os.fdopen(log, "wb"):
+        process = subprocess.Popen(
+            # -P: what lies in the working folder is not code of ours.
+            [sys.executable, "-P", "-m", module, *flags, f"--operation={operation_id}"],
+            env={**os.environ, "PYTHONPATH": _search_path()},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    # Else an ended job stays a zombie for as long as this process lives.
+    threading.Thread(target=process.wait, daemon=True).start()
+    assert process.stdin is not None
+    with process.stdin:
+        owner = Owner.of(process.pid)
+        operations.start_operation(request.root, request.store, method, operation_id, owner, logs)
+    return folder
+
+
+def _open_log(folder: OperationFolder) -> tuple[int, str]:
+    """Open where the process writes what it has to say: it is local, and holds no patient data.
+
+    Returns:
+        An open descriptor, and where that is.
+    """
+    if not folder.storage.is_local:
+        return tempfile.mkstemp(".log", f"dicomferry-{folder.id}-")
+    path = folder.storage.uri("job.log")
+    os.makedirs(folder.storage.root, exist_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), path
+
+
+def _search_path() -> str:
+    """Where the process finds the modules that this one runs, installed or not."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(pipelines.__file__)))
+    return os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH", "")]))
