@@ -74,6 +74,10 @@ REASONS: dict[str, str] = {
     ),
     "SOURCE_GONE": "the file is no longer there: put it back, or leave it out",
     "SOURCE_CHANGED": "the file changed while it was read: import it again when it is at rest",
+    "WRONG_CHECKSUM": (
+        "the bytes read are not those whose CRC-32C the bucket keeps, three times in a row: "
+        "try it again, then copy the object again from where it came from"
+    ),
     "NO_SUCH_RESOURCE": "no instance of the store is below this path of the filter: correct it",
     "WORKER_LOST": "the process that worked on it died or hung: try it again, then report it",
     # Transcoding: the data set, then the pixels, then what a target can hold.

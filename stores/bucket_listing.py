@@ -19,7 +19,7 @@ from stores.listing import Source
 from stores.source_uri import SourceError, SourcePattern
 
 _PAGE = 5000  # asked for; the service gives 1,000 at most today
-_FIELDS = "items(name,size,generation),prefixes,nextPageToken"
+_FIELDS = "items(name,size,generation,crc32c),prefixes,nextPageToken"
 # Runs that a listing is shared out into: several times the threads, for some are much longer.
 _SHARES = 4 * gcs.MAX_THREADS
 
@@ -169,7 +169,13 @@ def _list_segment(pattern: SourcePattern, path: str, depth: int, token: str | No
 def _matching(pattern: SourcePattern, blobs: list[Any]) -> list[Source]:
     root = f"gs://{pattern.bucket}/"
     return [
-        Source(f"{root}{blob.name}", blob.size, str(blob.generation), _code(blob))
+        Source(
+            f"{root}{blob.name}",
+            blob.size,
+            str(blob.generation),
+            _code(blob),
+            blob.crc32c or "",
+        )
         for blob in blobs
         if pattern.matches(blob.name)
     ]

@@ -6,8 +6,8 @@ the version that this object was loaded at: lookup and append must share one obj
 """
 
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import obstore
 import pyarrow as pa
@@ -18,6 +18,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 
 from stores import gcs
+from stores.retries import again
 from stores.storage import Storage
 
 SCHEMA = pa.schema(
@@ -51,6 +52,8 @@ LOOKUP_COLUMNS = [
     "SourceUri",
     "Operation",
 ]
+T = TypeVar("T")
+
 _FOLDER = "index"
 _APP_ID = "import"
 # Metadata would put whole documents into the log's statistics.
@@ -61,7 +64,10 @@ _BUFFER_BYTES = 1 << 20
 
 
 class CommitConflictError(Exception):
-    """Another import committed since this index was loaded: load anew and look up again."""
+    """Another import committed since this index was loaded: load anew and look up again.
+
+    Or the bucket failed during a commit, which may have got through: the same is to be done.
+    """
 
 
 def create_index(data: Storage) -> None:
@@ -87,14 +93,14 @@ class Index:
         options = storage_options(data)
         uri = data.uri(_FOLDER)
         try:
-            self._table = DeltaTable(uri, storage_options=options)
+            self._table = self._again(lambda: DeltaTable(uri, storage_options=options))
         except TableNotFoundError:
             raise LookupError(f"{uri} is gone: the store was deleted") from None
         newest = self._table.version()
         if version is not None and version != newest:
             if not 0 <= version < newest:
                 raise LookupError(f"there is no version {version}: the newest is {newest}")
-            self._table.load_as_version(version)
+            self._again(lambda: self._table.load_as_version(version))
 
     @property
     def version(self) -> int:
@@ -128,7 +134,10 @@ class Index:
         field = pc.field("SOPInstanceUID")
         # The bounds let whole files be skipped by their statistics.
         found = (field >= pc.min(uids)) & (field <= pc.max(uids)) & field.isin(uids)
-        return self.dataset().to_table(columns=LOOKUP_COLUMNS, filter=found)
+        return self._again(lambda: self.dataset().to_table(columns=LOOKUP_COLUMNS, filter=found))
+
+    def _again(self, call: Callable[[], T]) -> T:
+        return call() if self._data.is_local else again(call)
 
     def append(self, rows: pa.Table | pa.RecordBatchReader) -> int:
         """Commit rows (`SCHEMA`) that are sorted by SOPInstanceUID; return the new version.
@@ -136,7 +145,8 @@ class Index:
         A reader is written as it is read, so the whole need never be in memory.
 
         Raises:
-            CommitConflictError: another import committed since this object was loaded.
+            CommitConflictError: another import committed since this object was loaded, or may
+                have.
         """
         before = set(self.files)
         transaction = Transaction(_APP_ID, self.version + 1)
@@ -149,6 +159,10 @@ class Index:
                 commit_properties=CommitProperties(app_transactions=[transaction]),
             )
         except CommitFailedError as error:
+            raise CommitConflictError(str(error)) from error
+        except OSError as error:
+            if self._data.is_local:
+                raise
             raise CommitConflictError(str(error)) from error
         log = f"_delta_log/{self.version:020}.json"
         added = sorted(set(self.files) - before)

@@ -13,6 +13,7 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 
 from stores.index import storage_options
 from stores.listing import Source
+from stores.retries import again
 from stores.storage import Storage
 
 _FOLDER = "sources"
@@ -34,12 +35,16 @@ def create_known_sources(data: Storage) -> None:
 
 def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
     """Those of the sources that were taken in with this very size and version."""
-    table = DeltaTable(data.uri(_FOLDER), storage_options=storage_options(data))
     uris = pa.array([source.uri for source in sources], pa.string())
     field = pc.field("SourceUri")
     found = (field >= pc.min(uris)) & (field <= pc.max(uris)) & field.isin(uris)
     columns = ["SourceUri", "Size", "Version"]
-    rows = table.to_pyarrow_dataset().to_table(columns=columns, filter=found).to_pydict()
+
+    def read() -> pa.Table:
+        table = DeltaTable(data.uri(_FOLDER), storage_options=storage_options(data))
+        return table.to_pyarrow_dataset().to_table(columns=columns, filter=found)
+
+    rows = (read() if data.is_local else again(read)).to_pydict()
     known = set(zip(rows["SourceUri"], rows["Size"], rows["Version"], strict=True))
     return {s for s in sources if not s.code and (s.uri, s.size, s.version) in known}
 
@@ -52,10 +57,17 @@ def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -
         pa.array(column, field.type)
         for column, field in zip(zip(*sorted(rows), strict=True), _SCHEMA, strict=True)
     ]
-    write_deltalake(
-        data.uri(_FOLDER),
-        pa.table(columns, schema=_SCHEMA),
-        mode="append",
-        storage_options=storage_options(data),
-        writer_properties=_WRITER,
-    )
+
+    def write() -> None:
+        write_deltalake(
+            data.uri(_FOLDER),
+            pa.table(columns, schema=_SCHEMA),
+            mode="append",
+            storage_options=storage_options(data),
+            writer_properties=_WRITER,
+        )
+
+    if data.is_local:
+        write()
+    else:
+        again(write)  # rows that are there twice are no other hint

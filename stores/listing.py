@@ -21,12 +21,15 @@ class Source(NamedTuple):
             a local file, in nanoseconds. The inode is left out: some network file systems number
             files anew at each mount, and a file put in place of another has a new ctime anyway.
         code: "" for a file; else why it cannot be read as one, a key of `failures.REASONS`.
+        crc32c: of an object, as Cloud Storage has it: base64 of four bytes, big endian; "" where
+            it is not known.
     """
 
     uri: str
     size: int
     version: str
     code: str = ""
+    crc32c: str = ""
 
 
 def list_sources(pattern: SourcePattern) -> Iterator[Source]:

@@ -21,4 +21,6 @@ def describe_sources(uris: Iterable[str]) -> Iterator[Source]:
 def _describe_object(uri: str) -> Source | None:
     bucket, name = split_gcs(uri)
     blob = gcs.client().bucket(bucket).get_blob(name)
-    return Source(uri, blob.size, str(blob.generation)) if blob else None
+    if blob is None:
+        return None
+    return Source(uri, blob.size, str(blob.generation), crc32c=blob.crc32c or "")

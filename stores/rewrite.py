@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
 
+_MAX_ATTEMPTS = 5
+
+
 def exists(uri: str, generation: str) -> bool:
     """Whether that generation of an object is still there."""
     found: bool = _blob(uri, generation).exists(client=gcs.client())
@@ -36,7 +39,7 @@ def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
 
     source = _blob(source_uri, generation)
     target = _blob(target_uri)
-    token = None
+    token, attempt = None, 0
     while True:
         try:
             token, _, _ = target.rewrite(
@@ -49,16 +52,23 @@ def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
         except PreconditionFailed:
             if target.exists(client=gcs.client()):
                 return  # the same content: its name is its checksum
-            raise
+            if attempt == _MAX_ATTEMPTS:
+                raise
+            # It was there and was deleted between the two requests.
+            token, attempt = None, attempt + 1
+            continue
         if token is None:
             return
 
 
 def rewrite_over(source_uri: str, target_uri: str) -> None:
     """Copy an object, replacing the target."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
     source, target, token = _blob(source_uri), _blob(target_uri), None
     while True:
-        token, _, _ = target.rewrite(source, token=token, client=gcs.client())
+        # Copied twice it is the same: by itself the client makes no second try here.
+        token, _, _ = target.rewrite(source, token=token, client=gcs.client(), retry=DEFAULT_RETRY)
         if token is None:
             return
 

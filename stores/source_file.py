@@ -1,18 +1,25 @@
 """Reading sources by ranges, as they were when they were listed."""
 
+import base64
 import os
 import re
 from types import TracebackType
 from typing import Protocol
 
+import google_crc32c
+
 from headers.failures import InstanceError
 from stores import gcs
 from stores.listing import Source
+from stores.retries import ShortReadError, again
 from stores.source_uri import local_path, split_gcs
 
 # Object names that obstore 0.12 refuses or, worse, takes for another's ('x/' for 'x'): paths with
 # an empty, '.' or '..' segment, or with control characters. Measured against an emulator.
 _UNFIT_FOR_OBSTORE = re.compile(r"(?:^|/)(?:\.\.?)?(?:/|$)|[\x00-\x1f\x7f]")
+
+
+_CHECKED_READS = 3
 
 
 class SourceFile(Protocol):
@@ -42,7 +49,8 @@ def open_source(source: Source) -> SourceFile:
 
     The block, at its start, in its reads or at its end, raises:
         InstanceError: SOURCE_CHANGED: other bytes are there than were listed; SOURCE_GONE: none
-            are; UNREADABLE: a local file may not be read.
+            are; UNREADABLE: a local file may not be read; WRONG_CHECKSUM: an object that was read
+            whole is not what Cloud Storage says it keeps, three times in a row.
         OSError, google.api_core.exceptions.GoogleAPIError, obstore.exceptions.BaseError: the file
             system or the service fails.
     """
@@ -52,6 +60,11 @@ def open_source(source: Source) -> SourceFile:
     if _UNFIT_FOR_OBSTORE.search(name):
         return _OddlyNamedObject(bucket, name, source)
     return _Object(bucket, name, source)
+
+
+def is_crc32c(source: Source, crc32c: int) -> bool:
+    """Whether the checksum of all bytes that were read is the one that was listed, if any was."""
+    return not source.crc32c or base64.b64decode(source.crc32c) == crc32c.to_bytes(4, "big")
 
 
 class _LocalFile:
@@ -124,6 +137,22 @@ class _Object:
         end = min(offset + length, self.size)
         if end <= offset:
             return b""
+        if (offset, end) != (0, self.size):
+            return again(lambda: self._get_all(offset, end))
+        # Read anew, for it may be the way here on which a bit was lost.
+        for _ in range(_CHECKED_READS):
+            content = again(lambda: self._get_all(offset, end))
+            if is_crc32c(self._source, google_crc32c.value(content)):
+                return content
+        raise InstanceError("WRONG_CHECKSUM")
+
+    def _get_all(self, offset: int, end: int) -> bytes:
+        content = self._get(offset, end)
+        if len(content) != end - offset:
+            raise ShortReadError(f"{self._source.uri}: {len(content)} bytes of {end - offset}")
+        return content
+
+    def _get(self, offset: int, end: int) -> bytes:
         import obstore
 
         try:
@@ -151,10 +180,7 @@ class _Object:
 class _OddlyNamedObject(_Object):
     """An object whose name is no clean path, through Google's client."""
 
-    def read(self, offset: int, length: int) -> bytes:
-        end = min(offset + length, self.size)
-        if end <= offset:
-            return b""
+    def _get(self, offset: int, end: int) -> bytes:
         from google.api_core.exceptions import NotFound
 
         bucket = gcs.client().bucket(self._bucket)

@@ -4,20 +4,25 @@ Everything is written whole or not at all: local puts go through a temporary fil
 that is linked or renamed, bucket puts are atomic by nature.
 """
 
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 from obstore.store import LocalStore, ObjectStore
 
 from stores import gcs
+from stores.retries import ShortReadError, again, listed_again
 from stores.rewrite import rewrite_over
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 _CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 64 << 20
@@ -108,10 +113,17 @@ class Storage:
         """Return the bytes [offset, offset + length); both must lie in the file."""
         if length == 0:
             return b""
-        try:
-            return bytes(obstore.get_range(self.store, path, start=offset, length=length))
-        except _NOT_FOUND:
-            raise FileNotFoundError(self.uri(path)) from None
+
+        def read() -> bytes:
+            try:
+                content = bytes(obstore.get_range(self.store, path, start=offset, length=length))
+            except _NOT_FOUND:
+                raise FileNotFoundError(self.uri(path)) from None
+            if len(content) != length:
+                raise ShortReadError(f"{self.uri(path)}: {len(content)} bytes of {length}")
+            return content
+
+        return read() if self.is_local else again(read)
 
     def head(self, path: str) -> Entry | None:
         """Size and time of a file, or None if there is none."""
@@ -124,7 +136,11 @@ class Storage:
         return Entry(path, meta["size"], meta["last_modified"])
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write a file unless it exists; return whether this call wrote it."""
+        """Write a file unless it exists; return whether this call wrote it.
+
+        In a bucket False may mean that it did, if the answer to its first try was lost: who must
+        know has to read what is there.
+        """
         try:
             obstore.put(self.store, path, data, mode="create")
         except (AlreadyExistsError, PreconditionError):
@@ -188,15 +204,19 @@ class Storage:
         """Every file below a folder (no order), none if the folder does not exist."""
         if self.is_local and not os.path.isdir(os.path.join(self.root, prefix)):
             return
-        for page in obstore.list(self.store, prefix or None, chunk_size=1000):
-            for meta in page:
-                yield Entry(meta["path"], meta["size"], meta["last_modified"])
+
+        def list_after(last: str | None) -> "Iterable[Sequence[ObjectMeta]]":
+            return obstore.list(self.store, prefix or None, offset=last, chunk_size=1000)
+
+        entries = itertools.chain.from_iterable(list_after(None))
+        for meta in entries if self.is_local else listed_again(list_after):
+            yield Entry(meta["path"], meta["size"], meta["last_modified"])
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Names of the folders directly below one, sorted."""
         if self.is_local and not os.path.isdir(os.path.join(self.root, prefix)):
             return
-        listing = obstore.list_with_delimiter(self.store, prefix or None)
+        listing = again(lambda: obstore.list_with_delimiter(self.store, prefix or None))
         for path in sorted(listing["common_prefixes"]):
             yield path.rstrip("/").rpartition("/")[2]
 

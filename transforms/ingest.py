@@ -15,7 +15,7 @@ from headers.readable import Bytes, Readable
 from stores import rewrite
 from stores.blobs import blob_path, local_blob, store_blob
 from stores.listing import Source
-from stores.source_file import open_source
+from stores.source_file import is_crc32c, open_source
 from stores.storage import Storage
 from transforms.records import FAILED, SKIPPED, Instance, Outcome
 
@@ -88,6 +88,8 @@ def _stream(source: Source, header: Header, file: Readable, target: Target) -> I
         for chunk in _chunks(file):
             digest.update(chunk)
             blob.write(chunk)
+        if not is_crc32c(source, digest.crc32c):
+            raise InstanceError("WRONG_CHECKSUM")
         instance = _describe(source, header, digest.sha256, digest.crc32c)
         keep(instance.blob)
     return instance
