@@ -98,7 +98,7 @@ def build(
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
     workers = worker_count(request.workers, options)
-    progress = Progress(None if remote else job)
+    progress = Progress(None if remote else job, part)
     files = listings | "CountFiles" >> beam.Map(len) | beam.CombineGlobally(sum)
 
     new = listings | "SkipKnown" >> SkipKnown(data)
@@ -175,8 +175,7 @@ def _run_parts(
         found = list_sources(parse_source(request.source))
     else:
         found = describe_sources(retried)
-    sources = _sorted_listing(found)
-    job.expect(len(sources))
+    sources = _sorted_listing(found, job)
     # A dry run has no store that later parts could look into.
     size = len(sources) if request.dry_run else PART_FILES
     for number, start in enumerate(range(0, len(sources), size or 1)):
@@ -185,12 +184,14 @@ def _run_parts(
         listings = [part[i : i + LISTING_FILES] for i in range(0, len(part), LISTING_FILES)]
         with beam.Pipeline(options=options) as pipeline:
             created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
-            build(pipeline, created, request, data, streams, job.folder, f"{number:05d}", options)
+            name = f"{number:05d}"
+            build(pipeline, created, request, data, streams, job.folder, name, options)
+        job.end_part(name)
         memory.give_back()
 
 
-def _sorted_listing(sources: Iterator[Source]) -> pa.Table:
-    """A listing as an Arrow table: a million entries take about 150 MB."""
+def _sorted_listing(sources: Iterator[Source], job: Job) -> pa.Table:
+    """A listing as an Arrow table: a million entries take about 150 MB; the job is told of all."""
     names = Source._fields
     schema = pa.schema([(n, pa.int64() if n == "size" else pa.string()) for n in names])
     chunks = []
@@ -199,8 +200,10 @@ def _sorted_listing(sources: Iterator[Source]) -> pa.Table:
         batch.append(source)
         if len(batch) == LISTING_FILES:
             chunks.append(_to_record_batch(batch, schema))
+            job.expect(job.total + len(batch))
             batch = []
     chunks.append(_to_record_batch(batch, schema))
+    job.expect(job.total + len(batch))
     return pa.Table.from_batches(chunks, schema).sort_by("uri")
 
 

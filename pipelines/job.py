@@ -78,6 +78,9 @@ class Job:
         self._store = store
         self._show = show
         self.total = 0
+        # What became of the parts that have ended, and which was the last.
+        self._ended: Counter[str] = Counter()
+        self._ended_part = ""
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._watch = threading.Thread(target=self._watch_over, daemon=True)
@@ -100,8 +103,8 @@ class Job:
         code, message = _explain(chain)
         if code != operations.CANCELLED and not isinstance(error, JobError) and self._is_deleted():
             code, message = operations.NOT_FOUND, f"{self._store} was deleted meanwhile"
+        counts = self.folder.counts() or self._progress()
         with self._lock:
-            counts = self.folder.counts() or self.folder.progress()
             operations.set_counts(self._operation, counts, self.total)
             operations.finish(self._operation, code, message)
             self.folder.write(self._operation)
@@ -116,6 +119,17 @@ class Job:
     def expect(self, total: int) -> None:
         """Say how many files or instances the job has to account for."""
         self.total = total
+
+    def end_part(self, part: str) -> None:
+        """Say that a part is done: its outcomes count now, not what its workers reported."""
+        counts = operations.as_progress(self.folder.part_counts(part))
+        with self._lock:
+            self._ended += counts
+            self._ended_part = part
+            self._operation["total"] = self.total
+            self._operation["ended"] = {"part": part, "counts": dict(self._ended)}
+            self.folder.write(self._operation)
+        self.folder.forget_progress(part)
 
     def finish(self, failed_noun: str) -> Operation:
         """Count the outcomes and finish the operation.
@@ -153,7 +167,7 @@ class Job:
         written = 0.0
         while not self._over.wait(_LOOK_SECONDS):
             try:
-                progress = self.folder.progress()
+                progress = self._progress()
                 if self._show:
                     self._show(progress, self.total)
                 if self.folder.is_cancel_requested():
@@ -166,6 +180,11 @@ class Job:
             except _STORAGE_ERRORS as error:
                 # The job may well go on, and then has to be watched: the next look tries again.
                 _LOGGER.warning("%s: the heartbeat failed: %s", self.folder.name, error)
+
+    def _progress(self) -> Counter[str]:
+        with self._lock:
+            ended, part = self._ended.copy(), self._ended_part
+        return ended + self.folder.progress(part)
 
     def _beat(self) -> None:
         with self._lock:

@@ -1,7 +1,7 @@
 """Operations: what a job is doing, did, and what became of every file.
 
     operations/{id}/operation.json       google.longrunning.Operation, and its owner
-    operations/{id}/progress/{w}.json    what each worker has done so far: an estimate
+    operations/{id}/progress/{w}.json    what each worker has done of a part so far: an estimate
     operations/{id}/outcomes-*.jsonl     what became of every file
     operations/{id}/counts-*.json        counted from these outcomes, a part each
     operations/{id}/cancel               exists when somebody asked for it
@@ -75,7 +75,9 @@ class OperationFolder:
         operation: Operation = json.loads(self.storage.read("operation.json"))
         if not operation["done"]:
             operation["metadata"]["cancelRequested"] = self.is_cancel_requested()
-            _count(operation, self.progress(), operation["total"])
+            ended = operation.get("ended", {"part": "", "counts": {}})
+            counts = Counter(ended["counts"]) + self.progress(ended["part"])
+            _count(operation, counts, operation["total"])
             if _is_abandoned(operation):
                 finish(
                     operation,
@@ -91,15 +93,23 @@ class OperationFolder:
         self.storage.write("operation.json", _dump(operation))
 
     def report_progress(self, worker: str, counts: Counter[str]) -> None:
-        """Say what a worker has done so far."""
+        """Say what a worker, "{part}-{any}", has done so far."""
         self.storage.write(f"progress/{worker}.json", _dump(counts))
 
-    def progress(self) -> Counter[str]:
-        """Sum of what all workers have reported."""
+    def progress(self, ended: str = "") -> Counter[str]:
+        """Sum of what workers have reported of the parts after one that has ended."""
         total: Counter[str] = Counter()
-        for entry in self.storage.list("progress"):
-            total.update(json.loads(self.storage.read(entry.path)))
+        for path in self._progress_files():
+            if _part_of(path) > ended:
+                total.update(json.loads(self.storage.read(path)))
         return total
+
+    def forget_progress(self, ended: str) -> None:
+        """Delete what workers have reported of a part that has ended, and of those before."""
+        self.storage.delete([path for path in self._progress_files() if _part_of(path) <= ended])
+
+    def _progress_files(self) -> list[str]:
+        return [entry.path for entry in self.storage.list("progress")]
 
     def write_outcomes(self, shard: str, lines: bytes) -> None:
         """Write one shard of outcomes, JSON Lines; the same shard again replaces it."""
@@ -115,6 +125,10 @@ class OperationFolder:
     def write_counts(self, part: str, counts: Counter[str]) -> None:
         """Write what was counted from the outcomes of a part."""
         self.storage.write(f"counts-{part}.json", _dump(counts))
+
+    def part_counts(self, part: str) -> Counter[str]:
+        """What was counted from the outcomes of one part."""
+        return Counter(json.loads(self.storage.read(f"counts-{part}.json")))
 
     def counts(self) -> Counter[str]:
         """What was counted from the outcomes of all parts."""
@@ -222,6 +236,12 @@ def summary(operation: Operation) -> str:
     return json.dumps({key: operation[key] for key in keys if key in operation})
 
 
+def as_progress(counts: Counter[str]) -> Counter[str]:
+    """Counts of outcomes in the terms in which workers report."""
+    done = sum(counts[outcome] for outcome in OUTCOMES)
+    return Counter(read=done, failed=failures(counts), bytes=counts["bytes"])
+
+
 def failures(counts: Counter[str]) -> int:
     """How many failed, the conflicts that count as failures included."""
     return counts["failed"] + counts["conflict_failed"]
@@ -238,6 +258,10 @@ def list_operations(root: Storage, parent: DatasetName) -> Iterator[OperationFol
 
 def _folder(parent: DatasetName) -> str:
     return f"{parent.folder}/operations"
+
+
+def _part_of(path: str) -> str:
+    return path.rpartition("/")[2].partition("-")[0]
 
 
 def _count(operation: Operation, counts: Counter[str], total: int) -> None:

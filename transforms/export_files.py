@@ -7,13 +7,19 @@ from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.progress import Progress
 from transforms.records import FAILED, Outcome
-from transforms.worker_pool import shared_pool
+from transforms.worker_pool import Work, shared_pool
 from transforms.write_instance import FileTarget, StoredInstance, resource_path, write_all
 
+# Enough to hide the hand-over to a worker, few enough to show progress.
+# Enough to be worth handing over, little enough that no core is idle for long at the end.
 _CHUNK_INSTANCES = 8
+_CHUNK_BYTES = 2 << 20
+_CHUNK_BYTES = 64 << 20
 
 
 @dataclasses.dataclass
@@ -43,25 +49,45 @@ class _WriteFn(beam.DoFn):
         self._progress = progress
         self._instances = Metrics.counter("export", "instances")
         self._bytes = Metrics.counter("export", "bytes")
+        self._work: Work[StoredInstance, Outcome]
         self._failed = Metrics.counter("export", "failed")
 
-    def process(self, share: list[StoredInstance]) -> Iterator[Outcome]:
+    def start_bundle(self) -> None:
         pool = shared_pool(self._workers)
-        step = _CHUNK_INSTANCES
-        chunks = (share[i : i + step] for i in range(0, len(share), step))
         # A partial of a function that knows no Beam: workers stay small and start fast.
         write = functools.partial(write_all, target=self._target)
-        for outcomes in pool.map(write, chunks, _lost, _seconds):
-            self._count(outcomes)
-            yield from outcomes
+        self._work = pool.begin(write, _lost, _seconds)
 
-    def _count(self, outcomes: Sequence[Outcome]) -> None:
+    def process(self, share: list[StoredInstance]) -> Iterator[Outcome]:
+        # What is under way at the end of a share goes on while the next one is taken.
+        for chunk in chunks_of(share):
+            for outcomes in self._work.add(chunk):
+                yield from self._counted(outcomes)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for outcomes in self._work.rest():
+            yield from map(GlobalWindows.windowed_value, self._counted(outcomes))
+
+    def _counted(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         failed = sum(outcome.outcome == FAILED for outcome in outcomes)
         size = sum(outcome.size for outcome in outcomes)
         self._instances.inc(len(outcomes))
         self._bytes.inc(size)
         self._failed.inc(failed)
         self._progress.add(Counter(read=len(outcomes), bytes=size, failed=failed))
+        return outcomes
+
+
+def chunks_of(instances: Sequence[StoredInstance]) -> Iterator[Sequence[StoredInstance]]:
+    """Cut instances into what one worker does at a time, by number and by size."""
+    start, size = 0, 0
+    for at, instance in enumerate(instances):
+        if at > start and (at - start >= _CHUNK_INSTANCES or size + instance.size > _CHUNK_BYTES):
+            yield instances[start:at]
+            start, size = at, 0
+        size += instance.size
+    if start < len(instances):
+        yield instances[start:]
 
 
 def _seconds(instance: StoredInstance) -> float:

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections import Counter
+from typing import Any
 
 from stores.operations import OperationFolder
 
@@ -16,19 +17,26 @@ class Progress:
     With no folder it reports nothing: distributed runners have metrics of their own.
     """
 
-    def __init__(self, folder: OperationFolder | None) -> None:
-        """Report into an operation's folder, or nowhere."""
+    def __init__(self, folder: OperationFolder | None, part: str = "00000") -> None:
+        """Report into an operation's folder, or nowhere.
+
+        Args:
+            folder: the operation's; None: nowhere.
+            part: of the job: what its workers report counts until `Job.end_part`.
+        """
         self._folder = folder
+        self._part = part
         self._counts: Counter[str]
         self._reported: float
         self._worker: str
         self._reset()
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_folder": self._folder}
+        return {"_folder": self._folder, "_part": self._part}
 
-    def __setstate__(self, state: dict[str, OperationFolder | None]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self._folder = state["_folder"]
+        self._part = state["_part"]
         self._reset()
 
     def add(self, counts: Counter[str]) -> None:
@@ -41,4 +49,4 @@ class Progress:
     def _reset(self) -> None:
         self._counts = Counter()
         self._reported = 0.0
-        self._worker = f"{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"
+        self._worker = f"{self._part}-{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

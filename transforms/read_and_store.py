@@ -11,13 +11,15 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from stores.listing import Source
+from transforms.cut import cut
 from transforms.ingest import Target, ingest_all
 from transforms.progress import Progress
 from transforms.records import FAILED, Instance, Outcome
 from transforms.worker_pool import shared_pool
 
-# Enough to hide the hand-over to a worker, few enough to end a share evenly.
+# Enough to hide the hand-over to a worker, few enough to end a share evenly and to show progress.
 _CHUNK_FILES = 16
+_CHUNK_BYTES = 64 << 20
 
 
 @dataclasses.dataclass
@@ -55,7 +57,7 @@ class _ReadFn(beam.DoFn):
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         ingest = functools.partial(ingest_all, target=self._target)
-        chunks = (share[i : i + _CHUNK_FILES] for i in range(0, len(share), _CHUNK_FILES))
+        chunks = cut(share, _size, _CHUNK_FILES, _CHUNK_BYTES)
         for results in pool.map(ingest, chunks, _lost, _seconds):
             self._count(results)
             for result in results:
@@ -68,6 +70,11 @@ class _ReadFn(beam.DoFn):
         self._bytes.inc(size)
         self._failed.inc(failed)
         self._progress.add(Counter(read=len(results), bytes=size, failed=failed))
+
+
+def _size(source: Source) -> int:
+    """What of it is read here: objects are copied by the bucket itself, many at once."""
+    return 0 if source.uri.startswith("gs://") else source.size
 
 
 def _seconds(source: Source) -> float:

@@ -10,6 +10,7 @@ from apache_beam.pvalue import TaggedOutput
 from stores.known_sources import known_sources
 from stores.listing import Source
 from stores.storage import Storage
+from transforms.cut import cut
 from transforms.records import SKIPPED, Outcome
 
 # A worker's share is small enough to spread, big enough to be worth handing over.
@@ -36,16 +37,7 @@ class SkipKnown(beam.PTransform):
 
 def shares(sources: Sequence[Source]) -> Iterator[list[Source]]:
     """Cut a listing into shares of at most 1,024 files and, if more than one, 1 GiB."""
-    share: list[Source] = []
-    size = 0
-    for source in sources:
-        if share and (len(share) == _SHARE_FILES or size + source.size > _SHARE_BYTES):
-            yield share
-            share, size = [], 0
-        share.append(source)
-        size += source.size
-    if share:
-        yield share
+    return cut(sources, lambda source: source.size, _SHARE_FILES, _SHARE_BYTES)
 
 
 class _SkipFn(beam.DoFn):

@@ -6,7 +6,7 @@ from transforms.ingest import ingest_all
 from transforms.write_instance import write_all
 from transforms.write_rows import write_parts
 
-SECONDS = 0.2
+SECONDS = 0.1
 
 
 def ingest_slowly(sources, target):

@@ -137,6 +137,47 @@ def test_a_running_job_shows_the_sum_of_its_workers(root, brisk):
     assert job.folder.read()["response"]
 
 
+def test_a_part_that_has_ended_counts_by_its_outcomes(root, brisk):
+    shown = []
+    with Job(root, STORE, "ImportDicomData", lambda *args: shown.append(args)) as job:
+        job.expect(10)
+        job.folder.report_progress("00000-a", Counter(read=3, bytes=100))
+        job.folder.write_counts("00000", Counter(imported=3, skipped=2, failed=1, bytes=200))
+        job.end_part("00000")
+        job.folder.report_progress("00000-late", Counter(read=1))
+        job.folder.report_progress("00001-b", Counter(read=2, failed=1, bytes=50))
+        wait_until(lambda: shown and shown[-1][0] == Counter(read=8, failed=2, bytes=250))
+        counter = job.folder.read()["metadata"]["counter"]
+        assert counter == {"pending": "2", "success": "6", "failure": "2"}
+        assert job.folder.storage.head("progress/00000-a.json") is None
+        job.folder.write_counts("00001", Counter(imported=4))
+        job.finish("files")
+
+
+def test_a_job_goes_on_and_is_watched_when_a_heartbeat_fails(root, brisk, monkeypatch):
+    with Job(root, STORE, "ImportDicomData", None) as job:
+        with monkeypatch.context() as patch:
+            failed = threading.Event()
+
+            def failing(*_):
+                failed.set()
+                raise OSError(5, "Input/output error")
+
+            patch.setattr(job.folder, "write", failing)
+            assert failed.wait(10)
+        before = job.folder.read()["heartbeat"]
+        wait_until(lambda: job.folder.read()["heartbeat"] != before)
+        job.finish("files")
+
+
+def test_a_job_that_has_finished_is_not_cancelled_any_more(root):
+    with Job(root, STORE, "ImportDicomData", None) as job:
+        job.finish("files")
+        job.folder.storage.write("cancel", b"")
+        job._cancel(Counter())  # as the watch does that looked just now; ends no process
+    assert job.folder.read()["response"]
+
+
 def test_a_running_job_renews_its_heartbeat(root, brisk):
     with Job(root, STORE, "ImportDicomData", None) as job:
         first = job.folder.read()["heartbeat"]

@@ -342,14 +342,14 @@ def test_cancel_of_an_operation_that_is_not_there_says_so(store):
 
 
 def test_progress_of_an_import_rises_and_what_is_pending_sinks(store, tmp_path, slowed):
-    files = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(100)}
+    files = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
     source = write_files(tmp_path / "in", files)
-    check_progress(watch(jobs.start_import(store, STORE, source)), 100)
+    check_progress(watch(jobs.start_import(store, STORE, source)), 200)
 
 
 def test_progress_of_an_export_to_files_rises(store, tmp_path, slowed):
-    run_import(store, write_files(tmp_path / "in", images(100)))
-    check_progress(watch(jobs.start_export_files(store, STORE, str(tmp_path / "out"))), 100)
+    run_import(store, write_files(tmp_path / "in", images(200)))
+    check_progress(watch(jobs.start_export_files(store, STORE, str(tmp_path / "out"))), 200)
 
 
 def test_progress_of_an_export_to_a_table_rises(store, tmp_path, slowed):
