@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo test lint lock bench-import bench-export bench-table clean
+.PHONY: demo test lint lock proto bench-import bench-export bench-table clean
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -31,6 +31,9 @@ lint: .venv/dev
 lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+proto: .venv/dev  ## write the Python of service/proto/*.proto
+	$(BIN)/python -m service.proto.generate
 
 bench-import: .venv/dev  ## this project beside cp -r and a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_import

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service.errors import ApiError
 from stores import dicom_store, maintenance, operations
 from stores.names import DatasetName, parse_store
 from stores.operations import Operation, OperationFolder
@@ -45,6 +46,10 @@ Root = Annotated[
     ),
 ]
 StoreArgument = Annotated[str, typer.Argument(help="Id or full resource name of the store.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label of the store, to find it by; up to 64."),
+]
 _DEFAULT_ROOT = "./dicomferry-data"
 # Flags that we do not know are Beam's.
 _BEAM_FLAGS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -61,6 +66,7 @@ def create(
             "up to five.",
         ),
     ] = None,
+    label: Labels = None,
     root: Root = _DEFAULT_ROOT,
 ) -> None:
     """Create a store.
@@ -69,20 +75,73 @@ def create(
     [bold]dicomferry stores create trial[/bold]
     [bold]dicomferry stores create trial --stream-to duckdb:trial.duckdb#dicom.instances[/bold]
     """
-    for table in stream_to or []:
-        parse_destination(table)
-    streams = [{"bigqueryDestination": {"tableUri": table}} for table in stream_to or []]
-    resource = {"streamConfigs": streams} if streams else None
+    resource = {"labels": _labels(label), "streamConfigs": _streams(stream_to)}
+    resource = {field: value for field, value in resource.items() if value}
     made = dicom_store.create_store(Storage(root), parse_store(store), resource)
     _console.print(f"Created {made.name} in {made.data.root}", soft_wrap=True)
     _next(f"dicomferry import {store} '/data/**'", root)
 
 
+@stores_app.command("update")
+def update(
+    store: StoreArgument,
+    label: Labels = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Take a label off.")
+    ] = None,
+    stream_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="Stream to these tables from now on, and no others."),
+    ] = None,
+    no_streams: Annotated[bool, typer.Option("--no-streams", help="Stop all streams.")] = False,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Change a store's labels and streams; whatever is not named stays.
+
+    Example: [bold]dicomferry stores update trial --label site=north --remove-label draft[/bold]
+    """
+    given, streams = _labels(label), _streams(stream_to)
+    if streams and no_streams:
+        raise ValueError("give either --stream-to or --no-streams")
+    if not (given or remove_label or streams or no_streams):
+        raise ValueError("name what to change: --label, --remove-label, --stream-to, --no-streams")
+
+    def change(resource: dicom_store.Resource) -> dicom_store.Resource:
+        labels = {**resource.get("labels", {}), **given}
+        kept = {key: value for key, value in labels.items() if key not in (remove_label or [])}
+        changed = {**resource, "labels": kept}
+        if streams or no_streams:
+            changed["streamConfigs"] = streams
+        return {field: value for field, value in changed.items() if value}
+
+    updated = dicom_store.update_store(Storage(root), parse_store(store), change)
+    _console.print_json(data=updated.resource)
+
+
 @stores_app.command("list")
-def list_(root: Root = _DEFAULT_ROOT) -> None:
+def list_(
+    filter_: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            help="Only stores whose labels match, such as 'labels.site=north AND NOT labels.draft='"
+            "; = searches the text within the value.",
+        ),
+    ] = "",
+    root: Root = _DEFAULT_ROOT,
+) -> None:
     """List the stores of the local dataset."""
-    found = list(dicom_store.list_stores(Storage(root), DatasetName()))
-    if not found:
+    from service.label_filter import parse_filter
+
+    wanted = parse_filter(filter_)
+    found = [
+        store
+        for store in dicom_store.list_stores(Storage(root), DatasetName())
+        if wanted.matches(store.resource.get("labels", {}))
+    ]
+    if not found and filter_:
+        _console.print("No store matches", highlight=False)
+    elif not found:
         _console.print(f"No stores under {Storage(root).root}")
         _next("dicomferry stores create STORE", root)
     for store in found:
@@ -406,6 +465,55 @@ def describe_operation(
     _list_failures(folder, limit=20)
 
 
+@app.command("serve")
+def serve_(
+    host: Annotated[
+        str, typer.Option(help="Interface; any but this machine's own asks for --auth.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of REST and the console; 0: any.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0: any.")] = 9090,
+    auth: Annotated[
+        str, typer.Option(metavar="FILE", help="Tokens of those who may call, and what they may.")
+    ] = "",
+    allow_path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Local folder that requests may read and write."),
+    ] = None,
+    allow_prefix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="gs://…", help="Limit requests to these buckets or prefixes."),
+    ] = None,
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Serve the API of Google's DicomService, REST and gRPC, and a page to look at.
+
+    Examples:
+    [bold]dicomferry serve --allow-path /data[/bold]
+    [bold]CLOUDSDK_API_ENDPOINT_OVERRIDES_HEALTHCARE=http://127.0.0.1:8080/ \
+    gcloud healthcare dicom-stores list --dataset default --location local --project local[/bold]
+    """
+    from service.serve import Settings, serve
+
+    logging.getLogger("service").setLevel(logging.INFO)
+    settings = Settings(
+        Storage(root),
+        host,
+        port,
+        grpc_port,
+        auth,
+        tuple(allow_path or ()),
+        tuple(allow_prefix or ()),
+    )
+
+    def announce(rest: int, grpc: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        _console.print(f"REST  http://{shown}:{rest}/v1/", markup=False, highlight=False)
+        _console.print(f"gRPC  {shown}:{grpc}", markup=False, highlight=False)
+        _console.print(f"page  http://{shown}:{rest}/", markup=False, highlight=False)
+
+    serve(settings, announce)
+
+
 def main() -> NoReturn:
     """Run the command line; a wrong request ends with its remedy and exit code 2."""
     from pipelines.job import JobError
@@ -413,7 +521,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     try:
         app()
-    except (JobError, ValueError, LookupError) as error:
+    except (JobError, ApiError, ValueError, LookupError) as error:
         _errors.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -426,6 +534,22 @@ def _warm_workers(workers: int | None, beam_args: Sequence[str], module: str) ->
     """Start a local job's worker processes while this one spends two seconds on importing Beam."""
     if workers != 0 and not any(arg.startswith("--runner") for arg in beam_args):
         shared_pool(workers or os.cpu_count() or 1).warm(module)
+
+
+def _labels(texts: Sequence[str] | None) -> dict[str, str]:
+    labels = {}
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"--label {text} must be KEY=VALUE; VALUE may be empty")
+        labels[key] = value
+    return labels
+
+
+def _streams(tables: Sequence[str] | None) -> list[dict[str, dict[str, str]]]:
+    for table in tables or []:
+        parse_destination(table)
+    return [{"bigqueryDestination": {"tableUri": table}} for table in tables or []]
 
 
 def _store(root: str, name: str) -> dicom_store.DicomStore:

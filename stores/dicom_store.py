@@ -29,6 +29,10 @@ class StoreExistsError(ValueError):
     """A DICOM store of that name exists already."""
 
 
+class StoreBusyError(RuntimeError):
+    """Other writers were faster, again and again."""
+
+
 class DicomStore(NamedTuple):
     """One version of a store's resource.
 
@@ -81,23 +85,31 @@ def get_store(root: Storage, name: StoreName) -> DicomStore:
             f"{name} does not exist under {root.root}; "
             f"`dicomferry stores create {name.id}` makes it"
         )
-    data = root.below(f"{name.folder}/data/{record['dataFolder']}")
-    return DicomStore(name, record["dicomStore"], data, version)
+    return _store(root, name, version, record)
 
 
-def list_stores(root: Storage, parent: DatasetName) -> Iterator[DicomStore]:
-    """Every store of a dataset, by name."""
+def store_in(root: Storage, folder: str) -> DicomStore | None:
+    """The store that lies in a folder below the root, whatever its id; None if it is deleted."""
+    version, record = _highest(root, folder)
+    if not record or record["deleted"]:
+        return None
+    resource = record["dicomStore"]
+    data = root.below(f"{folder}/data/{record['dataFolder']}")
+    return DicomStore(parse_store(resource["name"]), resource, data, version)
+
+
+def list_stores(root: Storage, parent: DatasetName, after: str = "") -> Iterator[DicomStore]:
+    """Every store of a dataset whose id comes after another, in their order."""
     folder = f"{parent.folder}/dicomStores"
     found = []
     for store_folder in root.folders(folder):
-        record = _highest(root, f"{folder}/{store_folder}")[1]
+        version, record = _highest(root, f"{folder}/{store_folder}")
         if record and not record["deleted"]:
-            found.append(parse_store(record["dicomStore"]["name"]))
-    for name in sorted(found):
-        try:
-            yield get_store(root, name)
-        except StoreNotFoundError:  # deleted since the listing
-            continue
+            name = parse_store(record["dicomStore"]["name"])
+            if name.id > after:
+                found.append(_store(root, name, version, record))
+    # Names of folders are no order: they can be hashes of ids.
+    yield from sorted(found, key=lambda store: store.name)
 
 
 def update_store(
@@ -108,6 +120,7 @@ def update_store(
     Raises:
         StoreNotFoundError: there is no such store.
         ResourceError: the changed resource breaks a rule of the reference.
+        StoreBusyError: others changed it meanwhile, every time.
     """
     for _ in range(_MAX_ATTEMPTS):
         version, record = _latest(root, name)
@@ -137,8 +150,13 @@ def delete_store(root: Storage, name: StoreName) -> None:
     raise _too_busy(name)
 
 
-def _too_busy(name: StoreName) -> RuntimeError:
-    return RuntimeError(f"{name} was changed {_MAX_ATTEMPTS} times meanwhile; try again")
+def _too_busy(name: StoreName) -> StoreBusyError:
+    return StoreBusyError(f"{name} was changed {_MAX_ATTEMPTS} times meanwhile; try again")
+
+
+def _store(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> DicomStore:
+    data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+    return DicomStore(name, record["dicomStore"], data, version)
 
 
 def _latest(root: Storage, name: StoreName) -> tuple[int, dict[str, Any] | None]:
