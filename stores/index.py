@@ -6,8 +6,10 @@ the version that this object was loaded at: lookup and append must share one obj
 """
 
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import obstore
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from stores import gcs
 from stores.retries import again
@@ -72,12 +74,29 @@ class CommitConflictError(Exception):
 
 def create_index(data: Storage) -> None:
     """Make the empty index of a new store."""
-    DeltaTable.create(
-        data.uri(_FOLDER),
-        SCHEMA,
-        storage_options=storage_options(data),
-        configuration={"delta.dataSkippingStatsColumns": _STATISTICS},
-    )
+    create_table(data, _FOLDER, SCHEMA, {"delta.dataSkippingStatsColumns": _STATISTICS})
+
+
+def create_table(
+    data: Storage, folder: str, schema: pa.Schema, configuration: dict[str, str | None]
+) -> None:
+    """Make an empty Delta table in a folder that nobody else knows yet."""
+    uri, options = data.uri(folder), storage_options(data)
+
+    def create() -> None:
+        try:
+            DeltaTable.create(
+                uri, schema, mode="ignore", storage_options=options, configuration=configuration
+            )
+        except DeltaError:
+            # What a bucket says to another try, if the answer to the first one was lost.
+            if data.is_local or not DeltaTable.is_deltatable(uri, storage_options=options):
+                raise
+
+    if data.is_local:
+        create()
+    else:
+        again(create)
 
 
 class Index:
@@ -188,11 +207,43 @@ def read_row_group(data: Storage, file: str, row_group: int, columns: list[str])
 
 
 def row_group_batches(
-    data: Storage, file: str, row_group: int, columns: list[str], rows: int
+    data: Storage, file: str, row_group: int, columns: list[str], rows: int, size: int
 ) -> Iterator[pa.RecordBatch]:
-    """Some columns of one row group, so many rows at a time: Metadata can be large."""
+    """Some columns of one row group, at most so many rows and bytes of Metadata at a time.
+
+    A single Metadata that is larger comes alone.
+    """
     with _open(data, file) as parquet:
+        sizes = parquet.read_row_group(row_group, columns=["StructuredStorageSize"])
+        largest = pc.max(sizes.column(0)).as_py() or 1
+        rows = max(1, min(rows, size // largest))
         yield from parquet.iter_batches(rows, row_groups=[row_group], columns=columns)
+
+
+def appended_files(data: Storage, after: int, upto: int) -> list[str]:
+    """The Parquet files that imports appended in the versions after one, up to another.
+
+    Of a file that was compacted meanwhile it is the one from before, with its own rows alone.
+
+    Raises:
+        LookupError: the log, or such a file, is no longer kept.
+    """
+    files = []
+    for version in range(after + 1, upto + 1):
+        try:
+            log = data.read(f"{_FOLDER}/_delta_log/{version:020}.json")
+        except FileNotFoundError:
+            raise LookupError(_too_long_ago(data)) from None
+        actions = [json.loads(line) for line in log.splitlines()]
+        if any(action.get("txn", {}).get("appId") == _APP_ID for action in actions):
+            files += [unquote(action["add"]["path"]) for action in actions if "add" in action]
+    if any(data.head(f"{_FOLDER}/{file}") is None for file in files):
+        raise LookupError(_too_long_ago(data))
+    return files
+
+
+def _too_long_ago(data: Storage) -> str:
+    return f"what was imported long ago is no longer told apart in {data.uri(_FOLDER)}"
 
 
 def _open(data: Storage, file: str) -> pq.ParquetFile:

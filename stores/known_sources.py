@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 
-from stores.index import storage_options
+from stores.index import create_table, storage_options
 from stores.listing import Source
 from stores.retries import again
 from stores.storage import Storage
@@ -30,7 +30,7 @@ _WRITER = WriterProperties(compression="ZSTD")
 
 def create_known_sources(data: Storage) -> None:
     """Make the empty table of a new store."""
-    DeltaTable.create(data.uri(_FOLDER), _SCHEMA, storage_options=storage_options(data))
+    create_table(data, _FOLDER, _SCHEMA, {})
 
 
 def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
