@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydicom.uid import UID
 
 from headers.failures import REASONS, InstanceError
@@ -58,14 +60,14 @@ def preview_page(
     data: Storage, title: str, paths: ResourcePaths | None, workers: int
 ) -> Iterator[str]:
     """Yield the page in pieces, a series each; pictures are made by a pool of processes."""
-    found = series_of(data, paths)
+    found = series_of(data, paths=paths)
     frames = sum(series.frames for series in found)
     yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
     yield f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
     yield f"<h1>{html.escape(title)}</h1><p>{len(found):,} series, "
     yield f"{sum(series.instances for series in found):,} instances, {frames:,} frames</p><main>"
     pool = WorkerPool(workers)
-    chunks = ([series] for series in found)
+    chunks = ([(series.blob, series.blob_size)] for series in found)
     draw = functools.partial(draw_all, data=data)
     pictures = pool.map(draw, chunks, lambda _: "WORKER_LOST", lambda _: _SECONDS)
     for series, (picture,) in zip(found, pictures, strict=True):
@@ -74,14 +76,27 @@ def preview_page(
     yield "</main></html>\n"
 
 
-def series_of(data: Storage, paths: ResourcePaths | None) -> list[Series]:
-    """The series of a store, by modality; the middle instance stands for each."""
+def series_of(
+    data: Storage, *, paths: ResourcePaths | None = None, uids: Sequence[str] | None = None
+) -> list[Series]:
+    """The series of a store, by modality; the middle instance stands for each.
+
+    Args:
+        data: the store's.
+        paths: only what is below them, if given.
+        uids: only these series, if given.
+    """
     index = Index(data).dataset()
     columns = [
         "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "TransferSyntaxUID",
         "Modality", "NumberOfFrames", "BlobUri", "BlobStorageSize",
     ]  # fmt: skip
-    rows = index.to_table(columns=columns)
+    among = None
+    if uids is not None:
+        wanted, field = pa.array(uids, pa.string()), pc.field("SeriesInstanceUID")
+        # The bounds let whole files be skipped by their statistics.
+        among = (field >= pc.min(wanted)) & (field <= pc.max(wanted)) & field.isin(wanted)
+    rows = index.to_table(columns=columns, filter=among)
     if paths:
         rows = rows.filter(paths.mask(rows))
     query = """
@@ -97,14 +112,14 @@ def series_of(data: Storage, paths: ResourcePaths | None) -> list[Series]:
     return [Series(*row) for row in connection.execute(query).fetchall()]
 
 
-def draw_all(series: Sequence[Series], data: Storage) -> list[Thumbnail | str]:
-    """The picture of each, or the code of the reason why there is none."""
-    return [_draw(each, data) for each in series]
+def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail | str]:
+    """The picture of each blob, given with its size; or the code of the reason for none."""
+    return [_draw(blob, size, data) for blob, size in blobs]
 
 
-def _draw(series: Series, data: Storage) -> Thumbnail | str:
+def _draw(blob: str, size: int, data: Storage) -> Thumbnail | str:
     try:
-        with StorageFile(data, series.blob, series.blob_size) as file:
+        with StorageFile(data, blob, size) as file:
             return thumbnail(file, _PIXELS)
     except InstanceError as error:
         return error.code

@@ -1,0 +1,318 @@
+"""The console's pages as routes of a Starlette application."""
+
+import importlib.resources
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from service.access import Principal
+from service.console import inventory, outcomes, page, pictures
+from service.console.counting import MetricsCache
+from service.console.markup import html
+from service.console.operation_pages import (
+    operation_section,
+    operations_section,
+    outcomes_section,
+)
+from service.console.series import page_of_series
+from service.console.store_pages import (
+    datasets_nav,
+    pictures_body,
+    store_body,
+    store_path,
+    stores_section,
+)
+from service.errors import (
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    PERMISSION_DENIED,
+    UNAUTHENTICATED,
+    ApiError,
+)
+from stores.dicom_store import DicomStore, get_store
+from stores.names import (
+    DatasetName,
+    ResourceNameError,
+    StoreName,
+    parse_dataset,
+    parse_store,
+)
+from stores.operations import Operation, OperationFolder, OperationNotFoundError
+from stores.storage import Storage
+
+Authenticate = Callable[[str | None], Principal]
+_Answer = Callable[[Request, Principal], Response]
+
+COOKIE = "dicomferry_token"
+_DATASET = "/console/projects/{project}/locations/{location}/datasets/{dataset}"
+_STORE = _DATASET + "/dicomStores/{store}"
+_OPERATION = _DATASET + "/operations/{operation}"
+_GET_STORE = "healthcare.dicomStores.get"
+_SEE_IMAGES = "healthcare.dicomStores.dicomWebRead"
+_GET_OPERATION = "healthcare.operations.get"
+_ASSETS = {
+    "style.css": "text/css",
+    "live.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_MAX_LOGIN_BYTES = 16_384
+# How long a page waits for the metrics of its stores before it shows those that are known.
+_COUNT_SECONDS = 1.5
+_NO_SCRIPT_SECONDS = 5
+
+
+def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
+    """The routes of the console; none of them changes anything but the login.
+
+    Args:
+        root: where stores live.
+        authenticate: returns who sends an Authorization header, or raises ApiError; a browser has
+            none, so its login is a cookie with the same token.
+    """
+    console = _Console(root)
+
+    def guarded(answer: _Answer) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            return await run_in_threadpool(_answer, request, answer, authenticate)
+
+        return endpoint
+
+    async def login(request: Request) -> Response:
+        return await _log_in(request, authenticate)
+
+    return [
+        Route("/", guarded(console.index)),
+        Route("/console/login", login, methods=["POST"]),
+        Route("/console/logout", _log_out, methods=["POST"]),
+        *(Route(f"/console/{name}", _asset(name, kind)) for name, kind in _ASSETS.items()),
+        Route(_STORE, guarded(console.store)),
+        Route(f"{_STORE}/preview", guarded(console.preview)),
+        Route(
+            f"{_STORE}/pictures/{{study}}/{{series}}/{{instance}}/{{digest}}",
+            guarded(console.picture),
+        ),
+        Route(_OPERATION, guarded(console.operation)),
+        Route(f"{_OPERATION}/outcomes.jsonl", guarded(console.outcomes)),
+    ]
+
+
+class _Console:
+    def __init__(self, root: Storage) -> None:
+        self._root = root
+        self._metrics = MetricsCache()
+        self._pictures = pictures.Pictures()
+
+    def index(self, request: Request, principal: Principal) -> Response:
+        """The stores and newest operations of a dataset."""
+        asked = request.query_params
+        names = inventory.datasets(self._root, principal)
+        parent = names[0] if names else DatasetName()
+        if asked.get("dataset"):
+            parent = parse_dataset(asked["dataset"])
+        part, after, before = (asked.get(name, "") for name in ("part", "after", "before"))
+        pieces, running = [datasets_nav(names, parent)], False
+        if part != "operations":
+            found = inventory.page_of_stores(self._root, parent, principal, after)
+            metrics = self._metrics.get(found.stores, _COUNT_SECONDS)
+            running = None in metrics.values()
+            pieces.append(stores_section(parent, found, metrics, after))
+        if part != "stores":
+            newest = inventory.page_of_operations(self._root, parent, principal, before)
+            query = {"dataset": str(parent), "before": before}
+            running |= any(not operation["done"] for operation in newest.operations)
+            pieces.append(operations_section(newest, "/", query))
+        if part in ("stores", "operations"):
+            return page.fragment(pieces[-1])
+        body = html("{nav}{stores}{operations}", **dict(zip(_PIECES, pieces, strict=True)))
+        refresh = _NO_SCRIPT_SECONDS if running else 0
+        return page.page("Stores and operations", body, principal, refresh_seconds=refresh)
+
+    def store(self, request: Request, principal: Principal) -> Response:
+        """One store with its operations."""
+        store = self._store(request, principal, _GET_STORE)
+        before = request.query_params.get("before", "")
+        found = inventory.page_of_operations(
+            self._root, store.name.parent, principal, before, str(store.name)
+        )
+        section = operations_section(found, store_path(store), {"before": before})
+        if request.query_params.get("part") == "operations":
+            return page.fragment(section)
+        metrics = self._metrics.get([store], _COUNT_SECONDS)[str(store.name)]
+        body = html("{store}{operations}", store=store_body(store, metrics), operations=section)
+        running = metrics is None or any(not operation["done"] for operation in found.operations)
+        refresh = _NO_SCRIPT_SECONDS if running else 0
+        return page.page(store.name.id, body, principal, refresh_seconds=refresh)
+
+    def preview(self, request: Request, principal: Principal) -> Response:
+        """A page of a store's series."""
+        store = self._store(request, principal, _SEE_IMAGES)
+        self._pictures.warm()
+        after = request.query_params.get("after", "")
+        found = page_of_series(store.data, after)
+        metrics = self._metrics.get([store], 0)[str(store.name)]
+        body = pictures_body(store, found, metrics, is_first=not after)
+        return page.page(f"Pictures of {store.name.id}", body, principal)
+
+    def picture(self, request: Request, principal: Principal) -> Response:
+        """The picture of one instance."""
+        store = self._store(request, principal, _SEE_IMAGES)
+        names = ("study", "series", "instance", "digest")
+        blob = pictures.blob_of(*(request.path_params[name] for name in names))
+        entry = store.data.head(blob) if blob else None
+        if blob is None or entry is None:
+            raise ApiError(NOT_FOUND, "there is no such instance in the store")
+        image, mime_type = pictures.to_image(self._pictures.get(store.data, blob, entry.size))
+        return Response(image, media_type=mime_type, headers=page.SECURITY_HEADERS)
+
+    def operation(self, request: Request, principal: Principal) -> Response:
+        """One operation and a page of its outcomes."""
+        folder, operation = self._operation(request, principal)
+        asked = request.query_params
+        section = operation_section(operation)
+        if asked.get("part") == "operation":
+            return page.fragment(section)
+        outcome, after = outcomes.check_outcome(asked.get("outcome", "")), asked.get("after", "")
+        found = outcomes.page_of_outcomes(folder, outcome, after)
+        counts = operation["counts"]
+        failed = counts.get("failed", 0) or counts.get("conflict", 0)
+        why = outcomes.reasons(folder) if operation["done"] and failed and not after else None
+        listed = outcomes_section(operation, found, why, outcome, is_first=not after)
+        body = html("{operation}{outcomes}", operation=section, outcomes=listed)
+        refresh = 0 if operation["done"] else _NO_SCRIPT_SECONDS
+        return page.page(f"Operation {folder.id}", body, principal, refresh_seconds=refresh)
+
+    def outcomes(self, request: Request, principal: Principal) -> Response:
+        """The outcomes as they were written, to download."""
+        folder, _ = self._operation(request, principal)
+        outcome = outcomes.check_outcome(request.query_params.get("outcome", ""))
+        name = "-".join(filter(None, [folder.id, outcome, "outcomes.jsonl"]))
+        disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(
+            outcomes.stream(folder, outcome),
+            media_type="application/jsonl",
+            headers=page.SECURITY_HEADERS | disposition,
+        )
+
+    def _store(self, request: Request, principal: Principal, permission: str) -> DicomStore:
+        name = parse_store(str(StoreName(_parent(request), request.path_params["store"])))
+        principal.require(permission, str(name))
+        return get_store(self._root, name)
+
+    def _operation(
+        self, request: Request, principal: Principal
+    ) -> tuple[OperationFolder, Operation]:
+        parent, operation_id = _parent(request), request.path_params["operation"]
+        folder = OperationFolder(self._root, parent, operation_id)
+        name = folder.name
+        operation = None
+        # The id becomes a folder: it must not mean another one.
+        if _is_plain(operation_id):
+            with suppress(OperationNotFoundError):
+                operation = folder.read()
+        names = [name] if operation is None else [name, operation["store"]]
+        principal.require(_GET_OPERATION, *names)
+        if operation is None:
+            raise ApiError(NOT_FOUND, f"{name} does not exist")
+        return folder, operation
+
+
+_PIECES = ("nav", "stores", "operations")
+
+
+def _answer(request: Request, answer: _Answer, authenticate: Authenticate) -> Response:
+    """Answer whoever may ask; what is refused or missing becomes a page."""
+    principal = None
+    try:
+        principal = authenticate(_authorization(request))
+        return answer(request, principal)
+    except ApiError as error:
+        if error.code == UNAUTHENTICATED:
+            said = error.message if COOKIE in request.cookies else ""
+            return page.login_page(_own_path(str(request.url)), said)
+        return page.error_page(error, principal)
+    except ResourceNameError as error:
+        return page.error_page(ApiError(NOT_FOUND, str(error)), principal)
+    except LookupError as error:
+        if isinstance(error, KeyError | IndexError):
+            raise
+        return page.error_page(ApiError(NOT_FOUND, "It does not exist, or no more."), principal)
+
+
+def _authorization(request: Request) -> str | None:
+    """The header of a program, or what a browser's login left."""
+    if token := request.cookies.get(COOKIE):
+        return f"Bearer {token}"
+    return request.headers.get("Authorization")
+
+
+async def _log_in(request: Request, authenticate: Authenticate) -> Response:
+    if response := _from_elsewhere(request):
+        return response
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_LOGIN_BYTES:
+            error = ApiError(INVALID_ARGUMENT, "A token is much shorter than this.")
+            return page.error_page(error, None)
+    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    token = fields.get("token", [""])[0].strip()
+    after = _own_path(fields.get("next", ["/"])[0])
+    try:
+        await run_in_threadpool(authenticate, f"Bearer {token}")
+    except ApiError as error:
+        if error.code == UNAUTHENTICATED:
+            return page.login_page(after, error.message)
+        return page.error_page(error, None)
+    response = RedirectResponse(after, 303, page.SECURITY_HEADERS)
+    # Strict: no other site can make a browser show it; HttpOnly: no script can read it.
+    is_secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=is_secure)
+    return response
+
+
+async def _log_out(request: Request) -> Response:
+    if response := _from_elsewhere(request):
+        return response
+    response = RedirectResponse("/", 303, page.SECURITY_HEADERS)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def _from_elsewhere(request: Request) -> Response | None:
+    """Refuse a form that another site sent."""
+    origin = request.headers.get("Origin")
+    if origin is None or urlsplit(origin).netloc == request.headers.get("Host"):
+        return None
+    return page.error_page(ApiError(PERMISSION_DENIED, "This form is on another site."), None)
+
+
+def _own_path(url: str) -> str:
+    """The path and query of a URL: wherever it leads, it stays on this server."""
+    parts = urlsplit(url.replace("\\", "/"))
+    path = "/" + parts.path.lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def _asset(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+    content = importlib.resources.files("service.console").joinpath(name).read_bytes()
+    headers = page.SECURITY_HEADERS | {"Cache-Control": "no-cache"}
+
+    async def endpoint(_: Request) -> Response:
+        return Response(content, media_type=kind, headers=headers)
+
+    return endpoint
+
+
+def _parent(request: Request) -> DatasetName:
+    values = (request.path_params[name] for name in ("project", "location", "dataset"))
+    return parse_dataset(str(DatasetName(*values)))
+
+
+def _is_plain(operation_id: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_-]{1,128}", operation_id) is not None
