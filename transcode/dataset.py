@@ -64,6 +64,15 @@ class DicomFile(NamedTuple):
                 return self.buffer[element.value : element.end]
         return None
 
+    def read(self, offset: int, length: int) -> bytes:
+        """Return bytes [offset, offset + length) of the data set, without I/O where they are here.
+
+        Fewer at the end.
+        """
+        if offset + length <= len(self.buffer):
+            return self.buffer[offset : offset + length]
+        return self.source.read(offset, length)
+
     def tail(self, offset: int) -> tuple[bytes, list[RawElement]]:
         """Return what follows the pixel data, which ends at `offset`, as a buffer and elements."""
         size = self.source.size - offset

@@ -1,14 +1,17 @@
 """The frames of an instance, decoded one at a time whatever they are stored as."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, TypeVar
 
 from headers.failures import InstanceError
 from transcode.attributes import was_lossy_changes
 from transcode.codecs import codec
 from transcode.dataset import DicomFile
-from transcode.frames import EncapsulatedFrames, native_frames
+from transcode.frames import EncapsulatedFrames, check_native_length, native_frame
 from transcode.image import ImagePixel, check_frame_size
 from transcode.pixels import Decoded, Pixels, unpack
+from transcode.spread import Spread, in_order, spread_for
 from transcode.syntaxes import (
     JPEG_BASELINE,
     JPEG_EXTENDED,
@@ -16,6 +19,8 @@ from transcode.syntaxes import (
     JPEG_SPECTRAL,
     JPEG_XL_RECOMPRESSION,
 )
+
+R = TypeVar("R")
 
 _DCT_CODED = frozenset(
     {JPEG_BASELINE, JPEG_EXTENDED, JPEG_SPECTRAL, JPEG_PROGRESSION, JPEG_XL_RECOMPRESSION}
@@ -28,19 +33,57 @@ def decoded_frames(file: DicomFile, image: ImagePixel) -> Iterator[Decoded]:
     Raises:
         InstanceError: the code says what is wrong with which part.
     """
-    check_frame_size(image)
-    if file.syntax.encapsulated:
-        decode = codec(file.syntax.uid).decode
-        for stream in EncapsulatedFrames(file, image):
-            yield decode(stream, image, file.syntax.uid)
-    else:
-        yield from _native(file, image)
+    return each_frame(file, image, lambda frame, _: frame)
 
 
-def _native(file: DicomFile, image: ImagePixel) -> Iterator[Decoded]:
-    photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
-    for index, raw in enumerate(native_frames(file, image)):
-        yield Decoded(unpack(raw, image, index), photometric)
+def each_frame(
+    file: DicomFile,
+    image: ImagePixel,
+    work: Callable[[Decoded, int], R],
+    spread: Spread = in_order,
+) -> Iterator[R]:
+    """Yield what `work` makes of each decoded frame and its index from 0, in their order.
+
+    Raises:
+        InstanceError: the code says what is wrong with which part.
+    """
+    stored = _Stored(file, image)
+
+    def one(numbered: tuple[int, Any]) -> R:
+        index, place = numbered
+        return work(stored.decode(place), index)
+
+    yield from spread_for(file, image, spread)(one, enumerate(stored.places))
+
+
+class _Stored:
+    """Where the frames of an instance are, and how one is decoded.
+
+    Attributes:
+        places: one a frame, in their order; iterate once.
+        encapsulated: None of native frames.
+    """
+
+    def __init__(self, file: DicomFile, image: ImagePixel) -> None:
+        check_frame_size(image)
+        self._file = file
+        self._image = image
+        self.places: Iterable[Any]
+        self.encapsulated: EncapsulatedFrames | None = None
+        if file.syntax.encapsulated:
+            self.encapsulated = EncapsulatedFrames(file, image)
+            self.places = self.encapsulated.located()
+        else:
+            check_native_length(file, image)
+            self.places = range(image.frames)
+
+    def decode(self, place: Any) -> Decoded:
+        file, image = self._file, self._image
+        if self.encapsulated is not None:
+            stream = self.encapsulated.read(place)
+            return codec(file.syntax.uid).decode(stream, image, file.syntax.uid)
+        photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
+        return Decoded(unpack(native_frame(file, image, place), image, place), photometric)
 
 
 class Decoding:
@@ -49,30 +92,31 @@ class Decoding:
     Attributes:
         image: the attributes of the decoded frames.
         lossy: the change that a lossy source leaves behind.
-        end: where the pixel data ends; after the iteration only.
+        end: where the pixel data ends; after the last frame only.
     """
 
-    def __init__(self, file: DicomFile, image: ImagePixel) -> None:
+    def __init__(self, file: DicomFile, image: ImagePixel, spread: Spread = in_order) -> None:
         assert file.pixels is not None
         self.lossy = was_lossy_changes(file) if file.syntax.uid in _DCT_CODED else {}
         self.end = file.pixels.end
-        self._frames: Iterator[Decoded]
-        check_frame_size(image)
-        if file.syntax.encapsulated:
-            self._encapsulated: EncapsulatedFrames | None = EncapsulatedFrames(file, image)
-            decode = codec(file.syntax.uid).decode
-            self._frames = (decode(stream, image, file.syntax.uid) for stream in self._encapsulated)
-        else:
-            self._encapsulated = None
-            self._frames = _native(file, image)
-        self._first = next(self._frames)
+        self._stored = _Stored(file, image)
+        self._places = iter(self._stored.places)
+        self._first = self._stored.decode(next(self._places))
+        self._spread = spread_for(file, image, spread)
         self.image = image._replace(photometric=self._first.photometric, planar=0)
 
     def __iter__(self) -> Iterator[Pixels]:
-        yield self._first.pixels
-        for frame in self._frames:
+        return self.map(lambda pixels: pixels)
+
+    def map(self, work: Callable[[Pixels], R]) -> Iterator[R]:
+        """Yield what `work` makes of each frame, in their order; once."""
+
+        def one(place: Any) -> R:
+            frame = self._stored.decode(place)
             if frame.photometric != self._first.photometric:
                 raise InstanceError("CODE_STREAM_MISMATCH")
-            yield frame.pixels
-        if self._encapsulated is not None:
-            self.end = self._encapsulated.end
+            return work(frame.pixels)
+
+        yield from chain(map(work, (self._first.pixels,)), self._spread(one, self._places))
+        if self._stored.encapsulated is not None:
+            self.end = self._stored.encapsulated.end

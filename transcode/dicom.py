@@ -25,6 +25,7 @@ from transcode.frames import EncapsulatedFrames, chunks, swap_words, word_size
 from transcode.image import ImagePixel, check_frame_size, read_image
 from transcode.pixels import pack
 from transcode.quality import Quality
+from transcode.spread import Spread, in_order, spread_for
 from transcode.syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     JPEG_BASELINE,
@@ -37,7 +38,9 @@ _IN_MEMORY = 64 << 20
 _LONGEST_NATIVE = 0xFFFFFFFE
 
 
-def write_dicom(file: DicomFile, target: TransferSyntax, quality: Quality) -> Iterator[bytes]:
+def write_dicom(
+    file: DicomFile, target: TransferSyntax, quality: Quality, spread: Spread = in_order
+) -> Iterator[bytes]:
     """Yield the file in `target`, piece by piece.
 
     Raises:
@@ -46,19 +49,21 @@ def write_dicom(file: DicomFile, target: TransferSyntax, quality: Quality) -> It
     if file.pixels is None and target.encapsulated:
         target = SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]  # nothing in it is compressed
     yield rewrite.file_head(file, target)
-    data_set = _data_set(file, target, quality)
+    data_set = _data_set(file, target, quality, spread)
     yield from rewrite.deflated(data_set) if target.deflated else data_set
 
 
-def _data_set(file: DicomFile, target: TransferSyntax, quality: Quality) -> Iterator[bytes]:
+def _data_set(
+    file: DicomFile, target: TransferSyntax, quality: Quality, spread: Spread
+) -> Iterator[bytes]:
     if file.pixels is None:
         yield rewrite.attributes(file, target, {})
     elif target.encapsulated:
         image = read_image(file)
         check_frame_size(image)
-        yield from _encoded(file, image, target, quality)
+        yield from _encoded(file, image, target, quality, spread)
     elif file.syntax.encapsulated:
-        yield from _decompressed(file, read_image(file), target)
+        yield from _decompressed(file, read_image(file), target, spread)
     else:
         yield from _other_encoding(file, target)
 
@@ -78,8 +83,10 @@ def _other_encoding(file: DicomFile, target: TransferSyntax) -> Iterator[bytes]:
     yield bytes(length % 2) + rewrite.tail(file, target, file.pixels.end)
 
 
-def _decompressed(file: DicomFile, image: ImagePixel, target: TransferSyntax) -> Iterator[bytes]:
-    frames = Decoding(file, image)
+def _decompressed(
+    file: DicomFile, image: ImagePixel, target: TransferSyntax, spread: Spread
+) -> Iterator[bytes]:
+    frames = Decoding(file, image, spread)
     new = frames.image
     length = (new.frame_bits * new.frames + 7) // 8
     if length > _LONGEST_NATIVE:
@@ -101,7 +108,7 @@ def _decompressed(file: DicomFile, image: ImagePixel, target: TransferSyntax) ->
 
 
 def _encoded(
-    file: DicomFile, image: ImagePixel, target: TransferSyntax, quality: Quality
+    file: DicomFile, image: ImagePixel, target: TransferSyntax, quality: Quality, spread: Spread
 ) -> Iterator[bytes]:
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         lengths = []
@@ -111,16 +118,17 @@ def _encoded(
             stored_frames = EncapsulatedFrames(file, image)
             frames: EncapsulatedFrames | Decoding = stored_frames
             changes = pixel_changes(file, image, image) | was_lossy_changes(file)
-            streams = _recompressed(stored_frames, image, target.uid)
+            streams = _recompressed(
+                stored_frames, image, target.uid, spread_for(file, image, spread)
+            )
             added_loss = False
         else:
-            frames = Decoding(file, image)
+            frames = decoding = Decoding(file, image, spread)
             chosen = codec(target.uid)
-            planned = chosen.plan(frames.image, target.uid)
-            changes = pixel_changes(file, image, planned) | frames.lossy
-            streams = (
-                chosen.encode(pixels, frames.image, planned, target.uid, quality)
-                for pixels in frames
+            planned = chosen.plan(decoding.image, target.uid)
+            changes = pixel_changes(file, image, planned) | decoding.lossy
+            streams = decoding.map(
+                lambda pixels: chosen.encode(pixels, decoding.image, planned, target.uid, quality)
             )
         for stream in streams:
             spool.write(stream)
@@ -143,10 +151,11 @@ def _encoded(
         yield rewrite.SEQUENCE_DELIMITER + rewrite.tail(file, target, frames.end)
 
 
-def _recompressed(frames: EncapsulatedFrames, image: ImagePixel, target: str) -> Iterator[bytes]:
-    """Yield JPEG streams as JPEG XL or back: the one lossless way between two lossy forms."""
+def _recompressed(
+    frames: EncapsulatedFrames, image: ImagePixel, target: str, spread: Spread
+) -> Iterator[bytes]:
+    """Return JPEG streams as JPEG XL or back: the one lossless way between two lossy forms."""
     from transcode import jpegxl
 
     recompress = jpegxl.to_jpeg if target == JPEG_BASELINE else jpegxl.from_jpeg
-    for stream in frames:
-        yield recompress(stream, image)
+    return spread(lambda place: recompress(frames.read(place), image), frames.located())

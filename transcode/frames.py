@@ -33,28 +33,27 @@ _STARTS = (
 )
 
 
-class _Fragment(NamedTuple):
+class Fragment(NamedTuple):
+    """A fragment of a code stream: where its value lies in the source, and bytes."""
+
     offset: int
     length: int
 
 
-def native_frames(file: DicomFile, image: ImagePixel) -> Iterator[bytes]:
-    """Yield each native frame in little endian, of single bits the bytes that it touches.
+def native_frame(file: DicomFile, image: ImagePixel, index: int) -> bytes:
+    """Return a native frame in little endian, of single bits the bytes that it touches.
 
-    Raises:
-        InstanceError: PIXEL_DATA_TRUNCATED.
+    `check_native_length` has to go before it.
     """
-    check_native_length(file, image)
     assert file.pixels is not None
     bits, word = image.frame_bits, word_size(file, image)
-    for index in range(image.frames):
-        first = index * bits // 8
-        end = (index * bits + bits + 7) // 8
-        # Of 8 bits within OW the words are swapped, and a frame may begin in the midst of one.
-        start = first - first % word
-        stop = min(end + -end % word, file.pixels.end - file.pixels.value)
-        raw = swap_words(file.source.read(file.pixels.value + start, stop - start), word)
-        yield raw if (start, stop) == (first, end) else raw[first - start : end - start]
+    first = index * bits // 8
+    end = (index * bits + bits + 7) // 8
+    # Of 8 bits within OW the words are swapped, and a frame may begin in the midst of one.
+    start = first - first % word
+    stop = min(end + -end % word, file.pixels.end - file.pixels.value)
+    raw = swap_words(file.read(file.pixels.value + start, stop - start), word)
+    return raw if (start, stop) == (first, end) else raw[first - start : end - start]
 
 
 def word_size(file: DicomFile, image: ImagePixel) -> int:
@@ -107,10 +106,10 @@ def chunks(source: Readable, offset: int, length: int) -> Iterator[bytes]:
 
 
 class EncapsulatedFrames:
-    """The encapsulated frames of a file; iterate once.
+    """The encapsulated frames of a file; locate or iterate once.
 
     Attributes:
-        end: where the pixel data element ends; right after the iteration only.
+        end: where the pixel data element ends; right after the last was located only.
     """
 
     def __init__(self, file: DicomFile, image: ImagePixel) -> None:
@@ -126,6 +125,14 @@ class EncapsulatedFrames:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the code stream of each frame, its fragments joined.
+
+        Raises:
+            InstanceError: FRAMES_NOT_FOUND, FRAME_TOO_LARGE, PIXEL_DATA_TRUNCATED.
+        """
+        return map(self.read, self.located())
+
+    def located(self) -> Iterator[list[Fragment]]:
+        """Yield where each frame's fragments lie; `read` gets them.
 
         Raises:
             InstanceError: FRAMES_NOT_FOUND, FRAME_TOO_LARGE.
@@ -149,12 +156,20 @@ class EncapsulatedFrames:
                 raise InstanceError("FRAMES_NOT_FOUND")
             if sum(each.length for each in fragments) > LARGEST_CODE_STREAM:
                 raise InstanceError("FRAME_TOO_LARGE")
-            parts = [self._read(each.offset, each.length) for each in fragments]
-            if any(len(part) < each.length for part, each in zip(parts, fragments, strict=True)):
-                raise InstanceError("PIXEL_DATA_TRUNCATED")
-            yield parts[0] if len(parts) == 1 else b"".join(parts)
+            yield fragments
         if count != self._frames:
             raise InstanceError("FRAMES_NOT_FOUND")
+
+    def read(self, fragments: list[Fragment]) -> bytes:
+        """Return the code stream of a frame.
+
+        Raises:
+            InstanceError: PIXEL_DATA_TRUNCATED.
+        """
+        parts = [self._read(each.offset, each.length) for each in fragments]
+        if any(len(part) < each.length for part, each in zip(parts, fragments, strict=True)):
+            raise InstanceError("PIXEL_DATA_TRUNCATED")
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _offsets(self, first: int, length: int) -> list[int]:
         """Return the frames' offsets from the first fragment, none if no table can be trusted."""
@@ -175,19 +190,19 @@ class EncapsulatedFrames:
             return []
         return offsets
 
-    def _by_table(self, first: int, offsets: list[int]) -> Iterator[list[_Fragment]]:
+    def _by_table(self, first: int, offsets: list[int]) -> Iterator[list[Fragment]]:
         for start, stop in zip(offsets, [*offsets[1:], None], strict=True):
             if stop is not None and stop - start <= LARGEST_CODE_STREAM:
                 self._look(first + start, stop - start)  # the frame and its items in one read
             yield list(self._fragments(first + start, None if stop is None else first + stop))
 
-    def _by_start(self, fragments: list[_Fragment]) -> list[list[_Fragment]]:
+    def _by_start(self, fragments: list[Fragment]) -> list[list[Fragment]]:
         """Group fragments into frames: one each, or by how code streams begin."""
         if len(fragments) == self._frames:
             return [[each] for each in fragments]
         if len(fragments) < self._frames:
             raise InstanceError("FRAMES_NOT_FOUND")
-        groups: list[list[_Fragment]] = []
+        groups: list[list[Fragment]] = []
         for each in fragments:
             if self._read(each.offset, min(8, each.length)).startswith(_STARTS):
                 groups.append([])
@@ -196,7 +211,7 @@ class EncapsulatedFrames:
             groups[-1].append(each)
         return groups
 
-    def _fragments(self, offset: int, stop: int | None) -> Iterator[_Fragment]:
+    def _fragments(self, offset: int, stop: int | None) -> Iterator[Fragment]:
         """Yield the fragments from `offset` to `stop`, or to the sequence's end, noting it."""
         while stop is None or offset < stop:
             length = self._item(offset)
@@ -205,7 +220,7 @@ class EncapsulatedFrames:
                     raise InstanceError("FRAMES_NOT_FOUND")
                 self.end = offset + 8 if self._at_end(offset) else offset
                 return
-            yield _Fragment(offset + 8, length)
+            yield Fragment(offset + 8, length)
             offset += 8 + length
 
     def _at_end(self, offset: int) -> bool:

@@ -15,6 +15,7 @@ picture that image/jpeg asks for, and is handed on as it is.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -116,7 +117,7 @@ class Renderer:
         if bounds is not None:
             return _lookup(frame.pixels, image, attributes, bounds)
         if self._table is None or self._table.attributes != attributes:
-            self._table = _Table(attributes, _table(image, attributes))
+            self._table = _Table(attributes, _table(image.dtype, attributes))
         return self._table.values.take(_index(frame.pixels, image))
 
 
@@ -135,10 +136,13 @@ def _index(pixels: Pixels, image: ImagePixel) -> Pixels:
     return pixels.view(f"u{pixels.dtype.itemsize}") if image.signed else pixels
 
 
-def _table(image: ImagePixel, attributes: Attributes) -> Pixels:
+@lru_cache(maxsize=4)  # the images of a series have the same one
+def _table(dtype: np.dtype[np.generic], attributes: Attributes) -> Pixels:
     """Return the picture value of every word that a sample may be."""
-    words = np.arange(1 << (8 * image.dtype.itemsize), dtype=f"u{image.dtype.itemsize}")
-    return grey_values(words.view(image.dtype), attributes, None)
+    words = np.arange(1 << (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}")
+    table = grey_values(words.view(dtype), attributes, None)
+    table.flags.writeable = False
+    return table
 
 
 def _lookup(

@@ -11,14 +11,21 @@ from headers.failures import InstanceError
 from headers.readable import Readable
 from transcode import formats
 from transcode.dataset import DicomFile, open_file
-from transcode.decoding import decoded_frames
+from transcode.decoding import each_frame
 from transcode.dicom import write_dicom
 from transcode.formats import Format
-from transcode.frames import EncapsulatedFrames, check_native_length, chunks, native_frames
+from transcode.frames import (
+    EncapsulatedFrames,
+    Fragment,
+    check_native_length,
+    chunks,
+    native_frame,
+)
 from transcode.image import ImagePixel, check_frame_size, read_image
 from transcode.pixels import pack
 from transcode.quality import DEFAULT_QUALITY, Quality
 from transcode.render import Renderer
+from transcode.spread import Spread, in_order, spread_for
 from transcode.syntaxes import SYNTAXES
 
 
@@ -44,12 +51,15 @@ def can_copy(source_transfer_syntax: str, target: Format) -> bool:
 
 
 def transcode(
-    file: Readable, target: Format, quality: Quality = DEFAULT_QUALITY
+    file: Readable,
+    target: Format,
+    quality: Quality = DEFAULT_QUALITY,
+    spread: Spread = in_order,
 ) -> Iterator[Output]:
     """Yield the files that `target` makes of one stored instance.
 
-    The result depends on the arguments alone. Elements that the pixels do not dictate keep their
-    bytes; SOP Instance UID never changes.
+    The result depends on `file`, `target` and `quality` alone. Elements that the pixels do not
+    dictate keep their bytes; SOP Instance UID never changes.
 
     Raises:
         InstanceError: the instance cannot be had in this form. It is raised while outputs or
@@ -62,35 +72,35 @@ def transcode(
     if can_copy(opened.syntax.uid, target):
         yield Output(None, chunks(file, 0, file.size))
     elif target.media_type == formats.DICOM:
-        yield Output(None, write_dicom(opened, SYNTAXES[target.transfer_syntax], quality))
+        yield Output(None, write_dicom(opened, SYNTAXES[target.transfer_syntax], quality, spread))
     else:
         if opened.pixels is None:
             raise InstanceError("NO_PIXEL_DATA")
         image = read_image(opened)
         if target.media_type == formats.OCTET_STREAM:
-            outputs = _raw_frames(opened, image, target.transfer_syntax == "*")
+            outputs = _raw_frames(opened, image, target.transfer_syntax == "*", spread)
         else:
             renderer = Renderer(opened, image, target.media_type, quality)
-            outputs = (iter((picture,)) for picture in _pictures(opened, image, renderer))
+            pictures = _pictures(opened, image, renderer, spread)
+            outputs = (iter((picture,)) for picture in pictures)
         for index, output in enumerate(outputs):
             yield Output(index + 1 if image.frames > 1 else None, output)
 
 
-def _raw_frames(file: DicomFile, image: ImagePixel, as_stored: bool) -> Iterator[Iterator[bytes]]:
-    if file.syntax.encapsulated:
-        if as_stored:
-            for stream in EncapsulatedFrames(file, image):
-                yield iter((stream,))
-        else:
-            for frame in decoded_frames(file, image):
-                yield iter((pack(frame.pixels, image),))
-    elif image.bits_allocated == 1:
-        for frame in decoded_frames(file, image):
-            yield iter((pack(frame.pixels, image),))
+def _raw_frames(
+    file: DicomFile, image: ImagePixel, as_stored: bool, spread: Spread
+) -> Iterator[Iterator[bytes]]:
+    if file.syntax.encapsulated and as_stored:
+        for stream in EncapsulatedFrames(file, image):
+            yield iter((stream,))
+    elif file.syntax.encapsulated or image.bits_allocated == 1:
+        for raw in each_frame(file, image, lambda frame, _: pack(frame.pixels, image), spread):
+            yield iter((raw,))
     elif not as_stored and not file.encoding.little_endian:
         check_frame_size(image)
-        for raw in native_frames(file, image):
-            yield iter((raw,))
+        check_native_length(file, image)
+        for index in range(image.frames):
+            yield iter((native_frame(file, image, index),))
     else:
         check_native_length(file, image)
         assert file.pixels is not None
@@ -99,10 +109,16 @@ def _raw_frames(file: DicomFile, image: ImagePixel, as_stored: bool) -> Iterator
             yield chunks(file.source, file.pixels.value + index * length, length)
 
 
-def _pictures(file: DicomFile, image: ImagePixel, renderer: Renderer) -> Iterator[bytes]:
-    if renderer.takes_streams:
-        for index, stream in enumerate(EncapsulatedFrames(file, image)):
-            yield renderer.from_stream(stream, index)
-    else:
-        for index, frame in enumerate(decoded_frames(file, image)):
-            yield renderer.picture(frame, index)
+def _pictures(
+    file: DicomFile, image: ImagePixel, renderer: Renderer, spread: Spread
+) -> Iterator[bytes]:
+    if not renderer.takes_streams:
+        yield from each_frame(file, image, renderer.picture, spread)
+        return
+    frames = EncapsulatedFrames(file, image)
+
+    def picture(numbered: tuple[int, list[Fragment]]) -> bytes:
+        index, place = numbered
+        return renderer.from_stream(frames.read(place), index)
+
+    yield from spread_for(file, image, spread)(picture, enumerate(frames.located()))

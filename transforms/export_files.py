@@ -15,11 +15,9 @@ from transforms.records import FAILED, Outcome
 from transforms.worker_pool import Work, shared_pool
 from transforms.write_instance import FileTarget, StoredInstance, resource_path, write_all
 
-# Enough to hide the hand-over to a worker, few enough to show progress.
 # Enough to be worth handing over, little enough that no core is idle for long at the end.
 _CHUNK_INSTANCES = 8
 _CHUNK_BYTES = 2 << 20
-_CHUNK_BYTES = 64 << 20
 
 
 @dataclasses.dataclass

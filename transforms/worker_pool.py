@@ -7,14 +7,19 @@ dies or hangs costs the one element that did it. No Beam here.
 
 import atexit
 import importlib
+import multiprocessing
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from transforms.cores import Cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,6 +28,8 @@ _LOST_WORKER = (BrokenProcessPool, CancelledError, TimeoutError)
 _START_SECONDS = 60
 # Chunks under way per worker: one to work on, one waiting.
 _AHEAD = 2
+# Results per worker that wait for that of an earlier chunk.
+_WAITING = 8
 
 
 class _WorkerProcess(ForkServerProcess):
@@ -81,16 +88,19 @@ class WorkerPool:
             lost: the result for an element that killed or hung its worker.
             seconds: how long an element may take before its worker counts as hung.
         """
-        if not self.workers:
-            yield from map(function, chunks)
-            return
-        waiting: deque[tuple[Sequence[T], Future[Sequence[R]]]] = deque()
+        work = self.begin(function, lost, seconds)
         for chunk in chunks:
-            waiting.append((chunk, self._submit(function, chunk)))
-            if len(waiting) >= self.workers * _AHEAD:
-                yield self._result(function, *waiting.popleft(), lost, seconds)
-        while waiting:
-            yield self._result(function, *waiting.popleft(), lost, seconds)
+            yield from work.add(chunk)
+        yield from work.rest()
+
+    def begin(
+        self,
+        function: Callable[[Sequence[T]], Sequence[R]],
+        lost: Callable[[T], R],
+        seconds: Callable[[T], float],
+    ) -> "Work[T, R]":
+        """Begin what `map` does, for chunks that come bit by bit."""
+        return Work(self, function, lost, seconds)
 
     def close(self) -> None:
         """End the processes, at once and with whatever they are doing."""
@@ -102,16 +112,19 @@ class WorkerPool:
             process.kill()
         executor.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, function: Callable[..., Any], chunk: Sequence[T]) -> "Future[Any]":
+    def submit(self, function: Callable[..., Any], chunk: Sequence[T]) -> "Future[Any]":
+        """Hand a chunk to a worker; a pool that is broken starts anew."""
         try:
-            return self._start().submit(function, chunk)
+            return self._start().submit(_work, function, chunk)
         except BrokenProcessPool:
             self.close()
-            return self._start().submit(function, chunk)
+            return self._start().submit(_work, function, chunk)
 
     def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(self.workers, mp_context=_WorkerContext())
+            context = _WorkerContext()
+            cores = Cores(self.workers, context)
+            self._executor = ProcessPoolExecutor(self.workers, context, _begin, (cores,))
             atexit.register(self.close)
         return self._executor
 
@@ -129,40 +142,120 @@ class WorkerPool:
             self._has_worked = True
         return executor
 
-    def _result(
-        self,
-        function: Callable[[Sequence[T]], Sequence[R]],
-        chunk: Sequence[T],
-        future: "Future[Sequence[R]]",
-        lost: Callable[[T], R],
-        seconds: Callable[[T], float],
-    ) -> Sequence[R]:
-        try:
-            return future.result(sum(map(seconds, chunk)))
-        except _LOST_WORKER as error:
-            _raise_if_own(error, future)
-            self.close()
-        # Which element did it is only known when each has a process of its own.
-        return [self._alone(function, element, lost, seconds) for element in chunk]
 
-    def _alone(
+class Work(Generic[T, R]):
+    """Chunks under way in a pool, their results in the order of the chunks."""
+
+    def __init__(
         self,
+        pool: WorkerPool,
         function: Callable[[Sequence[T]], Sequence[R]],
-        element: T,
         lost: Callable[[T], R],
         seconds: Callable[[T], float],
-    ) -> R:
-        future: Future[Sequence[R]] = self._submit(function, [element])
+    ) -> None:
+        """Use `WorkerPool.begin`."""
+        self._pool = pool
+        self._function = function
+        self._lost = lost
+        self._seconds = seconds
+        self._waiting: deque[tuple[Sequence[T], Future[Sequence[R]]]] = deque()
+        self._deadline = 0.0
+
+    def add(self, chunk: Sequence[T]) -> Iterator[Sequence[R]]:
+        """Hand over a chunk; yield what is done until a worker has use for another one."""
+        workers = self._pool.workers
+        if not workers:
+            yield self._function(chunk)
+            return
+        self._waiting.append((chunk, self._pool.submit(self._function, chunk)))
+        if len(self._waiting) == 1:
+            self._set_deadline()
+        while self._waiting:
+            under_way = [future for _, future in self._waiting if not future.done()]
+            if self._waiting[0][1].done() or len(self._waiting) >= workers * _WAITING:
+                yield self._result()
+            elif len(under_way) < workers * _AHEAD:
+                return
+            elif not wait(under_way, self._left(), FIRST_COMPLETED).done:
+                yield self._result()
+
+    def rest(self) -> Iterator[Sequence[R]]:
+        """Yield the results that are not yet."""
+        while self._waiting:
+            yield self._result()
+
+    def _set_deadline(self) -> None:
+        """Give the first chunk its time: it has begun, since chunks begin in their order."""
+        if self._waiting:
+            self._deadline = monotonic() + sum(map(self._seconds, self._waiting[0][0]))
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - monotonic())
+
+    def _result(self) -> Sequence[R]:
+        chunk, future = self._waiting[0]
         try:
-            return future.result(seconds(element))[0]
+            return future.result(self._left())
         except _LOST_WORKER as error:
             _raise_if_own(error, future)
-            self.close()
-            return lost(element)
+            self._pool.close()
+            # Which element did it is only known when each has a process of its own.
+            return [self._alone(element) for element in chunk]
+        finally:
+            self._waiting.popleft()
+            self._set_deadline()
+
+    def _alone(self, element: T) -> R:
+        future: Future[Sequence[R]] = self._pool.submit(self._function, [element])
+        try:
+            return future.result(self._seconds(element))[0]
+        except _LOST_WORKER as error:
+            _raise_if_own(error, future)
+            self._pool.close()
+            return self._lost(element)
+
+
+def _begin(cores: Cores) -> None:
+    """Make this process a worker."""
+    _set_cores(cores)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the process that this one works for has, however that died.
+
+    A worker would else wait for ever for work from it, and hold its memory.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _import(module: str) -> None:
     importlib.import_module(module)
+
+
+_cores: Cores | None = None
+
+
+def own_cores() -> Cores | None:
+    """Who else is at work in the pool of this worker process; None outside of one."""
+    return _cores
+
+
+def _set_cores(cores: Cores) -> None:
+    global _cores  # noqa: PLW0603 (what a process is started with)
+    _cores = cores
+
+
+def _work(function: Callable[[Sequence[T]], Sequence[R]], chunk: Sequence[T]) -> Sequence[R]:
+    assert _cores is not None
+    _cores.enter()
+    try:
+        return function(chunk)
+    finally:
+        _cores.leave()
 
 
 def _raise_if_own(error: Exception, future: "Future[Any]") -> None:

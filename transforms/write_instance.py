@@ -8,8 +8,11 @@ from headers.failures import InstanceError
 from stores.storage import Storage, StorageFile
 from transcode.formats import AS_UPLOADED, Format
 from transcode.quality import DEFAULT_QUALITY, Quality
+from transcode.spread import Spread, in_order
 from transcode.transcode import can_copy, transcode
 from transforms.records import EXPORTED, FAILED, Outcome
+from transforms.spread_frames import spread_over
+from transforms.worker_pool import own_cores
 
 _BUCKET_THREADS = 16
 
@@ -46,14 +49,15 @@ class FileTarget(NamedTuple):
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[Outcome]:
     """Write instances, in their order; one that cannot be written is an `Outcome`."""
     if target.data.is_local and target.destination.is_local:
-        return [write(instance, target) for instance in instances]
+        spread = spread_over(own_cores())
+        return [write(instance, target, spread) for instance in instances]
     # Codecs need a core each; copies wait for the bucket.
     copies = all(can_copy(i.transfer_syntax_uid, target.format) for i in instances)
     with ThreadPoolExecutor(_BUCKET_THREADS if copies else 2) as threads:
         return list(threads.map(lambda instance: write(instance, target), instances))
 
 
-def write(instance: StoredInstance, target: FileTarget) -> Outcome:
+def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_order) -> Outcome:
     """Write one instance. I/O errors of storage propagate: the runner retries them."""
     path, uid = resource_path(instance), instance.sop_instance_uid
     stem = "/".join(instance[:3])
@@ -64,7 +68,7 @@ def write(instance: StoredInstance, target: FileTarget) -> Outcome:
     written: list[str] = []
     try:
         with StorageFile(target.data, instance.blob, instance.size) as file:
-            for output in transcode(file, target.format, target.quality):
+            for output in transcode(file, target.format, target.quality, spread):
                 frame = "" if output.frame is None else f"/{output.frame}"
                 name = f"{stem}{frame}{target.format.extension}"
                 counted = _Counted(output.chunks)

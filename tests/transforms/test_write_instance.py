@@ -1,0 +1,87 @@
+"""One instance becomes its files, all or none, whoever works on its frames."""
+
+import multiprocessing
+import sys
+
+import numpy as np
+import psutil
+import pytest
+
+from stores.storage import Storage
+from tests.pipelines.jobs import tree
+from tests.transcode.instances import data_set, grey, part10, to_dicom
+from transcode.formats import FORMATS, PNG, parse_format
+from transforms.cores import Cores
+from transforms.spread_frames import spread_over
+from transforms.write_instance import FileTarget, StoredInstance, write
+
+FRAMES = 24
+
+
+def frames(bits):
+    pixels = np.stack([np.roll(grey(bits=bits), number, 0) for number in range(FRAMES)])
+    return part10(data_set(pixels, bits, frames=FRAMES))
+
+
+# Native, encapsulated, and the two whose frames are recoded without being decoded.
+SOURCES = {
+    "1.2.840.10008.1.2.1": lambda: frames(12),
+    "1.2.840.10008.1.2.4.90": lambda: to_dicom(frames(12), ".4.90"),
+    "1.2.840.10008.1.2.4.50": lambda: to_dicom(frames(8), ".4.50"),
+    "1.2.840.10008.1.2.4.111": lambda: to_dicom(to_dicom(frames(8), ".4.50"), ".4.111"),
+}
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def stored(request, tmp_path_factory):
+    """A multi-frame instance in a folder."""
+    data = Storage(str(tmp_path_factory.mktemp("data")))
+    content = SOURCES[request.param]()
+    data.write("blob", content)
+    return data, StoredInstance("1.1", "1.2", "1.3", request.param, "blob", len(content))
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def cores():
+    """A pool of two, of which one process is at work: this one."""
+    cores = Cores(2, multiprocessing.get_context("forkserver"))
+    cores.enter()
+    return cores
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="helpers are forked on Linux only")
+@pytest.mark.parametrize("form", FORMATS, ids=lambda each: each.mime_type)
+def test_helpers_change_no_byte(stored, cores, tmp_path, form):
+    data, instance = stored
+    alone, helped = (
+        write(instance, FileTarget(data, Storage(str(tmp_path / name)), form), spread)
+        for name, spread in (("alone", spread_over(None)), ("helped", spread_over(cores)))
+    )
+    assert helped == alone
+    files = tree(tmp_path / "alone")
+    assert tree(tmp_path / "helped") == files
+    if alone.outcome == "exported":
+        assert len(files) == (FRAMES if form.per_frame else 1)
+        assert alone.size == sum(path.stat().st_size for path in files_below(tmp_path / "alone"))
+    else:
+        assert not files
+        unfit = {".4.111": "NOT_JPEG_BASELINE", "2.4.50": "TOO_DEEP_FOR_BASELINE"}
+        assert alone.code == unfit[form.transfer_syntax[-6:]]
+    assert not [c for c in psutil.Process().children() if c.status() == psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("cut", [0.5, 0.95])
+def test_of_an_instance_that_breaks_off_no_frame_is_left(cores, tmp_path, cut):
+    data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
+    content = content[: int(len(content) * cut)]
+    data.write("blob", content)
+    instance = StoredInstance("1.1", "1.2", "1.3", "1.2.840.10008.1.2.4.90", "blob", len(content))
+    for spread in (spread_over(None), spread_over(cores)):
+        target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
+        outcome = write(instance, target, spread)
+        assert (outcome.outcome, outcome.code) == ("failed", "FRAMES_NOT_FOUND")
+        assert not tree(tmp_path / "out")
