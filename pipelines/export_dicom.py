@@ -8,7 +8,7 @@ Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --r
 
 import argparse
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -16,21 +16,30 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import program
 from pipelines.export_request import ExportRequest, ReadyExport, prepare
-from pipelines.flags import common_fields, is_remote, parse, remote_runner, worker_count
+from pipelines.flags import (
+    add_common_flags,
+    common_fields,
+    dataflow_job,
+    is_remote,
+    is_true,
+    parse,
+    remote_runner,
+    worker_count,
+)
 from pipelines.job import Job, JobError, Show
 from pipelines.program import run_job
-from stores import gcs, operations
+from stores import operations
 from stores.operations import Operation, OperationFolder
 from stores.resource_paths import ResourcePaths
 from stores.storage import Storage
 from tables.destination import parse_destination, parse_disposition
 from tables.errors import TableError
-from tables.loading import Connections, load
-from tables.shards import Shards
 from transcode.formats import parse_format
 from transcode.quality import DEFAULT_QUALITY, Quality
 from transforms.export_files import ExportFiles
-from transforms.export_table import ExportTable, read_written, record_loaded
+from transforms.export_table import ExportTable
+from transforms.finish_operation import FinishOperation
+from transforms.load_table import LoadTable, load_table
 from transforms.progress import Progress
 from transforms.read_index import ReadIndex
 from transforms.worker_pool import close_shared_pools
@@ -39,14 +48,15 @@ from transforms.write_outcomes import WriteOutcomes, report_unmatched
 from transforms.write_rows import TableTarget
 
 
-def parse_args(argv: Sequence[str]) -> tuple[ExportRequest, PipelineOptions]:
-    """Split argv into this job's config and Beam's options."""
+def make_parser() -> argparse.ArgumentParser:
+    """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.export_dicom",
         description="Export the instances of a store, as files or as rows of a table. "
         "Flags not listed go to Beam.",
         allow_abbrev=False,
     )
+    add_common_flags(parser)
     parser.add_argument("--destination", default="", help="folder or gs://bucket/prefix")
     parser.add_argument(
         "--table",
@@ -68,7 +78,11 @@ def parse_args(argv: Sequence[str]) -> tuple[ExportRequest, PipelineOptions]:
     parser.add_argument(
         "--include-source-store",
         "--include_source_store",
-        action="store_true",
+        type=is_true,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="true",
         help="add the column SourceDicomStore to the table",
     )
     parser.add_argument(
@@ -81,11 +95,25 @@ def parse_args(argv: Sequence[str]) -> tuple[ExportRequest, PipelineOptions]:
     )
     parser.add_argument("--snapshot", type=int, default=None, help="version of the store")
     quality = DEFAULT_QUALITY
-    parser.add_argument("--jpeg-quality", type=int, default=quality.jpeg_quality)
-    parser.add_argument("--j2k-ratio", type=float, default=quality.j2k_ratio)
-    parser.add_argument("--jpegls-near", type=int, default=quality.jpegls_near)
-    parser.add_argument("--jxl-distance", type=float, default=quality.jxl_distance)
-    return parse(parser, argv, _to_request)
+    for flag, default, meaning in (
+        ("--jpeg-quality", quality.jpeg_quality, "of JPEG, 1 to 100"),
+        ("--j2k-ratio", quality.j2k_ratio, "how much smaller lossy JPEG 2000 gets"),
+        ("--jpegls-near", quality.jpegls_near, "how far a value may be off in JPEG-LS"),
+        ("--jxl-distance", quality.jxl_distance, "of lossy JPEG XL; 1.0 is hard to see"),
+    ):
+        parser.add_argument(
+            flag,
+            flag[:2] + flag[2:].replace("-", "_"),
+            type=type(default),
+            default=default,
+            help=f"{meaning} (default {default})",
+        )
+    return parser
+
+
+def parse_args(argv: Sequence[str]) -> tuple[ExportRequest, PipelineOptions]:
+    """Split argv into this job's request and Beam's options."""
+    return parse(make_parser(), argv, _to_request)
 
 
 def _to_request(known: argparse.Namespace, beam_args: list[str]) -> ExportRequest:
@@ -111,6 +139,7 @@ def build(
     paths: ResourcePaths | None,
     job: OperationFolder,
     options: PipelineOptions,
+    total: int,
 ) -> beam.PCollection[Any]:
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
@@ -120,35 +149,26 @@ def build(
     if request.table is not None:
         source_store = str(request.store) if request.include_source_store else ""
         rows = TableTarget(request.table, request.flattened, source_store)
-        return index_files | ExportTable(data, job, rows, workers, progress, paths)
+        done = index_files | ExportTable(data, job, rows, workers, progress, paths)
+        if dataflow_job(options):
+            done |= "LoadTable" >> LoadTable(job, request.table, request.write_disposition)
+            done |= "FinishOperation" >> FinishOperation(
+                job, total, "instances", request.max_failures
+            )
+        return done
     assert request.destination is not None
     target = FileTarget(data, request.destination, request.format, request.quality)
-    return (
+    counts = (
         index_files
         | "ReadIndex" >> ReadIndex(data, paths)
         | "ExportFiles" >> ExportFiles(target, workers, progress)
-        | "WriteOutcomes" >> WriteOutcomes(job, "00000", shards=64 if remote else 1)
+        | "WriteOutcomes"
+        >> WriteOutcomes(job, "00000", shards=64 if remote else 1, entry="ExportDicomLogEntry")
     )
-
-
-def load_table(request: ExportRequest, job: OperationFolder) -> None:
-    """Put the rows that the pipeline wrote into the table, by one load.
-
-    Raises:
-        TableError: the table refuses them; it is as it was.
-    """
-    assert request.table is not None
-    written = read_written(job)
-    shards = Shards(tuple(map(job.storage.uri, written.shards)), _read_shard)
-    connections = Connections(gcs.delta_storage_options())
-    close_shared_pools()  # their work is done, and the load has use for their memory
-    load(request.table, shards, written.schema, request.write_disposition, job.id, connections)
-    record_loaded(written, job)
-
-
-def _read_shard(uri: str) -> Iterator[bytes]:
-    folder, _, name = uri.rpartition("/")
-    return Storage(folder).chunks(name)
+    if dataflow_job(options):
+        end = FinishOperation(job, total, "instances", request.max_failures)
+        _ = counts | "FinishOperation" >> end
+    return counts
 
 
 def run(request: ExportRequest, options: PipelineOptions, show: Show | None = None) -> Operation:
@@ -164,11 +184,16 @@ def run(request: ExportRequest, options: PipelineOptions, show: Show | None = No
         total, unmatched = paths.find(index.uids()) if paths else (index.count(), [])
         job.expect(total + len(unmatched))
         report_unmatched(unmatched, job.folder)
+        if owner := dataflow_job(options):
+            job.hand_over(owner)
         with beam.Pipeline(options=options) as pipeline:
-            build(pipeline, index.files, request, data, paths, job.folder, options)
+            build(pipeline, index.files, request, data, paths, job.folder, options, job.total)
+        if owner:
+            return job.folder.read()
         if request.table is not None:
+            close_shared_pools()  # their work is done, and the load has use for their memory
             try:
-                load_table(request, job.folder)
+                load_table(job.folder, request.table, request.write_disposition)
             except TableError as error:
                 raise JobError(operations.FAILED_PRECONDITION, str(error)) from error
             finally:
@@ -176,7 +201,7 @@ def run(request: ExportRequest, options: PipelineOptions, show: Show | None = No
         return job.finish("instances")
 
     ready = functools.partial(prepare, request, remote_runner(options))
-    return run_job("ExportDicomData", request, ready, work, show)
+    return run_job("ExportDicomData", request, ready, work, show, dataflow_job(options))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

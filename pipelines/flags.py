@@ -5,10 +5,17 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 
+from pipelines.log_format import FORMATS
 from pipelines.request import Request
 from stores.names import parse_store
+from stores.operations import new_operation_id
+from stores.owner import DataflowJob
 from stores.storage import Storage
 
 R = TypeVar("R", bound=Request)
@@ -18,6 +25,7 @@ DEFAULT_ROOT = "./dicomferry-data"
 # DirectRunner is a switch that downloads another runner where it can: users with and
 # without internet would run different code.
 _DEFAULT_RUNNER = "FnApiRunner"
+_DATAFLOW = "DataflowRunner"
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "PrismRunner", "BundleBasedDirectRunner")
 
 
@@ -29,21 +37,23 @@ def parse(
     """Split argv into a request and Beam's options; exits with 2 if the request is wrong.
 
     Args:
-        parser: has the flags of one pipeline; those of both are added.
+        parser: has all flags of one pipeline.
         argv: the command line.
         to_request: makes the request of the known flags and of the arguments that are not ours.
     """
-    _add_common_flags(parser)
     known, beam_args = parser.parse_known_args(argv)
     try:
         request = to_request(known, beam_args)
         request.check()
+        options = beam_options(beam_args)
+        _check_dataflow(options)
     except ValueError as error:
         parser.error(str(error))
-    return request, beam_options(beam_args)
+    return request, options
 
 
-def _add_common_flags(parser: argparse.ArgumentParser) -> None:
+def add_common_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that both pipelines have."""
     parser.add_argument("--store", required=True, help="id or full resource name of the store")
     parser.add_argument(
         "--root",
@@ -72,6 +82,24 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
         help="run the operation that was recorded for this process, once standard input ends, "
         "instead of a new one; for programs that start jobs",
     )
+    parser.add_argument(
+        "--log-format",
+        "--log_format",
+        choices=FORMATS,
+        default="text",
+        help="of the lines on standard error: text (default), or json as Cloud Logging parses it",
+    )
+
+
+def is_true(text: str) -> bool:
+    """The value of a flag that may stand alone: templates cannot but give one.
+
+    Raises:
+        ValueError: it is neither true nor false.
+    """
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
 
 
 def common_fields(known: argparse.Namespace) -> dict[str, Any]:
@@ -86,6 +114,7 @@ def common_fields(known: argparse.Namespace) -> dict[str, Any]:
         "max_failures": known.max_failures,
         "workers": known.workers,
         "operation": known.operation,
+        "log_format": known.log_format,
     }
 
 
@@ -95,18 +124,37 @@ def beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     standard = options.view_as(StandardOptions)
     if standard.runner is None:
         standard.runner = _DEFAULT_RUNNER
+    cloud = options.view_as(GoogleCloudOptions)
+    if remote_runner(options) == _DATAFLOW and not cloud.job_name:
+        # By its name alone a job is found again, so no other may have it.
+        cloud.job_name = f"dicomferry-{new_operation_id()}"
     return options
 
 
 def remote_runner(options: PipelineOptions) -> str:
     """The name of a runner whose work happens on other machines, '' for a local one."""
-    runner: str = options.view_as(StandardOptions).runner
-    return "" if runner.rpartition(".")[2] in _LOCAL_RUNNERS else runner
+    runner: str = options.view_as(StandardOptions).runner.rpartition(".")[2]
+    return "" if runner in _LOCAL_RUNNERS else runner
 
 
 def is_remote(options: PipelineOptions) -> bool:
     """Whether the work happens on other machines."""
     return bool(remote_runner(options))
+
+
+def dataflow_job(options: PipelineOptions) -> DataflowJob | None:
+    """The job that runs the pipeline on Dataflow; None with another runner."""
+    if remote_runner(options) != _DATAFLOW:
+        return None
+    cloud = options.view_as(GoogleCloudOptions)
+    return DataflowJob(cloud.project, cloud.region, cloud.job_name)
+
+
+def _check_dataflow(options: PipelineOptions) -> None:
+    if job := dataflow_job(options):
+        for flag, value in (("--project", job.project), ("--region", job.region)):
+            if not value:
+                raise ValueError(f"DataflowRunner needs {flag}: name the one that the job runs in")
 
 
 def worker_count(workers: int | None, options: PipelineOptions) -> int:

@@ -16,7 +16,16 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import memory, program
-from pipelines.flags import common_fields, is_remote, parse, remote_runner, worker_count
+from pipelines.flags import (
+    add_common_flags,
+    common_fields,
+    dataflow_job,
+    is_remote,
+    is_true,
+    parse,
+    remote_runner,
+    worker_count,
+)
 from pipelines.import_request import ImportRequest, ReadyImport, prepare
 from pipelines.job import Job, JobError, Show
 from pipelines.program import run_job
@@ -29,6 +38,7 @@ from stores.storage import Storage
 from tables.stream import Stream
 from transforms.append_to_streams import AppendToStreams
 from transforms.commit_instances import CommitInstances
+from transforms.finish_operation import FinishOperation
 from transforms.group_by_bucket import GroupByBucket
 from transforms.ingest import Target
 from transforms.list_sources import LISTING_FILES, DescribeSources, ListSources
@@ -42,13 +52,14 @@ from transforms.write_outcomes import WriteOutcomes
 PART_FILES = 10_000
 
 
-def parse_args(argv: Sequence[str]) -> tuple[ImportRequest, PipelineOptions]:
-    """Split argv into this job's config and Beam's options."""
+def make_parser() -> argparse.ArgumentParser:
+    """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
     parser = argparse.ArgumentParser(
         prog="python -m pipelines.import_dicom",
         description="Import DICOM files into a store. Flags not listed go to Beam.",
         allow_abbrev=False,
     )
+    add_common_flags(parser)
     parser.add_argument("--source", default="", help="file, or pattern with *, ? or **, quoted")
     parser.add_argument(
         "--retry-failed",
@@ -58,7 +69,14 @@ def parse_args(argv: Sequence[str]) -> tuple[ImportRequest, PipelineOptions]:
         help="instead of a source: read again what failed in an earlier import",
     )
     parser.add_argument(
-        "--dry-run", "--dry_run", action="store_true", help="read and check, store nothing"
+        "--dry-run",
+        "--dry_run",
+        type=is_true,
+        nargs="?",
+        const=True,
+        default=False,
+        metavar="true",
+        help="read and check, store nothing",
     )
     parser.add_argument(
         "--on-conflict",
@@ -68,7 +86,12 @@ def parse_args(argv: Sequence[str]) -> tuple[ImportRequest, PipelineOptions]:
         help="whether other bytes under a stored SOP Instance UID count as a failure; they are "
         "listed, and never stored, either way (default fail)",
     )
-    return parse(parser, argv, _to_request)
+    return parser
+
+
+def parse_args(argv: Sequence[str]) -> tuple[ImportRequest, PipelineOptions]:
+    """Split argv into this job's request and Beam's options."""
+    return parse(make_parser(), argv, _to_request)
 
 
 def _to_request(known: argparse.Namespace, beam_args: list[str]) -> ImportRequest:
@@ -109,9 +132,10 @@ def build(
         | "GroupByBucket" >> GroupByBucket(beam.pvalue.AsSingleton(files))
         | "CommitInstances" >> CommitInstances(data, job.id, request.dry_run, rows=bool(streams))
     )
+    appended: beam.PCollection[None] | None = None
     if streams:
-        _ = committed.committed | "AppendToStreams" >> AppendToStreams(streams, job)
-    return (
+        appended = committed.committed | "AppendToStreams" >> AppendToStreams(streams, job)
+    counts = (
         (new.outcomes, read.outcomes, committed.outcomes)
         | "AllOutcomes" >> beam.Flatten()
         | "WriteOutcomes"
@@ -123,6 +147,12 @@ def build(
             remember=None if request.dry_run else data,
         )
     )
+    if dataflow_job(options):
+        none = "" if request.retry_failed else no_match_message(parse_source(request.source))
+        listed = beam.pvalue.AsSingleton(files)
+        end = FinishOperation(job, listed, "files", request.max_failures, none, appended)
+        _ = counts | "FinishOperation" >> end
+    return counts
 
 
 def run(request: ImportRequest, options: PipelineOptions, show: Show | None = None) -> Operation:
@@ -135,11 +165,15 @@ def run(request: ImportRequest, options: PipelineOptions, show: Show | None = No
 
     def work(found: ReadyImport, job: Job) -> Operation:
         store, streams, retried = found
+        if owner := dataflow_job(options):
+            job.hand_over(owner)
         if is_remote(options):
             with beam.Pipeline(options=options) as pipeline:
                 listings = _list_remotely(pipeline, request, retried)
                 part = "00000"
                 build(pipeline, listings, request, store.data, streams, job.folder, part, options)
+            if owner:
+                return job.folder.read()
             job.expect(sum(job.folder.counts()[name] for name in operations.OUTCOMES))
         else:
             _run_parts(request, options, store.data, streams, job, retried)
@@ -148,7 +182,7 @@ def run(request: ImportRequest, options: PipelineOptions, show: Show | None = No
         return job.finish("files")
 
     ready = functools.partial(prepare, request, remote_runner(options))
-    return run_job("ImportDicomData", request, ready, work, show)
+    return run_job("ImportDicomData", request, ready, work, show, dataflow_job(options))
 
 
 def _list_remotely(

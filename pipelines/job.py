@@ -17,10 +17,13 @@ from types import TracebackType
 from google.api_core.exceptions import GoogleAPIError
 from obstore.exceptions import BaseError as ObjectStoreError
 
+from pipelines import log_format
 from stores import operations
+from stores.conclusion import UnaccountedError, conclude
 from stores.dicom_store import StoreNotFoundError, get_store
 from stores.names import StoreName
 from stores.operations import Operation, OperationFolder
+from stores.owner import DataflowJob
 from stores.storage import Storage
 from transforms.worker_pool import close_shared_pools
 
@@ -70,14 +73,17 @@ class Job:
             store: the store that the job works on.
             method: ImportDicomData or ExportDicomData.
             show: is told about progress twice a second.
-            adopted: an operation that is recorded already, with this process as its owner.
+            adopted: an operation that is recorded already, with this process or its Dataflow
+                job as the owner.
         """
         self.folder = adopted or operations.start_operation(root, store, method)
+        log_format.name_operation(self.folder.name)
         self._operation: Operation = self.folder.read()
         self._root = root
         self._store = store
         self._show = show
         self.total = 0
+        self._handed_over = False
         # What became of the parts that have ended, and which was the last.
         self._ended: Counter[str] = Counter()
         self._ended_part = ""
@@ -94,11 +100,21 @@ class Job:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:
+    ) -> bool:
         self._over.set()
         self._watch.join()
         if error is None or self._operation["done"]:
-            return
+            return False
+        if self._handed_over:
+            if isinstance(error, KeyboardInterrupt):
+                _LOGGER.warning(
+                    "the Dataflow job goes on; %s tells how far it is", self.folder.name
+                )
+                return False
+            # Its last step may have written the record before it let the job fail.
+            self._operation = self.folder.read()
+            if self._operation["done"]:
+                return True
         chain = _chain(error)
         code, message = _explain(chain)
         if code != operations.CANCELLED and not isinstance(error, JobError) and self._is_deleted():
@@ -115,6 +131,15 @@ class Job:
             raise KeyboardInterrupt from error
         if isinstance(error, Exception) and not isinstance(error, JobError):
             raise JobError(code, f"{message} ({self.folder.name})") from error
+        return False
+
+    def hand_over(self, owner: DataflowJob) -> None:
+        """Leave the record to a Dataflow job that is about to start, whose last step ends it."""
+        with self._lock:
+            self._handed_over = True
+            self._operation["owner"] = owner._asdict()
+            self._operation["total"] = self.total
+            self.folder.write(self._operation)
 
     def expect(self, total: int) -> None:
         """Say how many files or instances the job has to account for."""
@@ -140,32 +165,17 @@ class Job:
         Raises:
             JobError: the outcomes do not account for everything.
         """
-        counts = self.folder.counts()
-        accounted = sum(counts[outcome] for outcome in operations.OUTCOMES)
-        if accounted != self.total:
-            raise JobError(
-                operations.INTERNAL,
-                f"{accounted} outcomes were written for {self.total} {failed_noun}; "
-                "please report this",
-            )
-        failures = operations.failures(counts)
         with self._lock:
-            operations.set_counts(self._operation, counts, self.total)
-            if failures:
-                operations.finish(
-                    self._operation,
-                    operations.INVALID_ARGUMENT,
-                    f"{failures} of {self.total} {failed_noun} failed, the others are done; "
-                    f"which and why: {self.folder.storage.uri('outcomes-*.jsonl')}",
-                )
-            else:
-                operations.finish(self._operation)
+            try:
+                conclude(self._operation, self.folder, self.total, failed_noun)
+            except UnaccountedError as error:
+                raise JobError(operations.INTERNAL, str(error)) from error
             self.folder.write(self._operation)
         return self._operation
 
     def _watch_over(self) -> None:
         written = 0.0
-        while not self._over.wait(_LOOK_SECONDS):
+        while not self._over.wait(_LOOK_SECONDS) and not self._handed_over:
             try:
                 progress = self._progress()
                 if self._show:
@@ -188,7 +198,7 @@ class Job:
 
     def _beat(self) -> None:
         with self._lock:
-            if not self._operation["done"]:
+            if not self._operation["done"] and not self._handed_over:
                 self._operation["total"] = self.total
                 self.folder.write(self._operation)
 
@@ -205,7 +215,7 @@ class Job:
     def _cancel(self, progress: Counter[str]) -> None:
         """End this process: the pipeline that it is in cannot be interrupted otherwise."""
         with self._lock:
-            if self._operation["done"]:
+            if self._operation["done"] or self._handed_over:
                 return
             self._operation["metadata"]["cancelRequested"] = True
             operations.set_counts(self._operation, progress, self.total)

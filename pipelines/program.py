@@ -1,5 +1,6 @@
 """What both pipelines are as programs: a job around their work, messages, exit codes."""
 
+import json
 import logging
 import sys
 from collections import Counter
@@ -8,10 +9,13 @@ from typing import NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines import log_format
+from pipelines.flags import dataflow_job
 from pipelines.job import Job, JobError, Show
 from pipelines.request import Request
 from stores import operations
 from stores.operations import Operation, adopt_operation
+from stores.owner import DataflowJob
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -25,6 +29,7 @@ def run_job(
     prepare: Callable[[], F],
     work: Callable[[F, Job], Operation],
     show: Show | None,
+    owner: DataflowJob | None = None,
 ) -> Operation:
     """Run a job to its end, under a new operation or the one that the request names.
 
@@ -34,6 +39,7 @@ def run_job(
         prepare: refuses a wrong request, and finds what the job is about.
         work: does it.
         show: is told about progress.
+        owner: the Dataflow job that `work` hands the operation over to, if there is one.
 
     Raises:
         JobError: the job broke; the operation says so too.
@@ -43,7 +49,8 @@ def run_job(
         found = prepare()
         with Job(request.root, request.store, method, show) as job:
             return work(found, job)
-    adopted = adopt_operation(request.root, request.store.parent, request.operation)
+        return job.folder.read()
+    adopted = adopt_operation(request.root, request.store.parent, request.operation, owner)
     with Job(request.root, request.store, method, show, adopted) as job:
         try:
             found = prepare()
@@ -53,6 +60,7 @@ def run_job(
             code = operations.NOT_FOUND if is_missing else operations.INVALID_ARGUMENT
             raise JobError(code, str(error)) from error
         return work(found, job)
+    return job.folder.read()
 
 
 def main(
@@ -62,14 +70,17 @@ def main(
 ) -> int:
     """Run a pipeline by its command line; return the process exit code."""
     request, options = parse_args(sys.argv[1:] if argv is None else argv)
+    if request.log_format == "json":
+        log_format.set_up(request.log_format)
     try:
-        if request.operation:
+        if request.operation and not dataflow_job(options):
             _wait_for_record()
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
         return 2
-    _LOGGER.info("%s", operations.summary(operation))
+    summary = operations.summary(operation)
+    _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})
     return 0 if operations.failures(Counter(operation["counts"])) <= request.max_failures else 1
 
 
@@ -85,5 +96,5 @@ def _wait_for_record() -> None:
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
     """Run a program as the process that it is."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    log_format.set_up("text")
     sys.exit(main())

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stores.names import DatasetName, StoreName
-from stores.owner import Owner
+from stores.owner import DataflowJob, Owner, owner_of
 from stores.storage import Storage
 
 # google.rpc.Code
@@ -162,7 +162,7 @@ def start_operation(
     store: StoreName,
     method: str,
     operation_id: str = "",
-    owner: Owner | None = None,
+    owner: Owner | DataflowJob | None = None,
     logs: str = "",
 ) -> OperationFolder:
     """Record a new operation.
@@ -172,7 +172,7 @@ def start_operation(
         store: the store that it works on.
         method: ImportDicomData or ExportDicomData.
         operation_id: default: a new one.
-        owner: the process that runs it and from now on alone writes its record; default: this.
+        owner: what runs it and from now on alone writes its record; default: this process.
         logs: where its process writes what it has to say, if not where this process does.
     """
     folder = OperationFolder(root, store.parent, operation_id or new_operation_id())
@@ -197,8 +197,10 @@ def start_operation(
     return folder
 
 
-def adopt_operation(root: Storage, parent: DatasetName, operation_id: str) -> OperationFolder:
-    """Return an operation that was recorded with this process as its owner.
+def adopt_operation(
+    root: Storage, parent: DatasetName, operation_id: str, owner: DataflowJob | None = None
+) -> OperationFolder:
+    """Return an operation that was recorded with this process, or a Dataflow job, as its owner.
 
     Raises:
         OperationNotFoundError: there is none.
@@ -207,8 +209,8 @@ def adopt_operation(root: Storage, parent: DatasetName, operation_id: str) -> Op
     """
     folder = OperationFolder(root, parent, operation_id)
     operation = folder.read()
-    if operation["done"] or Owner(**operation["owner"]) != Owner.this_process():
-        state = "has ended" if operation["done"] else "belongs to another process"
+    if operation["done"] or owner_of(operation["owner"]) != (owner or Owner.this_process()):
+        state = "has ended" if operation["done"] else "belongs to another job"
         raise NotOwnedError(f"{folder.name} {state}: start the job without --operation")
     return folder
 
@@ -278,7 +280,9 @@ def _count(operation: Operation, counts: Counter[str], total: int) -> None:
 
 
 def _is_abandoned(operation: Operation) -> bool:
-    owner = Owner(**operation["owner"])
+    owner = owner_of(operation["owner"])
+    if isinstance(owner, DataflowJob):
+        return False  # it has no process that could beat; `service.dataflow` asks for its state
     silent = datetime.now(UTC) - datetime.fromisoformat(operation["heartbeat"])
     return owner.is_gone() or silent.total_seconds() > _HEARTBEAT_SECONDS
 

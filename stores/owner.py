@@ -1,8 +1,9 @@
-"""The process that runs a job, so that a reader can tell whether it still does."""
+"""What runs a job, so that a reader can tell whether it still does: a process, or Dataflow."""
 
 import os
 import socket
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 # Zombie and dead, of proc(5): ended, though the parent has not asked how.
 _ENDED = ("Z", "X", "x")
@@ -31,6 +32,23 @@ class Owner(NamedTuple):
             return False
         state, start_time = _state_and_start(self.pid)
         return not start_time or state in _ENDED or start_time != self.start_time
+
+
+class DataflowJob(NamedTuple):
+    """A job on Dataflow, which takes no second running one of the same name."""
+
+    project: str
+    region: str
+    job_name: str
+
+    def is_gone(self) -> bool:
+        """False: only Dataflow knows; `service.dataflow` asks it."""
+        return False
+
+
+def owner_of(record: Mapping[str, Any]) -> Owner | DataflowJob:
+    """The owner that an operation's record names."""
+    return DataflowJob(**record) if "job_name" in record else Owner(**record)
 
 
 def _state_and_start(pid: int) -> tuple[str, str]:

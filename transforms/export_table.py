@@ -141,6 +141,11 @@ def read_written(folder: OperationFolder) -> WrittenRows:
     )
 
 
+def is_loaded(folder: OperationFolder) -> bool:
+    """Whether the load was recorded."""
+    return "exported" in folder.part_counts("table")
+
+
 def record_loaded(written: WrittenRows, folder: OperationFolder) -> None:
     """Count the rows as exported: the load has put them into the table."""
     folder.write_counts("table", Counter(exported=written.rows, warnings=written.warnings))

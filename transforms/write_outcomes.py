@@ -1,7 +1,9 @@
 """List what became of every file beside the operation, and count it from that list."""
 
 import dataclasses
+import itertools
 import json
+import logging
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,9 +13,12 @@ import apache_beam as beam
 
 from headers.failures import REASONS
 from stores.known_sources import remember_sources
-from stores.operations import OperationFolder
+from stores.operations import INVALID_ARGUMENT, OperationFolder
 from stores.storage import Storage
 from transforms.records import CONFLICT, DUPLICATE, FAILED, IMPORTED, Outcome
+
+_LOGGER = logging.getLogger(__name__)
+_LOGGED_FAILURES = 100
 
 
 @dataclasses.dataclass
@@ -29,6 +34,9 @@ class WriteOutcomes(beam.PTransform):
         shards: how many files.
         fail_conflicts: whether a conflict counts as a failure.
         remember: data folder whose sources table learns what was taken in, or None.
+        entry: which of the API's log entries a failure is, google.cloud.healthcare.logging.
+
+    The first failures of each shard are logged too, for whoever watches logs; the list has all.
     """
 
     folder: OperationFolder
@@ -36,6 +44,7 @@ class WriteOutcomes(beam.PTransform):
     shards: int = 1
     fail_conflicts: bool = True
     remember: Storage | None = None
+    entry: str = "ImportDicomLogEntry"
 
     def expand(self, outcomes: beam.PCollection[Outcome]) -> beam.PCollection[Counter[str]]:
         """Wire it."""
@@ -94,16 +103,44 @@ class _WriteFn(beam.DoFn):
         self._part = options.part
         self._fail_conflicts = options.fail_conflicts
         self._remember = options.remember
+        self._entry = options.entry
 
     def process(self, shard: tuple[int, Iterable[Outcome]]) -> Iterator[Counter[str]]:
         outcomes = sorted(shard[1])
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
         self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines.encode())
+        failed = (
+            o
+            for o in outcomes
+            if o.outcome == FAILED or (o.outcome == CONFLICT and self._fail_conflicts)
+        )
+        for outcome in itertools.islice(failed, _LOGGED_FAILURES):
+            _log(outcome, self._folder.name, self._entry)
         if self._remember:
             taken = [o for o in outcomes if o.outcome in (IMPORTED, DUPLICATE) and o.version]
             rows = [(o.source, o.size, o.version, o.outcome) for o in taken]
             remember_sources(self._remember, rows)
         yield count(outcomes, fail_conflicts=self._fail_conflicts)
+
+
+def _log(outcome: Outcome, operation: str, entry: str) -> None:
+    reason = REASONS[outcome.code]
+    # Of severity INFO for Python, so that only programs that write a log show it.
+    _LOGGER.info(
+        "%s: %s: %s",
+        outcome.source,
+        outcome.code,
+        reason,
+        extra={
+            "severity": "ERROR",
+            "operation": operation,
+            "payload": {
+                "@type": f"type.googleapis.com/google.cloud.healthcare.logging.{entry}",
+                "error": {"code": INVALID_ARGUMENT, "message": reason, "reason": outcome.code},
+                "source": outcome.source,
+            },
+        },
+    )
 
 
 def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:

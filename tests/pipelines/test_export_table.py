@@ -15,6 +15,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import transforms.export_table
+import transforms.load_table
 import transforms.write_rows
 from pipelines import export_dicom, export_request
 from pipelines.export_request import ExportRequest
@@ -129,7 +130,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
     def breaking(*_):
         raise ConnectionResetError("connection reset")
 
-    monkeypatch.setattr(export_dicom, "load", breaking)
+    monkeypatch.setattr(transforms.load_table, "load", breaking)
     job = run_table_export(packaged, table)
     assert job.code == 2
     assert job.operation["error"]["code"] == 14
@@ -300,9 +301,9 @@ def test_shards_of_any_size_and_packing_make_the_same_table(root, tmp_path, monk
     assert len(Index(data_folder(root)).files) == 5
     tables = [f"delta:{tmp_path}/delta-{number}" for number in range(3)]
     made = []
-    load = export_dicom.load
+    load = transforms.load_table.load
     monkeypatch.setattr(
-        export_dicom, "load", lambda *args: (made.append(args[1].uris), load(*args))
+        transforms.load_table, "load", lambda *args: (made.append(args[1].uris), load(*args))
     )
     run_table_export(root, tables[0])
     monkeypatch.setattr(transforms.export_table, "_MAX_PARTS", 2)

@@ -1,0 +1,72 @@
+"""Log lines that Cloud Logging parses: one JSON object a line.
+
+Fields are those of its structured logging and of the log entries of the Cloud Healthcare API
+(google.cloud.healthcare.logging): severity, timestamp, message, the operation, and of a file
+that failed its source and error. No patient data: what is logged is fixed words, URIs and UIDs.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+FORMATS = ("text", "json")
+_PRODUCER = "dicomferry"
+
+
+class CloudLoggingFormatter(logging.Formatter):
+    """One log record as one line of JSON.
+
+    A record may carry `payload`, a dictionary of further fields, and `operation`, the name of
+    the operation that it is about; the process's own operation is the default.
+    """
+
+    operation = ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        entry: dict[str, Any] = {
+            "severity": getattr(record, "severity", record.levelname),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "message": record.getMessage(),
+            "logger": record.name,
+        }
+        if record.exc_info:
+            # The type and the places, not the message: exception texts can hold patient data.
+            kind, _, trace = record.exc_info
+            entry["exception"] = kind.__name__ if kind else ""
+            entry["stack"] = _places(trace)
+        if operation := getattr(record, "operation", self.operation):
+            entry["logging.googleapis.com/operation"] = {"id": operation, "producer": _PRODUCER}
+        entry |= getattr(record, "payload", {})
+        # A URI may hold bytes that are no UTF-8; the API shows '?' for them too.
+        text = json.dumps(entry, ensure_ascii=False, default=str)
+        return text.encode("utf-8", "replace").decode()
+
+
+def set_up(log_format: str, operation: str = "", stream: TextIO | None = None) -> None:
+    """Make the root logger write text or JSON lines; of JSON, each names the operation."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    if log_format == "json":
+        formatter = CloudLoggingFormatter()
+        formatter.operation = operation
+        handler.setFormatter(formatter)
+    # Importing Beam may have logged already, after which only `force` has an effect.
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+
+
+def name_operation(operation: str) -> None:
+    """Let the JSON lines of this process name an operation, from now on."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, CloudLoggingFormatter):
+            handler.formatter.operation = operation
+
+
+def _places(trace: Any) -> list[str]:
+    places = []
+    while trace:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return places

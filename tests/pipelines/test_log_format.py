@@ -1,0 +1,79 @@
+"""Log lines as Cloud Logging parses them."""
+
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import log_format
+from tests.pipelines.jobs import STORE, images, new_store, operation_folders, write_files
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def written():
+    """Sets JSON logging up and gives what was logged; the logger is left as it was."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = io.StringIO()
+    log_format.set_up("json", "projects/p/operations/1", stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level = before
+
+
+def test_a_line_has_severity_time_message_and_the_operation(written):
+    logging.getLogger("x").warning("%d files", 3)
+    [entry] = written()
+    assert entry["severity"] == "WARNING"
+    assert entry["message"] == "3 files"
+    assert entry["timestamp"].endswith("+00:00")
+    assert entry["logging.googleapis.com/operation"] == {
+        "id": "projects/p/operations/1",
+        "producer": "dicomferry",
+    }
+
+
+def test_an_exception_is_named_with_its_places_but_not_its_text(written):
+    try:
+        raise ValueError("Doe^Jane")
+    except ValueError:
+        logging.getLogger("x").exception("it broke")
+    [entry] = written()
+    assert entry["exception"] == "ValueError"
+    assert "test_log_format" in entry["stack"][0]
+    assert "Doe" not in json.dumps(entry)
+
+
+def test_bytes_that_are_no_utf8_become_question_marks_as_in_the_api(written):
+    logging.getLogger("x").info("file", extra={"payload": {"source": "/in/\udcff.dcm"}})
+    assert written()[0]["source"] == "/in/?.dcm"
+
+
+def test_a_job_logs_what_failed_as_the_api_does_and_a_summary_as_fields(root, tmp_path):
+    new_store(root)
+    source = write_files(tmp_path / "in", images(1) | {"notes.txt": b"not DICOM at all" * 20})
+    command = [sys.executable, "-m", "pipelines.import_dicom", "--workers=0", "--log-format=json"]
+    command += [f"--store={STORE.id}", f"--root={root.root}", f"--source={source}"]
+    run = subprocess.run(
+        command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ, check=False
+    )
+    assert run.returncode == 1
+    entries = [json.loads(line) for line in run.stderr.splitlines() if line.startswith("{")]
+    [operation] = [folder.name for folder in operation_folders(root)]
+    [failure] = [entry for entry in entries if "source" in entry]
+    assert failure["severity"] == "ERROR"
+    assert failure["source"] == f"{tmp_path}/in/notes.txt"
+    assert failure["error"]["code"] == 3
+    assert failure["error"]["reason"] == "NOT_DICOM"
+    assert failure["@type"].endswith("google.cloud.healthcare.logging.ImportDicomLogEntry")
+    assert failure["logging.googleapis.com/operation"]["id"] == operation
+    summary = entries[-1]
+    assert summary["name"] == operation
+    assert summary["counts"]["imported"] == 1
+    assert summary["total"] == 2

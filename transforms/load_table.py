@@ -1,0 +1,63 @@
+"""Put the rows that an export wrote into its table, by one load."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import apache_beam as beam
+
+from stores import gcs
+from stores.operations import OperationFolder
+from stores.storage import Storage
+from tables.destination import Destination, WriteDisposition
+from tables.errors import TableError
+from tables.loading import Connections, load
+from tables.shards import Shards
+from transforms.export_table import is_loaded, read_written, record_loaded
+from transforms.write_rows import WrittenRows
+
+
+@dataclasses.dataclass
+class LoadTable(beam.PTransform):
+    """Load what `ExportTable` wrote; outputs '', or why the table refused.
+
+    At least once; a load that was recorded is not made again, and one that was not is known to
+    the table by the operation's id.
+    """
+
+    folder: OperationFolder
+    table: Destination
+    disposition: WriteDisposition
+
+    def expand(self, written: beam.PCollection[WrittenRows]) -> beam.PCollection[str]:
+        """Wire it."""
+        return written | "Load" >> beam.Map(_load, self.folder, self.table, self.disposition)
+
+
+def load_table(folder: OperationFolder, table: Destination, disposition: WriteDisposition) -> None:
+    """Load, and delete the rows that were written for that.
+
+    Raises:
+        TableError: the table refuses them; it is as it was.
+    """
+    if not is_loaded(folder):
+        written = read_written(folder)
+        shards = Shards(tuple(map(folder.storage.uri, written.shards)), _read_shard)
+        connections = Connections(gcs.delta_storage_options())
+        load(table, shards, written.schema, disposition, folder.id, connections)
+        record_loaded(written, folder)
+    folder.storage.below("rows").remove_all()
+
+
+def _load(
+    _: WrittenRows, folder: OperationFolder, table: Destination, disposition: WriteDisposition
+) -> str:
+    try:
+        load_table(folder, table, disposition)
+    except TableError as error:
+        return str(error)
+    return ""
+
+
+def _read_shard(uri: str) -> Iterator[bytes]:
+    folder, _, name = uri.rpartition("/")
+    return Storage(folder).chunks(name)
