@@ -1,0 +1,1 @@
+"""Where jobs run beside a laptop: Dataflow templates, Airflow DAGs."""

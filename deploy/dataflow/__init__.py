@@ -1,0 +1,1 @@
+"""Flex templates of both pipelines; see README.md beside this file."""

@@ -1,0 +1,226 @@
+"""Jobs on Dataflow: start a flex template, ask for the state, cancel, settle what has ended.
+
+The job owns its operation and ends it in its own last step. What it cannot do is to tell that it
+never got there: then `settle` asks Dataflow, and ends the operation for it.
+
+References:
+    Dataflow REST API v1b3: projects.locations.flexTemplates.launch, projects.locations.jobs.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from stores import operations
+from stores.names import StoreName
+from stores.operations import Operation, OperationFolder
+from stores.owner import DataflowJob, owner_of
+from stores.storage import Storage
+
+ENDPOINT = "https://dataflow.googleapis.com"
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_TIMEOUT_SECONDS = 60
+# A launcher takes some minutes until there is a job.
+_LAUNCH = timedelta(minutes=20)
+_CODES = {
+    "JOB_STATE_CANCELLED": operations.CANCELLED,
+    "JOB_STATE_FAILED": operations.INTERNAL,
+    "JOB_STATE_DONE": operations.INTERNAL,
+    "JOB_STATE_DRAINED": operations.CANCELLED,
+    "JOB_STATE_UPDATED": operations.ABORTED,
+}
+# Counters of the transforms, in the terms in which workers report progress.
+_PROGRESS = {
+    ("read", "files"): "read",
+    ("read", "failed"): "failed",
+    ("export", "instances"): "read",
+    ("export", "failed"): "failed",
+    ("table", "rows"): "read",
+}
+
+
+class DataflowError(RuntimeError):
+    """Dataflow refused a request; the message is its own."""
+
+
+class Template(NamedTuple):
+    """A flex template, and what its jobs run with.
+
+    Attributes:
+        spec: gs:// path of the file that `make template` writes.
+        project: runs and pays the job.
+        region: where; best the buckets' own.
+        environment: google.dataflow.v1beta3.FlexTemplateRuntimeEnvironment, as JSON.
+    """
+
+    spec: str
+    project: str
+    region: str
+    environment: Mapping[str, Any] = {}
+
+
+class Dataflow:
+    """A client of the service, with application default credentials."""
+
+    def __init__(self, session: Any = None, endpoint: str = ENDPOINT) -> None:
+        """Connect when first used.
+
+        Args:
+            session: a requests.Session that authorizes itself; default: by google-auth.
+            endpoint: where the service is.
+        """
+        self._given = session
+        self._endpoint = endpoint
+
+    def launch(
+        self, template: Template, job: DataflowJob, parameters: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Start a template; return the Job.
+
+        Raises:
+            DataflowError: refused, such as because a job of this name is running.
+        """
+        body = {
+            "launchParameter": {
+                "jobName": job.job_name,
+                "containerSpecGcsPath": template.spec,
+                "parameters": dict(parameters),
+                "environment": dict(template.environment),
+            }
+        }
+        launched = self._call("POST", f"{_location(job)}/flexTemplates:launch", json=body)
+        return dict(launched["job"])
+
+    def find(self, job: DataflowJob) -> dict[str, Any] | None:
+        """The newest job of that name, or None."""
+        page = self._call("GET", f"{_location(job)}/jobs", params={"name": job.job_name})
+        jobs = sorted(page.get("jobs", []), key=lambda each: str(each.get("createTime", "")))
+        return jobs[-1] if jobs else None
+
+    def cancel(self, job: DataflowJob) -> bool:
+        """Ask for its end; return whether there was a job to ask for."""
+        found = self.find(job)
+        if found is None:
+            return False
+        if found["currentState"] not in _CODES:
+            body = {"requestedState": "JOB_STATE_CANCELLED"}
+            self._call("PUT", f"{_location(job)}/jobs/{found['id']}", json=body)
+        return True
+
+    def progress(self, job: DataflowJob, job_id: str) -> Counter[str]:
+        """What its workers have done so far, an estimate, by the job's counters."""
+        metrics = self._call("GET", f"{_location(job)}/jobs/{job_id}/metrics")
+        counts: Counter[str] = Counter()
+        for metric in metrics.get("metrics", []):
+            name = metric["name"]
+            context = name.get("context", {})
+            word = _PROGRESS.get((context.get("namespace", ""), name["name"]))
+            if word and "tentative" not in context:
+                counts[word] += int(metric.get("scalar", 0))
+        return counts
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        if self._given is None:
+            import google.auth
+            from google.auth.transport.requests import AuthorizedSession
+
+            credentials, _ = google.auth.default(scopes=[_SCOPE])
+            self._given = AuthorizedSession(credentials)
+        response = self._given.request(
+            method, f"{self._endpoint}/v1b3/{path}", timeout=_TIMEOUT_SECONDS, **arguments
+        )
+        if not response.ok:
+            raise DataflowError(f"Dataflow answered {response.status_code}: {_reason(response)}")
+        return dict(response.json())
+
+
+def start(
+    client: Dataflow,
+    template: Template,
+    root: Storage,
+    store: StoreName,
+    method: str,
+    parameters: Mapping[str, str],
+) -> OperationFolder:
+    """Record an operation and start the Dataflow job that owns it.
+
+    Args:
+        client: the service.
+        template: of the pipeline that does what `method` says.
+        root: where stores live.
+        store: the store that it works on.
+        method: ImportDicomData or ExportDicomData.
+        parameters: of the template beside root, store and operation.
+
+    Raises:
+        DataflowError: Dataflow refused; the operation says so.
+    """
+    operation_id = operations.new_operation_id()
+    job = DataflowJob(template.project, template.region, f"dicomferry-{operation_id}")
+    folder = operations.start_operation(root, store, method, operation_id, job)
+    own = {"root": root.root, "store": str(store), "operation": operation_id}
+    try:
+        client.launch(template, job, {**parameters, **own})
+    except DataflowError as error:
+        operation = folder.read()
+        operations.finish(operation, operations.UNAVAILABLE, str(error))
+        folder.write(operation)
+        raise
+    return folder
+
+
+def cancel(client: Dataflow, folder: OperationFolder) -> None:
+    """Cancel the Dataflow job of an operation; one that has ended stays as it is."""
+    operation = folder.read()
+    owner = owner_of(operation["owner"])
+    if operation["done"] or not isinstance(owner, DataflowJob):
+        return
+    folder.request_cancel()
+    client.cancel(owner)
+
+
+def settle(client: Dataflow, folder: OperationFolder) -> Operation:
+    """The operation as it stands; if its job has ended without ending it, it is ended here.
+
+    Of a running one the progress is the job's. Operations of processes are left alone.
+    """
+    operation = folder.read()
+    owner = owner_of(operation["owner"])
+    if operation["done"] or not isinstance(owner, DataflowJob):
+        return operation
+    found = client.find(owner)
+    if found is None:
+        age = datetime.now(UTC) - datetime.fromisoformat(operation["heartbeat"])
+        if age > _LAUNCH:
+            _end(folder, operation, operations.ABORTED, f"Dataflow has no job {owner.job_name}")
+        return operation
+    code = _CODES.get(found["currentState"])
+    if code is None:
+        progress = client.progress(owner, found["id"])
+        operations.set_counts(operation, progress, operation["total"])
+        return operation
+    # Its last step may have written the record since it was read.
+    operation = folder.read()
+    if not operation["done"]:
+        what = found["currentState"].removeprefix("JOB_STATE_").lower()
+        reason = f"the Dataflow job {found['id']} ended as {what}; what was committed stays"
+        _end(folder, operation, code, reason)
+    return operation
+
+
+def _end(folder: OperationFolder, operation: Operation, code: int, message: str) -> None:
+    operations.set_counts(operation, folder.counts(), operation["total"])
+    operations.finish(operation, code, message)
+    folder.write(operation)
+
+
+def _location(job: DataflowJob) -> str:
+    return f"projects/{job.project}/locations/{job.region}"
+
+
+def _reason(response: Any) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(response.reason)
