@@ -1,5 +1,6 @@
 """The command line: `dicomferry`."""
 
+import json
 import logging
 import os
 import shlex
@@ -33,9 +34,13 @@ app = typer.Typer(
 stores_app = typer.Typer(help="Create, look at and look after DICOM stores.", no_args_is_help=True)
 export_app = typer.Typer(help="Export the instances of a store.", no_args_is_help=True)
 operations_app = typer.Typer(help="What jobs are doing, and did.", no_args_is_help=True)
+tokens_app = typer.Typer(
+    help="Let others call a server that runs with --auth.", no_args_is_help=True
+)
 app.add_typer(stores_app, name="stores")
 app.add_typer(export_app, name="export")
 app.add_typer(operations_app, name="operations")
+app.add_typer(tokens_app, name="tokens")
 
 Root = Annotated[
     str,
@@ -512,6 +517,37 @@ def serve_(
         _console.print(f"page  http://{shown}:{rest}/", markup=False, highlight=False)
 
     serve(settings, announce)
+
+
+@tokens_app.command("create")
+def create_token(
+    name: Annotated[str, typer.Argument(help="Whose it is, for logs and the console.")],
+    permission: Annotated[
+        list[str],
+        typer.Option(metavar="PERMISSION", help="healthcare.dicomStores.import, or a pattern."),
+    ],
+    store: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="Store that it is for; or a dataset or project, for all in it; * for all.",
+        ),
+    ],
+) -> None:
+    """Make a token. Its line for the auth file is printed, and on standard error the token, once.
+
+    Example:
+    [bold]dicomferry tokens create airflow --store trial \\
+      --permission healthcare.dicomStores.import --permission healthcare.operations.get \\
+      >> auth.jsonl && chmod 600 auth.jsonl[/bold]
+    """
+    from service.access import make_token
+
+    plain = ("*", "projects/")
+    resources = [each if each.startswith(plain) else str(parse_store(each)) for each in store]
+    token, entry = make_token(name, permission, resources)
+    print(json.dumps(entry, ensure_ascii=False))
+    _errors.print(f"token, shown only now: {token}", soft_wrap=True, highlight=False, markup=False)
 
 
 def main() -> NoReturn:

@@ -9,7 +9,7 @@ from service.console.markup import Html, html, join, link
 from service.console.outcomes import OutcomesPage, Reasons
 from service.console.page import definitions
 from stores.names import parse_store
-from stores.operations import OUTCOMES, Operation
+from stores.operations import INVALID_ARGUMENT, OUTCOMES, Operation
 
 _SECTION = """<section class="operations"{live}><h2>Operations</h2>
 {rows}{more}</section>"""
@@ -76,7 +76,12 @@ def operation_section(operation: Operation) -> Html:
         ("Operation", operation["name"]),
         ("Its lists", metadata["logsUrl"]),
     ]
-    error = html('<p class="problem">{text}</p>', text=operation.get("error", {}).get("message"))
+    problem = operation.get("error", {"code": 0, "message": ""})
+    error = html(
+        '<p class="problem{kind}">{text}</p>',
+        kind=" warn" if problem["code"] == INVALID_ARGUMENT else "",
+        text=problem["message"],
+    )
     return html(
         _TOP,
         live=Html() if operation["done"] else html(_LIVE, href=asked, seconds=2),

@@ -15,7 +15,7 @@ _BLOCK_BYTES = 1 << 20
 # What one page may look through; a longer search goes on from a link.
 _SCAN_BYTES = 256 << 20
 _POSITION = re.compile(r"([A-Za-z0-9-]{1,64}):([0-9]{1,15})")
-_FAILURES = ("conflict", "failed")
+FAILURES = ("conflict", "failed")
 
 
 class OutcomesPage(NamedTuple):
@@ -73,15 +73,21 @@ def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:
     yield bytes(block)
 
 
-def reasons(folder: OperationFolder) -> Reasons:
-    """Count why files failed, in as much as one page may look through."""
+def reasons(folder: OperationFolder, outcome: str) -> Reasons:
+    """Count why files failed, in as much as one page may look through.
+
+    Args:
+        folder: the operation's.
+        outcome: only failures of this kind; '' is all.
+    """
+    kinds = [kind for kind in FAILURES if outcome in ("", kind)]
     counts: Counter[tuple[str, str]] = Counter()
     scanned = 0
     for line, _ in _lines(folder, ""):
         scanned += len(line)
         if scanned > _SCAN_BYTES:
             return Reasons(counts, False)
-        if any(_is_of(line, outcome) for outcome in _FAILURES):
+        if any(_is_of(line, kind) for kind in kinds):
             record = json.loads(line)
             counts[record["code"], record["reason"]] += 1
     return Reasons(counts, True)

@@ -155,7 +155,7 @@ class _Console:
         self._pictures.warm()
         after = request.query_params.get("after", "")
         found = page_of_series(store.data, after)
-        metrics = self._metrics.get([store], 0)[str(store.name)]
+        metrics = self._metrics.get([store], _COUNT_SECONDS)[str(store.name)]
         body = pictures_body(store, found, metrics, is_first=not after)
         return page.page(f"Pictures of {store.name.id}", body, principal)
 
@@ -179,9 +179,10 @@ class _Console:
             return page.fragment(section)
         outcome, after = outcomes.check_outcome(asked.get("outcome", "")), asked.get("after", "")
         found = outcomes.page_of_outcomes(folder, outcome, after)
-        counts = operation["counts"]
-        failed = counts.get("failed", 0) or counts.get("conflict", 0)
-        why = outcomes.reasons(folder) if operation["done"] and failed and not after else None
+        why = None
+        if not after and outcome in ("", *outcomes.FAILURES):
+            failed = any(operation["counts"].get(kind) for kind in outcomes.FAILURES)
+            why = outcomes.reasons(folder, outcome) if failed else None
         listed = outcomes_section(operation, found, why, outcome, is_first=not after)
         body = html("{operation}{outcomes}", operation=section, outcomes=listed)
         refresh = 0 if operation["done"] else _NO_SCRIPT_SECONDS

@@ -34,8 +34,8 @@ _PICTURES = """<p class="path"><a href="{store}">{name}</a></p>
 _FIGURE = """<figure><img src="{source}" alt="" loading="lazy" width="192" height="192">
 <figcaption><b>{modality}</b> {instances}{frames}
 <small>{size}, {syntax}</small>
-<small class="uid" title="Study {study}">{study}</small>
-<small class="uid" title="Series {uid}">{uid}</small></figcaption></figure>"""
+<small class="uid" title="{study}">study {study}</small>
+<small class="uid" title="{uid}">series {uid}</small></figcaption></figure>"""
 
 
 def store_path(store: DicomStore) -> str:
@@ -110,7 +110,7 @@ def pictures_body(
     if found.after:
         following = link(path, after=found.after)
         links.append(html('<a rel="next" href="{href}">More series</a>', href=following))
-    about = "Shown is the middle frame of the middle instance of each."
+    about = "Each series is shown by the middle frame of its middle instance."
     if metrics:
         about = f"{show.number(metrics['seriesCount'])} series in all. {about}"
     figures = join(_figure(store, study, series) for study, series in found.series)
