@@ -202,11 +202,11 @@ class DicomService:
             text = config.bigquery_destination.table_uri
             if not text:
                 continue  # the resource's own rules refuse it
-            self._paths.check(text)
             try:
                 uris.add(parse_destination(text).uri)
             except ValueError as error:
                 raise ApiError(INVALID_ARGUMENT, f"stream_configs: {error}") from None
+            self._paths.check(text)
         if len(uris) < len(configs) and all(c.bigquery_destination.table_uri for c in configs):
             raise ApiError(
                 INVALID_ARGUMENT, "stream_configs: each must have a destination of its own"

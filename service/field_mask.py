@@ -73,6 +73,8 @@ def _resolve(path: str, descriptor: Descriptor) -> _Path:
             return _Path(tuple(fields), None)
         if _is_map(field):
             key = rest[1:-1] if len(rest) > 1 and rest[0] == rest[-1] == "`" else rest
+            if not key:
+                raise _refusal(path, f"name the key after {field.name}, or {field.name} alone")
             return _Path(tuple(fields), key)
         if field.is_repeated:
             raise _refusal(path, f"{field.name} is a list and can only be replaced whole")

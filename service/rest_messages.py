@@ -71,13 +71,15 @@ def _parse(body: bytes, target: Any) -> None:
     try:
         # The mapping has no lists or plain values at its top, which the parser does not say.
         content = json.loads(body.decode(), object_pairs_hook=_object)
+        # Half of a surrogate pair can be escaped in JSON, but is no text: messages break over it.
+        json.dumps(content, ensure_ascii=False).encode()
         if not isinstance(content, dict):
             raise ApiError(INVALID_ARGUMENT, "the body must be a JSON object")
         json_format.ParseDict(content, target, max_recursion_depth=_MAX_DEPTH)
     except json_format.ParseError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)[:_MAX_COMPLAINT]) from None
     except (ValueError, RecursionError):
-        raise ApiError(INVALID_ARGUMENT, "the body is no JSON, or not UTF-8") from None
+        raise ApiError(INVALID_ARGUMENT, "the body is no JSON in UTF-8") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def _is_label_text(text: str) -> bool:
 
 def _check_notifications(resource: dict[str, Any]) -> None:
     configs = list(resource.get("notificationConfigs", []))
+    if not all(config.get("pubsubTopic") for config in configs):
+        raise ResourceError("each of notificationConfigs needs a pubsubTopic: projects/P/topics/T")
     if "notificationConfig" in resource:
         configs.append(resource["notificationConfig"])
     for config in configs:
