@@ -1,0 +1,196 @@
+"""The pipelines, unchanged, on other runners: the results are those of the default one.
+
+DirectRunner is Beam's own default. PortableRunner speaks with a job service, and workers in
+processes of their own run what it hands them, over the Fn API that workers of Flink, Spark and
+Dataflow speak. The job service here is Beam's own; where FLINK_JOB_ENDPOINT or
+PRISM_JOB_ENDPOINT names one of those (host:port), the same test runs there too.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from pipelines import export_dicom
+from stores.gcs import delta_storage_options
+from stores.index import Index
+from stores.storage import Storage
+from tests.factories import dicom_bytes
+from tests.pipelines.jobs import (
+    check_accounts,
+    data_folder,
+    exported,
+    images,
+    new_store,
+    run,
+    run_export,
+    run_import,
+    tree,
+    without_run,
+    write_files,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+FILES = images(6) | {
+    "copy of 000.dcm": images(1)["000.dcm"],
+    "conflict.dcm": dicom_bytes(sop="1.2.1.1.2", pixels=b"\1" * 32),
+    "notes.txt": b"not DICOM at all" * 20,
+    "deep/folder/one.dcm": dicom_bytes(sop="1.2.1.1.50"),
+}
+_START_SECONDS = 60
+
+
+# DirectRunner.
+
+
+def test_the_direct_runner_leaves_the_same_store_outcomes_and_export_as_the_default(tmp_path):
+    source = write_files(tmp_path / "in", FILES)
+    jobs, roots = {}, {}
+    for runner, flags in (("default", []), ("direct", ["--runner=DirectRunner"])):
+        roots[runner] = Storage(str(tmp_path / runner))
+        new_store(roots[runner])
+        jobs[runner] = run_import(roots[runner], source, *flags)
+        check_accounts(jobs[runner], [str(tmp_path / "in" / name) for name in FILES])
+        assert run_export(roots[runner], tmp_path / f"out-{runner}", *flags).code == 0
+    assert jobs["direct"].code == jobs["default"].code == 1
+    assert jobs["direct"].outcomes == jobs["default"].outcomes
+    assert without_run(roots["direct"]) == without_run(roots["default"])
+    assert tree(tmp_path / "out-direct") == tree(tmp_path / "out-default")
+    assert tree(tmp_path / "out-direct") == exported(roots["direct"])
+
+
+# PortableRunner.
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def wait_until_open(port, process):
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            socket.create_connection(("localhost", port)).close()
+            return
+        except ConnectionRefusedError:
+            assert process.poll() is None and time.monotonic() < deadline, "it did not start"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def service(gcs, tmp_path_factory):
+    """Starts Beam's programs with a port, until the module's tests are done."""
+    log = tmp_path_factory.mktemp("beam")
+    started = []
+    # The pool starts its workers as `python`.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    environment = os.environ | gcs.environment | {"PATH": path}
+
+    def start(name, *arguments):
+        port = free_port()
+        with (log / name).open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", name, *(str(a).format(port=port) for a in arguments)],
+                cwd=REPOSITORY,
+                env=environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(process)
+        wait_until_open(port, process)
+        return f"localhost:{port}"
+
+    yield start
+    for process in started:
+        process.terminate()
+    for process in started:
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def workers(service):
+    """A pool of worker processes."""
+    return service("apache_beam.runners.worker.worker_pool_main", "--service_port={port}")
+
+
+@pytest.fixture(params=["beam", "flink", "prism"])
+def remote_flags(request, service, workers):
+    """The flags of a remote runner that works."""
+    if request.param == "beam":
+        module = "apache_beam.runners.portability.local_job_service_main"
+        endpoint = service(module, "--port={port}")
+    else:
+        variable = f"{request.param.upper()}_JOB_ENDPOINT"
+        endpoint = os.environ.get(variable)
+        if not endpoint:
+            pytest.skip(f"no {request.param} job server: {variable}=host:port would name one")
+    return [
+        "--runner=PortableRunner",
+        f"--job_endpoint={endpoint}",
+        "--environment_type=EXTERNAL",
+        f"--environment_config={workers}",
+    ]
+
+
+# A worker that does not start keeps a job service waiting for ever.
+@pytest.mark.timeout(240)
+def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote_flags, tmp_path):
+    bucket = gcs.bucket(f"portable-{os.urandom(6).hex()}")
+    for name, content in FILES.items():
+        bucket.blob(f"in/{name}").upload_from_string(content)
+    jobs, rows, files, tables = {}, {}, {}, {}
+    for runner, flags in (("local", []), ("remote", remote_flags)):
+        base = f"gs://{bucket.name}/{runner}"
+        root = Storage(f"{base}/stores")
+        new_store(root)
+        jobs[runner] = run_import(root, f"gs://{bucket.name}/in/**", *flags)
+        check_accounts(jobs[runner], [f"gs://{bucket.name}/in/{name}" for name in FILES])
+        export = run_export(root, f"{base}/out", *flags)
+        assert export.code == 0, export.operation
+        table = run_export_table(root, f"delta:{base}/table", *flags)
+        assert table.code == 0, table.operation
+        rows[runner] = bucket_rows(root)
+        files[runner] = objects(bucket, f"{runner}/out/")
+        tables[runner] = table_rows(f"{base}/table")
+    assert jobs["remote"].code == jobs["local"].code == 1
+    assert jobs["remote"].outcomes == jobs["local"].outcomes
+    assert rows["remote"] == rows["local"]
+    assert len(rows["local"]) == 7
+    assert files["remote"] == files["local"]
+    assert len(files["local"]) == 7
+    assert tables["remote"] == tables["local"]
+    assert len(tables["local"]) == 7
+
+
+def run_export_table(root, table, *flags):
+    return run(export_dicom.main, root, f"--table={table}", "--workers=0", *flags)
+
+
+def bucket_rows(root):
+    """The index without what differs from run to run."""
+    table = Index(data_folder(root)).dataset().to_table().to_pylist()
+    return {
+        row.pop("SOPInstanceUID"): {
+            k: v for k, v in row.items() if k not in ("Operation", "LastUpdated")
+        }
+        for row in table
+    }
+
+
+def objects(bucket, prefix):
+    return {
+        blob.name.removeprefix(prefix): blob.download_as_bytes()
+        for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)
+    }
+
+
+def table_rows(uri):
+    table = DeltaTable(uri, storage_options=delta_storage_options()).to_pyarrow_table()
+    return sorted(table.to_pylist(), key=lambda row: row["SOPInstanceUID"])
