@@ -7,6 +7,7 @@ import shutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from service.access import (
     ANYONE,
@@ -18,6 +19,7 @@ from service.access import (
     TokenFile,
     make_token,
 )
+from service.cli import app
 from service.errors import (
     INVALID_ARGUMENT,
     PERMISSION_DENIED,
@@ -372,3 +374,29 @@ def test_nothing_that_is_let_through_leaves_the_folder(tmp_path_factory, text, s
     if _code(PathRules([str(base / "in")]).check, uri)[0] == 0:
         path = uri.removeprefix("file://").removeprefix("delta:")
         assert os.path.realpath(path).startswith(f"{base}/in")
+
+
+class TestTokensCommand:
+    def test_prints_the_line_for_the_file_and_apart_from_it_the_token(self, tmp_path):
+        arguments = ["tokens", "create", "airflow", "--permission", _GET, "--store", "trial"]
+        result = CliRunner().invoke(app, [*arguments, "--store", "projects/p"])
+        assert result.exit_code == 0
+        path = tmp_path / "auth.jsonl"
+        path.write_text(result.stdout)
+        path.chmod(0o600)
+        token = result.stderr.split()[-1]
+        principal = TokenFile(str(path)).authenticate(f"Bearer {token}")
+        trial = "projects/local/locations/local/datasets/default/dicomStores/trial"
+        assert principal.may(_GET, trial)
+        assert principal.may(_GET, _TRIAL)
+        assert not principal.may(_GET, f"{trial}2")
+        assert token not in result.stdout
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["--permission", "x", "--store", "*"], ["--permission", _GET, "--store", "a/b"]],
+    )
+    def test_refuses_what_would_let_nobody_in(self, arguments):
+        result = CliRunner().invoke(app, ["tokens", "create", "a", *arguments])
+        assert isinstance(result.exception, ValueError)
+        assert result.stdout == ""
