@@ -273,6 +273,41 @@ def test_the_ratio_is_met(end: str, ratio: float) -> None:
     assert ratio <= reached * 1.01 and reached < ratio * 1.1
 
 
+def dark_scan(bits: int) -> np.ndarray:
+    """Values of a CT as they are stored: a small part of the range, with edges and noise."""
+    noise = np.random.default_rng(3).normal(0, 12, (128, 128))
+    rows, columns = np.mgrid[-64:64, -64:64]
+    body = np.where(rows**2 + columns**2 < 50**2, 1060.0, 24.0)
+    body[(rows - 20) ** 2 + columns**2 < 8**2] = 1700
+    return np.clip(body + noise, 0, (1 << bits) - 1).astype(np.uint16)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("distance", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_jpeg_xl_keeps_what_is_dark_on_a_screen_but_not_in_a_window(
+    bits: int, distance: float, inverted: bool
+) -> None:
+    pixels = dark_scan(bits)
+    if inverted:
+        pixels = ((1 << bits) - 1 - pixels).astype(np.uint16)
+    source = part10(data_set(pixels, bits))
+    data = to_dicom(source, ".4.112", Quality(jxl_distance=distance))
+    error = np.abs(read(to_dicom(data, ".1")).pixel_array.astype(int) - pixels)
+    extent = int(pixels.max()) - int(pixels.min())
+    assert error.max() <= 0.05 * distance * extent
+    assert np.sqrt(np.mean(error.astype(float) ** 2)) <= 0.01 * distance * extent
+    # Without loss where loss saves nothing; it is told all the same.
+    assert len(data) <= len(to_dicom(source, ".4.110")) + 64
+
+
+def test_jpeg_xl_codes_without_loss_what_no_distance_keeps_within_bounds() -> None:
+    pixels = np.full((64, 64), 1000, np.uint16)
+    pixels[32, 32] = 1001  # a range of 1
+    data = to_dicom(part10(data_set(pixels, 16)), ".4.112")
+    assert np.array_equal(read(to_dicom(data, ".1")).pixel_array, pixels)
+
+
 def test_earlier_loss_stays_listed_and_stays_after_decompression() -> None:
     ds = data_set(
         grey(bits=8),
