@@ -36,7 +36,7 @@ from stores.relisting import describe_sources
 from stores.source_uri import check_arguments, parse_source
 from stores.storage import Storage
 from tables.stream import Stream
-from transforms.append_to_streams import AppendToStreams
+from transforms.append_to_streams import AppendToStreams, begin_streams
 from transforms.commit_instances import CommitInstances
 from transforms.finish_operation import FinishOperation
 from transforms.group_by_bucket import GroupByBucket
@@ -130,13 +130,14 @@ def build(
     committed = (
         read.instances
         | "GroupByBucket" >> GroupByBucket(beam.pvalue.AsSingleton(files))
-        | "CommitInstances" >> CommitInstances(data, job.id, request.dry_run, rows=bool(streams))
+        | "CommitInstances" >> CommitInstances(data, job.id, request.dry_run)
     )
     appended: beam.PCollection[None] | None = None
-    if streams:
-        appended = committed.committed | "AppendToStreams" >> AppendToStreams(streams, job)
+    if streams and not request.dry_run:
+        append = AppendToStreams(streams, data, job, workers)
+        appended = committed | "AppendToStreams" >> append
     counts = (
-        (new.outcomes, read.outcomes, committed.outcomes)
+        (new.outcomes, read.outcomes, committed)
         | "AllOutcomes" >> beam.Flatten()
         | "WriteOutcomes"
         >> WriteOutcomes(
@@ -165,6 +166,7 @@ def run(request: ImportRequest, options: PipelineOptions, show: Show | None = No
 
     def work(found: ReadyImport, job: Job) -> Operation:
         store, streams, retried = found
+        begin_streams(streams, store.data)
         if owner := dataflow_job(options):
             job.hand_over(owner)
         if is_remote(options):

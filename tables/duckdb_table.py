@@ -1,6 +1,7 @@
 """A table in a duckdb file: no server, no cloud; loaded in one transaction.
 
-duckdb lets no second process in while one has the file open for writing.
+duckdb lets no second process in while one has the file open for writing. Which jobs were appended
+is kept in the table dicomferry.appends of the same file, in the same transaction.
 """
 
 import contextlib
@@ -8,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 import duckdb
 
@@ -16,6 +18,7 @@ from tables.duckdb_types import (
     DUCKDB_TYPES,
     EFFORTS,
     UNFIT_ROW_ERRORS,
+    Effort,
     asks_for_more,
     exert,
     field_of,
@@ -31,6 +34,10 @@ from tables.shards import Shards
 
 LOCK_WAIT_S = 60.0
 _POLL_S = 0.2
+# Connections of one process share a file, and of two transactions that meet one fails.
+_CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
+_APPENDS = "dicomferry.appends"
+_APPENDS_COLUMNS = "job VARCHAR, table_name VARCHAR, PRIMARY KEY (job, table_name)"
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
 
@@ -38,7 +45,6 @@ def check(
     destination: DuckDBTable,
     disposition: WriteDisposition,
     schema: Schema | None = None,
-    lock_wait_s: float = LOCK_WAIT_S,
 ) -> None:
     """Refuse what `load` would refuse, as far as it can be known; changes nothing.
 
@@ -50,7 +56,7 @@ def check(
         raise TableError(f"the folder {folder} does not exist. Create it, or choose another file.")
     if not os.path.exists(destination.path):
         return
-    with _connected(destination, lock_wait_s) as connection:
+    with _connected(destination) as connection:
         _existing(connection, destination, disposition, schema or ())
 
 
@@ -59,9 +65,9 @@ def load(
     shards: Shards,
     schema: Schema,
     disposition: WriteDisposition,
-    lock_wait_s: float = LOCK_WAIT_S,
+    job: str,
 ) -> None:
-    """Put the rows in, all or none of them.
+    """Put the rows in, all or none of them; those of a `job` are appended once, however often.
 
     Readers in this process see the old table until the new one is complete; other processes
     get no connection meanwhile.
@@ -69,23 +75,64 @@ def load(
     Raises:
         TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: nothing changed.
     """
-    with _connected(destination, lock_wait_s) as connection:
-        for effort in EFFORTS:
+    deadline = time.monotonic() + LOCK_WAIT_S
+    with _connected(destination) as connection:
+        efforts = iter(EFFORTS)
+        effort = next(efforts)
+        while True:
             exert(connection, effort)
             try:
                 with _transaction(connection):
-                    _prepare(connection, destination, schema, disposition)
-                    rows = rows_sql(schema, DUCKDB_TYPES, effort.max_row_bytes)
-                    for globs in shards.local_globs():
-                        insert = f"INSERT INTO {_name(destination)} BY NAME {rows}"
-                        connection.execute(insert, [globs])
+                    _insert(connection, destination, shards, schema, disposition, job, effort)
                 return
             except duckdb.Error as error:
-                if isinstance(error, UNFIT_ROW_ERRORS) and not asks_for_more(error):
+                if asks_for_more(error):
+                    effort = next(efforts, None) or _give_up(destination)
+                elif isinstance(error, UNFIT_ROW_ERRORS):
                     raise unfit_row(destination.uri) from None
-                if not asks_for_more(error):
+                elif not isinstance(error, _CONFLICTS):
                     raise
-        raise too_large(destination.uri)
+                elif time.monotonic() >= deadline:
+                    raise TableBusyError(
+                        f"other loads of this process into {destination.uri} did not end within"
+                        f" {LOCK_WAIT_S:.0f} s. Try again later."
+                    ) from None
+                else:
+                    time.sleep(_POLL_S)
+
+
+def _give_up(destination: DuckDBTable) -> NoReturn:
+    raise too_large(destination.uri)
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    destination: DuckDBTable,
+    shards: Shards,
+    schema: Schema,
+    disposition: WriteDisposition,
+    job: str,
+    effort: Effort,
+) -> None:
+    is_append = disposition is WriteDisposition.WRITE_APPEND
+    if is_append and not _is_first(connection, destination, job):
+        return
+    _prepare(connection, destination, schema, disposition)
+    rows = rows_sql(schema, DUCKDB_TYPES, effort.max_row_bytes)
+    for globs in shards.local_globs():
+        connection.execute(f"INSERT INTO {_name(destination)} BY NAME {rows}", [globs])
+
+
+def _is_first(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, job: str) -> bool:
+    """Note that a job is appended; return False if it was before."""
+    connection.execute("CREATE SCHEMA IF NOT EXISTS dicomferry")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {_APPENDS} ({_APPENDS_COLUMNS})")
+    key = [job, _name(destination)]
+    known = f"SELECT 1 FROM {_APPENDS} WHERE job = $1 AND table_name = $2"
+    if connection.execute(known, key).fetchall():
+        return False
+    connection.execute(f"INSERT INTO {_APPENDS} VALUES ($1, $2)", key)
+    return True
 
 
 def _prepare(
@@ -142,9 +189,9 @@ def _existing(
 
 
 @contextlib.contextmanager
-def _connected(destination: DuckDBTable, lock_wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(destination: DuckDBTable) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file for writing; wait if another process has it."""
-    deadline = time.monotonic() + lock_wait_s
+    deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
             connection = duckdb.connect(destination.path)
@@ -159,7 +206,7 @@ def _connected(destination: DuckDBTable, lock_wait_s: float) -> Iterator[duckdb.
             if time.monotonic() >= deadline:
                 raise TableBusyError(
                     f"process {holder[2]} ({holder[1]}) has {destination.path} open, and duckdb"
-                    f" lets no second one in. It was waited for {lock_wait_s:.0f} s. Close it"
+                    f" lets no second one in. It was waited for {LOCK_WAIT_S:.0f} s. Close it"
                     " there and try again."
                 ) from error
             time.sleep(_POLL_S)

@@ -33,9 +33,10 @@ class Effort(NamedTuple):
     memory_limit: str
 
 
-# The first does for nearly all tables, in a process below 1 GB; the second is for rows as large
-# as BigQuery takes (100 MB) and for extremely wide tables.
-EFFORTS = (Effort(16 << 20, "256MB"), Effort(128 << 20, "80%"))
+# The first does for nearly all tables, in a process below 1 GB. The second is for extremely wide
+# tables and for large rows by the thousand, of which duckdb compresses many at once; the third for
+# rows as large as BigQuery takes (100 MB).
+EFFORTS = (Effort(16 << 20, "256MB"), Effort(16 << 20, "80%"), Effort(128 << 20, "80%"))
 UNFIT_ROW_ERRORS = (duckdb.InvalidInputException, duckdb.ConversionException)
 _ERRORS_IN_ARROW: dict[str, type[duckdb.Error]] = {
     "Invalid Input Error": duckdb.InvalidInputException,
@@ -117,6 +118,8 @@ def asks_for_more(error: Exception) -> bool:
     """Whether the next of `EFFORTS` may do what this one could not."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return True
+    if isinstance(error, duckdb.TransactionException):  # the same, while it commits
+        return "failed to pin block" in str(error)
     return isinstance(error, UNFIT_ROW_ERRORS) and "maximum_object_size" in str(error)
 
 

@@ -4,6 +4,7 @@ A row depends on its instance alone and names exactly the columns that the insta
 rows and schema come from one pass: the schema of an export is the union of what its writers saw.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -135,7 +136,10 @@ class _Walk:
                     other.append(_other(tag, element))
                 record[name] = converted
             elif kind is Kind.SEQUENCE:
-                self._sequence(record, column, tag, element, seen, path, depth)
+                if depth <= self._limits.sequence_depth:
+                    self._sequence(record, column, tag, element, seen, path, depth)
+                elif element.get("Value"):
+                    other += self._too_deep(column, tag, element, path)
             elif kind is Kind.OTHER:
                 if not column.expected:
                     self._warn(path + tag, "SEQUENCE_EXPECTED")
@@ -189,11 +193,6 @@ class _Walk:
         items = element.get("Value")
         if not items:
             return
-        if depth > self._limits.sequence_depth:
-            names = [column_of(parent, "SQ").name for parent in path.split(".")[:-1]]
-            warning = RowWarning(path + tag, "SEQUENCE_TOO_DEEP")
-            self.drop(Dropped(".".join((*names, column.name)), warning))
-            return
         if not column.expected:
             self._warn(path + tag, "SEQUENCE_UNEXPECTED")
         name = column.name
@@ -206,6 +205,20 @@ class _Walk:
         if any(records):
             seen[name] = inner
             record[name] = records
+
+    def _too_deep(
+        self, column: Column, tag: str, element: dict[str, Any], path: str
+    ) -> list[dict[str, Any]]:
+        """Return what OtherElements keeps of a sequence that is nested too deep for columns."""
+        if self._limits.drops:
+            names = [column_of(parent, "SQ").name for parent in path.split(".")[:-1]]
+            warning = RowWarning(path + tag, "SEQUENCE_TOO_DEEP")
+            self.drop(Dropped(".".join((*names, column.name)), warning))
+            return []
+        self._warn(path + tag, "SEQUENCE_AS_TEXT")
+        # Not orjson: it writes no more than 254 levels.
+        items = [json.dumps(item, ensure_ascii=False) for item in element["Value"]]
+        return [{"Tag": f"Tag_{tag}", "Data": items}]
 
     def drop(self, dropped: Dropped) -> None:
         """Note that a sequence was left out."""

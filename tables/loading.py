@@ -102,8 +102,8 @@ def load(
         shards: the rows; no shards make the table as a load without rows does.
         schema: of the rows.
         disposition: what becomes of rows that are there.
-        job: names this load for ever, like an operation's id. Called again with the same one, a
-            bq:// or delta: destination is not loaded twice; a duckdb: one is.
+        job: names this load for ever, like an operation's id. Called again with the same one
+            nothing is appended twice.
         connections: how the destination is reached.
 
     Raises:
@@ -114,7 +114,7 @@ def load(
         case DuckDBTable():
             from tables import duckdb_table
 
-            duckdb_table.load(destination, shards, schema, disposition)
+            duckdb_table.load(destination, shards, schema, disposition, job)
         case DeltaTablePath():
             from tables import delta_table
 

@@ -28,6 +28,8 @@ WARNINGS: dict[str, str] = {
     "SEQUENCE_UNEXPECTED": "is a sequence where the dictionary says otherwise: in a column that"
     " is named by its tag",
     "SEQUENCE_EXPECTED": "is no sequence where the dictionary says so: its text in OtherElements",
+    "SEQUENCE_AS_TEXT": "is nested too deep for columns: its items are DICOM JSON text in"
+    " OtherElements",
     "SEQUENCE_TOO_DEEP": "is nested too deep for the table: left out, named in DroppedTags",
     "SEQUENCE_TOO_LARGE": "is too large for the table: left out, named in DroppedTags",
 }
@@ -62,19 +64,22 @@ class Limits(NamedTuple):
     """What a destination takes of one instance.
 
     Attributes:
-        sequence_depth: levels of nested sequences, 1 for one at the top.
+        sequence_depth: levels of nested sequences that are columns, 1 for one at the top.
         sequence_size: bytes of one top-level sequence in the DICOM JSON model; 0: any.
+        drops: whether what is beyond a limit is left out; else it is kept as text.
     """
 
     sequence_depth: int
     sequence_size: int
+    drops: bool = True
 
 
 # BigQuery nests 15 RECORDs, and the service leaves out sequences of about 1 MiB. Two levels
 # stay free, because a person name in the deepest item takes two.
 BIGQUERY = Limits(sequence_depth=13, sequence_size=1 << 20)
-# Deeper than any known IOD; a broken file must not make a table that no engine opens.
-EMBEDDED = Limits(sequence_depth=32, sequence_size=0)
+# Deeper than any known IOD. duckdb holds more than a hundred levels, but Arrow hands no column
+# over that nests more than 64: a sequence and its items count as two, names in an item as four.
+EMBEDDED = Limits(sequence_depth=24, sequence_size=0, drops=False)
 
 
 class Dropped(NamedTuple):
@@ -108,8 +113,8 @@ class RowWriter(Protocol):
     def schema(self) -> Schema:
         """The columns of the rows that were written so far."""
 
-    def row(self, instance: Mapping[str, Any]) -> Row:
-        """Return the row of an instance, given its index row."""
+    def row(self, instance: Mapping[str, Any]) -> Row | None:
+        """Return the row of an instance, given its index row; None if the table takes none."""
 
 
 def timestamp_text(moment: datetime.datetime) -> str:

@@ -1,22 +1,19 @@
 """Rows of new instances for the tables of a store's stream_configs (StreamConfig of the API)."""
 
-import os
-import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tables.destination import (
     DeltaTablePath,
     Destination,
     DuckDBTable,
-    WriteDisposition,
     parse_destination,
 )
 from tables.flattened import merge_flattened
-from tables.loading import Connections, load, row_writer
-from tables.rows import RowWarning, RowWriter
+from tables.loading import row_writer
+from tables.rows import Row
 from tables.schema import Schema
-from tables.shards import Shards
 
 MAX_ROW_BYTES = 1 << 20
 """A larger row is not streamed."""
@@ -37,20 +34,6 @@ class Stream(NamedTuple):
     table_uri: str
     flattened: bool
     source_store: str
-
-
-class Appended(NamedTuple):
-    """What became of the instances of one append.
-
-    Attributes:
-        rows: how many were appended.
-        skipped: SOP Instance UIDs of those whose row is larger than `MAX_ROW_BYTES`.
-        warnings: (SOP Instance UID, warning) of appended rows.
-    """
-
-    rows: int
-    skipped: tuple[str, ...]
-    warnings: tuple[tuple[str, RowWarning], ...]
 
 
 def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
@@ -85,58 +68,35 @@ def refuse_local_tables(streams: Sequence[Stream]) -> None:
             )
 
 
-def append_rows(
-    destination: Destination,
-    instances: Iterable[Mapping[str, Any]],
-    job: str,
-    *,
-    flattened: bool,
-    source_store: str = "",
-    connections: Connections = Connections(),  # noqa: B008 - immutable
-) -> Appended:
-    """Append the rows of new instances by one load; make or widen the table where needed.
+class StreamRows:
+    """Writes rows of streams, which are not larger than `MAX_ROW_BYTES`."""
 
-    Load jobs rather than BigQuery's streaming inserts: an import comes in batches, and a load is
-    atomic, is not repeated under the same `job`, and adds columns itself.
+    def __init__(self, destination: Destination, flattened: bool, source_store: str = "") -> None:
+        """Write rows for a table, SchemaFlattened or SchemaJSON.
 
-    Args:
-        destination: the table.
-        instances: index rows.
-        job: names this append for ever: the operation's id and what tells its appends apart.
-        flattened: SchemaFlattened, else SchemaJSON.
-        source_store: the store's name for the column SourceDicomStore; no such column if empty.
-        connections: how the destination is reached.
+        Args:
+            destination: the table.
+            flattened: SchemaFlattened, else SchemaJSON.
+            source_store: the store's name for the column SourceDicomStore; no such column if ''.
+        """
+        self._writer = functools.partial(
+            row_writer, destination, flattened=flattened, source_store=source_store, stream=True
+        )
+        self._usual = self._writer()
+        self._schema: Schema = ()
 
-    Raises:
-        TableError: and its subclasses; nothing was appended.
-    """
-    schema: Schema = ()
-    rows = 0
-    skipped: list[str] = []
-    warnings: list[tuple[str, RowWarning]] = []
+    @property
+    def schema(self) -> Schema:
+        """The columns of the rows that were written so far."""
+        return merge_flattened(self._schema, self._usual.schema)
 
-    def writer() -> RowWriter:
-        return row_writer(destination, flattened=flattened, source_store=source_store, stream=True)
-
-    usual = writer()
-    with tempfile.TemporaryDirectory(prefix="dicomferry-") as folder:
-        path = os.path.join(folder, "rows.ndjson")
-        with open(path, "wb") as file:
-            for instance in instances:
-                # A skipped row must not leave its columns in the table.
-                own = usual if len(instance["Metadata"]) < _SMALL else writer()
-                row = own.row(instance)
-                uid = str(instance["SOPInstanceUID"])
-                if len(row.line) > MAX_ROW_BYTES:
-                    skipped.append(uid)
-                    continue
-                if own is not usual:
-                    schema = merge_flattened(schema, own.schema)
-                file.write(row.line + b"\n")
-                rows += 1
-                warnings += [(uid, warning) for warning in row.warnings]
-        if rows:
-            schema = merge_flattened(schema, usual.schema)
-            append = WriteDisposition.WRITE_APPEND
-            load(destination, Shards((path,)), schema, append, job, connections)
-    return Appended(rows, tuple(skipped), tuple(warnings))
+    def row(self, instance: Mapping[str, Any]) -> Row | None:
+        """Return the row of an instance, given its index row; None if it is too large."""
+        if len(instance["Metadata"]) < _SMALL:
+            return self._usual.row(instance)
+        own = self._writer()  # a row that is left out must not leave its columns in the table
+        row = own.row(instance)
+        if row is None or len(row.line) > MAX_ROW_BYTES:
+            return None
+        self._schema = merge_flattened(self._schema, own.schema)
+        return row

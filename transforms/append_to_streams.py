@@ -4,82 +4,208 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from stores import gcs
+from stores.index import Index, appended_files
 from stores.operations import OperationFolder
-from tables.destination import parse_destination
+from stores.storage import Storage
+from stores.stream_position import Append, StreamPosition
+from tables.destination import WriteDisposition, parse_destination
 from tables.errors import TableError
-from tables.loading import Connections
-from tables.stream import Stream, append_rows
-from transforms.write_rows import warning_line
+from tables.loading import Connections, check, load
+from tables.stream import Stream
+from transforms.export_table import divide, write_in_pool
+from transforms.read_index import split_files
+from transforms.write_rows import TableTarget, Unit, WrittenRows, combine, shards_of
 
 _LOGGER = logging.getLogger(__name__)
+_APPEND = WriteDisposition.WRITE_APPEND
+_REMOTE_SHARES = 100
+# Of one share of an append; one load job takes 10,000 files.
+_MAX_PARTS = 80
+
+# Which of the streams, and the `Append` to it, as a plain tuple: Beam groups by these.
+_Key = tuple[int, tuple[int, int, int]]
 
 
 @dataclasses.dataclass
 class AppendToStreams(beam.PTransform):
-    """Append committed batches of index rows to every stream's table.
+    """Make every stream's table follow the index, once all that goes in was committed.
 
-    At least once. What cannot be appended, a row above 1 MB or a table that refuses, is
-    logged and listed in stream-errors-*.jsonl beside the operation; the import goes on. Values
+    Takes in also what other imports have committed and not appended, because they run still or
+    were killed: no row is left behind, and none goes in twice. What a table refuses, and
+    rows above 1 MB, which streams do not take, are logged and listed in stream-errors-*.jsonl
+    beside the operation; the import goes on, and the next one tries again what was refused. Values
     that do not fit their columns are listed in stream-warnings-*.jsonl.
 
     Counters, in namespace "stream": rows, skipped, refused, warnings.
     """
 
     streams: Sequence[Stream]
+    data: Storage
     folder: OperationFolder
+    workers: int
 
-    def expand(self, committed: beam.PCollection[pa.Table]) -> beam.PCollection[None]:
-        """Wire it."""
-        return committed | "Append" >> beam.Map(_append, self.streams, self.folder)
+    def expand(self, outcomes: beam.PCollection[object]) -> beam.PCollection[None]:
+        """Wire it: of the outcomes of commits it matters only that they are all there."""
+        return (
+            outcomes
+            | "AwaitCommits" >> beam.combiners.Count.Globally()
+            | "Plan" >> beam.FlatMap(_plan, self.streams, self.data, self.folder)
+            | "SplitFiles" >> beam.FlatMap(_split, self.data, 1 if self.workers else _REMOTE_SHARES)
+            # Also spreads: one file fans out to many row groups.
+            | "GroupByShare" >> beam.GroupByKey()
+            | "WriteShards" >> beam.FlatMap(_write, self)
+            | "Combine" >> beam.CombinePerKey(combine)
+            | "ByStream" >> beam.MapTuple(lambda key, written: (key[0], (key[1], written)))
+            | "GroupByStream" >> beam.GroupByKey()
+            | "Load" >> beam.Map(_load_all, self)
+        )
 
 
-def _append(rows: pa.Table, streams: Sequence[Stream], folder: OperationFolder) -> None:
-    # The same batch has the same name in every attempt, so no load is made twice.
-    uids = "\n".join(rows["SOPInstanceUID"].to_pylist())
-    batch = hashlib.sha256(uids.encode()).hexdigest()[:16]
-    errors: list[dict[str, str]] = []
-    warnings: list[dict[str, str]] = []
-    instances = rows.to_pylist()
+def begin_streams(streams: Sequence[Stream], data: Storage) -> None:
+    """Let tables that are new among the streams follow the index from now on."""
+    for stream in streams:
+        StreamPosition(data, _name(stream)).begin(Index(data).version)
+
+
+def _plan(
+    _: int, streams: Sequence[Stream], data: Storage, folder: OperationFolder
+) -> Iterator[tuple[_Key, str]]:
+    """The files of all appends that are to be made."""
+    newest = Index(data).version
     for number, stream in enumerate(streams):
+        position = StreamPosition(data, _name(stream))
         try:
-            appended = append_rows(
-                parse_destination(stream.table_uri),
-                instances,
-                f"{folder.id}-{number}-{batch}",
-                flattened=stream.flattened,
-                source_store=stream.source_store,
-                connections=Connections(gcs.delta_storage_options()),
-            )
+            check(parse_destination(stream.table_uri), _APPEND, None, _connections())
         except TableError as error:
-            Metrics.counter("stream", "refused").inc(rows.num_rows)
-            errors.append({"table": stream.table_uri, "code": "REFUSED", "reason": str(error)})
+            _refused(folder, stream, newest, error)
             continue
-        Metrics.counter("stream", "rows").inc(appended.rows)
-        Metrics.counter("stream", "skipped").inc(len(appended.skipped))
-        Metrics.counter("stream", "warnings").inc(len(appended.warnings))
-        warnings += [
-            {"table": stream.table_uri, **warning_line(uid, warning)}
-            for uid, warning in appended.warnings
-        ]
-        errors += [
-            {
-                "table": stream.table_uri,
-                "sopInstanceUid": uid,
-                "code": "ROW_TOO_LARGE",
-                "reason": "its row is larger than 1 MB, which streams do not take",
-            }
-            for uid in appended.skipped
-        ]
-    for line in errors:
-        _LOGGER.warning("not streamed: %s", json.dumps(line))
-    for name, found in (("errors", errors), ("warnings", warnings)):
-        if found:
-            text = "".join(f"{json.dumps(each)}\n" for each in found)
-            folder.storage.write(f"stream-{name}-{batch}.jsonl", text.encode())
+        for append in _appends(position, data, newest):
+            try:
+                files = appended_files(data, append.after, append.upto)
+            except LookupError as error:
+                reason = f"{error}: export the table anew, with WRITE_TRUNCATE"
+                _list_errors(folder, stream, f"{append.number}", [_error("GONE", reason)])
+                position.finish(append)
+                continue
+            for file in files:
+                yield (number, (append.number, append.after, append.upto)), file
+
+
+def _appends(position: StreamPosition, data: Storage, newest: int) -> list[Append]:
+    """The appends to make: those that others left, and one up to the newest version."""
+    while True:
+        at, appends = position.unfinished()
+        if at >= newest or not _has_rows(data, at, newest):
+            return appends
+        if append := position.plan(at, newest):
+            return [*appends, append]
+
+
+def _has_rows(data: Storage, after: int, upto: int) -> bool:
+    try:
+        return bool(appended_files(data, after, upto))
+    except LookupError:
+        return True
+
+
+def _split(
+    keyed: tuple[_Key, str], data: Storage, shares: int
+) -> Iterator[tuple[tuple[_Key, int], tuple[str, int]]]:
+    key, file = keyed
+    for unit in split_files(file, data):
+        yield (key, zlib.crc32(f"{unit}".encode()) % shares), unit
+
+
+def _write(
+    keyed: tuple[tuple[_Key, int], Iterable[tuple[str, int]]], options: AppendToStreams
+) -> Iterator[tuple[_Key, WrittenRows]]:
+    """The rows of one share of an append, as shards."""
+    (key, _), units = keyed
+    stream = options.streams[key[0]]
+    target = TableTarget(
+        parse_destination(stream.table_uri),
+        stream.flattened,
+        stream.source_store,
+        stream=f"{_name(stream)}-{Append(*key[1]).number}",
+    )
+    parts = divide(sorted(units), _MAX_PARTS, lambda unit: Unit(*unit))
+    for written in write_in_pool(parts, options.workers, options.data, options.folder, target):
+        yield key, written
+
+
+def _load_all(
+    keyed: tuple[int, Iterable[tuple[tuple[int, int, int], WrittenRows]]], options: AppendToStreams
+) -> None:
+    """Load appends to one table in their order, up to the first that is refused."""
+    number, appends = keyed
+    stream, folder = options.streams[number], options.folder
+    position = StreamPosition(options.data, _name(stream))
+    ordered = [(Append(*append), written) for append, written in sorted(appends)]
+    for at, (append, written) in enumerate(ordered):
+        try:
+            _load(stream, append, written, options)
+        except TableError as error:
+            position.refuse(append for append, _ in ordered[at:])
+            _refused(folder, stream, append.number, error)
+            break
+        position.finish(append)
+        Metrics.counter("stream", "rows").inc(written.rows)
+        Metrics.counter("stream", "warnings").inc(written.warnings)
+        Metrics.counter("stream", "skipped").inc(len(written.skipped))
+        reason = "its row is larger than 1 MB, which streams do not take"
+        lines = [_error("ROW_TOO_LARGE", reason, uid) for uid in written.skipped]
+        _list_errors(folder, stream, f"{append.number}", lines)
+    folder.storage.delete(shard for _, written in ordered for shard in written.shards)
+
+
+def _load(stream: Stream, append: Append, written: WrittenRows, options: AppendToStreams) -> None:
+    if not written.rows:
+        return
+    store = options.data.root.rpartition("/")[2]
+    load(
+        parse_destination(stream.table_uri),
+        shards_of(options.folder, written),
+        written.schema,
+        _APPEND,
+        f"{store}-{_name(stream)}-{append.number}",
+        _connections(),
+    )
+
+
+def _refused(folder: OperationFolder, stream: Stream, number: int, error: TableError) -> None:
+    Metrics.counter("stream", "refused").inc()
+    reason = f"{error} The next import into this store tries again."
+    _list_errors(folder, stream, f"refused-{number}", [_error("REFUSED", reason)])
+
+
+def _error(code: str, reason: str, uid: str = "") -> dict[str, str]:
+    about = {"sopInstanceUid": uid} if uid else {}
+    return {**about, "code": code, "reason": reason}
+
+
+def _list_errors(
+    folder: OperationFolder, stream: Stream, name: str, errors: Sequence[dict[str, str]]
+) -> None:
+    lines = [json.dumps({"table": stream.table_uri, **error}) for error in errors]
+    for line in lines:
+        _LOGGER.warning("not streamed: %s", line)
+    if lines:
+        path = f"stream-errors-{_name(stream)}-{name}.jsonl"
+        folder.storage.write(path, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _name(stream: Stream) -> str:
+    """What stands for a table in the names of files and loads."""
+    uri = parse_destination(stream.table_uri).uri
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
+
+
+def _connections() -> Connections:
+    return Connections(gcs.delta_storage_options())

@@ -12,12 +12,11 @@ import apache_beam as beam
 import pyarrow as pa
 import zstandard
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
 
 from stores.index import SCHEMA, CommitConflictError, Index
 from stores.storage import Storage
 from transforms.dedupe import Verdict, resolve
-from transforms.records import CONFLICT, IMPORTED, Instance, Outcome
+from transforms.records import CONFLICT, Instance, Outcome
 
 # What one commit holds at most, of Metadata uncompressed.
 BATCH_ROWS = 50_000
@@ -29,7 +28,7 @@ _MAX_ATTEMPTS = 50
 
 @dataclasses.dataclass
 class CommitInstances(beam.PTransform):
-    """Commit instances; outputs what became of each and, with `rows`, under "committed" the rows.
+    """Commit instances; outputs what became of each.
 
     Elements in are (bucket, instances), all copies of a UID in one bucket. At least once;
     a second attempt finds its own rows and answers the same. Memory: one bucket.
@@ -40,13 +39,10 @@ class CommitInstances(beam.PTransform):
     data: Storage
     operation: str
     dry_run: bool = False
-    rows: bool = False
 
     def expand(self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]) -> Any:
         """Wire it."""
-        return buckets | "Commit" >> beam.ParDo(
-            _CommitFn(self.data, self.operation, self.dry_run, self.rows)
-        ).with_outputs("committed", main="outcomes")
+        return buckets | "Commit" >> beam.ParDo(_CommitFn(self.data, self.operation, self.dry_run))
 
 
 def batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
@@ -139,22 +135,15 @@ def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:
 
 
 class _CommitFn(beam.DoFn):
-    def __init__(self, data: Storage, operation: str, dry_run: bool, rows: bool) -> None:
+    def __init__(self, data: Storage, operation: str, dry_run: bool) -> None:
         self._data = data
         self._operation = operation
         self._dry_run = dry_run
-        self._rows = rows
 
-    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Any]:
+    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Outcome]:
         for batch in batches(bucket[1]):
             verdicts = commit(self._data, batch, self._operation, dry_run=self._dry_run)
             yield from map(_outcome, verdicts)
-            if not self._rows or self._dry_run:
-                continue
-            # Also those that an earlier attempt committed: what follows may not have seen them.
-            imported = [verdict.copy for verdict in verdicts if verdict.outcome == IMPORTED]
-            if imported:
-                yield TaggedOutput("committed", rows_of(imported, self._operation))
 
 
 def _outcome(verdict: Verdict) -> Outcome:

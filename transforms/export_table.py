@@ -79,12 +79,9 @@ class _WriteFn(beam.DoFn):
         self._bytes = Metrics.counter("table", "bytes")
 
     def process(self, share: tuple[int, Iterable[tuple[str, int]]]) -> Iterator[WrittenRows]:
-        write = functools.partial(
-            write_parts, data=self._data, folder=self._folder, target=self._target
-        )
-        parts = ([part] for part in divide(sorted(share[1]), self._parts, self._selected))
-        results = shared_pool(self._workers).map(write, parts, _lost, _seconds)
-        for [written] in results:
+        parts = divide(sorted(share[1]), self._parts, self._selected)
+        results = write_in_pool(parts, self._workers, self._data, self._folder, self._target)
+        for written in results:
             self._rows.inc(written.rows)
             self._bytes.inc(written.size)
             self._progress.add(Counter(read=written.rows, bytes=written.size))
@@ -109,6 +106,19 @@ def divide(
         selected = map(select, row_groups[start : start + size])
         if units := [unit for unit in selected if unit is not None]:
             yield units
+
+
+def write_in_pool(
+    parts: Iterable[Sequence[Unit]],
+    workers: int,
+    data: Storage,
+    folder: OperationFolder,
+    target: TableTarget,
+) -> Iterator[WrittenRows]:
+    """Write the rows of each part into shards of its own, on as many processes."""
+    write = functools.partial(write_parts, data=data, folder=folder, target=target)
+    for [written] in shared_pool(workers).map(write, ([part] for part in parts), _lost, _seconds):
+        yield written
 
 
 def _assign(unit: tuple[str, int], shares: int) -> tuple[int, tuple[str, int]]:
@@ -137,7 +147,12 @@ def read_written(folder: OperationFolder) -> WrittenRows:
     """Read back what the pipeline recorded, for the load."""
     record = json.loads(folder.storage.read("table.json"))
     return WrittenRows(
-        **{**record, "shards": tuple(record["shards"]), "schema": _to_schema(record["schema"])}
+        **{
+            **record,
+            "shards": tuple(record["shards"]),
+            "schema": _to_schema(record["schema"]),
+            "skipped": tuple(record["skipped"]),
+        }
     )
 
 

@@ -15,6 +15,8 @@ from tables.destination import Destination
 from tables.loading import row_writer
 from tables.rows import WARNINGS, RowWarning, RowWriter
 from tables.schema import Schema, merge
+from tables.shards import Shards
+from tables.stream import StreamRows
 
 # What rows are made from.
 COLUMNS = [
@@ -26,6 +28,8 @@ COLUMNS = [
     "BlobStorageSize",
     "LastUpdated",
 ]
+# How much Metadata, uncompressed, lies in memory at once; and in how many rows.
+_BATCH_BYTES = 16 << 20
 _BATCH_ROWS = 256
 # One load job takes 10,000 files and 15 TB, and a shard that is in a bucket lies on the disk of
 # who loads it.
@@ -39,11 +43,13 @@ class TableTarget(NamedTuple):
         destination: the table.
         flattened: SchemaFlattened, else SchemaJSON.
         source_store: the store's name for the column SourceDicomStore; no such column if ''.
+        stream: names an append to the table of a stream_config; '' for an export.
     """
 
     destination: Destination
     flattened: bool = True
     source_store: str = ""
+    stream: str = ""
 
 
 class Unit(NamedTuple):
@@ -69,6 +75,7 @@ class WrittenRows(NamedTuple):
         rows: how many.
         warnings: how many values did not fit their columns; each is in warnings-*.jsonl.
         size: bytes of the shards.
+        skipped: SOP Instance UIDs whose rows are larger than a stream takes.
     """
 
     shards: tuple[str, ...] = ()
@@ -76,10 +83,13 @@ class WrittenRows(NamedTuple):
     rows: int = 0
     warnings: int = 0
     size: int = 0
+    skipped: tuple[str, ...] = ()
 
 
 def writer_for(target: TableTarget) -> RowWriter:
     """A writer of rows for a table; before the first its schema is what every table has."""
+    if target.stream:
+        return StreamRows(target.destination, target.flattened, target.source_store)
     return row_writer(
         target.destination, flattened=target.flattened, source_store=target.source_store
     )
@@ -112,8 +122,19 @@ def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
             total.rows + part.rows,
             total.warnings + part.warnings,
             total.size + part.size,
+            (*total.skipped, *part.skipped),
         )
     return total
+
+
+def shards_of(folder: OperationFolder, written: WrittenRows) -> Shards:
+    """The shards for a load."""
+    return Shards(tuple(map(folder.storage.uri, written.shards)), _read_shard)
+
+
+def _read_shard(uri: str) -> Iterator[bytes]:
+    folder, _, name = uri.rpartition("/")
+    return Storage(folder).chunks(name)
 
 
 def _write(
@@ -121,18 +142,25 @@ def _write(
 ) -> WrittenRows:
     writer = writer_for(target)
     name = f"{units[0].file.rpartition('/')[2].removesuffix('.parquet')}-{units[0].row_group:05d}"
+    name = f"{target.stream}-{name}" if target.stream else name
     warnings: list[tuple[str, RowWarning]] = []
     counts: Counter[str] = Counter()
-    lines = _lines(units, data, writer, warnings, counts)
+    skipped: list[str] = []
+    lines = _lines(units, data, writer, warnings, counts, skipped)
     shards: list[str] = []
     for first in lines:
         shards.append(f"rows/{name}-{len(shards):04d}.ndjson")
         folder.storage.write(shards[-1], _limited(first, lines))
     if warnings:
-        text = "".join(f"{json.dumps(warning_line(*warning))}\n" for warning in warnings)
-        folder.storage.write(f"warnings-{name}.jsonl", text.encode())
+        about = {"table": target.destination.uri} if target.stream else {}
+        found = ({**about, **warning_line(*warning)} for warning in warnings)
+        kind = "stream-warnings" if target.stream else "warnings"
+        text = "".join(f"{json.dumps(line)}\n" for line in found)
+        folder.storage.write(f"{kind}-{name}.jsonl", text.encode())
     schema = writer.schema if shards else ()
-    return WrittenRows(tuple(shards), schema, counts["rows"], len(warnings), counts["bytes"])
+    return WrittenRows(
+        tuple(shards), schema, counts["rows"], len(warnings), counts["bytes"], tuple(skipped)
+    )
 
 
 def _lines(
@@ -141,17 +169,22 @@ def _lines(
     writer: RowWriter,
     warnings: list[tuple[str, RowWarning]],
     counts: Counter[str],
+    skipped: list[str],
 ) -> Iterator[bytes]:
     """The rows of units as lines, their end included; what else is found goes to the others."""
     for unit in units:
         start = 0
-        for batch in row_group_batches(data, unit.file, unit.row_group, COLUMNS, _BATCH_ROWS):
+        limits = _BATCH_ROWS, _BATCH_BYTES
+        for batch in row_group_batches(data, unit.file, unit.row_group, COLUMNS, *limits):
             rows = batch
             if unit.mask is not None:
                 rows = batch.filter(unit.mask.slice(start, batch.num_rows))
                 start += batch.num_rows
             for instance in rows.to_pylist():
                 row = writer.row(instance)
+                if row is None:
+                    skipped.append(instance["SOPInstanceUID"])
+                    continue
                 warnings += [(instance["SOPInstanceUID"], warning) for warning in row.warnings]
                 counts.update(rows=1, bytes=len(row.line) + 1)
                 yield row.line + b"\n"

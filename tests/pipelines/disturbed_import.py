@@ -14,6 +14,7 @@ import time
 
 import stores.index
 import stores.operations
+import transforms.append_to_streams
 import transforms.ingest
 import transforms.read_and_store
 import transforms.write_outcomes
@@ -21,6 +22,7 @@ from pipelines import import_dicom
 from stores.names import DatasetName
 from stores.operations import OperationFolder
 from stores.storage import Storage
+from stores.stream_position import StreamPosition
 from tests.pipelines.jobs import STORE
 
 PART_FILES = 20
@@ -30,6 +32,9 @@ POINTS = {
     "take_results": (transforms.read_and_store._ReadFn, "_count"),
     "append": (stores.index.Index, "append"),
     "write_parquet": (stores.index, "write_deltalake"),
+    "plan_append": (StreamPosition, "plan"),
+    "load_append": (transforms.append_to_streams, "load"),
+    "finish_append": (StreamPosition, "finish"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
     "remember": (transforms.write_outcomes, "remember_sources"),
     "write_counts": (OperationFolder, "write_counts"),

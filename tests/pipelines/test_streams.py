@@ -1,6 +1,11 @@
 """Imports into a store whose stream_configs name tables."""
 
 import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -11,15 +16,16 @@ from typer.testing import CliRunner
 from pipelines import import_dicom
 from pipelines.import_request import ImportRequest
 from service import cli
-from stores.dicom_store import create_store, get_store
+from stores.dicom_store import create_store, update_store
+from stores.index import Index
 from stores.storage import Storage
-from tables.stream import Stream, refuse_local_tables, streams_of
+from tables.stream import Stream, refuse_local_tables
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, data_folder, images, rows, run_import, write_files
-from tests.pipelines.tables import NAME, in_order, read_table, uids
+from tests.pipelines.tables import NAME, in_order, query, read_table, uids
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
-from transforms.append_to_streams import _append
 
+REPOSITORY = Path(__file__).parents[2]
 BQ = f"bq://{PROJECT}.data.instances"
 
 
@@ -152,16 +158,145 @@ def test_values_that_do_not_fit_are_listed_by_table(root, tmp_path):
     }
 
 
-def test_a_bundle_that_is_tried_again_doubles_no_row(root, tmp_path, bigquery):
+# No row is left behind, and none goes in twice
+
+
+def kill_import(root, source, moment):
+    """Import until a moment of tests/pipelines/disturbed_import.py."""
+    command = [sys.executable, "-m", "tests.pipelines.disturbed_import", "kill", moment]
+    killed = subprocess.run(
+        [*command, root.root, source, "0"],
+        check=False,
+        cwd=REPOSITORY,
+        start_new_session=True,
+        capture_output=True,
+        timeout=50,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "append:2:after",  # rows are committed, and no append is written down
+        "plan_append:2:after",
+        "load_append:2:before",
+        "load_append:2:after",  # the table has the rows, and nobody says so
+        "finish_append:2:after",
+    ],
+)
+def test_a_killed_import_leaves_rows_that_the_next_one_appends_once(root, tmp_path, stream, moment):
+    uri, read = stream
+    new_streaming_store(root, {"tableUri": uri})
+    kill_import(root, write_files(tmp_path / "in", images(50)), moment)
+    assert len(read()) in (20, 40)
+    assert len(rows(root)) == 40
+    other = write_files(tmp_path / "other", {"new": dicom_bytes(sop="1.2.9")})
+    assert run_import(root, other).kinds == {"imported": 1}
+    assert sorted(row["SOPInstanceUID"] for row in read()) == sorted(rows(root))
+    assert len(rows(root)) == 41
+
+
+def test_rows_that_were_compacted_before_they_were_appended_are_appended_once(root, tmp_path):
     uri = f"delta:{tmp_path}/delta"
-    new_streaming_store(root, {"tableUri": uri}, {"tableUri": BQ})
-    job = run_import(root, write_files(tmp_path / "in", images(3)))
-    table = DeltaTable(data_folder(root).uri("index")).to_pyarrow_table()
-    streams = streams_of(get_store(root, STORE).resource, str(STORE))
-    _append(table.sort_by("SOPInstanceUID"), streams, job.folder)
-    assert len(uids(uri)) == 3
-    assert len(bigquery.tables["data.instances"]["rows"]) == 3
-    assert len(bigquery.inserted) == 1
+    new_streaming_store(root, {"tableUri": uri})
+    source = write_files(tmp_path / "in", images(50))
+    kill_import(root, source, "append:2:after")
+    index = Index(data_folder(root))
+    index.compact()
+    assert len(index.files) == 1
+    assert run_import(root, source).kinds == {"skipped": 20, "duplicate": 20, "imported": 10}
+    assert uids(uri) == sorted(rows(root))
+
+
+def test_imports_at_the_same_time_append_every_row_once(root, tmp_path, stream):
+    uri, read = stream
+    new_streaming_store(root, {"tableUri": uri})
+    sources = []
+    for number in range(3):
+        files = {f"{n}.dcm": dicom_bytes(sop=f"1.2.{number}.{n + 1}") for n in range(4)}
+        sources.append(write_files(tmp_path / f"in{number}", files))
+
+    def run(source):
+        flags = [f"--store={STORE.id}", f"--root={root.root}", f"--source={source}"]
+        return import_dicom.run(*import_dicom.parse_args([*flags, "--workers=0"]))
+
+    with ThreadPoolExecutor(3) as threads:
+        operations = list(threads.map(run, sources))
+    assert [operation["counts"]["imported"] for operation in operations] == [4, 4, 4]
+    assert sorted(row["SOPInstanceUID"] for row in read()) == sorted(rows(root))
+    assert len(rows(root)) == 12
+
+
+def test_what_a_busy_table_did_not_take_comes_with_the_next_import(root, tmp_path, monkeypatch):
+    path = tmp_path / "t.duckdb"
+    uri = f"duckdb:{path}#{NAME}"
+    new_streaming_store(root, {"tableUri": uri})
+    monkeypatch.setattr("tables.duckdb_table.LOCK_WAIT_S", 0.1)
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, path]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as holder:
+        holder.stdout.readline()
+        job = run_import(root, write_files(tmp_path / "in", images(2)))
+        holder.communicate()
+    assert (job.code, job.kinds) == (0, {"imported": 2})
+    [line] = lines_of(job, "errors")
+    assert (line["table"], line["code"]) == (uri, "REFUSED")
+    assert "The next import into this store tries again" in line["reason"]
+    run_import(root, write_files(tmp_path / "in", images(3)))
+    assert uids(uri) == sorted(rows(root))
+
+
+def test_what_a_table_refused_comes_when_it_is_mended(root, tmp_path):
+    path = tmp_path / "t.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE t (Modality INTEGER)")
+    new_streaming_store(root, {"tableUri": f"duckdb:{path}#t"})
+    for number in range(2):
+        run_import(root, write_files(tmp_path / "in", images(2 + number)))
+    assert query(path, "FROM t") == []
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DROP TABLE t")
+    run_import(root, write_files(tmp_path / "in", images(5)))
+    found = query(path, "SELECT SOPInstanceUID FROM t ORDER BY ALL")
+    assert [row["SOPInstanceUID"] for row in found] == sorted(rows(root))
+
+
+def test_a_stream_begins_with_the_first_import_that_knows_of_it(root, tmp_path):
+    first, second = f"delta:{tmp_path}/first", f"delta:{tmp_path}/second"
+    new_streaming_store(root, {"tableUri": first})
+    run_import(root, write_files(tmp_path / "in", images(2)))
+    configs = [{"bigqueryDestination": {"tableUri": uri}} for uri in (first, second)]
+    update_store(root, STORE, lambda resource: {**resource, "streamConfigs": configs})
+    run_import(root, write_files(tmp_path / "in", images(3)))
+    assert len(uids(first)) == 3
+    assert uids(second) == ["1.2.1.1.3"]
+
+
+@pytest.mark.parametrize("gone", ["log", "rows"])
+def test_rows_that_are_no_longer_told_apart_are_named_and_the_stream_goes_on(root, tmp_path, gone):
+    uri = f"delta:{tmp_path}/delta"
+    new_streaming_store(root, {"tableUri": uri})
+    source = write_files(tmp_path / "in", images(50))
+    kill_import(root, source, "append:2:after")
+    index = Index(data_folder(root))
+    folder, version, files = Path(data_folder(root).uri("index")), index.version, index.files
+    index.compact()  # weeks ago, so that what it replaced was deleted since
+    DeltaTable(folder).create_checkpoint()
+    if gone == "log":
+        (folder / "_delta_log" / f"{version:020}.json").unlink()
+    else:
+        (folder / files[-1]).unlink()
+    [line] = lines_of(run_import(root, source), "errors")
+    assert line["code"] == "GONE"
+    assert "export the table anew, with WRITE_TRUNCATE" in line["reason"]
+    new = write_files(tmp_path / "new", {"new": dicom_bytes(sop="1.2.9")})
+    assert lines_of(run_import(root, new), "errors") == []
+    assert "1.2.9" in uids(uri)
+
+
+# Remote runners, buckets, the command line
 
 
 @pytest.mark.parametrize("table", ["duckdb:t.duckdb#t", "delta:folder"])

@@ -128,6 +128,15 @@ def test_write_append_widens_nested_records_too(table, put):
     assert modalities(table) == ["CT", "CT", "XA"]
 
 
+def test_a_job_that_is_appended_again_adds_nothing(table, put):
+    put(APPEND, [MODALITY], {"Modality": "CT"})
+    for _ in range(2):
+        put(APPEND, [MODALITY, ROWS], MR, job="operation-again")
+    assert modalities(table) == ["CT", "MR"]
+    put(APPEND, [MODALITY, ROWS], MR, job="operation-other")
+    assert modalities(table) == ["CT", "MR", "MR"]
+
+
 @pytest.mark.parametrize(
     ("existing", "new", "column"),
     [

@@ -16,7 +16,7 @@ from tables.loading import check, load, row_writer
 from tables.shards import Shards
 from tests.corpus import corpus_files
 from tests.tables.fake_bigquery import PROJECT
-from tests.tables.instances import instance_of, misfits, packaged_files
+from tests.tables.instances import instance_of, make_instance, misfits, packaged_files
 
 EMPTY = WriteDisposition.WRITE_EMPTY
 
@@ -109,6 +109,35 @@ def test_the_json_schema_keeps_every_element_in_every_table(paths, tmp_path):
     for rows in (duckdb_rows(duck), delta_rows(delta)):
         stored = [json.dumps(json.loads(row["Metadata"]), sort_keys=True) for row in rows]
         assert sorted(stored) == expected
+
+
+def test_the_deepest_and_the_largest_sequences_are_in_duckdb_and_delta(tmp_path):
+    name = {"0040A075": {"vr": "PN", "Value": [{"Alphabetic": "A^B"}]}}
+    names = {"00081048": {"vr": "PN", "Value": [{"Alphabetic": "C"}, {"Ideographic": "D"}]}}
+    deep = {**name, **names, "00080020": {"vr": "DA", "Value": ["20260102"]}}
+    for _ in range(127):
+        deep = {"0040A730": {"vr": "SQ", "Value": [deep, {}]}, **names}
+    items = [{"00081155": {"vr": "UI", "Value": [f"1.2.{n}"]}} for n in range(60_000)]
+    large = {"00081140": {"vr": "SQ", "Value": items}}
+    for flattened in (True, False):
+        tables = [
+            parse_destination(f"duckdb:{tmp_path}/t.duckdb#t{flattened:d}"),
+            parse_destination(f"delta:{tmp_path}/delta{flattened:d}"),
+        ]
+        for table in tables:
+            writer = row_writer(table, flattened=flattened)
+            lines = [writer.row(make_instance(each)).line for each in (deep, large)]
+            shard = tmp_path / "rows.ndjson"
+            shard.write_bytes(b"".join(line + b"\n" for line in lines))
+            load(table, Shards((str(shard),)), writer.schema, EMPTY, "operation")
+        stored = [duckdb_rows(tables[0]), delta_rows(tables[1])]
+        if flattened:
+            written = by_uid(map(json.loads, lines))
+            assert [by_uid(rows) for rows in stored] == [written, written]
+            assert len(lines[1]) > 1 << 20
+        else:
+            for rows in stored:
+                assert [json.loads(row["Metadata"]) for row in rows] == [deep, large]
 
 
 def series_by_pydicom():

@@ -298,7 +298,7 @@ def test_a_warning_names_the_path_once_however_many_items_have_it():
 def test_every_warning_has_its_words():
     assert all(words for words in WARNINGS.values())
     codes = {"VALUE_UNFIT", "VALUES_TOO_MANY", "BINARY_UNEXPECTED", "SEQUENCE_UNEXPECTED"}
-    codes |= {"SEQUENCE_EXPECTED", "SEQUENCE_TOO_DEEP", "SEQUENCE_TOO_LARGE"}
+    codes |= {"SEQUENCE_EXPECTED", "SEQUENCE_AS_TEXT", "SEQUENCE_TOO_DEEP", "SEQUENCE_TOO_LARGE"}
     assert set(WARNINGS) == codes
 
 
@@ -335,11 +335,36 @@ def test_other_tables_keep_what_is_too_deep_for_bigquery():
     assert row == {"Modality": "CT"}
 
 
+def test_other_tables_keep_what_is_too_deep_for_columns_as_dicom_json():
+    leaf = {"00080060": {"vr": "CS", "Value": ["CT"]}, "00100010": {"vr": "PN"}}
+    deep = nested(2, leaf)["0040A730"]
+    row, warnings, schema = flattened(
+        nested(EMBEDDED.sequence_depth, {"0040A730": deep, "0040A160": {"vr": "UT"}}), EMBEDDED
+    )
+    assert misfits(row, schema) == []
+    for _ in range(EMBEDDED.sequence_depth):
+        (row,) = row["ContentSequence"]
+    ((other,), text) = row["OtherElements"], row["TextValue"]
+    assert (text, other["Tag"]) == (None, "Tag_0040A730")
+    assert [json.loads(item) for item in other["Data"]] == deep["Value"]
+    path = ".".join(["0040A730"] * (EMBEDDED.sequence_depth + 1))
+    assert warnings == [(path, "SEQUENCE_AS_TEXT")]
+
+
+def test_an_empty_sequence_that_is_too_deep_is_no_loss():
+    for limits in (EMBEDDED, BIGQUERY):
+        elements = {"00080060": {"vr": "CS"}, "0040A730": {"vr": "SQ"}}
+        _, warnings, _ = flattened(nested(limits.sequence_depth, elements), limits)
+        assert warnings == []
+
+
 def test_the_deepest_header_that_is_imported_makes_a_row():
     leaf = {"00080060": {"vr": "CS", "Value": ["CT"]}}
-    for limits in (EMBEDDED, BIGQUERY):
-        _, warnings, _ = flattened(nested(128, leaf), limits)
-        assert [code for _, code in warnings] == ["SEQUENCE_TOO_DEEP"]
+    row, warnings, _ = flattened(nested(128, leaf), BIGQUERY)
+    assert [code for _, code in warnings] == ["SEQUENCE_TOO_DEEP"]
+    row, warnings, _ = flattened(nested(128, leaf), EMBEDDED)
+    assert [code for _, code in warnings] == ["SEQUENCE_AS_TEXT"]
+    assert "CT" in json.dumps(row)
 
 
 def test_a_sequence_too_large_for_bigquery_is_left_out_of_it_alone():

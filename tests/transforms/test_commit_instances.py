@@ -189,7 +189,7 @@ def run_twice(data):
                 | CommitInstances(data, "op", dry_run=False)
             )
             assert_that(
-                found.outcomes,
+                found,
                 equal_to(
                     [
                         outcome(BATCH[0], "duplicate", other="/in/1-copy.dcm"),
