@@ -20,6 +20,10 @@ _TEMPLATE = re.compile(
 )
 
 
+# The published API has these beside v1, with the same methods; `gcloud alpha` and `beta` call them.
+_VERSIONS = "/(?:v1|v1beta1|v1alpha2)/"
+
+
 class Route(NamedTuple):
     """Where a method is in REST.
 
@@ -68,7 +72,8 @@ def _route(rpc: Rpc, rule: HttpRule) -> Route:
     if template is None or rule.additional_bindings:
         raise ValueError(f"{rpc.name}: {rule} is no HTTP annotation that can be served")
     segments = template["segments"].replace("*", "[^/]+")
-    path = f"{template['before']}({segments}){template['after']}{template['verb'] or ''}"
+    before = template["before"].replace("/v1/", _VERSIONS)
+    path = f"{before}({segments}){template['after']}{template['verb'] or ''}"
     return Route(
         method.upper(),
         re.compile(path, re.ASCII),

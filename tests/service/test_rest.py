@@ -310,7 +310,7 @@ class TestJobs:
     def test_an_import(self, trial, asked):
         body = {"gcs_source": {"uri": "gs://bucket/**"}}
         operation = trial.ok("POST", f"{TRIAL}:import", body)
-        assert asked == [("start_import", "gs://bucket/**")]
+        assert [call[:2] for call in asked] == [("start_import", "gs://bucket/**")]
         assert operation["name"] == f"{DATASET}/operations/op-1"
         assert operation["metadata"]["@type"].endswith(
             "google.cloud.healthcare.v1.OperationMetadata"
@@ -451,6 +451,12 @@ class TestForm:
         assert trial.ok("GET", TRIAL, **google, **{"$alt": "json"}) == {"name": TRIAL}
         answer = trial.call("GET", TRIAL, alt="media")
         assert "alt" in answer.refused(400, "INVALID_ARGUMENT")
+
+    @pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha2"])
+    def test_other_versions_are_names_of_the_same(self, trial, version):
+        answer = trial.raw("GET", f"/{version}/{TRIAL}".encode())
+        assert answer.content == {"name": TRIAL}
+        trial.raw("GET", f"/v2/{TRIAL}".encode()).refused(404, "NOT_FOUND")
 
     @pytest.mark.parametrize(
         ("method", "path"),

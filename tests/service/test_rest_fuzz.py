@@ -136,7 +136,8 @@ def paths(draw, route):
         "dicomStores": "trial",
         "operations": "op-1",
     }
-    parts = route.path.pattern.translate({ord("("): "", ord(")"): ""}).replace("[^/]+", "\0")
+    template = route.path.pattern.replace("(?:v1|v1beta1|v1alpha2)", "v1")
+    parts = template.translate({ord("("): "", ord(")"): ""}).replace("[^/]+", "\0")
     wild = draw(oddly)
     path = []
     for part in parts.split("/"):
