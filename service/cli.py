@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from service import dataflow
 from service.errors import ApiError
 from stores import dicom_store, maintenance, operations
 from stores.names import DatasetName, parse_store
@@ -465,9 +466,26 @@ def describe_operation(
 ) -> None:
     """Show an operation, in the API's JSON, and what became of the files that failed."""
     folder = OperationFolder(Storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    operation = folder.read()
-    _console.print_json(data=operation)
+    _console.print_json(data=dataflow.read(folder))
     _list_failures(folder, limit=20)
+
+
+@operations_app.command("cancel")
+def cancel_operation(
+    operation_id: Annotated[str, typer.Argument(metavar="ID")],
+    root: Root = _DEFAULT_ROOT,
+) -> None:
+    """Ask a job to end, wherever it runs; what it committed stays.
+
+    Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
+    """
+    folder = OperationFolder(Storage(root), DatasetName(), operation_id.rpartition("/")[2])
+    if dataflow.read(folder)["done"]:
+        _console.print(f"{folder.name} has ended already", soft_wrap=True, highlight=False)
+        return
+    dataflow.request_cancel(folder)
+    _console.print(f"{folder.name}: asked to end", soft_wrap=True, highlight=False)
+    _next(f"dicomferry operations describe {folder.id}", root)
 
 
 @app.command("serve")
@@ -557,7 +575,7 @@ def main() -> NoReturn:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     try:
         app()
-    except (JobError, ApiError, ValueError, LookupError) as error:
+    except (JobError, ApiError, dataflow.DataflowError, ValueError, LookupError) as error:
         _errors.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:

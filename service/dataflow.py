@@ -180,6 +180,25 @@ def cancel(client: Dataflow, folder: OperationFolder) -> None:
     client.cancel(owner)
 
 
+def read(folder: OperationFolder) -> Operation:
+    """An operation as it stands, settled if a Dataflow job owns it."""
+    operation = folder.read()
+    if operation["done"] or not isinstance(owner_of(operation["owner"]), DataflowJob):
+        return operation
+    return settle(Dataflow(), folder)
+
+
+def request_cancel(folder: OperationFolder) -> None:
+    """Ask for the end of a job, wherever it runs; one that has ended stays as it is.
+
+    Raises:
+        OperationNotFoundError: there is no such operation.
+    """
+    folder.request_cancel()
+    if isinstance(owner_of(folder.read()["owner"]), DataflowJob):
+        cancel(Dataflow(), folder)
+
+
 def settle(client: Dataflow, folder: OperationFolder) -> Operation:
     """The operation as it stands; if its job has ended without ending it, it is ended here.
 

@@ -7,6 +7,7 @@ from typing import Any
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
+from service import dataflow
 from service.access import Principal
 from service.errors import INVALID_ARGUMENT, NOT_FOUND, ApiError
 from service.paging import last_of_page_before, next_page_token, page_size
@@ -34,7 +35,9 @@ class OperationsService:
 
     def get_operation(self, request: Any, principal: Principal) -> Any:
         """Return an operation as it stands."""
-        _, operation = self._find(request.name, PERMISSIONS["GetOperation"], principal)
+        folder, operation = self._find(request.name, PERMISSIONS["GetOperation"], principal)
+        if not operation["done"]:
+            operation = dataflow.read(folder)
         return operation_message(operation)
 
     def list_operations(self, request: Any, principal: Principal) -> Any:
@@ -63,7 +66,7 @@ class OperationsService:
         permission = PERMISSIONS["CancelOperation"]
         folder, operation = self._find(request.name, permission, principal)
         if not operation["done"]:
-            folder.request_cancel()
+            dataflow.request_cancel(folder)
         return empty_pb2.Empty()
 
     def wait_operation(self, request: Any, principal: Principal) -> Any:
