@@ -6,6 +6,7 @@ workers' progress, shows it, and looks whether somebody asked to cancel.
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -32,7 +33,9 @@ _LOOK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
 # A bucket lets an object be replaced about once a second.
 _TOTAL_SECONDS = 2.0
-_STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError)
+# What disks and buckets raise, once the tries are used up.
+STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError)
+_COLOURS = re.compile("\x1b\\[[0-9;]*m")  # deltalake paints its messages
 # It logs the text of whatever breaks a bundle, which can hold patient data; a job that breaks
 # logs the places instead.
 logging.getLogger("apache_beam.runners.common").addFilter(
@@ -119,11 +122,15 @@ class Job:
         code, message = _explain(chain)
         if code != operations.CANCELLED and not isinstance(error, JobError) and self._is_deleted():
             code, message = operations.NOT_FOUND, f"{self._store} was deleted meanwhile"
-        counts = self.folder.counts() or self._progress()
-        with self._lock:
-            operations.set_counts(self._operation, counts, self.total)
-            operations.finish(self._operation, code, message)
-            self.folder.write(self._operation)
+        try:
+            counts = self.folder.counts() or self._progress()
+            with self._lock:
+                operations.set_counts(self._operation, counts, self.total)
+                operations.finish(self._operation, code, message)
+                self.folder.write(self._operation)
+        except STORAGE_ERRORS as failure:
+            # Whatever broke the job: its record has no end, and readers find no heartbeat.
+            code, message = operations.UNAVAILABLE, storage_message(failure)
         if code == operations.INTERNAL:
             # The places, not the message: exception texts can hold patient data.
             _LOGGER.error("".join(traceback.format_tb(trace)))
@@ -187,9 +194,11 @@ class Job:
                 if is_stale or age > _HEARTBEAT_SECONDS:
                     self._beat()
                     written = time.monotonic()
-            except _STORAGE_ERRORS as error:
+            except STORAGE_ERRORS as error:
                 # The job may well go on, and then has to be watched: the next look tries again.
-                _LOGGER.warning("%s: the heartbeat failed: %s", self.folder.name, error)
+                _LOGGER.warning(
+                    "%s: the heartbeat failed: %s", self.folder.name, storage_message(error)
+                )
 
     def _progress(self) -> Counter[str]:
         with self._lock:
@@ -208,7 +217,7 @@ class Job:
             get_store(self._root, self._store)
         except StoreNotFoundError:
             return True
-        except _STORAGE_ERRORS:
+        except STORAGE_ERRORS:
             return False
         return False
 
@@ -231,6 +240,12 @@ class Job:
             os._exit(1)
 
 
+def storage_message(error: Exception) -> str:
+    """What to tell of a storage that failed: on one line, without what is for debuggers."""
+    text = _COLOURS.sub("", str(error).partition("\n\nDebug source")[0])
+    return f"storage failed: {' '.join(text.split())}"
+
+
 def _chain(error: BaseException) -> list[BaseException]:
     """An exception and what led to it, the first cause last.
 
@@ -251,6 +266,6 @@ def _explain(chain: list[BaseException]) -> tuple[int, str]:
     if any(isinstance(each, KeyboardInterrupt) for each in chain):
         return operations.CANCELLED, "interrupted; what was committed stays"
     for each in reversed(chain):
-        if isinstance(each, _STORAGE_ERRORS):
-            return operations.UNAVAILABLE, f"storage failed: {each}"
+        if isinstance(each, STORAGE_ERRORS):
+            return operations.UNAVAILABLE, storage_message(each)
     return operations.INTERNAL, f"the job broke with {type(chain[-1]).__name__}; please report this"

@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import log_format
 from pipelines.flags import dataflow_job
-from pipelines.job import Job, JobError, Show
+from pipelines.job import STORAGE_ERRORS, Job, JobError, Show, storage_message
 from pipelines.request import Request
 from stores import operations
 from stores.operations import Operation, adopt_operation
@@ -78,6 +78,9 @@ def main(
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
+        return 2
+    except STORAGE_ERRORS as error:
+        _LOGGER.error("%s", storage_message(error))
         return 2
     summary = operations.summary(operation)
     _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})

@@ -570,13 +570,17 @@ def create_token(
 
 def main() -> NoReturn:
     """Run the command line; a wrong request ends with its remedy and exit code 2."""
-    from pipelines.job import JobError
+    from pipelines.job import STORAGE_ERRORS, JobError, storage_message
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     try:
         app()
     except (JobError, ApiError, dataflow.DataflowError, ValueError, LookupError) as error:
         _errors.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
+        sys.exit(2)
+    except STORAGE_ERRORS as error:
+        message = escape(storage_message(error))
+        _errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False)
         sys.exit(2)
     except KeyboardInterrupt:
         _errors.print("interrupted; what was committed stays, run it again to go on")

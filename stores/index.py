@@ -88,10 +88,12 @@ def create_table(
             DeltaTable.create(
                 uri, schema, mode="ignore", storage_options=options, configuration=configuration
             )
-        except DeltaError:
-            # What a bucket says to another try, if the answer to the first one was lost.
-            if data.is_local or not DeltaTable.is_deltatable(uri, storage_options=options):
+        except DeltaError as error:
+            if data.is_local:
                 raise
+            # What another try meets, if the answer to the first one was lost.
+            if not DeltaTable.is_deltatable(uri, storage_options=options):
+                raise OSError(f"{uri} could not be created") from error
 
     if data.is_local:
         create()

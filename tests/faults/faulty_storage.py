@@ -7,11 +7,16 @@ matter of retries, not of luck. 412 is answered only to requests with a precondi
 
 import asyncio
 import contextlib
+import json
+import logging
 import random
-import threading
+import subprocess
+import sys
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from aiohttp import ClientSession, TCPConnector, web
 from yarl import URL
@@ -28,99 +33,121 @@ UNMET = "412"  # a precondition that holds is said not to
 # What a client may see and has to get over.
 TRANSIENT = (*STATUSES, RESET, LOST, SLOW, TRUNCATED, UNMET)
 
+# Every cut connection would be told with its traceback.
+_SILENT = logging.getLogger(f"{__name__}.cut")
+_SILENT.disabled = True
+
+_CONTROL = "/_faults"
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
 _CONDITIONS = ("x-goog-if-generation-match", "if-match", "if-none-match")
 _CONDITIONS_IN_QUERY = ("ifGenerationMatch", "ifSourceGenerationMatch")
 
 
 @dataclass
-class FaultyStorage:
-    """What to do to requests; tests change it while the proxy runs.
+class Faults:
+    """What befalls requests.
 
     Attributes:
-        url: where clients have to go.
+        seed: of the dice.
         chances: fault to its probability.
         only: faults befall requests whose path holds this text.
-        down: nothing answers; the connection is cut.
+        down: nothing answers; every connection is cut.
         most_in_a_row: how often one request fails before it comes through.
-        injected: how often each fault happened.
-        requests: how many requests there were.
     """
 
-    url: str = ""
+    seed: int = 0
     chances: dict[str, float] = field(default_factory=dict)
     only: str = ""
     down: bool = False
     most_in_a_row: int = 3
-    injected: Counter[str] = field(default_factory=Counter)
-    requests: int = 0
-    dice: random.Random = field(default_factory=random.Random)
-    _in_a_row: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.injected: Counter[str] = Counter()
+        self._in_a_row: Counter[tuple[str, str]] = Counter()
 
     def fault(self, method: str, path: str) -> str:
         """Throw the dice for a request; '' lets it through."""
         key = (method, path)
-        if self.only not in path or self._in_a_row[key] >= self.most_in_a_row:
-            self._in_a_row[key] = 0
-            return ""
-        drawn = self.dice.random()
-        for name, chance in self.chances.items():
-            drawn -= chance
-            if drawn < 0:
-                self._in_a_row[key] += 1
-                return name
+        if self.only in path and self._in_a_row[key] < self.most_in_a_row:
+            drawn = self.dice.random()
+            for name, chance in self.chances.items():
+                drawn -= chance
+                if drawn < 0:
+                    self._in_a_row[key] += 1
+                    return name
         self._in_a_row[key] = 0
         return ""
 
-    def reset(self, seed: int = 0, **settings: object) -> None:
-        """Start anew: no faults but those named."""
-        self.chances, self.only, self.down, self.most_in_a_row = {}, "", False, 3
-        self.injected, self.requests, self._in_a_row = Counter(), 0, Counter()
-        self.dice = random.Random(seed)
-        for name, value in settings.items():
-            setattr(self, name, value)
+
+class FaultyStorage:
+    """A running proxy, as tests steer it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def reset(self, **settings: object) -> None:
+        """Start anew with fields of `Faults`; no faults but those named."""
+        request = urllib.request.Request(
+            self.url + _CONTROL, json.dumps(settings).encode(), method="POST"
+        )
+        with urllib.request.urlopen(request):
+            pass
+
+    @property
+    def injected(self) -> Counter[str]:
+        """How often each fault happened since."""
+        with urllib.request.urlopen(self.url + _CONTROL) as answer:
+            return Counter(json.load(answer))
 
 
 @contextlib.contextmanager
 def faulty_storage(upstream: str) -> Iterator[FaultyStorage]:
-    """Run a proxy in front of `upstream`, in a thread, for the length of a block."""
-    faults = FaultyStorage()
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-    stop = asyncio.Event()
+    """Run a proxy in front of `upstream` for the length of a block.
 
-    async def serve() -> None:
-        connector = TCPConnector(limit=0, loop=loop)
-        async with ClientSession(
-            connector=connector, auto_decompress=False, skip_auto_headers={"Accept-Encoding"}
-        ) as session:
+    In a process of its own: clients that keep the interpreter's lock while they wait for an
+    answer would wait for ever.
+    """
+    command = [sys.executable, "-m", __spec__.name, upstream]
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield FaultyStorage(process.stdout.readline().strip())
+        finally:
+            process.terminate()
 
-            async def answer(request: web.BaseRequest) -> web.StreamResponse:
-                return await _answer(request, faults, session, upstream)
 
-            # No application: its routes would decode paths.
-            runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            faults.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            started.set()
-            await stop.wait()
-            await runner.cleanup()
+async def _serve(upstream: str) -> None:
+    state = [Faults()]
+    # What a client accepts decides whether the service unpacks: nothing to be added here.
+    async with ClientSession(
+        connector=TCPConnector(limit=0),
+        auto_decompress=False,
+        skip_auto_headers={"Accept-Encoding"},
+    ) as session:
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert started.wait(20)
-    try:
-        yield faults
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(20)
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            if request.raw_path == _CONTROL:
+                if request.method == "POST":
+                    state[0] = Faults(**json.loads(await request.content.read()))
+                return web.json_response(state[0].injected)
+            return await _answer(request, state[0], session, upstream)
+
+        # No application: its routes would decode paths.
+        runner = web.ServerRunner(web.Server(answer, logger=_SILENT))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+        # Its standard input ends with the process that started it, however that dies.
+        await asyncio.to_thread(sys.stdin.buffer.read)
 
 
 async def _answer(
-    request: web.BaseRequest, faults: FaultyStorage, session: ClientSession, upstream: str
+    request: web.BaseRequest, faults: Faults, session: ClientSession, upstream: str
 ) -> web.StreamResponse:
-    faults.requests += 1
     if faults.down:
         raise _cut(request)
     fault = faults.fault(request.method, request.raw_path)
@@ -195,3 +222,7 @@ def _cut(request: web.BaseRequest) -> Exception:
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError("cut on purpose")
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1]))
