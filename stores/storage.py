@@ -18,6 +18,7 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionEr
 from obstore.store import LocalStore, ObjectStore
 
 from stores import gcs
+from stores.partial_files import partial_name
 from stores.retries import ShortReadError, again, listed_again
 from stores.rewrite import rewrite_over
 
@@ -192,7 +193,7 @@ class Storage:
         """Yield a temporary name beside a local file, which then takes its place."""
         full = os.path.join(self.root, path)
         os.makedirs(os.path.dirname(full), exist_ok=True)
-        temporary = f"{full}.{os.getpid()}-{os.urandom(4).hex()}.partial"
+        temporary = partial_name(full)
         try:
             yield temporary
             os.replace(temporary, full)

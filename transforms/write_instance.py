@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import NamedTuple
 
 from headers.failures import InstanceError
+from stores.partial_files import remove_partial
 from stores.storage import Storage, StorageFile
 from transcode.formats import AS_UPLOADED, Format
 from transcode.quality import DEFAULT_QUALITY, Quality
@@ -61,6 +63,9 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
     """Write one instance. I/O errors of storage propagate: the runner retries them."""
     path, uid = resource_path(instance), instance.sop_instance_uid
     stem = "/".join(instance[:3])
+    if target.destination.is_local:
+        _tidy(target.destination.uri(stem.rpartition("/")[0]))
+        _tidy(target.destination.uri(stem))
     if can_copy(instance.transfer_syntax_uid, target.format):
         target.destination.copy(target.data, instance.blob, f"{stem}{target.format.extension}")
         return Outcome(path, EXPORTED, "", uid, size=instance.size)
@@ -79,6 +84,12 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
         target.destination.delete(written)  # some frames of an instance are not the instance
         return Outcome(path, FAILED, error.code, uid)
     return Outcome(path, EXPORTED, "", uid, size=size)
+
+
+@lru_cache(maxsize=4096)
+def _tidy(folder: str) -> None:
+    """Remove what an export that was killed has left in a folder, once a process."""
+    remove_partial(folder)
 
 
 def resource_path(instance: StoredInstance) -> str:

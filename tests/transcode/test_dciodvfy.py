@@ -101,8 +101,9 @@ def has_32_bits(data: bytes) -> bool:
 
 def is_explained(error: str, end: str) -> bool:
     """Whether an error is due to two rules that cannot both be kept, or to the checker."""
-    if end == "":  # Implicit VR: it wants to know the sign of palettes too, which are unsigned
-        return error.startswith("Error - Missing Pixel Representation")
+    # In Implicit VR it wants to know the sign of palettes too, which are unsigned.
+    if end == "" and error.startswith("Error - Missing Pixel Representation"):
+        return True
     # YBR_FULL_422 decompressed is YBR_FULL, colour by pixel. Ultrasound images have it by plane,
     # if at all; RGB would suit them, but would be rounded.
     planar = "PlanarConfiguration(0028,0006)[1]> - Unrecognized enumerated value"
