@@ -32,6 +32,7 @@ REASONS: dict[str, str] = {
     "FOLDER_MARKER": "an empty object that stands for a folder: nothing to import",
     "LINK_LOOP": "a link to a folder that it lies in: not followed, nothing to import",
     "DANGLING_LINK": "a link whose target is missing, or that leads back to itself: correct it",
+    "LINK_LEADS_OUT": "a link out of the folders that may be read: not followed, copy the file",
     "NOT_A_FILE": "a pipe, socket or device, not a file: leave it out",
     "UNREADABLE": "the file may not be read: grant permission to read it",
     "FOLDER_UNREADABLE": "the folder may not be listed: grant permission to read and enter it",

@@ -86,6 +86,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="whether other bytes under a stored SOP Instance UID count as a failure; they are "
         "listed, and never stored, either way (default fail)",
     )
+    parser.add_argument(
+        "--within",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="follow links in local sources only to what lies in this folder; may be repeated "
+        "(default: anywhere)",
+    )
     return parser
 
 
@@ -105,6 +113,7 @@ def _to_request(known: argparse.Namespace, beam_args: list[str]) -> ImportReques
         retry_failed=known.retry_failed,
         dry_run=known.dry_run,
         fail_conflicts=known.on_conflict == "fail",
+        within=tuple(known.within),
     )
 
 
@@ -208,7 +217,7 @@ def _run_parts(
     """Go part by part over the sorted listing, so that the lowest URI of a UID wins."""
     memory.keep_flat()
     if retried is None:
-        found = list_sources(parse_source(request.source))
+        found = list_sources(parse_source(request.source), request.bounds())
     else:
         found = describe_sources(retried)
     sources = _sorted_listing(found, job)

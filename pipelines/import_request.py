@@ -1,10 +1,12 @@
 """What an import is asked for, and what of it is refused before it starts. No Beam here."""
 
 import dataclasses
+import os
 from typing import NamedTuple
 
 from pipelines.request import Request, refuse_local_paths
 from stores import operations
+from stores.bounds import Bounds
 from stores.dicom_store import DicomStore, get_store
 from stores.operations import OperationFolder
 from stores.source_uri import parse_source
@@ -20,6 +22,18 @@ class ImportRequest(Request):
     retry_failed: str = ""
     dry_run: bool = False
     fail_conflicts: bool = True
+    within: tuple[str, ...] = ()
+
+    def bounds(self) -> Bounds | None:
+        """What a listing of local files must not leave; None if it may go anywhere.
+
+        The stores' own root is out of bounds: whoever may import into one store could read the
+        others there.
+        """
+        if not self.within:
+            return None
+        folders = tuple(os.path.realpath(folder) for folder in self.within)
+        return Bounds(folders, os.path.realpath(self.root.root) if self.root.is_local else "")
 
     def check(self) -> None:
         """Refuse what is wrong by itself.

@@ -146,7 +146,8 @@ class DicomService:
             )
         self._store(name)
         self._paths.check(request.gcs_source.uri)
-        return self._started(lambda: jobs.start_import(self._root, name, request.gcs_source.uri))
+        uri, within = request.gcs_source.uri, self._paths.folders
+        return self._started(lambda: jobs.start_import(self._root, name, uri, within))
 
     def export_dicom_data(self, request: Any, principal: Principal) -> Any:
         """Start an export to files or to a table."""

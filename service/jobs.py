@@ -32,20 +32,24 @@ _MAX_ARGUMENT = 8192
 _SCHEMAS = ("flattened", "json")
 
 
-def start_import(root: Storage, store: StoreName, uri: str) -> OperationFolder:
+def start_import(
+    root: Storage, store: StoreName, uri: str, within: Sequence[str] = ()
+) -> OperationFolder:
     """Start an import of a file or pattern.
 
     Args:
         root: where stores live.
         store: where to.
         uri: as GcsSource.uri, or a local path.
+        within: folders that links in a local source must not lead out of; none: anywhere.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
     """
     request = ImportRequest(root, store, uri)
     import_request.prepare(request)
-    return _start("ImportDicomData", "pipelines.import_dicom", request, [f"--source={uri}"])
+    argv = [f"--source={uri}", *(f"--within={folder}" for folder in within)]
+    return _start("ImportDicomData", "pipelines.import_dicom", request, argv)
 
 
 def start_export_files(

@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
+from stores.bounds import Bounds
 from stores.listing import Source
 from stores.source_uri import Segment, SourcePattern, local_uri
 
@@ -20,13 +21,13 @@ _NOT_LET_IN = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 _LEADS_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
-def list_files(pattern: SourcePattern) -> Iterator[Source]:
+def list_files(pattern: SourcePattern, bounds: Bounds | None = None) -> Iterator[Source]:
     """List the local files that a pattern means; see `listing.list_sources`."""
     if pattern.is_recursive:
-        yield from _list_below(pattern)
+        yield from _list_below(pattern, bounds)
         return
-    for folder in _folders(pattern.segments[:-1]):
-        yield from _list_in(folder, pattern.segments[-1])
+    for folder in _folders(pattern.segments[:-1], bounds):
+        yield from _list_in(folder, pattern.segments[-1], bounds)
 
 
 def describe_file(path: str) -> Source | None:
@@ -56,7 +57,7 @@ def hint(pattern: SourcePattern) -> str:
     return f": look into {folder!r} for what is there"
 
 
-def _list_below(pattern: SourcePattern) -> Iterator[Source]:
+def _list_below(pattern: SourcePattern, bounds: Bounds | None) -> Iterator[Source]:
     """List by `**`: what starts with the prefix, in all depths."""
     top, _, start = pattern.prefix.rpartition("/")
     shortest = len(start) + len(pattern.extension)
@@ -65,6 +66,9 @@ def _list_below(pattern: SourcePattern) -> Iterator[Source]:
     todo = [(f"{top}/", False)]
     while todo:
         folder, is_linked = todo.pop()
+        if bounds and not bounds.hold(folder):
+            yield _leads_out(folder)
+            continue
         for entry in _scan(folder):
             if isinstance(entry, Source):
                 yield entry
@@ -80,20 +84,23 @@ def _list_below(pattern: SourcePattern) -> Iterator[Source]:
                 else:
                     todo.append((f"{path}/", linked))
             elif name.endswith(extension) and (not start or len(name) >= shortest):
-                source = _source(entry, path)
+                source = _source(entry, path, bounds)
                 if source is not None:
                     yield source
         if start:
             start = ""
 
 
-def _folders(segments: Sequence[Segment]) -> Iterator[str | Source]:
+def _folders(segments: Sequence[Segment], bounds: Bounds | None = None) -> Iterator[str | Source]:
     """Find the folders that segments mean, with a '/' at the end; a `Source` is a failure."""
     todo = [("", 0)]
     while todo:
         path, depth = todo.pop()
         while depth < len(segments) and segments[depth].regex is None:
             path, depth = f"{path}{segments[depth].head}/", depth + 1
+        if bounds and not bounds.hold(path or "/"):
+            yield _leads_out(path)
+            continue
         if depth == len(segments):
             yield path
             continue
@@ -104,11 +111,13 @@ def _folders(segments: Sequence[Segment]) -> Iterator[str | Source]:
                 todo.append((f"{path}{entry.name}/", depth + 1))
 
 
-def _list_in(folder: str | Source, last: Segment) -> Iterator[Source]:
+def _list_in(folder: str | Source, last: Segment, bounds: Bounds | None) -> Iterator[Source]:
     if isinstance(folder, Source):
         yield folder
     elif last.regex is None:
-        source = describe_file(folder + last.head)
+        path = folder + last.head
+        is_out = bounds is not None and not bounds.hold(path)
+        source = _leads_out(path) if is_out else describe_file(path)
         if source is not None:
             yield source
     else:
@@ -116,7 +125,7 @@ def _list_in(folder: str | Source, last: Segment) -> Iterator[Source]:
             if isinstance(entry, Source):
                 yield entry
             elif last.matches(entry.name) and not _is_folder(entry):
-                source = _source(entry, folder + entry.name)
+                source = _source(entry, folder + entry.name, bounds)
                 if source is not None:
                     yield source
 
@@ -153,7 +162,13 @@ def _is_above(path: str, folder: str) -> bool:
     return True
 
 
-def _source(entry: _Entry, path: str) -> Source | None:
+def _leads_out(path: str) -> Source:
+    return Source(local_uri(path), 0, "", "LINK_LEADS_OUT")
+
+
+def _source(entry: _Entry, path: str, bounds: Bounds | None) -> Source | None:
+    if bounds and entry.is_symlink() and not bounds.hold(path):
+        return _leads_out(path)
     try:
         found = entry.stat()
     except OSError as error:

@@ -8,6 +8,7 @@ it neither vanishes nor stops a job.
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from stores.bounds import Bounds
 from stores.source_uri import SourcePattern
 
 
@@ -32,8 +33,13 @@ class Source(NamedTuple):
     crc32c: str = ""
 
 
-def list_sources(pattern: SourcePattern) -> Iterator[Source]:
+def list_sources(pattern: SourcePattern, bounds: Bounds | None = None) -> Iterator[Source]:
     """List what a pattern means, in no order, each file once.
+
+    Args:
+        pattern: what is meant.
+        bounds: local folders that must not be left; a link out of them has the code
+            LINK_LEADS_OUT.
 
     Raises:
         OSError: a folder cannot be listed for another reason than its permissions.
@@ -45,7 +51,7 @@ def list_sources(pattern: SourcePattern) -> Iterator[Source]:
         return bucket_listing.list_objects(pattern)
     from stores import folder_listing
 
-    return folder_listing.list_files(pattern)
+    return folder_listing.list_files(pattern, bounds)
 
 
 def no_match_message(pattern: SourcePattern) -> str:

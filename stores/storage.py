@@ -6,6 +6,7 @@ that is linked or renamed, bucket puts are atomic by nature.
 
 import itertools
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,6 +66,12 @@ class Storage:
             scheme = root.partition("://")[0]
             raise StorageError(
                 f"{scheme}:// is not supported: use a local folder or gs://bucket/prefix"
+            )
+        elif re.match(r"(?:gs|file|bq|duckdb|delta):(?!//)", root):
+            # It would be a folder of that name.
+            raise StorageError(
+                f"{root!r} is no folder: use a local one or gs://bucket/prefix; tables are for "
+                "exports to tables"
             )
         else:
             self.is_local = True

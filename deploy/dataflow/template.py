@@ -33,7 +33,7 @@ _PATTERNS = {
 # Their default is a local folder.
 _REQUIRED = {"root"}
 # Of local processes only.
-_LEFT_OUT = {"help", "workers", "log_format"}
+_LEFT_OUT = {"help", "workers", "log_format", "within"}
 
 
 def metadata(pipeline: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import unquote
 
 from service.errors import INVALID_ARGUMENT, PERMISSION_DENIED, ApiError
+from stores.bounds import is_below
 from stores.storage import Storage
 
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]*(?:/|$)")
@@ -90,7 +91,7 @@ class PathRules:
         _refuse_dots(uri, location)
         fixed = _fixed(location)
         if self.prefixes and not any(
-            _is_below(fixed, prefix) and (fixed == location or fixed != prefix)
+            is_below(fixed, prefix) and (fixed == location or fixed != prefix)
             for prefix in self.prefixes
         ):
             raise _denied(
@@ -103,8 +104,8 @@ class PathRules:
         scheme, _, rest = fixed.partition("://")
         fixed = f"{scheme}://{re.sub('/+', '/', rest)}"
         reaches = fixed != location and root.startswith(fixed)
-        takes_all = uri.startswith("delta:") and _is_below(root, fixed.rstrip("/"))
-        if root and (_is_below(fixed.rstrip("/"), root) or reaches or takes_all):
+        takes_all = uri.startswith("delta:") and is_below(root, fixed.rstrip("/"))
+        if root and (is_below(fixed.rstrip("/"), root) or reaches or takes_all):
             raise _is_root(uri)
 
     def _check_local(self, uri: str, path: str) -> None:
@@ -114,15 +115,15 @@ class PathRules:
         folder = fixed.rpartition("/")[0] or "/"
         for each in [path] if fixed == path else [path, folder]:
             resolved = os.path.realpath(each)
-            if not any(_is_below(resolved, allowed) for allowed in self.folders):
+            if not any(is_below(resolved, allowed) for allowed in self.folders):
                 raise _denied(
                     uri,
                     "is not below a folder that this server allows: it is started with "
                     "--allow-path DIR; or use gs://bucket/…",
                 )
             # A Delta table takes every file below its folder for its own.
-            reaches = (each != path or uri.startswith("delta:")) and _is_below(self._root, resolved)
-            if self._root and (_is_below(resolved, self._root) or reaches):
+            reaches = (each != path or uri.startswith("delta:")) and is_below(self._root, resolved)
+            if self._root and (is_below(resolved, self._root) or reaches):
                 raise _is_root(uri)
 
 
@@ -159,10 +160,6 @@ def _readings(location: str) -> Iterator[str]:
 def _fixed(location: str) -> str:
     """What stands before the first wildcard."""
     return _WILDCARD.split(location, maxsplit=1)[0]
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _refuse_dots(uri: str, path: str) -> None:

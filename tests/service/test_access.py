@@ -28,6 +28,8 @@ from service.errors import (
     ApiError,
 )
 from stores.storage import Storage
+from tests.factories import dicom_bytes
+from tests.pipelines.jobs import images, new_store, rows, run_import, write_files
 
 _DATASET = "projects/p/locations/l/datasets/d"
 _TRIAL = f"{_DATASET}/dicomStores/trial"
@@ -400,3 +402,14 @@ class TestTokensCommand:
         result = CliRunner().invoke(app, ["tokens", "create", "a", *arguments])
         assert isinstance(result.exception, ValueError)
         assert result.stdout == ""
+
+
+def test_an_import_within_a_folder_takes_nothing_that_links_lead_to_elsewhere(root, tmp_path):
+    new_store(root)
+    pattern = write_files(tmp_path / "in", images(2))
+    write_files(tmp_path / "secret", {"x.dcm": dicom_bytes(sop="1.9")})
+    (tmp_path / "in/link").symlink_to(tmp_path / "secret")
+    job = run_import(root, pattern, f"--within={tmp_path}/in")
+    assert job.kinds == {"imported": 2, "failed": 1}
+    assert job.of("/link/") == ("failed", "LINK_LEADS_OUT")
+    assert set(rows(root)) == {"1.2.1.1.1", "1.2.1.1.2"}

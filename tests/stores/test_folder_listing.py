@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headers.failures import REASONS
+from stores.bounds import Bounds
 from stores.listing import Source, list_sources, no_match_message
 from stores.source_uri import local_path, local_uri, parse_source
 from tests.stores.wildcards import is_allowed, means
@@ -145,6 +146,49 @@ def test_a_loop_through_the_real_name_of_a_linked_root_ends(tmp_path: Path) -> N
     os.symlink("big/data", f"{tmp_path}/data")
     found = codes(f"{tmp_path}/data/**")
     assert found == {"x": "", "up/data": "LINK_LOOP"}
+
+
+def test_links_are_followed_within_bounds_only(tmp_path: Path) -> None:
+    for name in ("in/a.dcm", "in/sub/b.dcm", "in/sub/deep/c.dcm", "out/d.dcm", "out/deep/e.dcm"):
+        write(f"{tmp_path}/{name}")
+    write(f"{tmp_path}/in/stores/blob.dcm")
+    for link, target in {
+        "near": "sub",
+        "far": "../out",
+        "near.dcm": "a.dcm",
+        "far.dcm": "../out/d.dcm",
+        "far.txt": "../out/d.dcm",
+        "blob.dcm": "stores/blob.dcm",
+        "sub/stores": "../stores",
+        "nothing.dcm": "../out/nothing.dcm",
+    }.items():
+        os.symlink(target, f"{tmp_path}/in/{link}")
+    folder = os.path.realpath(f"{tmp_path}/in")
+    bounds = Bounds((folder,), f"{folder}/stores")
+
+    def found(pattern: str) -> dict[str, str]:
+        sources = list_sources(parse_source(f"{tmp_path}/in/{pattern}"), bounds)
+        return {source.uri.removeprefix(f"{tmp_path}/in/"): source.code for source in sources}
+
+    def out(*names: str) -> dict[str, str]:
+        return dict.fromkeys(names, "LINK_LEADS_OUT")
+
+    links = {"blob.dcm", "far.dcm", "nothing.dcm"}
+    assert found("*.dcm") == {"a.dcm": "", "near.dcm": "", **out(*links)}
+    assert found("near/**.dcm") == {"near/b.dcm": "", "near/deep/c.dcm": "", **out("near/stores/")}
+    assert found("far/**") == out("far/")
+    assert found("f*/*") == out("far/")
+    assert found("*/deep/*.dcm") == {
+        "sub/deep/c.dcm": "", "near/deep/c.dcm": "", **out("far/deep/", "stores/deep/"),
+    }  # fmt: skip
+    assert found("*/b.dcm") == {"sub/b.dcm": "", "near/b.dcm": "", **out("far/", "stores/")}
+    assert found("far.dcm") == out("far.dcm")
+    assert found("far/d.dcm") == out("far/")
+    assert found("**.dcm") == {
+        **dict.fromkeys(("a.dcm", "near.dcm", "sub/b.dcm", "sub/deep/c.dcm"), ""),
+        **dict.fromkeys(("near/b.dcm", "near/deep/c.dcm"), ""),
+        **out(*links, "far/", "stores/", "sub/stores/", "near/stores/"),
+    }
 
 
 def test_links_that_lead_nowhere_and_what_is_no_file_are_listed_with_a_code(

@@ -97,6 +97,12 @@ def test_other_schemes_and_roots_that_cannot_be_written_are_refused(tmp_path):
         Storage(str(tmp_path / "file")).probe()
 
 
+@pytest.mark.parametrize("root", ["duckdb:/x#t", "delta:/x", "gs:/bucket", "file:x", "bq:p.d.t"])
+def test_what_looks_like_a_table_or_lacks_slashes_is_no_folder_of_that_name(root):
+    with pytest.raises(StorageError, match="is no folder"):
+        Storage(root)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_refused(tmp_path):
     tmp_path.chmod(0o500)
