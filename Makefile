@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo test lint lock proto bench-import bench-export bench-table clean
+.PHONY: demo test lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -44,5 +44,34 @@ bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orth
 bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_table
 
+bench-scale: .venv/dev  ## an import into 10 million rows beside one into an empty store
+	$(BIN)/python -m benchmarks.bench_scale grow bench-data/scale
+	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
+
+# IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry; TEMPLATES=gs://bucket/folder.
+# Without PUSH=1 nothing leaves this machine: the files are written, the commands are shown.
+template: .venv/run  ## the Dataflow templates of both pipelines; see deploy/dataflow/README.md
+	$(BIN)/python -m deploy.dataflow.template spec $(or $(IMAGE),$(error name the image: make template IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry)) build/dataflow
+	@for pipeline in import_dicom export_dicom; do \
+	  image=$(IMAGE)-$$(echo $$pipeline | tr _ -); \
+	  for command in \
+	    "docker build -f deploy/dataflow/Dockerfile --build-arg PIPELINE=$$pipeline -t $$image ." \
+	    "docker push $$image" \
+	    "gcloud storage cp build/dataflow/$$pipeline.json $(or $(TEMPLATES),gs://BUCKET/templates)/"; \
+	  do echo "$$command"; $(if $(PUSH),$$command || exit 1,:); done; \
+	done
+	$(if $(PUSH),,@echo "nothing was built or sent; PUSH=1 TEMPLATES=gs://bucket/folder does it")
+
+.venv-airflow/done: .venv/dev deploy/airflow/requirements.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-airflow
+	$(BIN)/uv pip install --quiet --python .venv-airflow/bin/python --require-hashes -r deploy/airflow/requirements.txt
+	touch $@
+
+test-airflow: .venv-airflow/done  ## the DAGs under a real Airflow, in an environment of its own
+	DICOMFERRY_PYTHON=$(abspath $(BIN)/python) .venv-airflow/bin/python -m pytest --noconftest -p no:cacheprovider tests/airflow_e2e
+
+lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 deploy/airflow/requirements.in -o deploy/airflow/requirements.txt
+
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv .venv-airflow demo build dist *.egg-info

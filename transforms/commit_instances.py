@@ -33,7 +33,8 @@ class CommitInstances(beam.PTransform):
     Elements in are (bucket, instances), all copies of a UID in one bucket. At least once;
     a second attempt finds its own rows and answers the same. Memory: one bucket.
 
-    Counters, in namespace "commit": commits, retries.
+    Counters, in namespace "commit": commits, retries. Distributions: rows, lookup_ms, append_ms,
+    of one commit.
     """
 
     data: Storage
@@ -72,8 +73,10 @@ def commit(
     """
     for attempt in range(_MAX_ATTEMPTS):
         # Lookup and append share this object: Delta tells a conflict by its version.
+        started = time.monotonic()
         index = Index(data)
         verdicts = decide(index, batch, operation)
+        started = _took("lookup_ms", started)
         new = [verdict.copy for verdict in verdicts if verdict.is_new]
         if not new or dry_run:
             return verdicts
@@ -84,8 +87,16 @@ def commit(
             time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
         else:
             Metrics.counter("commit", "commits").inc()
+            Metrics.distribution("commit", "rows").update(len(new))
+            _took("append_ms", started)
             return verdicts
     raise CommitConflictError(f"{_MAX_ATTEMPTS} attempts to commit were overtaken by others")
+
+
+def _took(what: str, started: float) -> float:
+    now = time.monotonic()
+    Metrics.distribution("commit", what).update(round((now - started) * 1000))
+    return now
 
 
 def decide(index: Index, batch: Sequence[Instance], operation: str) -> list[Verdict]:

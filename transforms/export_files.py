@@ -28,7 +28,7 @@ class ExportFiles(beam.PTransform):
     writes the same bytes. The work is done by a pool of processes (`workers`; 0: in this
     one), and an instance that kills or hangs its process fails alone.
 
-    Counters, in namespace "export": instances, bytes, failed.
+    Counters, in namespace "export": instances, bytes, failed. Distribution: instance_bytes.
     """
 
     target: FileTarget
@@ -49,6 +49,7 @@ class _WriteFn(beam.DoFn):
         self._bytes = Metrics.counter("export", "bytes")
         self._work: Work[StoredInstance, Outcome]
         self._failed = Metrics.counter("export", "failed")
+        self._instance_bytes = Metrics.distribution("export", "instance_bytes")
 
     def start_bundle(self) -> None:
         pool = shared_pool(self._workers)
@@ -69,6 +70,8 @@ class _WriteFn(beam.DoFn):
     def _counted(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         failed = sum(outcome.outcome == FAILED for outcome in outcomes)
         size = sum(outcome.size for outcome in outcomes)
+        for outcome in outcomes:
+            self._instance_bytes.update(outcome.size)
         self._instances.inc(len(outcomes))
         self._bytes.inc(size)
         self._failed.inc(failed)

@@ -30,7 +30,7 @@ class ReadAndStore(beam.PTransform):
     of processes (`workers`; 0: in this process). Outputs: instances (main) and, under
     "outcomes", the files that failed alone or hold no instance of their own.
 
-    Counters, in namespace "read": files, bytes, failed.
+    Counters, in namespace "read": files, bytes, failed. Distribution: file_bytes.
     """
 
     target: Target
@@ -52,6 +52,7 @@ class _ReadFn(beam.DoFn):
         self._files = Metrics.counter("read", "files")
         self._bytes = Metrics.counter("read", "bytes")
         self._failed = Metrics.counter("read", "failed")
+        self._file_bytes = Metrics.distribution("read", "file_bytes")
 
     def process(self, share: list[Source]) -> Iterator[Any]:
         pool = shared_pool(self._workers)
@@ -66,6 +67,8 @@ class _ReadFn(beam.DoFn):
     def _count(self, results: Sequence[Instance | Outcome]) -> None:
         failed = sum(isinstance(r, Outcome) and r.outcome == FAILED for r in results)
         size = sum(result.size for result in results)
+        for result in results:
+            self._file_bytes.update(result.size)
         self._files.inc(len(results))
         self._bytes.inc(size)
         self._failed.inc(failed)

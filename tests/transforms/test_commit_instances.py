@@ -1,6 +1,7 @@
 """Committing is harmless to repeat, and others that commit meanwhile are taken into account."""
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -42,7 +43,8 @@ def data(root):
 def naps(monkeypatch):
     """Seconds that commits have waited; none really does."""
     naps = []
-    monkeypatch.setattr(transforms.commit_instances, "time", SimpleNamespace(sleep=naps.append))
+    clock = SimpleNamespace(sleep=naps.append, monotonic=time.monotonic)
+    monkeypatch.setattr(transforms.commit_instances, "time", clock)
     return naps
 
 
