@@ -10,6 +10,7 @@ import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -31,6 +32,7 @@ from pipelines.job import Job, JobError, Show
 from pipelines.program import run_job
 from stores import operations
 from stores.listing import Source, list_sources, no_match_message
+from stores.notifications import Topic, import_topics
 from stores.operations import Operation, OperationFolder
 from stores.relisting import describe_sources
 from stores.source_uri import check_arguments, parse_source
@@ -43,6 +45,7 @@ from transforms.group_by_bucket import GroupByBucket
 from transforms.ingest import Target
 from transforms.list_sources import LISTING_FILES, DescribeSources, ListSources
 from transforms.progress import Progress
+from transforms.publish_notifications import PublishNotifications, begin_notifications
 from transforms.read_and_store import ReadAndStore
 from transforms.skip_known import SkipKnown
 from transforms.write_outcomes import WriteOutcomes
@@ -123,6 +126,7 @@ def build(
     request: ImportRequest,
     data: Storage,
     streams: Sequence[Stream],
+    topics: Sequence[Topic],
     job: OperationFolder,
     part: str,
     options: PipelineOptions,
@@ -141,10 +145,13 @@ def build(
         | "GroupByBucket" >> GroupByBucket(beam.pvalue.AsSingleton(files))
         | "CommitInstances" >> CommitInstances(data, job.id, request.dry_run)
     )
-    appended: beam.PCollection[None] | None = None
+    told: list[beam.PCollection[Any]] = []
     if streams and not request.dry_run:
         append = AppendToStreams(streams, data, job, workers)
-        appended = committed | "AppendToStreams" >> append
+        told.append(committed | "AppendToStreams" >> append)
+    if topics and not request.dry_run:
+        publish = PublishNotifications(topics, str(request.store), data, job)
+        told.append(committed | "PublishNotifications" >> publish)
     counts = (
         (new.outcomes, read.outcomes, committed)
         | "AllOutcomes" >> beam.Flatten()
@@ -158,9 +165,10 @@ def build(
         )
     )
     if dataflow_job(options):
+        after = told | "AllTold" >> beam.Flatten() if told else None
         none = "" if request.retry_failed else no_match_message(parse_source(request.source))
         listed = beam.pvalue.AsSingleton(files)
-        end = FinishOperation(job, listed, "files", request.max_failures, none, appended)
+        end = FinishOperation(job, listed, "files", request.max_failures, none, after)
         _ = counts | "FinishOperation" >> end
     return counts
 
@@ -176,18 +184,21 @@ def run(request: ImportRequest, options: PipelineOptions, show: Show | None = No
     def work(found: ReadyImport, job: Job) -> Operation:
         store, streams, retried = found
         begin_streams(streams, store.data)
+        topics = import_topics(store.resource)
+        begin_notifications(topics, store.data)
         if owner := dataflow_job(options):
             job.hand_over(owner)
         if is_remote(options):
             with beam.Pipeline(options=options) as pipeline:
                 listings = _list_remotely(pipeline, request, retried)
                 part = "00000"
-                build(pipeline, listings, request, store.data, streams, job.folder, part, options)
+                folder, data = job.folder, store.data
+                build(pipeline, listings, request, data, streams, topics, folder, part, options)
             if owner:
                 return job.folder.read()
             job.expect(sum(job.folder.counts()[name] for name in operations.OUTCOMES))
         else:
-            _run_parts(request, options, store.data, streams, job, retried)
+            _run_parts(request, options, store.data, streams, topics, job, retried)
         if not job.total and retried is None:
             raise JobError(operations.NOT_FOUND, no_match_message(parse_source(request.source)))
         return job.finish("files")
@@ -211,6 +222,7 @@ def _run_parts(
     options: PipelineOptions,
     data: Storage,
     streams: Sequence[Stream],
+    topics: Sequence[Topic],
     job: Job,
     retried: list[str] | None,
 ) -> None:
@@ -230,7 +242,7 @@ def _run_parts(
         with beam.Pipeline(options=options) as pipeline:
             created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
             name = f"{number:05d}"
-            build(pipeline, created, request, data, streams, job.folder, name, options)
+            build(pipeline, created, request, data, streams, topics, job.folder, name, options)
         job.end_part(name)
         memory.give_back()
 

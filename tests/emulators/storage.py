@@ -196,7 +196,7 @@ def _stop_at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
 @contextlib.contextmanager
 def _running_server(folder: str | None) -> Iterator[str]:
     """Run fake-gcs-server on a free port and give its URL."""
-    port = _free_port()
+    port = free_port()
     command = [fake_gcs_server(), "-scheme", "http", "-host", _HOST, "-port", str(port)]
     command += ["-public-host", _HOST, "-log-level", "error"]
     command += ["-backend", "filesystem", "-filesystem-root", folder] if folder else []
@@ -206,7 +206,7 @@ def _running_server(folder: str | None) -> Iterator[str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         # No threads that matter yet, and it only asks the kernel for a signal.
-        preexec_fn=_die_with_parent,  # noqa: PLW1509
+        preexec_fn=die_with_parent,  # noqa: PLW1509
     ) as process:
         try:
             url = f"http://{_HOST}:{port}"
@@ -216,13 +216,15 @@ def _running_server(folder: str | None) -> Iterator[str]:
             process.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind((_HOST, 0))
         return int(listener.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Let the process that calls this be killed when its parent ends, however that does."""
     # Linux alone has this; elsewhere a front that is killed outright leaves its server behind.
     if sys.platform == "linux":
         set_parent_death_signal = 1

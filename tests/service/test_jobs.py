@@ -304,6 +304,17 @@ def test_a_job_goes_on_when_the_service_is_killed(store, tmp_path):
     assert len(rows(store)) == 5
 
 
+def test_the_workers_of_a_job_that_is_killed_end_too(store, tmp_path, slowed):
+    files = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
+    folder = jobs.start_import(store, STORE, write_files(tmp_path / "in", files))
+    pid = record(folder)["owner"]["pid"]
+    wait_until(lambda: int(folder.read()["metadata"]["counter"]["success"]) > 0)
+    assert len(session(pid)) > 2
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: session(pid) == [])
+    assert folder.read()["error"]["code"] == operations.ABORTED
+
+
 # Cancel.
 
 

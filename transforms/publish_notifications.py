@@ -1,0 +1,244 @@
+"""Publish a notification of every new instance to the topics of its store."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+
+from stores.index import Index, appended_files, read_row_group, row_groups
+from stores.notifications import Topic
+from stores.operations import OperationFolder
+from stores.storage import Storage
+from stores.stream_position import Append, StreamPosition
+
+_LOGGER = logging.getLogger(__name__)
+_ACTION = "ImportDicomData"
+# A request takes 1,000 messages and 10 MB; ours have about 1 KB.
+_REQUEST_MESSAGES = 1000
+_REQUESTS_AT_ONCE = 8
+# How long a topic that does not answer may hold up an import, once.
+_PATIENCE_SECONDS = 60.0
+_TRANSIENT = (
+    exceptions.Aborted,
+    exceptions.Cancelled,
+    exceptions.DeadlineExceeded,
+    exceptions.InternalServerError,
+    exceptions.ResourceExhausted,
+    exceptions.ServiceUnavailable,
+    exceptions.Unknown,
+)
+_COLUMNS = [
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "Modality",
+    "BlobUri",
+    "LastUpdated",
+]
+
+
+class Published(NamedTuple):
+    """How many messages a topic has taken, how many it lacks, and why."""
+
+    sent: int = 0
+    lacking: int = 0
+    reason: str = ""
+
+
+@dataclasses.dataclass
+class PublishNotifications(beam.PTransform):
+    """Notify topics of all that the index has and they were not told of; outputs (topic, result).
+
+    At least once. A topic follows the index as the table of a stream_config does: it is told
+    also of what other imports have committed and not published, because they run still or were
+    killed, and may hear of an instance twice then. A topic that refuses, or does not answer for
+    a minute, is logged once and listed in notification-errors-*.jsonl beside the operation, with
+    the number of messages that it lacks; the import goes on, and the next one sends them.
+
+    Counters, in namespace "notify": sent, lacking.
+    """
+
+    topics: Sequence[Topic]
+    store: str
+    data: Storage
+    folder: OperationFolder
+
+    def expand(self, outcomes: beam.PCollection[object]) -> beam.PCollection[tuple[str, Published]]:
+        """Wire it: of the outcomes of commits it matters only that they are all there."""
+        return (
+            outcomes
+            | "AwaitCommits" >> beam.combiners.Count.Globally()
+            | "Publish" >> beam.FlatMap(_publish_all, self)
+        )
+
+
+def begin_notifications(topics: Sequence[Topic], data: Storage) -> None:
+    """Let topics that are new to a store be told of what comes from now on."""
+    for topic in topics:
+        _position(topic, data).begin(Index(data).version)
+
+
+def to_message(row: Mapping[str, Any], topic: Topic, store: str) -> dict[str, Any]:
+    """The message that tells a topic of an index row.
+
+    Its data is the name of the instance as a DICOMweb resource.
+    """
+    path = "studies/{StudyInstanceUID}/series/{SeriesInstanceUID}/instances/{SOPInstanceUID}"
+    message: dict[str, Any] = {"data": f"{store}/dicomWeb/{path.format_map(row)}".encode()}
+    if topic.has_attributes:
+        found = {
+            "action": _ACTION,
+            "lastUpdatedTime": formatdate(row["LastUpdated"].timestamp(), usegmt=True),
+            "storeName": store,
+            "studyInstanceUID": row["StudyInstanceUID"],
+            "seriesInstanceUID": row["SeriesInstanceUID"],
+            "sopInstanceUID": row["SOPInstanceUID"],
+            # A blob is named by its content.
+            "versionId": row["BlobUri"].rpartition("/")[2].removesuffix(".dcm"),
+            "modality": row["Modality"],
+            "storageClass": "STANDARD",
+        }
+        message["attributes"] = {name: value for name, value in found.items() if value}
+    return message
+
+
+class _Publisher:
+    """The client of this process, and the topics that it does not wait for any more."""
+
+    def __init__(self) -> None:
+        self._silent: dict[str, str] = {}
+        self._reported: set[Topic] = set()
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        # Heavy, and few stores have topics.
+        import grpc
+        from google.pubsub_v1 import PublisherClient
+        from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+
+        if emulator := os.environ.get("PUBSUB_EMULATOR_HOST"):
+            channel = grpc.insecure_channel(emulator)
+            return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+        return PublisherClient()
+
+    def publish(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Published:
+        """Send messages, many in a request."""
+        if topic in self._silent:
+            return Published(0, len(messages), self._silent[topic])
+        starts = range(0, len(messages), _REQUEST_MESSAGES)
+        requests = [messages[start : start + _REQUEST_MESSAGES] for start in starts]
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            return _total(threads.map(functools.partial(self._request, topic), requests))
+
+    def report(self, topic: Topic, published: Published, folder: OperationFolder) -> None:
+        """List what a topic lacks up to now, and log it the first time."""
+        path = f"notification-errors-{_key(topic)}.jsonl"
+        if published.lacking:
+            line = json.dumps({"topic": topic.name, **published._asdict()})
+            folder.storage.write(path, f"{line}\n".encode())
+            if topic not in self._reported:
+                _LOGGER.warning("not notified, the next import tries again: %s", line)
+            self._reported.add(topic)
+        elif topic in self._reported:
+            folder.storage.delete([path])
+
+    def _request(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Published:
+        retry = Retry(if_exception_type(*_TRANSIENT), timeout=_PATIENCE_SECONDS)
+        try:
+            self._client.publish(
+                topic=topic, messages=messages, retry=retry, timeout=_PATIENCE_SECONDS
+            )
+        except (exceptions.GoogleAPIError, GoogleAuthError) as error:
+            if isinstance(error, (exceptions.RetryError, *_TRANSIENT)):
+                self._silent[topic] = str(error)
+            return Published(0, len(messages), str(error))
+        return Published(len(messages))
+
+
+@functools.lru_cache(maxsize=1)
+def _publisher(_operation: str) -> _Publisher:
+    """One of each process and operation: a topic is tried anew by the next job."""
+    return _Publisher()
+
+
+def _publish_all(_: int, options: PublishNotifications) -> Iterator[tuple[str, Published]]:
+    newest = Index(options.data).version
+    for topic in options.topics:
+        published = _publish_to(topic, newest, options)
+        Metrics.counter("notify", "sent").inc(published.sent)
+        Metrics.counter("notify", "lacking").inc(published.lacking)
+        _publisher(options.folder.id).report(topic, published, options.folder)
+        yield topic.name, published
+
+
+def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Published:
+    """Tell a topic of all rows up to a version of the index."""
+    position = _position(topic, options.data)
+    publisher = _publisher(options.folder.id)
+    results: list[Published] = []
+    appends = _unpublished(position, newest)
+    for append in appends:
+        for rows in _rows(options.data, append):
+            if _total(results).lacking:
+                results.append(Published(0, len(rows)))
+                continue
+            messages = [to_message(row, topic, options.store) for row in rows]
+            results.append(publisher.publish(topic.name, messages))
+        if _total(results).lacking:
+            position.refuse(each for each in appends if each.number >= append.number)
+        else:
+            position.finish(append)
+    return _total(results)
+
+
+def _unpublished(position: StreamPosition, newest: int) -> list[Append]:
+    """What others have left unpublished, and what has come since."""
+    while True:
+        at, appends = position.unfinished()
+        if at >= newest:
+            return appends
+        if append := position.plan(at, newest):
+            return [*appends, append]
+
+
+def _rows(data: Storage, append: Append) -> Iterator[list[dict[str, Any]]]:
+    """The rows of an append, a row group at a time; none of versions that are not kept any more."""
+    try:
+        files = appended_files(data, append.after, append.upto)
+    except LookupError as error:
+        _LOGGER.warning("not notified: %s", error)
+        return
+    for file in files:
+        for row_group in range(row_groups(data, file)):
+            yield read_row_group(data, file, row_group, _COLUMNS).to_pylist()
+
+
+def _total(results: Iterator[Published] | Sequence[Published]) -> Published:
+    sent = lacking = 0
+    reason = ""
+    for result in results:
+        sent += result.sent
+        lacking += result.lacking
+        reason = reason or result.reason
+    return Published(sent, lacking, reason)
+
+
+def _position(topic: Topic, data: Storage) -> StreamPosition:
+    return StreamPosition(data, f"topic-{_key(topic)}")
+
+
+def _key(topic: Topic) -> str:
+    """What stands for a topic, and the form of its messages, in names of files."""
+    return hashlib.sha256(f"{topic.name} {topic.has_attributes}".encode()).hexdigest()[:16]
