@@ -4,16 +4,16 @@ import importlib.resources
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from urllib.parse import parse_qs, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from service.access import Principal
 from service.console import inventory, outcomes, page, pictures
 from service.console.counting import MetricsCache
+from service.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
 from service.console.markup import html
 from service.console.operation_pages import (
     operation_section,
@@ -29,9 +29,7 @@ from service.console.store_pages import (
     stores_section,
 )
 from service.errors import (
-    INVALID_ARGUMENT,
     NOT_FOUND,
-    PERMISSION_DENIED,
     UNAUTHENTICATED,
     ApiError,
 )
@@ -46,10 +44,8 @@ from stores.names import (
 from stores.operations import Operation, OperationFolder, OperationNotFoundError
 from stores.storage import Storage
 
-Authenticate = Callable[[str | None], Principal]
 _Answer = Callable[[Request, Principal], Response]
 
-COOKIE = "dicomferry_token"
 _DATASET = "/console/projects/{project}/locations/{location}/datasets/{dataset}"
 _STORE = _DATASET + "/dicomStores/{store}"
 _OPERATION = _DATASET + "/operations/{operation}"
@@ -61,7 +57,6 @@ _ASSETS = {
     "live.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-_MAX_LOGIN_BYTES = 16_384
 # How long a page waits for the metrics of its stores before it shows those that are known.
 _COUNT_SECONDS = 1.5
 _NO_SCRIPT_SECONDS = 5
@@ -84,12 +79,12 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         return endpoint
 
     async def login(request: Request) -> Response:
-        return await _log_in(request, authenticate)
+        return await log_in(request, authenticate)
 
     return [
         Route("/", guarded(console.index)),
         Route("/console/login", login, methods=["POST"]),
-        Route("/console/logout", _log_out, methods=["POST"]),
+        Route("/console/logout", log_out, methods=["POST"]),
         *(Route(f"/console/{name}", _asset(name, kind)) for name, kind in _ASSETS.items()),
         Route(_STORE, guarded(console.store)),
         Route(f"{_STORE}/preview", guarded(console.preview)),
@@ -230,12 +225,12 @@ def _answer(request: Request, answer: _Answer, authenticate: Authenticate) -> Re
     """Answer whoever may ask; what is refused or missing becomes a page."""
     principal = None
     try:
-        principal = authenticate(_authorization(request))
+        principal = authenticate(authorization(request))
         return answer(request, principal)
     except ApiError as error:
         if error.code == UNAUTHENTICATED:
             said = error.message if COOKIE in request.cookies else ""
-            return page.login_page(_own_path(str(request.url)), said)
+            return page.login_page(own_path(str(request.url)), said)
         return page.error_page(error, principal)
     except ResourceNameError as error:
         return page.error_page(ApiError(NOT_FOUND, str(error)), principal)
@@ -243,61 +238,6 @@ def _answer(request: Request, answer: _Answer, authenticate: Authenticate) -> Re
         if isinstance(error, KeyError | IndexError):
             raise
         return page.error_page(ApiError(NOT_FOUND, "It does not exist, or no more."), principal)
-
-
-def _authorization(request: Request) -> str | None:
-    """The header of a program, or what a browser's login left."""
-    if token := request.cookies.get(COOKIE):
-        return f"Bearer {token}"
-    return request.headers.get("Authorization")
-
-
-async def _log_in(request: Request, authenticate: Authenticate) -> Response:
-    if response := _from_elsewhere(request):
-        return response
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_LOGIN_BYTES:
-            error = ApiError(INVALID_ARGUMENT, "A token is much shorter than this.")
-            return page.error_page(error, None)
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-    token = fields.get("token", [""])[0].strip()
-    after = _own_path(fields.get("next", ["/"])[0])
-    try:
-        await run_in_threadpool(authenticate, f"Bearer {token}")
-    except ApiError as error:
-        if error.code == UNAUTHENTICATED:
-            return page.login_page(after, error.message)
-        return page.error_page(error, None)
-    response = RedirectResponse(after, 303, page.SECURITY_HEADERS)
-    # Strict: no other site can make a browser show it; HttpOnly: no script can read it.
-    is_secure = request.url.scheme == "https"
-    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=is_secure)
-    return response
-
-
-async def _log_out(request: Request) -> Response:
-    if response := _from_elsewhere(request):
-        return response
-    response = RedirectResponse("/", 303, page.SECURITY_HEADERS)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return response
-
-
-def _from_elsewhere(request: Request) -> Response | None:
-    """Refuse a form that another site sent."""
-    origin = request.headers.get("Origin")
-    if origin is None or urlsplit(origin).netloc == request.headers.get("Host"):
-        return None
-    return page.error_page(ApiError(PERMISSION_DENIED, "This form is on another site."), None)
-
-
-def _own_path(url: str) -> str:
-    """The path and query of a URL: wherever it leads, it stays on this server."""
-    parts = urlsplit(url.replace("\\", "/"))
-    path = "/" + parts.path.lstrip("/")
-    return f"{path}?{parts.query}" if parts.query else path
 
 
 def _asset(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
