@@ -16,10 +16,16 @@ SOURCE ?=
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	touch $@
 
+# The BigQuery emulator of the tests: its dependencies are not ours.
+.venv-bqemulator/run: tests/tables/bqemulator-requirements.txt
+	test -x .venv-bqemulator/bin/python || $(PYTHON) -m venv .venv-bqemulator
+	.venv-bqemulator/bin/pip install --quiet --require-hashes -r tests/tables/bqemulator-requirements.txt
+	touch $@
+
 demo: .venv/run  ## import real DICOM files into a store, export them again, show what happened
 	$(BIN)/python -m service.demo $(if $(SOURCE),'$(SOURCE)')
 
-test: .venv/dev lint  ## all tests
+test: .venv/dev .venv-bqemulator/run lint  ## all tests
 	$(BIN)/python -m pytest
 
 lint: .venv/dev
@@ -31,6 +37,7 @@ lint: .venv/dev
 lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
 
 proto: .venv/dev  ## write the Python of service/proto/*.proto
 	$(BIN)/python -m service.proto.generate
@@ -74,4 +81,4 @@ lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 deploy/airflow/requirements.in -o deploy/airflow/requirements.txt
 
 clean:
-	rm -rf .venv .venv-airflow demo build dist *.egg-info
+	rm -rf .venv .venv-bqemulator .venv-airflow demo build dist *.egg-info

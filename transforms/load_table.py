@@ -1,19 +1,16 @@
 """Put the rows that an export wrote into its table, by one load."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import apache_beam as beam
 
 from stores import gcs
 from stores.operations import OperationFolder
-from stores.storage import Storage
 from tables.destination import Destination, WriteDisposition
 from tables.errors import TableError
 from tables.loading import Connections, load
-from tables.shards import Shards
 from transforms.export_table import is_loaded, read_written, record_loaded
-from transforms.write_rows import WrittenRows
+from transforms.write_rows import WrittenRows, shards_of
 
 
 @dataclasses.dataclass
@@ -41,9 +38,8 @@ def load_table(folder: OperationFolder, table: Destination, disposition: WriteDi
     """
     if not is_loaded(folder):
         written = read_written(folder)
-        shards = Shards(tuple(map(folder.storage.uri, written.shards)), _read_shard)
         connections = Connections(gcs.delta_storage_options())
-        load(table, shards, written.schema, disposition, folder.id, connections)
+        load(table, shards_of(folder, written), written.schema, disposition, folder.id, connections)
         record_loaded(written, folder)
     folder.storage.below("rows").remove_all()
 
@@ -56,8 +52,3 @@ def _load(
     except TableError as error:
         return str(error)
     return ""
-
-
-def _read_shard(uri: str) -> Iterator[bytes]:
-    folder, _, name = uri.rpartition("/")
-    return Storage(folder).chunks(name)
