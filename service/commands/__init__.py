@@ -1,0 +1,1 @@
+"""The commands of `dicomferry`, by what they are about."""
