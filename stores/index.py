@@ -7,8 +7,10 @@ the version that this object was loaded at: lookup and append must share one obj
 
 import io
 import json
+import os
+import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import obstore
@@ -60,6 +62,7 @@ _FOLDER = "index"
 _APP_ID = "import"
 # Metadata would put whole documents into the log's statistics.
 _STATISTICS = "SOPInstanceUID,StudyInstanceUID,SeriesInstanceUID,TransferSyntaxUID,LastUpdated"
+_OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 # What a read of an object fetches at least: the footer of most files, a column of a row group.
 _BUFFER_BYTES = 1 << 20
@@ -181,9 +184,10 @@ class Index:
             )
         except CommitFailedError as error:
             raise CommitConflictError(str(error)) from error
-        except OSError as error:
+        except (OSError, DeltaError) as error:
+            # DeltaError: it was told of another version, and then could not read that one.
             if self._data.is_local:
-                raise
+                raise_os_error(error, self._data.uri(_FOLDER))
             raise CommitConflictError(str(error)) from error
         log = f"_delta_log/{self.version:020}.json"
         added = sorted(set(self.files) - before)
@@ -194,6 +198,14 @@ class Index:
         """Merge small files; snapshots of the last 7 days stay readable."""
         self._table.optimize.compact(writer_properties=_WRITER)
         self._table.vacuum(retention_hours=7 * 24, dry_run=False)
+
+
+def raise_os_error(error: Exception, uri: str) -> NoReturn:
+    """Raise what the disk said, which deltalake wraps up as Parquet that is no good, or `error`."""
+    found = _OS_ERROR.search(str(error))
+    if found is None:
+        raise error
+    raise OSError(int(found[1]), os.strerror(int(found[1])), uri) from error
 
 
 def row_groups(data: Storage, file: str) -> int:

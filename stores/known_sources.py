@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties, write_deltalake
+from deltalake.exceptions import DeltaError
 
-from stores.index import create_table, storage_options
+from stores.index import create_table, raise_os_error, storage_options
 from stores.listing import Source
 from stores.retries import again
 from stores.storage import Storage
@@ -59,13 +60,19 @@ def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -
     ]
 
     def write() -> None:
-        write_deltalake(
-            data.uri(_FOLDER),
-            pa.table(columns, schema=_SCHEMA),
-            mode="append",
-            storage_options=storage_options(data),
-            writer_properties=_WRITER,
-        )
+        try:
+            write_deltalake(
+                data.uri(_FOLDER),
+                pa.table(columns, schema=_SCHEMA),
+                mode="append",
+                storage_options=storage_options(data),
+                writer_properties=_WRITER,
+            )
+        except DeltaError as error:
+            if data.is_local:
+                raise_os_error(error, data.uri(_FOLDER))
+            # As in `stores.index.Index.append`: another try may help.
+            raise OSError(f"{data.uri(_FOLDER)} could not be written") from error
 
     if data.is_local:
         write()

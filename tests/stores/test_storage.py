@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 from stores.storage import Storage, StorageError
+from tests.stores.test_folder_listing import as_nobody, fresh_folder
 
 
 @pytest.fixture(params=["local", "gs"])
@@ -103,8 +104,8 @@ def test_what_looks_like_a_table_or_lacks_slashes_is_no_folder_of_that_name(root
         Storage(root)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(StorageError, match="writable"):
-        Storage(str(tmp_path / "root")).probe()
+def test_a_read_only_folder_is_refused():
+    with fresh_folder() as folder:
+        os.chmod(folder, 0o555)
+        with as_nobody(), pytest.raises(StorageError, match="writable"):
+            Storage(f"{folder}/root").probe()

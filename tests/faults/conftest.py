@@ -1,0 +1,43 @@
+"""Fixtures of the faults; how much is broken is chosen by the environment, what exactly by a seed.
+
+DICOMFERRY_FAULT_RUNS   moments, seeds and rounds of each kind (default 2; nightly 50)
+DICOMFERRY_FAULT_SEED   the first seed; one is drawn and printed where it is not set
+"""
+
+import os
+import random
+
+import pytest
+
+from tests.faults.faulty_storage import faulty_storage
+
+RUNS = int(os.environ.get("DICOMFERRY_FAULT_RUNS", "2"))
+FIRST_SEED = int(os.environ.get("DICOMFERRY_FAULT_SEED") or random.SystemRandom().randrange(10**6))
+
+
+def pytest_generate_tests(metafunc):
+    """Run a test that takes a `seed` once for each of them; its name tells which."""
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(FIRST_SEED, FIRST_SEED + RUNS))
+
+
+@pytest.fixture(scope="session")
+def proxy(gcs):
+    """A proxy in front of the storage emulator."""
+    with faulty_storage(gcs.url) as faults:
+        yield faults
+
+
+@pytest.fixture
+def faults(proxy, monkeypatch):
+    """The proxy, no faults yet, with all clients of this process led to it."""
+    proxy.reset()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+    yield proxy
+    proxy.reset()
+
+
+@pytest.fixture
+def bucket(gcs):
+    """A new bucket, past the proxy."""
+    return gcs.bucket(f"faults-{os.urandom(6).hex()}")
