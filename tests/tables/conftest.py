@@ -47,15 +47,15 @@ class Table:
     def __init__(self, destination, read):
         self.destination = destination
         self.connections = Connections()
-        self._read = read
+        self.read = read
 
     def rows(self):
         """Rows in any order; None if there is no table."""
-        return self._read()[1]
+        return self.read()[1]
 
     def columns(self):
         """Names of the columns; None if there is no table."""
-        return self._read()[0]
+        return self.read()[0]
 
 
 def _duckdb_table(tmp_path):
@@ -65,6 +65,7 @@ def _duckdb_table(tmp_path):
         if not path.exists():
             return None, None
         with duckdb.connect(str(path)) as connection:
+            connection.begin()  # else columns and rows are two looks
             if not connection.execute("SELECT 1 FROM duckdb_tables()").fetchall():
                 return None, None
             relation = connection.sql("FROM research.instances")

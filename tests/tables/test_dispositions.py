@@ -1,5 +1,8 @@
 """What each disposition does to each kind of table."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tables.destination import WriteDisposition
@@ -102,6 +105,31 @@ def test_write_truncate_replaces_rows_and_schema(table, put):
     put(TRUNCATE, [ROWS, other], {"Rows": 5, "Modality": 1})
     assert table.columns() == ["Rows", "Modality"]
     assert table.rows() == [{"Rows": 5, "Modality": 1}]
+
+
+def test_a_reader_sees_the_old_table_or_the_new_one_while_it_is_replaced(table, put):
+    old, new = [MODALITY, IMAGES], [ROWS, MODALITY]
+    put(EMPTY, old, *[CT] * 5)
+    over = threading.Event()
+    seen = []
+
+    def read():
+        while not over.is_set():
+            columns, rows = table.read()
+            seen.append((tuple(columns), len(rows)))
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        try:
+            for _ in range(3):
+                put(TRUNCATE, new, *[MR] * 3000)
+                put(TRUNCATE, old, *[CT] * 5)
+            put(TRUNCATE, new, *[MR] * 3000)
+        finally:
+            over.set()
+        reader.result(60)
+    assert {(("Modality", "Images"), 5), (("Rows", "Modality"), 3000)} >= set(seen) != set()
+    assert len(table.rows()) == 3000
 
 
 def test_write_append_adds_rows_and_columns(table, put):

@@ -120,6 +120,36 @@ def test_columns_of_the_users_own_stay_and_keep_their_type(destination, shards):
     assert found == [("CT", None), ("MR", True)]
 
 
+_READ = """
+import duckdb, sys
+while True:
+    try:
+        with duckdb.connect(sys.argv[1], read_only=True) as connection:
+            relation = connection.sql("FROM instances")
+            print(*relation.columns, len(relation.fetchall()), flush=True)
+    except duckdb.IOException as error:  # a load has the file
+        if "lock" not in str(error):
+            raise
+"""
+
+
+def test_a_reader_in_another_process_sees_the_old_table_or_the_new_one(destination, shards):
+    load(destination, shards([{"Modality": "CT"}] * 10), SCHEMA, EMPTY)
+    new = (Field("Rows", "INTEGER"),)
+    many = shards([{"Rows": 1}] * 20_000)
+    command = [sys.executable, "-c", _READ, destination.path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        try:
+            assert reader.stdout.readline() == "Modality 10\n"
+            load(destination, many, new, TRUNCATE)
+            # What it printed before, and then the new table.
+            while (line := reader.stdout.readline()) == "Modality 10\n":
+                pass
+            assert line == "Rows 20000\n"
+        finally:
+            reader.kill()
+
+
 def test_a_reader_sees_the_old_table_or_the_new_one(destination, shards):
     load(destination, shards([{"Modality": "CT"}] * 10), SCHEMA, EMPTY)
     other = (Field("Rows", "INTEGER"),)
