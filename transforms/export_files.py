@@ -13,7 +13,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.progress import Progress
 from transforms.records import FAILED, Outcome
 from transforms.worker_pool import Work, shared_pool
-from transforms.write_instance import FileTarget, StoredInstance, resource_path, write_all
+from transforms.write_instance import (
+    FileTarget,
+    StoredInstance,
+    discard,
+    resource_path,
+    write_all,
+)
 
 # Enough to be worth handing over, little enough that no core is idle for long at the end.
 _CHUNK_INSTANCES = 8
@@ -55,7 +61,7 @@ class _WriteFn(beam.DoFn):
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         write = functools.partial(write_all, target=self._target)
-        self._work = pool.begin(write, _lost, _seconds)
+        self._work = pool.begin(write, self._lost, _seconds)
 
     def process(self, share: list[StoredInstance]) -> Iterator[Outcome]:
         # What is under way at the end of a share goes on while the next one is taken.
@@ -66,6 +72,10 @@ class _WriteFn(beam.DoFn):
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for outcomes in self._work.rest():
             yield from map(GlobalWindows.windowed_value, self._counted(outcomes))
+
+    def _lost(self, instance: StoredInstance) -> Outcome:
+        discard(instance, self._target)
+        return Outcome(resource_path(instance), FAILED, "WORKER_LOST", instance.sop_instance_uid)
 
     def _counted(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         failed = sum(outcome.outcome == FAILED for outcome in outcomes)
@@ -94,7 +104,3 @@ def chunks_of(instances: Sequence[StoredInstance]) -> Iterator[Sequence[StoredIn
 def _seconds(instance: StoredInstance) -> float:
     """Far beyond what the slowest codec takes: 0.1 MB/s of what is stored, compressed."""
     return 20 + instance.size / 1e5
-
-
-def _lost(instance: StoredInstance) -> Outcome:
-    return Outcome(resource_path(instance), FAILED, "WORKER_LOST", instance.sop_instance_uid)

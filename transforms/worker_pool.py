@@ -108,8 +108,11 @@ class WorkerPool:
         self._has_worked = False
         if executor is None:
             return
-        for process in list((executor._processes or {}).values()):
+        processes = list((executor._processes or {}).values())
+        for process in processes:
             process.kill()
+        for process in processes:
+            process.join()  # whoever cleans up after them shall find them idle
         executor.shutdown(wait=False, cancel_futures=True)
 
     def submit(self, function: Callable[..., Any], chunk: Sequence[T]) -> "Future[Any]":

@@ -92,6 +92,21 @@ def _tidy(folder: str) -> None:
     remove_partial(folder)
 
 
+def discard(instance: StoredInstance, target: FileTarget) -> None:
+    """Delete the frames that a worker wrote of an instance before it was lost."""
+    stem = "/".join(instance[:3])
+    if not target.format.per_frame:
+        return  # one file, which is whole or not there
+    _tidy.cache_clear()
+    extension = target.format.extension
+    names = [entry.path for entry in target.destination.list(stem)]
+    target.destination.delete(
+        name
+        for name in names
+        if name.startswith(f"{stem}/") and name[len(stem) + 1 :].removesuffix(extension).isdigit()
+    )
+
+
 def resource_path(instance: StoredInstance) -> str:
     """/studies/{study}/series/{series}/instances/{instance}."""
     study, series, sop = instance[:3]

@@ -89,21 +89,23 @@ def errors(data: bytes, folder: Path) -> Counter[str]:
     )
 
 
-def has_32_bits(data: bytes) -> bool:
-    """Whether a sample has 32 bits or more: native ones make the checker abort."""
+def breaks_the_checker(data: bytes, end: str) -> bool:
+    """Whether it aborts, on native samples of 32 bits or more, or gives up.
+
+    In Implicit VR it has to know the sign of pixels for each palette, which is unsigned.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return int(dcmread(io.BytesIO(data), force=True).get("BitsAllocated") or 0) > 16
+            file = dcmread(io.BytesIO(data), force=True)
+            bits = int(file.get("BitsAllocated") or 0)
         except (InvalidDicomError, ValueError, TypeError):
             return False
+    return bits > 16 or (end == "" and "PixelRepresentation" not in file)
 
 
 def is_explained(error: str, end: str) -> bool:
     """Whether an error is due to two rules that cannot both be kept, or to the checker."""
-    # In Implicit VR it wants to know the sign of palettes too, which are unsigned.
-    if end == "" and error.startswith("Error - Missing Pixel Representation"):
-        return True
     # YBR_FULL_422 decompressed is YBR_FULL, colour by pixel. Ultrasound images have it by plane,
     # if at all; RGB would suit them, but would be rounded.
     planar = "PlanarConfiguration(0028,0006)[1]> - Unrecognized enumerated value"
@@ -126,7 +128,7 @@ def test_no_syntax_adds_an_error(tmp_path: Path, end: str) -> None:
             continue
         if result == data:
             continue
-        if has_32_bits(data):
+        if breaks_the_checker(data, end):
             continue
         added = errors(result, tmp_path) - errors(data, tmp_path)
         assert not [each for each in added if not is_explained(each, end)], path

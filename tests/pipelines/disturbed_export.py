@@ -1,0 +1,57 @@
+"""An export that is killed at a chosen moment; tests run it as a program.
+
+    python -m tests.pipelines.disturbed_export MOMENT ROOT DESTINATION MIME_TYPE WORKERS
+
+MOMENT: function:n:before or :after, the n-th call of a function of `POINTS`.
+"""
+
+import os
+import sys
+
+import stores.operations
+import transforms.export_files
+import transforms.write_instance
+from pipelines import export_dicom
+from stores.operations import OperationFolder
+from stores.storage import Storage
+from tests.pipelines.disturbed_import import POINTS, disturb, kill
+from tests.pipelines.jobs import STORE
+
+POINTS |= {
+    "write_instance": (transforms.write_instance, "write"),
+    "chunk": (transforms.write_instance._Counted, "__iter__"),
+    "rename": (os, "replace"),
+    "copy": (Storage, "copy"),
+    "take_outcomes": (transforms.export_files._WriteFn, "_counted"),
+    "write_outcomes": (OperationFolder, "write_outcomes"),
+    "finish": (stores.operations, "finish"),
+}
+
+
+def main(moment, root, destination, mime_type, workers):
+    if moment.startswith("chunk:"):
+        break_off(int(moment.split(":")[1]))
+    else:
+        disturb(kill, moment, Storage(root))
+    flags = [f"--destination={destination}", f"--mime-type={mime_type}", f"--workers={workers}"]
+    return export_dicom.main([f"--store={STORE.id}", f"--root={root}", *flags])
+
+
+def break_off(file):
+    """Kill the process when half of the n-th file is on disk."""
+    written = []
+
+    def chunks(self):
+        written.append(self)
+        content = b"".join(self._chunks)
+        self.size = len(content)
+        if len(written) == file:
+            yield content[: len(content) // 2]  # more than a buffer: it goes to the file at once
+            kill(None)
+        yield content
+
+    transforms.write_instance._Counted.__iter__ = chunks
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
