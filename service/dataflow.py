@@ -126,7 +126,7 @@ class Dataflow:
             from google.auth.transport.requests import AuthorizedSession
 
             credentials, _ = google.auth.default(scopes=[_SCOPE])
-            self._given = AuthorizedSession(credentials)
+            self._given = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         response = self._given.request(
             method, f"{self._endpoint}/v1b3/{path}", timeout=_TIMEOUT_SECONDS, **arguments
         )

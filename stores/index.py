@@ -9,7 +9,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import unquote
 
@@ -150,15 +150,38 @@ class Index:
         columns = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
         yield from self.dataset().to_batches(columns=columns)
 
-    def lookup(self, sop_instance_uids: Sequence[str]) -> pa.Table:
-        """The rows of those SOP Instance UIDs that exist: one semi-join, `LOOKUP_COLUMNS`."""
+    def lookup(
+        self, sop_instance_uids: Sequence[str], files: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The rows of those SOP Instance UIDs that exist: one semi-join, `LOOKUP_COLUMNS`.
+
+        Args:
+            sop_instance_uids: to look for.
+            files: the only ones of `files` to look into; default: all.
+        """
         if not sop_instance_uids:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
-        uids = pa.array(sop_instance_uids, pa.string())
-        field = pc.field("SOPInstanceUID")
-        # The bounds let whole files be skipped by their statistics.
-        found = (field >= pc.min(uids)) & (field <= pc.max(uids)) & field.isin(uids)
-        return self._again(lambda: self.dataset().to_table(columns=LOOKUP_COLUMNS, filter=found))
+        return self._again(lambda: self._find(pa.array(sop_instance_uids, pa.string()), files))
+
+    def files_since(self, earlier: "Index") -> list[str] | None:
+        """The files that came after an earlier version; None if some of that are gone."""
+        before, now = set(earlier.files), set(self.files)
+        return sorted(now - before) if before <= now else None
+
+    def _find(self, uids: pa.Array, files: Sequence[str] | None) -> pa.Table:
+        dataset = self.dataset()
+        if files is not None:
+            wanted = set(files)
+            dataset = _of_files(dataset, (f for f in dataset.get_fragments() if f.path in wanted))
+        # Most are new, which their UIDs alone tell, at half the cost of all columns.
+        scanner = dataset.scanner(columns=["SOPInstanceUID"], filter=_among(uids))
+        hits = [hit for hit in scanner.scan_batches() if hit.record_batch.num_rows]
+        if not hits:
+            return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
+        found = pa.chunked_array([hit.record_batch.column(0) for hit in hits])
+        holding = {hit.fragment.path: hit.fragment for hit in hits}
+        some = _of_files(dataset, holding.values())
+        return some.to_table(columns=LOOKUP_COLUMNS, filter=_among(found.combine_chunks()))
 
     def _again(self, call: Callable[[], T]) -> T:
         return call() if self._data.is_local else again(call)
@@ -206,6 +229,16 @@ def raise_os_error(error: Exception, uri: str) -> NoReturn:
     if found is None:
         raise error
     raise OSError(int(found[1]), os.strerror(int(found[1])), uri) from error
+
+
+def _of_files(dataset: ds.Dataset, fragments: Iterable[ds.Fragment]) -> ds.Dataset:
+    return ds.FileSystemDataset(list(fragments), dataset.schema, dataset.format, dataset.filesystem)
+
+
+def _among(uids: pa.Array) -> pc.Expression:
+    field = pc.field("SOPInstanceUID")
+    # The bounds let row groups be skipped by their statistics.
+    return (field >= pc.min(uids)) & (field <= pc.max(uids)) & field.isin(uids)
 
 
 def row_groups(data: Storage, file: str) -> int:

@@ -4,9 +4,9 @@ import dataclasses
 import itertools
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -71,11 +71,13 @@ def commit(
     Raises:
         CommitConflictError: others kept committing first, 50 times in a row.
     """
+    found: _Found | None = None
     for attempt in range(_MAX_ATTEMPTS):
         # Lookup and append share this object: Delta tells a conflict by its version.
         started = time.monotonic()
         index = Index(data)
-        verdicts = decide(index, batch, operation)
+        found = _look_up(index, batch, found)
+        verdicts = decide(found.rows, batch, operation)
         started = _took("lookup_ms", started)
         new = [verdict.copy for verdict in verdicts if verdict.is_new]
         if not new or dry_run:
@@ -99,10 +101,29 @@ def _took(what: str, started: float) -> float:
     return now
 
 
-def decide(index: Index, batch: Sequence[Instance], operation: str) -> list[Verdict]:
-    """The verdict on each copy against one version of the index."""
+class _Found(NamedTuple):
+    """What a version of the index has of a batch, by SOP Instance UID."""
+
+    version: Index
+    rows: dict[str, Mapping[str, Any]]
+
+
+def _look_up(index: Index, batch: Sequence[Instance], earlier: _Found | None) -> _Found:
+    """Look a batch up, after a lost commit in what has come since alone.
+
+    A large index takes seconds: were it read again after each commit of another import, one
+    would have to end before the next could begin.
+    """
     uids = sorted({instance.sop_instance_uid for instance in batch})
-    stored = {row["SOPInstanceUID"]: row for row in index.lookup(uids).to_pylist()}
+    since = index.files_since(earlier.version) if earlier else None
+    rows = {row["SOPInstanceUID"]: row for row in index.lookup(uids, since).to_pylist()}
+    return _Found(index, rows if earlier is None or since is None else {**earlier.rows, **rows})
+
+
+def decide(
+    stored: Mapping[str, Mapping[str, Any]], batch: Sequence[Instance], operation: str
+) -> list[Verdict]:
+    """The verdict on each copy, against the rows of one version of the index."""
     return [
         verdict
         for uid, copies in itertools.groupby(batch, key=lambda copy: copy.sop_instance_uid)

@@ -106,7 +106,8 @@ class Night:
 
     def rows(self):
         sql = "SELECT SOPInstanceUID FROM dicom.instances_20261123 ORDER BY 1"
-        return [uid for (uid,) in json.loads(dicomferry(QUERY, self.folder / "archive.duckdb", sql))]
+        found = dicomferry(QUERY, self.folder / "archive.duckdb", sql)
+        return [uid for (uid,) in json.loads(found)]
 
 
 @pytest.fixture

@@ -69,14 +69,15 @@ def test_a_commit_that_others_overtake_looks_up_again(data, naps, monkeypatch):
             raise CommitConflictError
         return append(index, rows)
 
-    def counting(index, uids):
-        looked.append(index.version)
-        return lookup(index, uids)
+    def counting(index, uids, files=None):
+        looked.append(files)
+        return lookup(index, uids, files)
 
     monkeypatch.setattr(Index, "append", overtaken)
     monkeypatch.setattr(Index, "lookup", counting)
     assert outcomes(commit(data, [instance(1)], "op")) == ["imported"]
-    assert len(looked) == len(tried) == 4
+    assert looked == [None, [], [], []], "what was looked into is not looked into again"
+    assert len(tried) == 4
     assert len(naps) == 3
     assert uids(data) == ["1.2.1"]
 
@@ -107,8 +108,8 @@ def test_a_rival_that_commits_after_the_lookup_has_won(data, naps, monkeypatch, 
     lookup = Index.lookup
     rivals = [rival]
 
-    def raced(index, uids):
-        found = lookup(index, uids)
+    def raced(index, uids, files=None):
+        found = lookup(index, uids, files)
         if rivals:
             commit(data, [rivals.pop()], "rival")
         return found
@@ -118,6 +119,31 @@ def test_a_rival_that_commits_after_the_lookup_has_won(data, naps, monkeypatch, 
     assert [(v.outcome, v.other) for v in verdicts] == [(outcome, "/rival.dcm"), ("imported", "")]
     assert uids(data) == ["1.2.1", "1.2.2"]
     assert len(naps) == 1
+
+
+def test_an_index_that_was_compacted_meanwhile_is_looked_into_anew(data, naps, monkeypatch):
+    for number in range(3):
+        commit(data, [instance(number + 1)], "earlier")
+    append, lookup = Index.append, Index.lookup
+    overtaken, looked = [], []
+
+    def counting(index, uids, files=None):
+        looked.append(files)
+        return lookup(index, uids, files)
+
+    def compacted(index, rows):
+        if not overtaken:
+            overtaken.append(True)
+            Index(data).compact()
+            raise CommitConflictError
+        return append(index, rows)
+
+    monkeypatch.setattr(Index, "append", compacted)
+    monkeypatch.setattr(Index, "lookup", counting)
+    verdicts = commit(data, [instance(3, source_uri="/again.dcm"), instance(4)], "op")
+    assert outcomes(verdicts) == ["duplicate", "imported"]
+    assert looked == [None, None]
+    assert len(uids(data)) == 4
 
 
 def test_an_index_that_was_loaded_before_anothers_commit_refuses(data):
