@@ -27,7 +27,7 @@ def main(store: str, root: str, header_file: str, count: str) -> None:
     config = ImportRequest(Storage(root), parse_store(store), "/archive/**")
     ingest = functools.partial(ingest_synthetic, header=header)
 
-    def listing(_: SourcePattern) -> object:
+    def listing(_: SourcePattern, *_links: object, **_flags: object) -> object:
         return list_synthetic(int(count))
 
     with (
