@@ -145,11 +145,11 @@ class _Publisher:
     def report(self, topic: Topic, published: Published, folder: OperationFolder) -> None:
         """List what a topic lacks up to now, and log it the first time."""
         path = f"notification-errors-{_key(topic)}.jsonl"
-        if published.lacking:
+        if published.reason:
             line = json.dumps({"topic": topic.name, **published._asdict()})
             folder.storage.write(path, f"{line}\n".encode())
             if topic not in self._reported:
-                _LOGGER.warning("not notified, the next import tries again: %s", line)
+                _LOGGER.warning("not notified: %s", line)
             self._reported.add(topic)
         elif topic in self._reported:
             folder.storage.delete([path])
@@ -190,7 +190,13 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
     results: list[Published] = []
     appends = _unpublished(position, newest)
     for append in appends:
-        for rows in _rows(options.data, append):
+        try:
+            files = appended_files(options.data, append.after, append.upto)
+        except LookupError as error:
+            # Never to be had again, and nobody knows how many.
+            results.append(Published(reason=str(error)))
+            files = []
+        for rows in _rows(options.data, files):
             if _total(results).lacking:
                 results.append(Published(0, len(rows)))
                 continue
@@ -213,13 +219,8 @@ def _unpublished(position: StreamPosition, newest: int) -> list[Append]:
             return [*appends, append]
 
 
-def _rows(data: Storage, append: Append) -> Iterator[list[dict[str, Any]]]:
-    """The rows of an append, a row group at a time; none of versions that are not kept any more."""
-    try:
-        files = appended_files(data, append.after, append.upto)
-    except LookupError as error:
-        _LOGGER.warning("not notified: %s", error)
-        return
+def _rows(data: Storage, files: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """The rows of files of the index, a row group at a time."""
     for file in files:
         for row_group in range(row_groups(data, file)):
             yield read_row_group(data, file, row_group, _COLUMNS).to_pylist()

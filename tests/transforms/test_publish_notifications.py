@@ -9,9 +9,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from pipelines import import_dicom
 from stores.dicom_store import create_store, update_store
+from stores.index import Index
 from stores.notifications import Topic, import_topics
 from stores.storage import Storage
 from tests.factories import dicom_bytes
@@ -198,6 +200,25 @@ def test_a_service_that_does_not_answer_holds_an_import_up_once(
     assert [error["lacking"] for error in errors_of(job)] == [3]
     assert len(tried) == 1
     assert caplog.text.count("not notified") == 1
+
+
+def test_what_is_no_longer_told_apart_is_named_and_the_topic_goes_on(root, tmp_path, pubsub):
+    absent = "projects/emulated/topics/made-late"
+    new_store(root, absent)
+    for count in (2, 3):
+        source = write_files(tmp_path / "in", images(count))
+        run_import(root, source)
+    index = Index(data_folder(root))
+    log = Path(data_folder(root).uri("index"), "_delta_log", f"{index.version:020}.json")
+    index.compact()
+    DeltaTable(data_folder(root).uri("index")).create_checkpoint()
+    log.unlink()  # as weeks later
+    pubsub.topic("made-late")
+    [error] = errors_of(run_import(root, source))
+    assert (error["lacking"], "no longer told apart" in error["reason"]) == (0, True)
+    new = write_files(tmp_path / "new", {"new": dicom_bytes(sop="1.2.1.1.9")})
+    assert errors_of(run_import(root, new)) == []
+    assert told(pubsub.messages(absent, 1)) == [name_of("1.2.1.1.9")]
 
 
 def test_missing_credentials_do_not_fail_an_import(root, tmp_path, monkeypatch):
