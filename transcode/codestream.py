@@ -137,16 +137,24 @@ def read_jpeg2000(stream: bytes, image: ImagePixel) -> Jpeg2000Header:
         raise InstanceError("CODE_STREAM_INVALID") from None
     precision = max((each & 0x7F) + 1 for each in depths[::3])
     width, height = right - left, bottom - top
-    tiles = -(-width // tile[0]) * -(-height // tile[1]) if tile[0] and tile[1] else 0
+    across, down = _tiles(left, right, tile[0], tile[2]), _tiles(top, bottom, tile[1], tile[3])
     if (
         (height, width, count) != (image.rows, image.columns, image.samples)
         or len(set(depths[::3])) > 1
         or set(depths[1::3] + depths[2::3]) != {1}
         or precision > max(image.bits_allocated, 8)
-        or not 1 <= tiles <= 65535
+        or not 1 <= across * down <= 65535
     ):
         raise InstanceError("CODE_STREAM_MISMATCH")
     return Jpeg2000Header(precision, bool(depths[0] & 0x80))
+
+
+def _tiles(start: int, stop: int, size: int, origin: int) -> int:
+    """Return how many tiles lie between two edges, 0 if the grid is none (15444-1 B.3).
+
+    OpenJPH works for minutes at tiles that begin after the picture does.
+    """
+    return -(-(stop - origin) // size) if size and origin <= start < origin + size else 0
 
 
 def check_jpegxl(stream: bytes, image: ImagePixel) -> None:

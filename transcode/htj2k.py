@@ -1,10 +1,14 @@
 """High-Throughput JPEG 2000 (PS3.5, Section 8.2.14; ISO/IEC 15444-15)."""
 
+import sys
+import threading
+
 import imagecodecs
 import numpy as np
 
 from headers.failures import InstanceError
 from transcode.codestream import check_end, read_jpeg2000
+from transcode.htj2k_header import check_segments
 from transcode.image import ImagePixel
 from transcode.jpeg2000 import decoded_photometric
 from transcode.pixels import (
@@ -38,11 +42,45 @@ def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
             # OpenJPH lets values that loss pushed out of range wrap from white to black.
             decoded = imagecodecs.jpeg2k_decode(stream, numthreads=1)
         else:
-            decoded = imagecodecs.htj2k_decode(stream)
+            check_segments(stream)
+            decoded = _decode(stream)
     except DECODE_ERRORS:
         raise InstanceError("CODE_STREAM_INVALID") from None
     pixels = from_decoder(decoded, image, header.precision, header.signed)
     return Decoded(pixels, decoded_photometric(image))
+
+
+def _decode(stream: bytes) -> Pixels:
+    """Decode by OpenJPH.
+
+    imagecodecs prints what OpenJPH says while it copies pixels, and returns what there is: part
+    of a picture. Python's hook for such errors, which runs in this thread, is how to know.
+    """
+    if sys.unraisablehook is not _count_or_pass:
+        _other_hooks.append(sys.unraisablehook)
+        sys.unraisablehook = _count_or_pass
+    _errors.count = 0
+    decoded: Pixels = imagecodecs.htj2k_decode(stream)
+    if _errors.count:
+        raise InstanceError("CODE_STREAM_INVALID")
+    return decoded
+
+
+class _Errors(threading.local):
+    """How many errors OpenJPH had in this thread."""
+
+    count = 0
+
+
+_errors = _Errors()
+_other_hooks = [sys.unraisablehook]
+
+
+def _count_or_pass(unraisable: "sys.UnraisableHookArgs") -> None:
+    if "imagecodecs._htj2k" in str(unraisable.object):
+        _errors.count += 1
+    else:
+        _other_hooks[-1](unraisable)
 
 
 def plan(image: ImagePixel, syntax: str) -> ImagePixel:
