@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
-_SAMPLE_SECONDS = 0.2
+_SAMPLE_SECONDS = 0.1
 _POLL_SECONDS = 0.01
 
 

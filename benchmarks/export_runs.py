@@ -1,0 +1,164 @@
+"""The runs of `bench_export`: ours, the plain loop's, and each peer's, one repetition at a time."""
+
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+from benchmarks import ct_files, orthanc, peers
+from benchmarks.export_rows import CT, EIGHT_BITS, MULTIFRAME, Row, Size
+from benchmarks.measuring import Run, run, settle
+
+RUN = ct_files.ROOT / "run-export"
+_ROOT = RUN / "root"
+_OUT = RUN / "out"
+_COMMAND = Path(sys.executable).parent / "dicomferry"
+# Of peers that the best one leaves behind, one run is enough.
+_FAR_BEHIND = 0.6
+
+
+class Stores:
+    """Stores with what rows start from, made when first asked for."""
+
+    def __init__(self, size: Size) -> None:
+        self._size = size
+        self._made: dict[tuple[str, int], Path] = {}
+
+    def source(self, kind: str, count: int) -> Path:
+        """The folder of so many files, or of one file of so many frames; a store has them too."""
+        if (kind, count) not in self._made:
+            folder = self._folder(kind, count)
+            store = store_id(kind, count)
+            run([_COMMAND, "stores", "create", store, "--root", _ROOT])
+            run([_COMMAND, "import", store, f"{folder.resolve()}/**.dcm", "--root", _ROOT])
+            self._made[kind, count] = folder
+        return self._made[kind, count]
+
+    def _folder(self, kind: str, count: int) -> Path:
+        if kind == MULTIFRAME:
+            return ct_files.make_multiframe(count)
+        if kind in (CT, EIGHT_BITS):
+            counts = [self._size.few, *self._size.files]
+            bits = 8 if kind == EIGHT_BITS else 16
+            return ct_files.make_nested(f"export-{kind}", counts, bits=bits)[counts.index(count)]
+        self.source(CT, count)
+        folder = RUN / store_id(kind, count)
+        run(_export(store_id(CT, count), folder, f"application/dicom; transfer-syntax={kind}"))
+        return folder
+
+
+class RowRuns:
+    """All runs of one row so far.
+
+    Attributes:
+        row: what is measured.
+        counts: files or frames of a short run and of a long one.
+        ours: short runs and long ones.
+        plain: short runs and long ones of the plain loop.
+        peers: seconds over the short run's files, by peer; None if it is missing, empty if it
+            cannot do this.
+    """
+
+    def __init__(self, row: Row, size: Size, stores: Stores) -> None:
+        self.row = row
+        self.counts = size.counts(row)
+        self.ours: tuple[list[Run], list[Run]] = ([], [])
+        self.plain: tuple[list[Run], list[Run]] = ([], [])
+        self.peers: dict[str, list[float] | None] = {}
+        self._sources = [stores.source(row.source, count) for count in self.counts]
+
+    @property
+    def repeats(self) -> int:
+        return len(self.plain[1])
+
+    def repeat(self) -> None:
+        """Run each contender once more; they take turns, so that what disturbs one disturbs all."""
+        row = self.row
+        for at, (source, count) in enumerate(zip(self._sources, self.counts, strict=True)):
+            store = store_id(row.source, count)
+            self.ours[at].append(_measure(_export(store, _OUT, row.mime_type), source))
+            loop: list[str | Path] = [
+                sys.executable,
+                "-m",
+                "benchmarks.plain_export",
+                row.form,
+                source,
+                _OUT,
+            ]
+            self.plain[at].append(_measure(loop, source))
+        self._repeat_peers()
+
+    def peer_rates(self) -> dict[str, float | None]:
+        """Files a second of each peer: 0 if it cannot do this, None if it is missing."""
+        return {
+            name: None
+            if taken is None
+            else self.counts[0] / statistics.median(taken)
+            if taken
+            else 0.0
+            for name, taken in self.peers.items()
+        }
+
+    def _repeat_peers(self) -> None:
+        rates = self.peer_rates()
+        best = max((rate for rate in rates.values() if rate), default=0.0)
+        files = sorted(self._sources[0].rglob("*.dcm"))
+        for name, work in self._peers(files):
+            if name in rates and (rates[name] or 0.0) <= best * _FAR_BEHIND:
+                continue
+            shutil.rmtree(_OUT, ignore_errors=True)
+            settle([self._sources[0]])
+            taken = self.peers.setdefault(name, [])
+            if work is None:
+                self.peers[name] = None
+            elif taken is not None:
+                try:
+                    taken.append(work())
+                except (subprocess.CalledProcessError, RuntimeError, HTTPException, OSError):
+                    taken.clear()
+
+    def _peers(self, files: list[Path]) -> list[tuple[str, Callable[[], float] | None]]:
+        """Each peer's name, and what runs it; None where it is not installed."""
+        found: list[tuple[str, Callable[[], float] | None]] = []
+        syntax = self.row.source if self.row.source.startswith("1.2.") else ""
+        if self.row.is_multiframe:
+            return found
+        for tool in peers.tools(syntax, self.row.form):
+
+            def by_tool(tool: list[str] = tool) -> float:
+                return peers.seconds(tool, files, _OUT)
+
+            found.append((tool[0], None if peers.is_missing(tool) else by_tool))
+        form = peers.ORTHANC_FORMS.get((syntax, self.row.form))
+        if form is not None:
+
+            def by_orthanc(form: str = form) -> float:
+                with orthanc.running_orthanc() as server:
+                    server.upload(files)
+                    settle()
+                    return server.export(form, _OUT)
+
+            found.append(("Orthanc", by_orthanc if orthanc.is_installed() else None))
+        return found
+
+
+def store_id(kind: str, count: int) -> str:
+    return f"{kind.rpartition('.')[2]}-{count}"
+
+
+def _export(store: str, out: Path, mime_type: str) -> list[str | Path]:
+    argv: list[str | Path] = [_COMMAND, "export", "files", store, out, "--root", _ROOT]
+    return [*argv, "--mime-type", mime_type] if mime_type else argv
+
+
+def _plain(form: str, source: Path) -> list[str | Path]:
+    return [sys.executable, "-m", "benchmarks.plain_export", form, source, _OUT]
+
+
+def _measure(argv: Sequence[str | Path], source: Path) -> Run:
+    shutil.rmtree(_OUT, ignore_errors=True)
+    settle([source])
+    return run(argv, sampled=True)
