@@ -4,7 +4,16 @@ import pytest
 
 from benchmarks import readme
 
-TEXT = "# Title\n\n<!-- bench-x -->\nold\n<!-- /bench-x -->\n\n<!-- bench -->\nother\n<!-- /bench -->\n"
+TEXT = """# Title
+
+<!-- bench-x -->
+old
+<!-- /bench-x -->
+
+<!-- bench -->
+other
+<!-- /bench -->
+"""
 
 
 @pytest.fixture
