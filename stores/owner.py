@@ -46,6 +46,12 @@ class DataflowJob(NamedTuple):
         return False
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process of this host runs; one that ended and was not asked how does not."""
+    state, start_time = _state_and_start(pid)
+    return bool(start_time) and state not in _ENDED
+
+
 def owner_of(record: Mapping[str, Any]) -> Owner | DataflowJob:
     """The owner that an operation's record names."""
     return DataflowJob(**record) if "job_name" in record else Owner(**record)
@@ -71,4 +77,6 @@ def _answers(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    except OverflowError:
+        return False
     return True

@@ -10,6 +10,8 @@ import os
 import platform
 import re
 
+from stores.owner import is_running
+
 # Process ids are of one host; on a shared file system another's say nothing.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PARTIAL = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.partial$")
@@ -29,16 +31,6 @@ def remove_partial(folder: str) -> None:
         return
     for name in names:
         match = _PARTIAL.search(name)
-        if match and match["host"] == _HOST and not _is_alive(int(match["pid"])):
+        if match and match["host"] == _HOST and not is_running(int(match["pid"])):
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 os.unlink(os.path.join(folder, name))
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -70,3 +70,14 @@ def test_names_never_repeat(tmp_path):
     assert partial_name("a") != partial_name("a")
     Storage(str(tmp_path)).write("b.dcm", iter([b"whole"]))
     assert os.listdir(tmp_path) == ["b.dcm"]
+
+
+def test_what_a_writer_left_whose_end_nobody_has_asked_for_is_removed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays as a zombie
+        mine = partial_name(str(tmp_path / "a.dcm"))
+        left = mine.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+        for path in (mine, left):
+            open(path, "wb").close()
+        remove_partial(str(tmp_path))
+        assert os.listdir(tmp_path) == [os.path.basename(mine)]
