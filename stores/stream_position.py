@@ -35,6 +35,20 @@ class Append(NamedTuple):
     upto: int
 
 
+class Standing(NamedTuple):
+    """Where a table stands.
+
+    Attributes:
+        at: version of the index up to which all rows are in appends.
+        appends: those that are not yet made.
+        next: the number of the append that follows all of them.
+    """
+
+    at: int
+    appends: list[Append]
+    next: int
+
+
 class StreamPosition:
     """The appends to one table."""
 
@@ -46,8 +60,8 @@ class StreamPosition:
         """Let the table follow from a version of the index on, unless it does already."""
         self._create("start.json", {"version": version})
 
-    def unfinished(self) -> tuple[int, list[Append]]:
-        """Return the version up to which all rows are in appends, and the appends not yet made.
+    def standing(self) -> Standing:
+        """Find out where the table stands.
 
         Raises:
             FileNotFoundError: the table does not follow yet.
@@ -65,13 +79,13 @@ class StreamPosition:
             if f"{number}.refused" not in names and (append := self._read(number)).after == at:
                 appends.append(append)
                 at = append.upto
-        return at, appends
+        return Standing(at, appends, max(numbers, default=0) + 1)
 
-    def plan(self, after: int, upto: int) -> Append | None:
-        """Write down the next append; None if another process was faster."""
-        number = max(_numbers(self._names(), ".json"), default=0) + 1
-        is_ours = self._create(f"{number}.json", {"after": after, "upto": upto})
-        return Append(number, after, upto) if is_ours else None
+    def plan(self, standing: Standing, upto: int) -> Append | None:
+        """Write down the append that follows; None if another process has, since `standing`."""
+        append = Append(standing.next, standing.at, upto)
+        is_ours = self._create(f"{append.number}.json", {"after": append.after, "upto": upto})
+        return append if is_ours else None
 
     def finish(self, append: Append) -> None:
         """Say that the rows of an append are in the table."""

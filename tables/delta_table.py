@@ -6,36 +6,29 @@ Delta has neither TIME nor JSON: both are strings there, a TIME as HH:MM:SS[.fff
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 import pyarrow as pa
-from deltalake import (
-    CommitProperties,
-    DeltaTable,
-    Transaction,
-    WriterProperties,
-    write_deltalake,
-)
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import ArrayType, PrimitiveType, StructType
+from deltalake.transaction import AddAction
 
 from tables.destination import DeltaTablePath, WriteDisposition
 from tables.duckdb_types import (
     DUCKDB_TYPES,
     EFFORTS,
     UNFIT_ROW_ERRORS,
-    Effort,
     asks_for_more,
     empty_sql,
-    exert,
-    from_arrow,
-    rows_sql,
     too_large,
     unfit_row,
 )
 from tables.errors import TableBusyError, TableError, TableNotEmptyError
+from tables.parquet_files import ParquetFiles, parser
 from tables.schema import NULLABLE, REPEATED, Field, Schema, widened
 from tables.shards import Shards
 
@@ -51,9 +44,6 @@ _SCALARS = {
 _LOSSY = {"TIME": "STRING", "JSON": "STRING"}
 _APP = "dicomferry-load"
 _ATTEMPTS = 20
-_BATCH_ROWS = 1000
-# A row group is made in memory; by default it has a million rows.
-_WRITER = WriterProperties(compression="ZSTD", max_row_group_size=16_384)
 
 
 def check(
@@ -80,97 +70,109 @@ def load(
 ) -> None:
     """Put the rows in by one commit, all or none of them, and once a `job` however often called.
 
-    A table that did not exist is there, empty, before the commit.
-    Loads of others that come between are met by looking again; rows that they appended stay,
-    except under WRITE_TRUNCATE.
+    A table that did not exist is there, empty, before the commit, and new columns are there,
+    empty, before their rows. Loads of others that come between are met by looking again; rows that
+    they appended stay, except under WRITE_TRUNCATE.
 
     Raises:
-        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: nothing changed.
+        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: no row was added.
     """
-    for attempt in range(_ATTEMPTS):
-        table = _opened(destination, storage_options)
-        if table is not None and table.transaction_version(job) is not None:
-            return
-        _refuse(table, destination, disposition, schema)
-        if table is None:
-            # Of two that create a table with their rows at the same time both succeed, and the
-            # rows of both are there. So it is created empty and then met like any other.
-            _create(destination, schema, storage_options)
-            continue
-        try:
-            for effort in EFFORTS:
-                if _write(table, shards, schema, disposition, job, effort):
-                    return
-        except CommitFailedError:
-            time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
-        except UNFIT_ROW_ERRORS:
-            raise unfit_row(destination.uri) from None
+    table = _opened(destination, storage_options)
+    if table is not None and table.transaction_version(job) is not None:
+        return
+    _refuse(table, destination, disposition, schema)
+    if table is None:
+        # Of two that create a table with their rows at the same time both succeed, and the
+        # rows of both are there. So it is created empty and then met like any other.
+        _create(destination, schema, storage_options)
+    ordered = schema if table is None else _in_order_of(_columns(table), schema)
+    with ParquetFiles(destination.location, storage_options) as files:
+        for effort in EFFORTS:
+            try:
+                files.write(shards, ordered, _TYPES, effort)
+                break
+            except duckdb.Error as error:
+                if not asks_for_more(error):
+                    if isinstance(error, UNFIT_ROW_ERRORS):
+                        raise unfit_row(destination.uri) from None
+                    raise
         else:
             raise too_large(destination.uri)
+        _commit(destination, files, schema, disposition, job, storage_options)
+
+
+def _commit(
+    destination: DeltaTablePath,
+    files: ParquetFiles,
+    schema: Schema,
+    disposition: WriteDisposition,
+    job: str,
+    storage_options: Mapping[str, str] | None,
+) -> None:
+    for attempt in range(_ATTEMPTS):
+        table = DeltaTable(destination.location, storage_options=_options(storage_options))
+        if table.transaction_version(job) is not None:
+            return
+        _refuse(table, destination, disposition, schema)
+        try:
+            _add(table, files.added, schema, disposition, job)
+        except CommitFailedError:
+            time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
+        else:
+            files.keep()
+            return
     raise TableBusyError(
         f"{_ATTEMPTS} times another load was faster than the one into {destination.uri}. Try"
         " again when fewer run."
     )
 
 
-def _write(
+def _add(
     table: DeltaTable,
-    shards: Shards,
+    files: list[AddAction],
     schema: Schema,
     disposition: WriteDisposition,
     job: str,
-    effort: Effort,
-) -> bool:
-    """Commit the rows; return False if they need a greater effort."""
-    truncate = disposition is WriteDisposition.WRITE_TRUNCATE
-    errors: list[Exception] = []
-    try:
-        write_deltalake(
-            table,
-            _batches(shards, schema, effort, errors),
-            mode="overwrite" if truncate else "append",
-            schema_mode="overwrite" if truncate else "merge",
-            writer_properties=_WRITER,
-            # Delta fails a commit if one of the same application came after the version that
-            # `table` is; the number that is given means nothing. The job's own application
-            # tells whether it ran already.
-            commit_properties=CommitProperties(
-                app_transactions=[Transaction(_APP, 1), Transaction(job, 1)]
-            ),
-        )
-    except DeltaError:
-        # It wraps what the stream raised in a text that can hold values.
-        if not errors:
-            raise
-    if errors and not asks_for_more(errors[0]):
-        raise errors[0]
-    return not errors
+) -> None:
+    # Delta fails a commit if one of the same application came after the version that `table`
+    # is; the number that is given means nothing. The job's own application tells whether it
+    # ran already.
+    ours, done = Transaction(_APP, 1), Transaction(job, 1)
+    columns = _arrow_schema(parser(), schema)
+    if disposition is WriteDisposition.WRITE_TRUNCATE:
+        mode, schema_after = "overwrite", DeltaSchema.from_arrow(columns)
+    else:
+        existing = _columns(table)
+        if widened(existing, tuple(map(_in_delta, schema))) != existing:
+            write_deltalake(
+                table,
+                columns.empty_table(),
+                mode="append",
+                schema_mode="merge",
+                commit_properties=CommitProperties(app_transactions=[ours]),
+            )
+        mode, schema_after = "append", table.schema()
+    table.create_write_transaction(
+        list(files),
+        mode,
+        schema_after,
+        commit_properties=CommitProperties(app_transactions=[ours, done]),
+    )
 
 
-def _batches(
-    shards: Shards, schema: Schema, effort: Effort, errors: list[Exception]
-) -> pa.RecordBatchReader:
-    """Return the rows of all shards as one stream; what it raises is in `errors` too."""
-    connection = _parser()
-    exert(connection, effort)
-    columns = _arrow_schema(connection, schema)
-    query = rows_sql(schema, _TYPES, effort.max_row_bytes)
-
-    def read() -> Iterator[pa.RecordBatch]:
-        try:
-            for globs in shards.local_globs():
-                yield from connection.sql(query, params=[globs]).fetch_record_batch(_BATCH_ROWS)
-        except Exception as error:  # deltalake passes on no more than its text
-            errors.append(from_arrow(error))
-            raise
-
-    return pa.RecordBatchReader.from_batches(columns, read())
+def _in_order_of(existing: Schema, new: Schema) -> Schema:
+    """Return columns in the order, at every level, in which a table has them."""
+    known = {field.name: (place, field.fields) for place, field in enumerate(existing)}
+    last = len(existing), ()
+    fields = sorted(new, key=lambda field: known.get(field.name, last)[0])
+    return tuple(
+        field._replace(fields=_in_order_of(known.get(field.name, last)[1], field.fields))
+        for field in fields
+    )
 
 
-def _parser() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")  # else a timestamp bears the machine's zone
-    return connection
+def _columns(table: DeltaTable) -> Schema:
+    return tuple(_field_of(field.name, field.type) for field in table.schema().fields)
 
 
 def _arrow_schema(connection: duckdb.DuckDBPyConnection, schema: Schema) -> pa.Schema:
@@ -204,7 +206,7 @@ def _create(
     try:
         DeltaTable.create(
             destination.location,
-            _arrow_schema(_parser(), schema),
+            _arrow_schema(parser(), schema),
             mode="error",
             storage_options=options,
         )
@@ -223,8 +225,7 @@ def _refuse(
         return
     if disposition is WriteDisposition.WRITE_EMPTY and table.count():
         raise TableNotEmptyError(destination.uri)
-    existing = tuple(_field_of(field.name, field.type) for field in table.schema().fields)
-    widened(existing, tuple(map(_in_delta, schema)))
+    widened(_columns(table), tuple(map(_in_delta, schema)))
 
 
 def _in_delta(field: Field) -> Field:

@@ -36,13 +36,8 @@ class Effort(NamedTuple):
 # The first does for nearly all tables, in a process below 1 GB. The second is for extremely wide
 # tables and for large rows by the thousand, of which duckdb compresses many at once; the third for
 # rows as large as BigQuery takes (100 MB).
-EFFORTS = (Effort(16 << 20, "256MB"), Effort(16 << 20, "80%"), Effort(128 << 20, "80%"))
+EFFORTS = (Effort(16 << 20, "384MB"), Effort(16 << 20, "80%"), Effort(128 << 20, "80%"))
 UNFIT_ROW_ERRORS = (duckdb.InvalidInputException, duckdb.ConversionException)
-_ERRORS_IN_ARROW: dict[str, type[duckdb.Error]] = {
-    "Invalid Input Error": duckdb.InvalidInputException,
-    "Conversion Error": duckdb.ConversionException,
-    "Out of Memory Error": duckdb.OutOfMemoryException,
-}
 
 
 def sql_type(field: Field, types: Mapping[str, str]) -> str:
@@ -103,15 +98,6 @@ def field_of(name: str, type_: Any) -> Field:
         fields = tuple(field_of(child, inner) for child, inner in type_.children)
         return Field(name, "RECORD", mode, fields)
     return Field(name, _SCALARS.get(str(type_), f"duckdb {type_}"), mode)
-
-
-def from_arrow(error: Exception) -> Exception:
-    """Return duckdb's error if Arrow's stream of its rows has made an OSError of it."""
-    if isinstance(error, OSError):
-        for prefix, kind in _ERRORS_IN_ARROW.items():
-            if str(error).startswith(prefix):
-                return kind(str(error))
-    return error
 
 
 def asks_for_more(error: Exception) -> bool:

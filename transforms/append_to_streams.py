@@ -101,11 +101,11 @@ def _plan(
 def _appends(position: StreamPosition, data: Storage, newest: int) -> list[Append]:
     """The appends to make: those that others left, and one up to the newest version."""
     while True:
-        at, appends = position.unfinished()
-        if at >= newest or not _has_rows(data, at, newest):
-            return appends
-        if append := position.plan(at, newest):
-            return [*appends, append]
+        standing = position.standing()
+        if standing.at >= newest or not _has_rows(data, standing.at, newest):
+            return standing.appends
+        if append := position.plan(standing, newest):
+            return [*standing.appends, append]
 
 
 def _has_rows(data: Storage, after: int, upto: int) -> bool:

@@ -1,6 +1,11 @@
 import concurrent.futures
+import hashlib
 import os
+import resource
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -25,6 +30,10 @@ def destination(tmp_path):
 def modalities(destination):
     table = DeltaTable(destination.location).to_pyarrow_table()
     return sorted(table.column("Modality").to_pylist())
+
+
+def parquet_files(destination):
+    return sorted(Path(destination.location).rglob("*.parquet"))
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(destination, shards):
@@ -102,19 +111,20 @@ def test_a_load_that_is_always_overtaken_gives_up_and_says_so(destination, shard
     load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "first")
     monkeypatch.setattr(delta_table, "_ATTEMPTS", 2)
     overtaking = shards([{"Modality": "MR"}])
-    real, count = delta_table._batches, 0
+    real, count = delta_table._add, 0
 
-    def overtaken(shards, schema, effort, errors):
+    def overtaken(*args):
         nonlocal count
         count += 1
         if count in (1, 3):  # the loads that overtake come here too
             load(destination, overtaking, SCHEMA, APPEND, f"overtaking-{count}")
-        return real(shards, schema, effort, errors)
+        real(*args)
 
-    monkeypatch.setattr(delta_table, "_batches", overtaken)
+    monkeypatch.setattr(delta_table, "_add", overtaken)
     with pytest.raises(TableBusyError, match="Try again when fewer run"):
         load(destination, shards([{"Modality": "XA"}]), SCHEMA, TRUNCATE, "slow")
     assert modalities(destination) == ["CT", "MR", "MR"]
+    assert len(parquet_files(destination)) == 3
 
 
 def test_a_reader_keeps_the_version_it_has(destination, shards):
@@ -166,3 +176,38 @@ def test_a_shard_that_cannot_be_fetched_is_the_error_that_comes_out(destination)
     with pytest.raises(ConnectionResetError):
         load(destination, Shards(("gs://bucket/0",), read), SCHEMA, EMPTY, "a")
     assert modalities(destination) == []
+
+
+def test_a_load_that_fails_leaves_no_files(destination, shards):
+    good, bad = [{"Rows": n} for n in range(5000)], [{"Rows": "many"}]
+    with pytest.raises(TableError, match="does not fit the columns"):
+        load(destination, shards(good, bad), (Field("Rows", "INTEGER"),), EMPTY, "a")
+    assert parquet_files(destination) == []
+    assert [path.name for path in Path(destination.location).iterdir()] == ["_delta_log"]
+
+
+_LOAD = """
+import sys
+from tables.delta_table import load
+from tables.destination import WriteDisposition, parse_destination
+from tables.schema import Field
+from tables.shards import Shards
+schema = (Field("Metadata", "JSON"),)
+table = parse_destination("delta:" + sys.argv[1])
+load(table, Shards((sys.argv[2],)), schema, WriteDisposition.WRITE_EMPTY, "a")
+"""
+
+
+def test_rows_with_large_metadata_do_not_lie_in_memory_together(destination, tmp_path):
+    path = tmp_path / "rows.ndjson"
+    with open(path, "wb") as file:
+        for number in range(1200):
+            text = hashlib.sha256(b"%d" % number).hexdigest() * 16_000
+            file.write(
+                b'{"Metadata": {"00104000": {"vr": "LT", "Value": ["%s"]}}}\n' % text.encode()
+            )
+    command = [sys.executable, "-c", _LOAD, destination.location, str(path)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
+    assert DeltaTable(destination.location).count() == 1200
+    # Of all children so far, in KiB. The rows are 1.2 GB.
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 800_000
