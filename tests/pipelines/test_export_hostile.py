@@ -127,7 +127,9 @@ def test_a_codec_that_takes_its_process_along_costs_one_instance(
     write_files(tmp_path / "in", good_files() | {"trap.dcm": part10(trap, f"{PREFIX}.5")})
     store = store_of(tmp_path, tmp_path / "in")
     monkeypatch.setattr(export_files, "write_all", hostile_codecs.write_all)
-    monkeypatch.setattr(export_files, "_seconds", lambda _: 2.0)
+    # Enough for a new process to load its codecs on a busy machine; of few, so as not to wait long.
+    monkeypatch.setattr(export_files, "_seconds", lambda _: 6.0)
+    monkeypatch.setattr(export_files, "_CHUNK_INSTANCES", 2)
     close_shared_pools()
     out = tmp_path / "out"
     job = run_export(store.root, out, "--mime-type=image/png", workers=2)
