@@ -212,11 +212,11 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
 def _unpublished(position: StreamPosition, newest: int) -> list[Append]:
     """What others have left unpublished, and what has come since."""
     while True:
-        at, appends = position.unfinished()
-        if at >= newest:
-            return appends
-        if append := position.plan(at, newest):
-            return [*appends, append]
+        standing = position.standing()
+        if standing.at >= newest:
+            return standing.appends
+        if append := position.plan(standing, newest):
+            return [*standing.appends, append]
 
 
 def _rows(data: Storage, files: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
