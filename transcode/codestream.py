@@ -158,7 +158,7 @@ def _tiles(start: int, stop: int, size: int, origin: int) -> int:
 
 
 def check_jpegxl(stream: bytes, image: ImagePixel) -> None:
-    """Compare the size in a JPEG XL stream's header (ISO/IEC 18181-1, SizeHeader).
+    """Compare the size in a JPEG XL stream's header (ISO/IEC 18181-1, SizeHeader, ImageMetadata).
 
     Raises:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
@@ -173,7 +173,7 @@ def check_jpegxl(stream: bytes, image: ImagePixel) -> None:
         start += 12 if stream[start + 4 : start + 8] == b"jxlp" else 8
     if stream[start : start + 2] != b"\xff\x0a" or len(stream) < start + 12:
         raise InstanceError("CODE_STREAM_INVALID")
-    bits = int.from_bytes(stream[start + 2 : start + 12], "little")
+    bits = int.from_bytes(stream[start + 2 : start + 34], "little")
 
     def take(count: int) -> int:
         nonlocal bits
@@ -184,10 +184,21 @@ def check_jpegxl(stream: bytes, image: ImagePixel) -> None:
     def extent(small: bool) -> int:
         return 8 * (1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
 
-    small = bool(take(1))
-    rows = extent(small)
-    ratio = take(3)
-    up, down = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
-    columns = rows * up // down if ratio else extent(small)
-    if (rows, columns) != (image.rows, image.columns):
+    def size() -> tuple[int, int]:
+        small = bool(take(1))
+        rows = extent(small)
+        ratio = take(3)
+        up, down = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
+        return rows, rows * up // down if ratio else extent(small)
+
+    if size() != (image.rows, image.columns):
         raise InstanceError("CODE_STREAM_MISMATCH")
+    is_plain = take(1)
+    if not is_plain and take(1):
+        take(3)  # orientation
+        if take(1):
+            size()  # the intrinsic one
+        has_preview, has_animation = take(1), take(1)
+        # In a few bytes there can be thousands of pictures, and a frame has one.
+        if has_preview or has_animation:
+            raise InstanceError("CODE_STREAM_MISMATCH")

@@ -40,7 +40,7 @@ def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
         return jpeg.decode(to_jpeg(stream, image), image, JPEG_BASELINE)
     check_jpegxl(stream, image)
     try:
-        decoded = imagecodecs.jpegxl_decode(stream, numthreads=1)
+        decoded = imagecodecs.jpegxl_decode(stream, index=0, numthreads=1)
     except DECODE_ERRORS:
         raise InstanceError("CODE_STREAM_INVALID") from None
     photometric = "RGB" if image.samples == 3 else image.photometric

@@ -9,6 +9,7 @@ from array import array
 from heapq import merge
 
 from headers.dictionary import STANDARD_VR, other_vr
+from headers.elements import DEEPEST_NESTING
 from headers.failures import InstanceError
 from transcode.attributes import Changes
 from transcode.raw import LONG_VRS, UNDEFINED, Encoding, RawElement, read_items
@@ -42,7 +43,7 @@ def reencode(
     source: Encoding,
     target: Encoding,
     signed: bool = False,
-    top: bool = True,
+    depth: int = 0,
 ) -> list[tuple[int, bytes]]:
     """Return (tag, encoded element) of each element, in their order.
 
@@ -52,18 +53,22 @@ def reencode(
         source: how they are encoded.
         target: how to encode them, little endian.
         signed: the enclosing data set's Pixel Representation, for "US or SS".
-        top: it is the top level, where group lengths are the caller's to mend.
+        depth: in how many sequences they are; at the top group lengths are the caller's to mend.
 
     Raises:
-        InstanceError: DATA_SET_INVALID.
+        InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP.
     """
+    if depth > DEEPEST_NESTING:
+        raise InstanceError("NESTED_TOO_DEEP")
     if source == target:
         return [(each.tag, buffer[each.start : each.end]) for each in elements]
     for each in elements:
         if each.tag == _PIXEL_REPRESENTATION and each.end - each.value == 2:
             signed = buffer[each.value : each.end].strip(b"\0") != b""
-    encoded = [(each.tag, _reencode_one(buffer, each, source, target, signed)) for each in elements]
-    return encoded if top else mend_group_lengths(encoded, target.explicit)
+    encoded = [
+        (each.tag, _reencode_one(buffer, each, source, target, signed, depth)) for each in elements
+    ]
+    return encoded if not depth else mend_group_lengths(encoded, target.explicit)
 
 
 def join(
@@ -121,7 +126,12 @@ def swap(value: bytes, vr: bytes) -> bytes:
 
 
 def _reencode_one(
-    buffer: bytes, element: RawElement, source: Encoding, target: Encoding, signed: bool
+    buffer: bytes,
+    element: RawElement,
+    source: Encoding,
+    target: Encoding,
+    signed: bool,
+    depth: int,
 ) -> bytes:
     tag, value = element.tag, buffer[element.value : element.end]
     known = _dictionary_vr(tag, signed)
@@ -141,7 +151,7 @@ def _reencode_one(
     parts = []
     for item, inner in read_items(buffer, element.value, element.end, source):
         content = b"".join(
-            data for _, data in reencode(buffer, inner, source, target, signed, top=False)
+            data for _, data in reencode(buffer, inner, source, target, signed, depth + 1)
         )
         if item.undefined:
             parts.append(_ITEM_HEAD + struct.pack("<L", UNDEFINED) + content + _ITEM_TAIL)
