@@ -36,7 +36,7 @@ LOCK_WAIT_S = 60.0
 _POLL_S = 0.2
 # Connections of one process share a file, and of two transactions that meet one fails.
 _CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
-_APPENDS = "dicomferry.appends"
+_APPENDS_SCHEMA, _APPENDS = "dicomferry", "appends"
 _APPENDS_COLUMNS = "job VARCHAR, table_name VARCHAR, PRIMARY KEY (job, table_name)"
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
@@ -120,18 +120,20 @@ def _insert(
     _prepare(connection, destination, schema, disposition)
     rows = rows_sql(schema, DUCKDB_TYPES, effort.max_row_bytes)
     for globs in shards.local_globs():
-        connection.execute(f"INSERT INTO {_name(destination)} BY NAME {rows}", [globs])
+        connection.execute(f"INSERT INTO {_name(connection, destination)} BY NAME {rows}", [globs])
 
 
 def _is_first(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, job: str) -> bool:
     """Note that a job is appended; return False if it was before."""
-    connection.execute("CREATE SCHEMA IF NOT EXISTS dicomferry")
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {_APPENDS} ({_APPENDS_COLUMNS})")
-    key = [job, _name(destination)]
-    known = f"SELECT 1 FROM {_APPENDS} WHERE job = $1 AND table_name = $2"
+    schema_name = _qualified(connection, _APPENDS_SCHEMA)
+    appends = _qualified(connection, _APPENDS_SCHEMA, _APPENDS)
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema_name}")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {appends} ({_APPENDS_COLUMNS})")
+    key = [job, f"{quoted(destination.schema)}.{quoted(destination.table)}"]
+    known = f"SELECT 1 FROM {appends} WHERE job = $1 AND table_name = $2"
     if connection.execute(known, key).fetchall():
         return False
-    connection.execute(f"INSERT INTO {_APPENDS} VALUES ($1, $2)", key)
+    connection.execute(f"INSERT INTO {appends} VALUES ($1, $2)", key)
     return True
 
 
@@ -142,11 +144,12 @@ def _prepare(
     disposition: WriteDisposition,
 ) -> None:
     """Make the table have the columns that the rows need."""
-    table = _name(destination)
+    table = _name(connection, destination)
     existing = _existing(connection, destination, disposition, schema)
     if existing is None or disposition is WriteDisposition.WRITE_TRUNCATE:
         columns = ", ".join(f"{quoted(f.name)} {sql_type(f, DUCKDB_TYPES)}" for f in schema)
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(destination.schema)}")
+        schema_name = _qualified(connection, destination.schema)
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema_name}")
         connection.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
         return
     known = {field.name: field for field in existing}
@@ -177,11 +180,13 @@ def _existing(
     ((kind,),) = found
     if kind != "BASE TABLE":
         raise TableError(f"{destination.uri} is no table but a {kind.lower()}. Choose another.")
-    relation = connection.sql(f"FROM {_name(destination)}")
+    relation = connection.sql(f"FROM {_name(connection, destination)}")
     columns = tuple(map(field_of, relation.columns, relation.types))
     if disposition is WriteDisposition.WRITE_TRUNCATE:
         return columns
-    has_rows = connection.execute(f"SELECT 1 FROM {_name(destination)} LIMIT 1").fetchall()
+    has_rows = connection.execute(
+        f"SELECT 1 FROM {_name(connection, destination)} LIMIT 1"
+    ).fetchall()
     if has_rows and disposition is WriteDisposition.WRITE_EMPTY:
         raise TableNotEmptyError(destination.uri)
     widened(columns, schema)
@@ -225,5 +230,15 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _name(destination: DuckDBTable) -> str:
-    return f"{quoted(destination.schema)}.{quoted(destination.table)}"
+def _name(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable) -> str:
+    return _qualified(connection, destination.schema, destination.table)
+
+
+def _qualified(connection: duckdb.DuckDBPyConnection, *names: str) -> str:
+    """Return a name from its catalog on.
+
+    duckdb names the catalog like the file: in dicom.duckdb it refuses `dicom.instances`, which
+    could be a table of the catalog or of its schema.
+    """
+    ((catalog,),) = connection.execute("SELECT current_database()").fetchall()
+    return ".".join(map(quoted, (catalog, *names)))

@@ -213,3 +213,17 @@ def test_thousands_of_large_rows_are_loaded_with_more_effort(destination, shards
     many = [{"Modality": os.urandom(100_000).hex()} for _ in range(600)]
     load(destination, shards(many), SCHEMA, EMPTY)
     assert len(rows(destination)) == 600
+
+
+@pytest.mark.parametrize("disposition", WriteDisposition)
+@pytest.mark.parametrize("name", ["dicom.duckdb", "dicomferry.duckdb", "main.db"])
+def test_a_file_may_be_named_like_a_schema(tmp_path, shards, disposition, name):
+    schema = name.partition(".")[0]
+    destination = parse_destination(f"duckdb:{tmp_path}/{name}#{schema}.instances")
+    for job in ("one", "two"):
+        if job == "one" or disposition is not EMPTY:
+            check(destination, disposition, SCHEMA)
+            load(destination, shards([{"Modality": "CT"}]), SCHEMA, disposition, job)
+    with duckdb.connect(destination.path) as connection:
+        found = connection.sql(f"FROM {schema}.{schema}.instances").fetchall()
+    assert found == [("CT",)] * (2 if disposition is APPEND else 1)
