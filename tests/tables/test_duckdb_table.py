@@ -216,7 +216,7 @@ def test_thousands_of_large_rows_are_loaded_with_more_effort(destination, shards
 
 
 @pytest.mark.parametrize("disposition", WriteDisposition)
-@pytest.mark.parametrize("name", ["dicom.duckdb", "dicomferry.duckdb", "main.db"])
+@pytest.mark.parametrize("name", ["dicom.duckdb", "dicomferry.duckdb"])
 def test_a_file_may_be_named_like_a_schema(tmp_path, shards, disposition, name):
     schema = name.partition(".")[0]
     destination = parse_destination(f"duckdb:{tmp_path}/{name}#{schema}.instances")
