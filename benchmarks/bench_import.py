@@ -177,7 +177,8 @@ def _memory(console: Console, size: _Size) -> Iterator[Target]:
         yield Target(f"memory, {name}", measured.peak / _MB, 800, "MB", at_most=True)
     shutil.rmtree(_RUN, ignore_errors=True)
     run([_COMMAND, "stores", "create", "bench", "--root", _ROOT])
-    argv = ["benchmarks.million_sources", "bench", _ROOT, next(large.iterdir()), size.listed]
+    header = next(ct.rglob("*.dcm"))
+    argv = ["benchmarks.million_sources", "bench", _ROOT, header, size.listed]
     measured = run([sys.executable, "-m", *map(str, argv)], sampled=True, limit=size.listed_seconds)
     done = Index(get_store(Storage(str(_ROOT)), parse_store("bench")).data).count()
     console.print(
