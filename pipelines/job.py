@@ -84,6 +84,7 @@ class Job:
         self._operation: Operation = self.folder.read()
         self._root = root
         self._store = store
+        self._data = self._data_folder()
         self._show = show
         self.total = 0
         self._handed_over = False
@@ -212,14 +213,21 @@ class Job:
                 self.folder.write(self._operation)
 
     def _is_deleted(self) -> bool:
-        """Whether the store is surely gone, which can break a job in many places."""
+        """Whether the store is surely gone, which can break a job in many places.
+
+        Another of the same name may be there by now.
+        """
         try:
-            get_store(self._root, self._store)
-        except StoreNotFoundError:
-            return True
+            found = self._data_folder()
+            return found is None or found != self._data
         except STORAGE_ERRORS:
             return False
-        return False
+
+    def _data_folder(self) -> Storage | None:
+        try:
+            return get_store(self._root, self._store).data
+        except StoreNotFoundError:
+            return None
 
     def _cancel(self, progress: Counter[str]) -> None:
         """End this process: the pipeline that it is in cannot be interrupted otherwise."""
