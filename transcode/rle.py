@@ -29,8 +29,9 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
     if image.bits_allocated == 1:
         packed = (image.frame_bits + 7) // 8
-        return Decoded(unpack(_decode_frame(stream, packed, 8), image), photometric)
-    buffer = _decode_frame(stream, image.rows * image.columns, image.bits_allocated)
+        return Decoded(unpack(_decode_frame(stream, packed, 8, packed), image), photometric)
+    size = image.rows * image.columns * image.samples * image.dtype.itemsize
+    buffer = _decode_frame(stream, image.rows * image.columns, image.bits_allocated, size)
     pixels = np.frombuffer(buffer, image.dtype)
     if image.samples > 1:
         planes = pixels.reshape(image.samples, image.rows, image.columns)
@@ -38,10 +39,10 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     return Decoded(correct(pixels.reshape(image.shape), image), photometric)
 
 
-def _decode_frame(stream: bytes, pixels: int, bits_allocated: int) -> bytes:
-    """Decode a frame, which takes no more memory than its pixels."""
+def _decode_frame(stream: bytes, pixels: int, bits_allocated: int, size: int) -> bytes:
+    """Decode a frame to `size` bytes; it takes no more memory than these."""
     try:
-        return bytes(rle_utils.decode_frame(stream, pixels, bits_allocated, "<"))
+        decoded = bytes(rle_utils.decode_frame(stream, pixels, bits_allocated, "<"))
     except DECODE_ERRORS:
         raise InstanceError("CODE_STREAM_INVALID") from None
     except BaseException as error:
@@ -50,6 +51,9 @@ def _decode_frame(stream: bytes, pixels: int, bits_allocated: int) -> bytes:
         if type(error).__name__ == "PanicException":
             raise InstanceError("CODE_STREAM_INVALID") from None
         raise
+    if len(decoded) != size:  # segments may be counted, and have no place
+        raise InstanceError("CODE_STREAM_INVALID")
+    return decoded
 
 
 def plan(image: ImagePixel, _syntax: str) -> ImagePixel:
