@@ -60,6 +60,24 @@ class Template(NamedTuple):
     environment: Mapping[str, Any] = {}
 
 
+class Templates(NamedTuple):
+    """The templates of both pipelines, and what their jobs run with.
+
+    Attributes:
+        folder: gs:// folder that `make template` copies them to.
+        project: runs and pays the jobs.
+        region: where; best the buckets' own.
+    """
+
+    folder: str
+    project: str
+    region: str
+
+    def of(self, pipeline: str) -> Template:
+        """The template of a pipeline: import_dicom or export_dicom."""
+        return Template(f"{self.folder.rstrip('/')}/{pipeline}.json", self.project, self.region)
+
+
 class Dataflow:
     """A client of the service, with application default credentials."""
 

@@ -10,12 +10,14 @@ from obstore.exceptions import BaseError as ObjectStoreError
 
 from service import jobs, resources
 from service.access import PathRules, Principal
+from service.dataflow import DataflowError, Templates
 from service.errors import (
     ABORTED,
     ALREADY_EXISTS,
     FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NOT_FOUND,
+    UNAVAILABLE,
     UNIMPLEMENTED,
     ApiError,
 )
@@ -40,15 +42,17 @@ _UNREADABLE = (DeltaError, ObjectStoreError, OSError)
 class DicomService:
     """One method a call of the contract: its request in, its response out, or an ApiError."""
 
-    def __init__(self, root: Storage, paths: PathRules) -> None:
+    def __init__(self, root: Storage, paths: PathRules, templates: Templates | None = None) -> None:
         """Serve the stores below a root.
 
         Args:
             root: where stores live.
             paths: which sources and destinations requests may name.
+            templates: of Dataflow, where jobs then run; None: as processes here.
         """
         self._root = root
         self._paths = paths
+        self._templates = templates
 
     def create_dicom_store(self, request: Any, principal: Principal) -> Any:
         """Create a store."""
@@ -147,7 +151,9 @@ class DicomService:
         self._store(name)
         self._paths.check(request.gcs_source.uri)
         uri, within = request.gcs_source.uri, self._paths.folders
-        return self._started(lambda: jobs.start_import(self._root, name, uri, within))
+        return self._started(
+            lambda: jobs.start_import(self._root, name, uri, within, self._templates)
+        )
 
     def export_dicom_data(self, request: Any, principal: Principal) -> Any:
         """Start an export to files or to a table."""
@@ -167,7 +173,7 @@ class DicomService:
         if request.HasField("gcs_destination"):
             return self._started(
                 lambda: jobs.start_export_files(
-                    self._root, name, destination, files.mime_type, wanted
+                    self._root, name, destination, files.mime_type, wanted, self._templates
                 )
             )
         return self._started(
@@ -179,6 +185,7 @@ class DicomService:
                 "json" if table.HasField("schema_json") else "flattened",
                 table.include_source_store,
                 wanted,
+                self._templates,
             )
         )
 
@@ -191,6 +198,8 @@ class DicomService:
             return resources.operation_message(start().read())
         except (TableError, StorageError) as error:
             raise ApiError(FAILED_PRECONDITION, str(error)) from None
+        except DataflowError as error:
+            raise ApiError(UNAVAILABLE, str(error)) from None
         except ValueError as error:
             raise ApiError(INVALID_ARGUMENT, str(error)) from None
         except LookupError as error:

@@ -1,4 +1,4 @@
-"""Start jobs: each is a process of its own, which goes on whatever becomes of this one.
+"""Start jobs: each is a process of its own, or one on Dataflow, and outlives this one.
 
 The operation's record names the process that runs the job, and is there when a call returns.
 So the process is started first and waits; then the record is written, with the process as
@@ -19,6 +19,8 @@ from pipelines import export_request, import_request
 from pipelines.export_request import ExportRequest
 from pipelines.import_request import ImportRequest
 from pipelines.request import Request
+from service import dataflow
+from service.dataflow import Dataflow, Templates
 from stores import operations
 from stores.names import StoreName
 from stores.operations import OperationFolder
@@ -33,7 +35,11 @@ _SCHEMAS = ("flattened", "json")
 
 
 def start_import(
-    root: Storage, store: StoreName, uri: str, within: Sequence[str] = ()
+    root: Storage,
+    store: StoreName,
+    uri: str,
+    within: Sequence[str] = (),
+    templates: Templates | None = None,
 ) -> OperationFolder:
     """Start an import of a file or pattern.
 
@@ -42,18 +48,26 @@ def start_import(
         store: where to.
         uri: as GcsSource.uri, or a local path.
         within: folders that links in a local source must not lead out of; none: anywhere.
+        templates: of Dataflow, whose job it then is; None: a process here.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
     """
     request = ImportRequest(root, store, uri)
-    import_request.prepare(request)
-    argv = [f"--source={uri}", *(f"--within={folder}" for folder in within)]
-    return _start("ImportDicomData", "pipelines.import_dicom", request, argv)
+    import_request.prepare(request, _remote_runner(templates))
+    # A bucket, all that Dataflow reads, has no links.
+    bounds = [] if templates else [f"--within={folder}" for folder in within]
+    argv = [f"--source={uri}", *bounds]
+    return _start("ImportDicomData", "pipelines.import_dicom", request, argv, templates)
 
 
 def start_export_files(
-    root: Storage, store: StoreName, uri_prefix: str, mime_type: str = "", filter_uri: str = ""
+    root: Storage,
+    store: StoreName,
+    uri_prefix: str,
+    mime_type: str = "",
+    filter_uri: str = "",
+    templates: Templates | None = None,
 ) -> OperationFolder:
     """Start an export to files.
 
@@ -63,6 +77,7 @@ def start_export_files(
         uri_prefix: as GcsDestination.uri_prefix, or a local folder.
         mime_type: what to write; '' as uploaded.
         filter_uri: file of resource paths, local or gs://; '' exports all.
+        templates: of Dataflow, whose job it then is; None: a process here.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
@@ -76,9 +91,9 @@ def start_export_files(
         format=parse_format(mime_type),
         filter=filter_uri,
     )
-    export_request.prepare(request)
+    export_request.prepare(request, _remote_runner(templates))
     argv = [f"--destination={uri_prefix}", f"--mime-type={mime_type}", f"--filter={filter_uri}"]
-    return _start("ExportDicomData", "pipelines.export_dicom", request, argv)
+    return _start("ExportDicomData", "pipelines.export_dicom", request, argv, templates)
 
 
 def start_export_table(
@@ -89,6 +104,7 @@ def start_export_table(
     schema: str = "flattened",
     include_source_store: bool = False,
     filter_uri: str = "",
+    templates: Templates | None = None,
 ) -> OperationFolder:
     """Start an export to a table.
 
@@ -100,6 +116,7 @@ def start_export_table(
         schema: flattened or json.
         include_source_store: whether rows have the column SourceDicomStore.
         filter_uri: file of resource paths, local or gs://; '' exports all.
+        templates: of Dataflow, whose job it then is; None: a process here.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
@@ -115,20 +132,34 @@ def start_export_table(
         include_source_store=include_source_store,
         filter=filter_uri,
     )
-    export_request.prepare(request)
+    export_request.prepare(request, _remote_runner(templates))
     argv = [f"--table={table_uri}", f"--schema={schema}", f"--filter={filter_uri}"]
     argv += [f"--write-disposition={request.write_disposition}"]
     argv += ["--include-source-store"] * include_source_store
-    return _start("ExportDicomData", "pipelines.export_dicom", request, argv)
+    return _start("ExportDicomData", "pipelines.export_dicom", request, argv, templates)
 
 
-def _start(method: str, module: str, request: Request, argv: Sequence[str]) -> OperationFolder:
-    operation_id = operations.new_operation_id()
+def _remote_runner(templates: Templates | None) -> str:
+    return "" if templates is None else "DataflowRunner"
+
+
+def _start(
+    method: str,
+    module: str,
+    request: Request,
+    argv: Sequence[str],
+    templates: Templates | None = None,
+) -> OperationFolder:
     flags = [f"--root={request.root.root}", f"--store={request.store}", *argv]
     for flag in flags:
         if len(flag.encode()) > _MAX_ARGUMENT or "\0" in flag:
             name = flag.partition("=")[0].removeprefix("--")
             raise ValueError(f"{name} must be text of at most {_MAX_ARGUMENT} bytes, without NUL")
+    if templates is not None:
+        template = templates.of(module.rpartition(".")[2])
+        where = request.root, request.store
+        return dataflow.start(Dataflow(), template, *where, method, _parameters(argv))
+    operation_id = operations.new_operation_id()
     folder = OperationFolder(request.root, request.store.parent, operation_id)
     log, logs = _open_log(folder)
     with os.fdopen(log, "wb"):
@@ -148,6 +179,13 @@ def _start(method: str, module: str, request: Request, argv: Sequence[str]) -> O
         owner = Owner.of(process.pid)
         operations.start_operation(request.root, request.store, method, operation_id, owner, logs)
     return folder
+
+
+def _parameters(argv: Sequence[str]) -> dict[str, str]:
+    """Flags as parameters of a template; what is empty is left to its default."""
+    split = (flag.removeprefix("--").partition("=") for flag in argv)
+    given = {name.replace("-", "_"): value if sign else "true" for name, sign, value in split}
+    return {name: value for name, value in given.items() if value}
 
 
 def _open_log(folder: OperationFolder) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from service.access import NoLogin, PathRules, TokenFile
 from service.console import console_routes
+from service.dataflow import Templates
 from service.dicom_service import DicomService
 from service.dispatch import Dispatcher
 from service.grpc_server import make_server
@@ -40,17 +41,32 @@ class Settings:
     auth: str = ""
     allow_path: tuple[str, ...] = ()
     allow_prefix: tuple[str, ...] = ()
+    dataflow_templates: str = ""
+    dataflow_project: str = ""
+    dataflow_region: str = ""
+
+    @property
+    def templates(self) -> Templates | None:
+        """The templates whose jobs run on Dataflow, or None."""
+        flags = (self.dataflow_templates, self.dataflow_project, self.dataflow_region)
+        return Templates(*flags) if any(flags) else None
 
     def check(self) -> None:
         """Refuse what would let strangers in.
 
         Raises:
-            ValueError: without login on an interface that others can reach.
+            ValueError: without login on an interface that others can reach, or Dataflow is
+                named in part or cannot reach the root.
         """
         if not self.auth and not is_loopback(self.host):
             raise ValueError(
                 f"--host {self.host} can be reached from elsewhere, so callers have to log in: "
                 "name a file of tokens with --auth, or serve on 127.0.0.1"
+            )
+        if self.templates and not (all(self.templates) and self.root.root.startswith("gs://")):
+            raise ValueError(
+                "jobs on Dataflow take --dataflow-templates gs://bucket/folder, "
+                "--dataflow-project, --dataflow-region, and a --root in a bucket: name all four"
             )
 
 
@@ -68,7 +84,7 @@ class Service:
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
         paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
         self._operations = OperationsService(settings.root)
-        rpcs = all_rpcs(DicomService(settings.root, paths), self._operations)
+        rpcs = all_rpcs(DicomService(settings.root, paths, settings.templates), self._operations)
         dispatcher = Dispatcher(authenticator)
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
         # Whatever is no page of the console is REST's to answer, if only that it is not there.

@@ -72,11 +72,16 @@ class OperationFolder:
             raise OperationNotFoundError(
                 f"{self.name} does not exist; `dicomferry operations list` shows those that do"
             )
-        operation: Operation = json.loads(self.storage.read("operation.json"))
-        if not operation["done"]:
-            operation["metadata"]["cancelRequested"] = self.is_cancel_requested()
+        operation = self._record()
+        while not operation["done"]:
             ended = operation.get("ended", {"part": "", "counts": {}})
             counts = Counter(ended["counts"]) + self.progress(ended["part"])
+            record, operation = operation, self._record()
+            if operation.get("ended") == record.get("ended"):
+                break
+            # A part that ended meanwhile took what its workers had reported along.
+        if not operation["done"]:
+            operation["metadata"]["cancelRequested"] = self.is_cancel_requested()
             _count(operation, counts, operation["total"])
             if _is_abandoned(operation):
                 finish(
@@ -85,6 +90,10 @@ class OperationFolder:
                     "the process that ran it is gone; run it again: "
                     "what was committed stays, nothing is taken in twice",
                 )
+        return operation
+
+    def _record(self) -> Operation:
+        operation: Operation = json.loads(self.storage.read("operation.json"))
         return operation
 
     def write(self, operation: Operation) -> None:

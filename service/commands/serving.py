@@ -33,6 +33,15 @@ def serve_(
         list[str] | None,
         typer.Option(metavar="gs://…", help="Limit requests to these buckets or prefixes."),
     ] = None,
+    dataflow_templates: Annotated[
+        str,
+        typer.Option(
+            metavar="gs://…",
+            help="Run jobs on Dataflow, by the templates in this folder (`make template`).",
+        ),
+    ] = "",
+    dataflow_project: Annotated[str, typer.Option(help="Project that runs these jobs.")] = "",
+    dataflow_region: Annotated[str, typer.Option(help="Region that they run in.")] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Serve the API of Google's DicomService, REST and gRPC, and a page to look at.
@@ -53,6 +62,9 @@ def serve_(
         auth,
         tuple(allow_path or ()),
         tuple(allow_prefix or ()),
+        dataflow_templates,
+        dataflow_project,
+        dataflow_region,
     )
 
     def announce(rest: int, grpc: int) -> None:

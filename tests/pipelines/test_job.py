@@ -215,3 +215,23 @@ def test_asking_to_cancel_is_seen_by_readers(root):
 def test_operations_are_listed_the_newest_first(root):
     folders = [start_operation(root, STORE, "ImportDicomData") for _ in range(3)]
     assert [f.id for f in operation_folders(root)] == sorted((f.id for f in folders), reverse=True)
+
+
+def test_a_part_that_ends_while_it_is_read_does_not_take_its_progress_along(root, monkeypatch):
+    new_store(root)
+    progress = OperationFolder.progress
+    with Job(root, STORE, "ImportDicomData", None) as job:
+        job.expect(4)
+        job.folder.report_progress("00000-worker", Counter(read=3))
+
+        def progress_of_a_part_that_just_ended(folder, ended=""):
+            if not ended:
+                job.folder.write_counts("00000", Counter(imported=3))
+                job.end_part("00000")
+            return progress(folder, ended)
+
+        monkeypatch.setattr(OperationFolder, "progress", progress_of_a_part_that_just_ended)
+        assert job.folder.read()["metadata"]["counter"]["success"] == "3"
+        monkeypatch.undo()
+        job.folder.write_counts("00001", Counter(imported=1))
+        job.finish("files")

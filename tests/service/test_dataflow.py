@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,11 +10,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+from google.longrunning import operations_pb2
 
-from service import dataflow
-from service.dataflow import Dataflow, DataflowError, Template
+from service import dataflow, jobs
+from service.access import ANYONE, PathRules
+from service.dataflow import Dataflow, DataflowError, Template, Templates
+from service.dicom_service import DicomService
+from service.errors import INVALID_ARGUMENT, UNAVAILABLE, ApiError
+from service.operations_service import OperationsService
+from service.proto.generated import dicom_service_pb2 as pb
+from service.serve import Settings
 from stores.operations import start_operation
 from stores.owner import DataflowJob
+from stores.storage import Storage
 from tests.pipelines.jobs import STORE, new_store, operation_folders
 
 LOCATION = "/v1b3/projects/p/locations/europe-west4"
@@ -191,3 +200,99 @@ def test_operations_of_processes_are_left_alone(server, client, root):
     dataflow.cancel(client, folder)
     assert not dataflow.settle(client, folder)["done"]
     assert not server.requests
+
+
+TEMPLATES = Templates("gs://templates/dicomferry/", "p", "europe-west4")
+
+
+@pytest.fixture
+def bucket_root(gcs):
+    gcs.bucket("dataflow-stores")
+    gcs.bucket("dataflow-files")
+    root = Storage(f"gs://dataflow-stores/{uuid.uuid4()}")
+    new_store(root)
+    return root
+
+
+@pytest.fixture
+def service(bucket_root, client, monkeypatch, tmp_path):
+    """A server whose jobs run on Dataflow."""
+    for module in (jobs, dataflow):
+        monkeypatch.setattr(module, "Dataflow", lambda: client)
+    return DicomService(bucket_root, PathRules((str(tmp_path),), (), bucket_root), TEMPLATES)
+
+
+def launched(server):
+    [(_, _, body)] = [each for each in server.requests if each[1].endswith(":launch")]
+    return body["launchParameter"]
+
+
+def test_an_import_through_the_api_is_a_dataflow_job(server, service, bucket_root):
+    request = pb.ImportDicomDataRequest(name=str(STORE))
+    request.gcs_source.uri = "gs://dataflow-files/in/**"
+    operation = service.import_dicom_data(request, ANYONE)
+    sent = launched(server)
+    name = operation.name.rpartition("/")[2]
+    assert sent["containerSpecGcsPath"] == "gs://templates/dicomferry/import_dicom.json"
+    assert sent["jobName"] == f"dicomferry-{name}"
+    assert sent["parameters"] == {
+        "source": "gs://dataflow-files/in/**",
+        "root": bucket_root.root,
+        "store": str(STORE),
+        "operation": name,
+    }
+    operations = OperationsService(bucket_root)
+    cancel = operations_pb2.CancelOperationRequest(name=operation.name)
+    operations.cancel_operation(cancel, ANYONE)
+    [job] = server.jobs.values()
+    assert job["currentState"] == "JOB_STATE_CANCELLED"
+
+
+def test_an_export_through_the_api_is_a_dataflow_job(server, service, bucket_root):
+    request = pb.ExportDicomDataRequest(name=str(STORE))
+    request.bigquery_destination.table_uri = "delta:gs://dataflow-files/table"
+    request.bigquery_destination.include_source_store = True
+    service.export_dicom_data(request, ANYONE)
+    sent = launched(server)
+    assert sent["containerSpecGcsPath"] == "gs://templates/dicomferry/export_dicom.json"
+    assert (
+        sent["parameters"].items()
+        >= {
+            "table": "delta:gs://dataflow-files/table",
+            "schema": "flattened",
+            "write_disposition": "WRITE_EMPTY",
+            "include_source_store": "true",
+        }.items()
+    )
+    assert "filter" not in sent["parameters"]
+
+
+def test_what_dataflow_workers_cannot_reach_is_refused(server, service, tmp_path):
+    request = pb.ExportDicomDataRequest(name=str(STORE))
+    request.gcs_destination.uri_prefix = str(tmp_path)
+    with pytest.raises(ApiError, match="local path") as refused:
+        service.export_dicom_data(request, ANYONE)
+    assert refused.value.code == INVALID_ARGUMENT
+    assert not server.requests
+
+
+def test_a_refused_launch_is_told_to_the_caller(bucket_root, service):
+    elsewhere = TEMPLATES._replace(region="nowhere")
+    service = DicomService(bucket_root, PathRules((), (), bucket_root), elsewhere)
+    request = pb.ImportDicomDataRequest(name=str(STORE))
+    request.gcs_source.uri = "gs://dataflow-files/in/**"
+    with pytest.raises(ApiError) as refused:
+        service.import_dicom_data(request, ANYONE)
+    assert refused.value.code == UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"dataflow_templates": "gs://t"},
+        {"dataflow_templates": "gs://t", "dataflow_project": "p", "dataflow_region": "r"},
+    ],
+)
+def test_dataflow_named_in_part_or_over_local_stores_is_refused(tmp_path, flags):
+    with pytest.raises(ValueError, match="name all four"):
+        Settings(Storage(str(tmp_path)), **flags).check()
