@@ -7,7 +7,6 @@ workers' progress, shows it, and looks whether somebody asked to cancel.
 import logging
 import os
 import re
-import signal
 import threading
 import time
 import traceback
@@ -242,9 +241,6 @@ class Job:
             self.folder.write(self._operation)
             _LOGGER.warning("%s was cancelled", self.folder.name)
             close_shared_pools()
-            if os.getsid(0) == os.getpid():
-                # A session of its own, as the service starts jobs: with all that they started.
-                os.killpg(0, signal.SIGKILL)
             os._exit(1)
 
 
