@@ -1,6 +1,8 @@
 """Look after a store: count, verify, vacuum, optimize."""
 
 import hashlib
+import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from stores.index import Index
 from stores.storage import Storage
 
 _VACUUM_AFTER = timedelta(days=7)
+_BROKEN_OFF = re.compile(r"\.dcm#[0-9]+$")
 
 
 class BusyError(ValueError):
@@ -80,9 +83,12 @@ def vacuum(root: Storage, store: DicomStore, *, dry_run: bool = False) -> list[s
     }
     for batch in Index(store.data).dataset().to_batches(columns=["BlobUri"]):
         candidates.difference_update(batch.column(0).to_pylist())
+    broken_off = set(_broken_off(store.data, old.timestamp()))
     if not dry_run:
         store.data.delete(sorted(candidates))
-    return sorted(candidates)
+        for path in broken_off:
+            os.unlink(store.data.uri(path))
+    return sorted(candidates | broken_off)
 
 
 def optimize(store: DicomStore) -> tuple[int, int]:
@@ -91,6 +97,17 @@ def optimize(store: DicomStore) -> tuple[int, int]:
     before = len(index.files)
     index.compact()
     return before, len(Index(store.data).files)
+
+
+def _broken_off(data: Storage, old: float) -> Iterator[str]:
+    """What a killed process was writing into a local store by obstore, whose listings hide it."""
+    if not data.is_local:
+        return
+    for folder, _, names in os.walk(data.uri(FOLDER)):
+        for name in names:
+            path = os.path.join(folder, name)
+            if _BROKEN_OFF.search(name) and os.stat(path).st_mtime < old:
+                yield os.path.relpath(path, data.root)
 
 
 def _problem(data: Storage, row: dict[str, Any]) -> str:

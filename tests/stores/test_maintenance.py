@@ -55,6 +55,19 @@ def test_vacuum_takes_old_blobs_without_a_row_and_no_others(root, store):
     assert not left & set(expected)
 
 
+def test_vacuum_takes_what_was_being_written_when_its_process_was_killed(root, store):
+    whole = store.data.uri("instances/1/1/9/orphan.dcm")
+    os.makedirs(os.path.dirname(whole))
+    for name in ("#1", "#2"):
+        with open(whole + name, "wb") as file:
+            file.write(b"x")
+    eight_days_ago = time.time() - 8 * 86400
+    os.utime(f"{whole}#1", (eight_days_ago, eight_days_ago))
+    assert maintenance.vacuum(root, store, dry_run=True) == ["instances/1/1/9/orphan.dcm#1"]
+    assert maintenance.vacuum(root, store) == ["instances/1/1/9/orphan.dcm#1"]
+    assert os.listdir(os.path.dirname(whole)) == ["orphan.dcm#2"]
+
+
 def test_vacuum_waits_for_running_operations(root, store):
     start_operation(root, store.name, "ImportDicomData")
     with pytest.raises(maintenance.BusyError, match="is running"):
