@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo test lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
+.PHONY: demo test test-faults fuzz lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -28,6 +28,21 @@ demo: .venv/run  ## import real DICOM files into a store, export them again, sho
 test: .venv/dev .venv-bqemulator/run lint  ## all tests
 	$(BIN)/python -m pytest
 
+# RUNS=50 is what a nightly run takes; SEED=N begins with that seed, which a failure's name tells.
+RUNS ?= 5
+test-faults: .venv/dev  ## break it on purpose: kills, failing storage, hostile files and callers
+	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 $(BIN)/python -m pytest -s tests/faults
+
+.venv/fuzz/done: .venv/dev tests/faults/fuzz-requirements.txt
+	$(BIN)/pip install --quiet --require-hashes --target .venv/fuzz -r tests/faults/fuzz-requirements.txt
+	touch $@
+
+# INPUTS=1000000 FUZZ_SECONDS=0 is what a nightly run takes.
+INPUTS ?= 0
+FUZZ_SECONDS ?= 40
+fuzz: .venv/fuzz/done  ## coverage-guided fuzzing of all that reads files, some minutes
+	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.faults.fuzz --runs $(INPUTS) --seconds $(FUZZ_SECONDS)
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,6 +53,7 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
 
 proto: .venv/dev  ## write the Python of service/proto/*.proto
 	$(BIN)/python -m service.proto.generate

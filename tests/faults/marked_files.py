@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import warnings
 import zipfile
 
 import numpy as np
@@ -27,7 +28,6 @@ def _text(vr):
 
 def marked(sop="1.2.1.1.1", **changes):
     """A picture with the mark in every text element of the groups that pictures have."""
-    pydicom.config.settings.writing_validation_mode = pydicom.config.IGNORE
     ds = Dataset()
     for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
         if tag >> 16 in _SMALL_GROUPS and vr in _TEXTS | _UNFIT and keyword not in _KEPT:
@@ -78,6 +78,18 @@ def with_dictionary_vrs(data):
 
 def files():
     """Name to bytes of everything that an import can meet."""
+    settings = pydicom.config.settings
+    before = settings.writing_validation_mode
+    settings.writing_validation_mode = pydicom.config.IGNORE
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _files()
+    finally:
+        settings.writing_validation_mode = before
+
+
+def _files():
     sound = to_bytes(marked("1.2.1.1.1"))
     second = to_bytes(marked("1.2.1.1.2"))
     archive = io.BytesIO()
