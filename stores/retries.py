@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from obstore.exceptions import GenericError
 
+from stores import gcs
+
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
 T = TypeVar("T")
 
-_ATTEMPTS = 5
+# Beyond `gcs.RETRY_SECONDS`, which one request to a bucket that is gone takes, there is none.
+_ATTEMPTS = 8
 _FIRST_PAUSE = 0.1  # seconds
 # Told by deltalake and pyarrow as OSError, by obstore as GenericError.
 _PASSING = (GenericError, OSError)
@@ -32,16 +35,17 @@ def again(call: Callable[[], T]) -> T:
     """Call a function that may be called any number of times until a bucket answers in full.
 
     Raises:
-        OSError, obstore.exceptions.GenericError: it failed five times.
+        OSError, obstore.exceptions.GenericError: it failed eight times, or too long.
     """
-    for attempt in range(_ATTEMPTS - 1):
+    attempts = _Attempts()
+    while True:
         try:
             return call()
         except _LASTING:
             raise
         except _PASSING:
-            _pause(attempt)
-    return call()
+            if not attempts.pause():
+                raise
 
 
 def listed_again(
@@ -53,24 +57,33 @@ def listed_again(
         list_after: lists what comes after a name, None: everything.
 
     Raises:
-        obstore.exceptions.GenericError: it broke off five times without getting on.
+        obstore.exceptions.GenericError: it broke off eight times without getting on, or too long.
     """
-    last, attempt = None, 0
+    last, attempts = None, _Attempts()
     while True:
         try:
             for page in list_after(last):
                 for found in page:
                     yield found
-                    last, attempt = found["path"], 0
+                    last, attempts = found["path"], _Attempts()
         except GenericError:
-            attempt += 1
-            if attempt == _ATTEMPTS:
+            if not attempts.pause():
                 raise
-            _pause(attempt - 1)
         else:
             return
 
 
-def _pause(attempt: int) -> None:
-    """Wait before the next try, longer each time, and never as long as others do."""
-    time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE * 2**attempt)
+class _Attempts:
+    """Tries at the same thing, bounded in number and in time."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+        self._until = time.monotonic() + gcs.RETRY_SECONDS
+
+    def pause(self) -> bool:
+        """Wait before the next try, longer each time and not as long as others; False: none is."""
+        self._failed += 1
+        if self._failed == _ATTEMPTS or time.monotonic() > self._until:
+            return False
+        time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE * 2 ** (self._failed - 1))
+        return True
