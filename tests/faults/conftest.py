@@ -12,7 +12,17 @@ import pytest
 from tests.faults.faulty_storage import faulty_storage
 
 RUNS = int(os.environ.get("DICOMFERRY_FAULT_RUNS", "1"))
-FIRST_SEED = int(os.environ.get("DICOMFERRY_FAULT_SEED") or random.SystemRandom().randrange(10**6))
+
+
+def _first_seed():
+    if given := os.environ.get("DICOMFERRY_FAULT_SEED"):
+        return int(given)
+    # Processes that share the tests of one run have to name them alike.
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    return int(run, 16) % 10**6 if run else random.SystemRandom().randrange(10**6)
+
+
+FIRST_SEED = _first_seed()
 
 
 def pytest_generate_tests(metafunc):
