@@ -6,12 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imagecodecs
 import pytest
 
+from headers.failures import InstanceError
+from headers.readable import Bytes
 from tests.faults.targets import DECODED, TARGETS, finds
 from tests.headers.test_hostile import mutate
 from tests.transcode.fuzz import peak_mib
+from tests.transcode.instances import data_set, grey, part10, to_dicom
+from transcode import htj2k
+from transcode.dataset import open_file
+from transcode.frames import EncapsulatedFrames
+from transcode.htj2k_header import check_segments
+from transcode.image import read_image
+from transcode.syntaxes import SYNTAXES
 
+HTJ2K = open_file(Bytes(to_dicom(part10(data_set(grey((64, 64), 12), 12)), ".4.201")))
 REPOSITORY = Path(__file__).parents[2]
 MUTANTS = int(os.environ.get("DICOMFERRY_FAULT_MUTANTS", "150"))
 
@@ -47,7 +58,28 @@ def test_past_finds_and_mutants_end_as_results_or_refusals(name):
 
 
 def test_every_decoder_is_fuzzed():
-    from transcode.syntaxes import SYNTAXES
-
     families = {syntax.family for syntax in SYNTAXES.values() if syntax.encapsulated}
     assert families <= DECODED.keys() | {""}
+
+
+def test_a_picture_that_openjph_gave_up_on_is_none(monkeypatch):
+    """Its errors are printed by the binding, which returns as much of a picture as there is."""
+    image, uid = read_image(HTJ2K), HTJ2K.syntax.uid
+    stream = next(iter(EncapsulatedFrames(HTJ2K, image)))
+    dice, given_up = random.Random(1), 0
+    for _ in range(2000):
+        position = dice.randrange(stream.index(b"\xff\x93"), len(stream) - 2)
+        broken = stream[:position] + bytes([dice.randrange(256)]) + stream[position + 1 :]
+        complaints = []
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", complaints.append)
+            try:
+                check_segments(broken)
+                imagecodecs.htj2k_decode(broken)
+            except (InstanceError, RuntimeError):
+                continue
+        if complaints:
+            given_up += 1
+            with pytest.raises(InstanceError, match="CODE_STREAM_INVALID"):
+                htj2k.decode(broken, image, uid)
+    assert given_up
