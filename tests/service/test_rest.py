@@ -286,6 +286,9 @@ class TestList:
         assert client.ok("GET", f"{DATASET}/operations") == {}
 
 
+NOT_ON_DATAFLOW = None
+
+
 class TestJobs:
     """What is asked of jobs; that they run is for the real clients to see."""
 
@@ -326,8 +329,8 @@ class TestJobs:
         body = {"gcsDestination": {"uriPrefix": "gs://b"}, "filterConfig": paths}
         trial.ok("POST", f"{TRIAL}:export", body)
         assert asked == [
-            ("start_export_files", "gs://bucket/out", "image/png", ""),
-            ("start_export_files", "gs://b", "", "gs://bucket/paths"),
+            ("start_export_files", "gs://bucket/out", "image/png", "", NOT_ON_DATAFLOW),
+            ("start_export_files", "gs://b", "", "gs://bucket/paths", NOT_ON_DATAFLOW),
         ]
 
     @pytest.mark.parametrize(
@@ -346,7 +349,8 @@ class TestJobs:
     def test_exports_to_tables(self, trial, asked, fields, expected):
         body = {"bigqueryDestination": {"tableUri": "bq://project1.d.t", **fields}}
         trial.ok("POST", f"{TRIAL}:export", body)
-        assert asked == [("start_export_table", "bq://project1.d.t", *expected, "")]
+        arguments = "bq://project1.d.t", *expected, "", NOT_ON_DATAFLOW
+        assert asked == [("start_export_table", *arguments)]
 
     @pytest.mark.parametrize(
         ("verb", "body", "said"),
