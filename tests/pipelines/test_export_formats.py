@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gdcm
 import pydicom
 import pytest
 from PIL import Image
@@ -128,7 +129,6 @@ def check_raw(paths, source, form):
 
 
 def test_gdcm_opens_what_it_knows(store, export):
-    gdcm = pytest.importorskip("gdcm")
     form, out, _ = export
     if form.media_type != DICOM or form.transfer_syntax.removeprefix(PREFIX) in UNKNOWN_TO_GDCM:
         return  # the pictures and syntaxes are opened by others, above

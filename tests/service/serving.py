@@ -151,3 +151,8 @@ def wait_until(condition, seconds=90):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return result
+
+
+def ids(page):
+    """The ids of the stores on a page of their list."""
+    return [store["name"].rpartition("/")[2] for store in page.get("dicomStores", [])]

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pytest
 
 from tests.transcode.instances import colour, data_set, grey, part10, to_dicom
 
-gdcm = pytest.importorskip("gdcm")
 LOSSLESS = ["", ".1", ".1.99", ".4.57", ".4.70", ".4.80", ".4.90", ".5"]
 
 
