@@ -26,7 +26,7 @@ demo: .venv/run  ## import real DICOM files into a store, export them again, sho
 	$(BIN)/python -m service.demo $(if $(SOURCE),'$(SOURCE)')
 
 test: .venv/dev .venv-bqemulator/run lint  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # RUNS=50 is what a nightly run takes; SEED=N begins with that seed, which a failure's name tells.
 RUNS ?= 5
