@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import program
 from pipelines.export_request import ExportRequest, ReadyExport, prepare
 from pipelines.flags import (
+    FlagParser,
     add_common_flags,
     common_fields,
     dataflow_job,
@@ -48,9 +49,9 @@ from transforms.write_outcomes import WriteOutcomes, report_unmatched
 from transforms.write_rows import TableTarget
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> FlagParser:
     """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pipelines.export_dicom",
         description="Export the instances of a store, as files or as rows of a table. "
         "Flags not listed go to Beam.",

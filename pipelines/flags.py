@@ -1,9 +1,10 @@
 """What both pipelines take from their command lines, and from Beam's options."""
 
 import argparse
+import difflib
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -29,8 +30,16 @@ _DATAFLOW = "DataflowRunner"
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "PrismRunner", "BundleBasedDirectRunner")
 
 
+class FlagParser(argparse.ArgumentParser):
+    """A parser whose errors are one line: people call it by other commands than its own."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with 2, saying what is wrong."""
+        self.exit(2, f"error: {message}\n")
+
+
 def parse(
-    parser: argparse.ArgumentParser,
+    parser: FlagParser,
     argv: Sequence[str],
     to_request: Callable[[argparse.Namespace, list[str]], R],
 ) -> tuple[R, PipelineOptions]:
@@ -46,10 +55,31 @@ def parse(
         request = to_request(known, beam_args)
         request.check()
         options = beam_options(beam_args)
+        _refuse_unknown(parser, beam_args, options)
         _check_dataflow(options)
     except ValueError as error:
         parser.error(str(error))
     return request, options
+
+
+def _refuse_unknown(parser: FlagParser, beam_args: list[str], options: PipelineOptions) -> None:
+    """Refuse what neither we nor Beam know: Beam drops it, and a mistyped flag does nothing.
+
+    Raises:
+        ValueError: an argument is unknown.
+    """
+    if remote_runner(options) not in ("", _DATAFLOW):
+        return  # job servers have flags of their own
+    beam = FlagParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for each in PipelineOptions.__subclasses__():
+        each._add_argparse_args(beam)
+    _, unknown = beam.parse_known_args(beam_args)
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        ours = [name for action in parser._actions for name in action.option_strings]
+        meant = difflib.get_close_matches(flag, ours, n=1, cutoff=0.8)
+        hint = f"did you mean {meant[0]}?" if meant else "--help lists them"
+        raise ValueError(f"{flag} is a flag neither of this command nor of Beam: {hint}")
 
 
 def add_common_flags(parser: argparse.ArgumentParser) -> None:

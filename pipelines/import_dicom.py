@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import memory, program
 from pipelines.flags import (
+    FlagParser,
     add_common_flags,
     common_fields,
     dataflow_job,
@@ -55,9 +56,9 @@ from transforms.write_outcomes import WriteOutcomes
 PART_FILES = 10_000
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> FlagParser:
     """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="python -m pipelines.import_dicom",
         description="Import DICOM files into a store. Flags not listed go to Beam.",
         allow_abbrev=False,
