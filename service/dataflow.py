@@ -7,10 +7,16 @@ References:
     Dataflow REST API v1b3: projects.locations.flexTemplates.launch, projects.locations.jobs.
 """
 
+import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from google.auth.exceptions import GoogleAuthError
+from requests import RequestException
 
 from stores import operations
 from stores.names import StoreName
@@ -18,9 +24,13 @@ from stores.operations import Operation, OperationFolder
 from stores.owner import DataflowJob, owner_of
 from stores.storage import Storage
 
+_LOGGER = logging.getLogger(__name__)
+
 ENDPOINT = "https://dataflow.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_SECONDS = 60
+# So long nothing is asked after a call that failed.
+_SILENCE_SECONDS = 60.0
 # A launcher takes some minutes until there is a job.
 _LAUNCH = timedelta(minutes=20)
 _CODES = {
@@ -204,6 +214,56 @@ def read(folder: OperationFolder) -> Operation:
     if operation["done"] or not isinstance(owner_of(operation["owner"]), DataflowJob):
         return operation
     return settle(Dataflow(), folder)
+
+
+class Reader:
+    """Reads many operations as they stand, settled where a Dataflow job owns them.
+
+    Dataflow is asked only about operations that have not ended, by one client, and about each at
+    most every few seconds: pages are read again and again. Where it cannot be asked, such as
+    without credentials, an operation is what its record says: a list is no less a list for that.
+    """
+
+    def __init__(self, every_seconds: float = 0.0) -> None:
+        """Connect when first needed.
+
+        Args:
+            every_seconds: how old an answer may be.
+        """
+        self._every = every_seconds
+        self._client: Dataflow | None = None
+        self._answers: dict[str, tuple[float, Operation]] = {}
+        self._silent_until = 0.0
+
+    def read(self, folder: OperationFolder) -> Operation:
+        """One operation as it stands.
+
+        Raises:
+            OperationNotFoundError: there is no such operation.
+        """
+        return self.settle(folder, folder.read())
+
+    def settle(self, folder: OperationFolder, operation: Operation) -> Operation:
+        """The same of an operation that was read just now."""
+        owner = owner_of(operation["owner"])
+        if operation["done"] or not isinstance(owner, DataflowJob):
+            self._answers.pop(folder.name, None)
+            return operation
+        now = time.monotonic()
+        asked, answer = self._answers.get(folder.name, (-math.inf, operation))
+        if now < max(asked + self._every, self._silent_until):
+            return answer
+        self._client = self._client or Dataflow()
+        try:
+            answer = settle(self._client, folder)
+        except (DataflowError, GoogleAuthError, RequestException) as error:
+            # The next call would be as vain, and each may last a minute.
+            self._silent_until = now + _SILENCE_SECONDS
+            said = str(error) if isinstance(error, DataflowError) else type(error).__name__
+            _LOGGER.warning("Dataflow cannot be asked how its jobs are: %s", said)
+            return answer
+        self._answers[folder.name] = now, answer
+        return answer
 
 
 def request_cancel(folder: OperationFolder) -> None:

@@ -58,7 +58,8 @@ class OperationsService:
                 response.next_page_token = next_page_token(page[-1].id, *scope)
                 break
             page.append(folder)
-        response.operations.extend(operation_message(folder.read()) for folder in page)
+        reader = dataflow.Reader()
+        response.operations.extend(operation_message(reader.read(folder)) for folder in page)
         return response
 
     def cancel_operation(self, request: Any, principal: Principal) -> Any:
@@ -85,6 +86,8 @@ class OperationsService:
                     operation = folder.read()
             finally:
                 self._may_wait.release()
+        if not operation["done"]:
+            operation = dataflow.read(folder)
         return operation_message(operation)
 
     def stop(self) -> None:

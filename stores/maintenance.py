@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from stores import operations
 from stores.blobs import FOLDER, INCOMING
 from stores.dicom_store import DicomStore
 from stores.index import Index
+from stores.operations import Operation, OperationFolder
+from stores.sort_index import sort_index
 from stores.storage import Storage
 
 _VACUUM_AFTER = timedelta(days=7)
@@ -62,16 +64,28 @@ def verify(store: DicomStore) -> Iterator[Finding]:
             yield Finding(row["SOPInstanceUID"], row["BlobUri"], _problem(store.data, row))
 
 
-def vacuum(root: Storage, store: DicomStore, *, dry_run: bool = False) -> list[str]:
+def vacuum(
+    root: Storage,
+    store: DicomStore,
+    *,
+    dry_run: bool = False,
+    read: Callable[[OperationFolder], Operation] = OperationFolder.read,
+) -> list[str]:
     """Delete blobs without a row that are older than 7 days; return their paths.
 
     The index is read after the listing, so that no blob is taken whose row came between.
+
+    Args:
+        root: where stores live.
+        store: which one.
+        dry_run: delete nothing.
+        read: gives an operation as it stands, for callers who know more than its record.
 
     Raises:
         BusyError: an operation of the store is running.
     """
     for folder in operations.list_operations(root, store.name.parent):
-        operation = folder.read()
+        operation = read(folder)
         if not operation["done"] and operation["store"] == str(store.name):
             raise BusyError(f"{folder.name} is running: vacuum when it has ended")
     old = datetime.now(UTC) - _VACUUM_AFTER
@@ -92,11 +106,12 @@ def vacuum(root: Storage, store: DicomStore, *, dry_run: bool = False) -> list[s
 
 
 def optimize(store: DicomStore) -> tuple[int, int]:
-    """Compact the index; return how many files it had and has."""
+    """Sort the index among few files; return how many it had and has."""
+    before = len(Index(store.data).files)
+    sort_index(store.data)
     index = Index(store.data)
-    before = len(index.files)
-    index.compact()
-    return before, len(Index(store.data).files)
+    index.remove_replaced()
+    return before, len(index.files)
 
 
 def _broken_off(data: Storage, old: float) -> Iterator[str]:

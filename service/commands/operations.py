@@ -20,8 +20,9 @@ operations_app = typer.Typer(help="What jobs are doing, and did.", no_args_is_he
 def list_operations(root: Root = DEFAULT_ROOT) -> None:
     """List operations, the newest first."""
     table = Table("id", "what", "store", "state", "done", "failed", box=None)
+    reader = dataflow.Reader()
     for folder in operations.list_operations(Storage(root), DatasetName()):
-        operation = folder.read()
+        operation = reader.read(folder)
         metadata = operation["metadata"]
         table.add_row(
             folder.id,

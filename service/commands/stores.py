@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from service import dataflow
 from service.commands.options import DEFAULT_ROOT, Root, StoreArgument
 from service.commands.reporting import console, errors, find_store, suggest
 from stores import dicom_store, maintenance
@@ -169,7 +170,7 @@ def vacuum(
 ) -> None:
     """Delete blobs that no row points at and that are older than 7 days."""
     found = find_store(root, store)
-    removed = maintenance.vacuum(Storage(root), found, dry_run=dry_run)
+    removed = maintenance.vacuum(Storage(root), found, dry_run=dry_run, read=dataflow.Reader().read)
     for path in removed:
         console.print(path, soft_wrap=True, markup=False, highlight=False)
     console.print(f"{len(removed)} blobs {'would be' if dry_run else 'were'} deleted")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from service.access import Principal
+from service.dataflow import Reader
 from stores.dicom_store import DicomStore, store_in
 from stores.names import DatasetName, id_folder
 from stores.operations import Operation, OperationFolder, OperationNotFoundError
@@ -53,7 +54,12 @@ def page_of_stores(
 
 
 def page_of_operations(
-    root: Storage, parent: DatasetName, principal: Principal, before: str, store: str = ""
+    root: Storage,
+    parent: DatasetName,
+    principal: Principal,
+    before: str,
+    reader: Reader,
+    store: str = "",
 ) -> OperationsPage:
     """The operations that a principal may see, of one store or of all, the newest first."""
     ids = sorted(root.folders(f"{parent.folder}/operations"), reverse=True)
@@ -62,13 +68,14 @@ def page_of_operations(
     for looked_at, operation_id in enumerate(ids):
         if len(found) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
             return OperationsPage(found, ids[looked_at - 1])
+        folder = OperationFolder(root, parent, operation_id)
         try:
-            operation = OperationFolder(root, parent, operation_id).read()
+            operation = folder.read()
         except OperationNotFoundError:  # its process was killed at its very start
             continue
         names = operation["name"], operation["store"]
         if principal.may("healthcare.operations.get", *names) and store in ("", operation["store"]):
-            found.append(operation)
+            found.append(reader.settle(folder, operation))
     return OperationsPage(found, "")
 
 

@@ -28,6 +28,7 @@ from service.console.store_pages import (
     store_path,
     stores_section,
 )
+from service.dataflow import Reader
 from service.errors import (
     NOT_FOUND,
     UNAUTHENTICATED,
@@ -60,6 +61,8 @@ _ASSETS = {
 # How long a page waits for the metrics of its stores before it shows those that are known.
 _COUNT_SECONDS = 1.5
 _NO_SCRIPT_SECONDS = 5
+# Pages look every two seconds; Dataflow counts its jobs' progress about as rarely as this.
+_ASK_DATAFLOW_SECONDS = 10.0
 
 
 def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
@@ -100,6 +103,7 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
 class _Console:
     def __init__(self, root: Storage) -> None:
         self._root = root
+        self._reader = Reader(_ASK_DATAFLOW_SECONDS)
         self._metrics = MetricsCache()
         self._pictures = pictures.Pictures()
 
@@ -118,7 +122,9 @@ class _Console:
             running = None in metrics.values()
             pieces.append(stores_section(parent, found, metrics, after))
         if part != "stores":
-            newest = inventory.page_of_operations(self._root, parent, principal, before)
+            newest = inventory.page_of_operations(
+                self._root, parent, principal, before, self._reader
+            )
             query = {"dataset": str(parent), "before": before}
             running |= any(not operation["done"] for operation in newest.operations)
             pieces.append(operations_section(newest, "/", query))
@@ -133,7 +139,7 @@ class _Console:
         store = self._store(request, principal, _GET_STORE)
         before = request.query_params.get("before", "")
         found = inventory.page_of_operations(
-            self._root, store.name.parent, principal, before, str(store.name)
+            self._root, store.name.parent, principal, before, self._reader, str(store.name)
         )
         section = operations_section(found, store_path(store), {"before": before})
         if request.query_params.get("part") == "operations":
@@ -215,7 +221,7 @@ class _Console:
         principal.require(_GET_OPERATION, *names)
         if operation is None:
             raise ApiError(NOT_FOUND, f"{name} does not exist")
-        return folder, operation
+        return folder, self._reader.settle(folder, operation)
 
 
 _PIECES = ("nav", "stores", "operations")

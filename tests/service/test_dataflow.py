@@ -8,22 +8,29 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+import google.auth
 import pytest
 import requests
+from google.auth.exceptions import DefaultCredentialsError
 from google.longrunning import operations_pb2
+from typer.testing import CliRunner
 
 from service import dataflow, jobs
 from service.access import ANYONE, PathRules
+from service.cli import app
 from service.dataflow import Dataflow, DataflowError, Template, Templates
 from service.dicom_service import DicomService
 from service.errors import INVALID_ARGUMENT, UNAVAILABLE, ApiError
 from service.operations_service import OperationsService
 from service.proto.generated import dicom_service_pb2 as pb
+from service.proto.generated import operation_metadata_pb2
 from service.serve import Settings
+from stores.maintenance import BusyError
 from stores.operations import start_operation
 from stores.owner import DataflowJob
 from stores.storage import Storage
 from tests.pipelines.jobs import STORE, new_store, operation_folders
+from tests.service.serving import client_of
 
 LOCATION = "/v1b3/projects/p/locations/europe-west4"
 
@@ -33,7 +40,7 @@ class FakeDataflow(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.jobs, self.requests, self.metrics = {}, [], []
+        self.jobs, self.requests, self.metrics, self.refuses = {}, [], [], False
 
     @property
     def url(self):
@@ -68,6 +75,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         url = urlsplit(self.path)
         status, answer = self.server.answer(self.command, url.path, parse_qs(url.query), body)
+        if self.server.refuses:
+            status, answer = 403, {"error": {"message": "the caller may not"}}
         content = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
@@ -200,6 +209,131 @@ def test_operations_of_processes_are_left_alone(server, client, root):
     dataflow.cancel(client, folder)
     assert not dataflow.settle(client, folder)["done"]
     assert not server.requests
+
+
+# Lists.
+
+
+@pytest.fixture
+def asked(server, client, monkeypatch):
+    """Whoever asks Dataflow asks this server; counts how often it was."""
+    monkeypatch.setattr(dataflow, "Dataflow", lambda: client)
+    return lambda: len([each for each in server.requests if each[0] == "GET"])
+
+
+def start_jobs(client, root, count):
+    """Operations whose Dataflow jobs were launched, the oldest first."""
+    new_store(root)
+    return [
+        dataflow.start(client, TEMPLATE, root, STORE, "ImportDicomData", {}) for _ in range(count)
+    ]
+
+
+def listed(root, **request):
+    request = operations_pb2.ListOperationsRequest(name=str(STORE.parent), **request)
+    return OperationsService(root).list_operations(request, ANYONE)
+
+
+def fail(server, folder):
+    [job] = [job for job in server.jobs.values() if job["name"] == f"dicomferry-{folder.id}"]
+    job["currentState"] = "JOB_STATE_FAILED"
+
+
+def test_a_list_ends_the_operations_of_jobs_that_died_and_asks_for_these_once(
+    server, client, root, asked
+):
+    died = start_jobs(client, root, 2)
+    for folder in died:
+        fail(server, folder)
+    assert [each.error.code for each in listed(root).operations] == [13, 13]
+    assert all(folder.read()["done"] for folder in died)
+    before = asked()
+    assert [each.error.code for each in listed(root).operations] == [13, 13]
+    assert asked() == before
+
+
+def test_a_list_asks_only_for_what_is_on_its_page(server, client, root, asked):
+    first, second = sorted(start_jobs(client, root, 2), key=lambda folder: folder.id)
+    for folder in (first, second):
+        fail(server, folder)
+    [newest] = listed(root, page_size=1).operations
+    assert newest.name == second.name
+    assert asked() == 1
+    assert not first.read()["done"]
+
+
+def test_a_list_shows_the_progress_of_running_jobs(server, client, root, asked):
+    start_jobs(client, root, 1)
+    server.metrics = [metric("read", "files", 70)]
+    [running] = listed(root).operations
+    assert not running.done
+    metadata = operation_metadata_pb2.OperationMetadata()
+    running.metadata.Unpack(metadata)
+    assert metadata.counter.success == 70
+
+
+def test_a_list_is_as_recorded_where_dataflow_does_not_answer_and_asks_it_once(
+    server, client, root, asked, caplog
+):
+    start_jobs(client, root, 3)
+    server.refuses = True
+    assert [each.done for each in listed(root).operations] == [False] * 3
+    assert asked() == 1
+    assert "Dataflow answered 403" in caplog.text
+
+
+def test_a_list_is_as_recorded_without_credentials(client, root, monkeypatch, caplog):
+    start_jobs(client, root, 1)
+
+    def no_credentials(**_):
+        raise DefaultCredentialsError("none")
+
+    monkeypatch.setattr(google.auth, "default", no_credentials)
+    assert [each.done for each in listed(root).operations] == [False]
+    assert "DefaultCredentialsError" in caplog.text
+
+
+def test_a_reader_that_is_asked_again_and_again_asks_dataflow_now_and_then(
+    server, client, root, asked
+):
+    [folder] = start_jobs(client, root, 1)
+    server.metrics = [metric("read", "files", 70)]
+    reader = dataflow.Reader(every_seconds=3600)
+    counters = [reader.read(folder)["metadata"]["counter"]["success"] for _ in range(5)]
+    assert counters == ["70"] * 5
+    assert asked() == 2, "the job and its metrics"
+
+
+def test_who_waits_for_a_job_that_died_is_told(server, client, root, asked):
+    [folder] = start_jobs(client, root, 1)
+    fail(server, folder)
+    request = operations_pb2.WaitOperationRequest(name=folder.name)
+    request.timeout.FromMilliseconds(1)
+    assert OperationsService(root).wait_operation(request, ANYONE).error.code == 13
+
+
+def test_commands_list_and_vacuum_see_that_a_job_died(server, client, root, asked):
+    for folder in start_jobs(client, root, 2):
+        fail(server, folder)
+    shown = CliRunner().invoke(app, ["operations", "list", f"--root={root.root}"])
+    assert shown.exit_code == 0
+    assert shown.output.count("failed") >= 3, "the heading, and both"
+    again = dataflow.start(client, TEMPLATE, root, STORE, "ImportDicomData", {})
+    vacuum = ["stores", "vacuum", STORE.id, f"--root={root.root}"]
+    refused = CliRunner().invoke(app, vacuum)
+    assert isinstance(refused.exception, BusyError), "it runs"
+    fail(server, again)
+    assert CliRunner().invoke(app, vacuum).exit_code == 0
+    assert again.read()["done"]
+
+
+def test_the_console_shows_that_a_job_died(server, client, root, asked):
+    [folder] = start_jobs(client, root, 1)
+    fail(server, folder)
+    console = client_of(root)
+    assert console.raw("GET", b"/").status == 200
+    assert folder.read()["done"]
+    assert b"ended as failed" in console.raw("GET", f"/console/{folder.name}".encode()).body
 
 
 TEMPLATES = Templates("gs://templates/dicomferry/", "p", "europe-west4")
