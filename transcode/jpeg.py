@@ -4,6 +4,7 @@ import imagecodecs
 import numpy as np
 
 from headers.failures import InstanceError
+from transcode import jpeg_lossless
 from transcode.codestream import JpegHeader, check_end, check_jpeg, read_jpeg
 from transcode.image import ImagePixel
 from transcode.pixels import (
@@ -94,23 +95,13 @@ def encode(
     pixels: Pixels, source: ImagePixel, planned: ImagePixel, syntax: str, quality: Quality
 ) -> bytes:
     """Encode a frame of `source` as `planned`."""
+    if syntax in (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1):
+        # Readers that look at the stream alone take components of other names for YCbCr.
+        ids = b"RGB" if source.photometric == "RGB" else bytes(range(1, source.samples + 1))
+        return jpeg_lossless.encode(unsigned(pixels, source), max(2, precision(source)), ids)
     space = None
     if source.samples == 3:
         space = "ycbcr" if source.photometric.startswith("YBR") else "rgb"
-    if syntax in (JPEG_LOSSLESS, JPEG_LOSSLESS_SV1):
-        # Named YCbCr, components would share tables in a way that no decoder reads right.
-        space = "unknown" if space == "ycbcr" else space
-        return bytes(
-            imagecodecs.jpeg8_encode(
-                unsigned(pixels, source),
-                lossless=True,
-                predictor=1,
-                bitspersample=max(2, precision(source)),
-                colorspace=space,
-                outcolorspace=space,
-                subsampling="444" if space else None,
-            )
-        )
     stream = bytes(
         imagecodecs.jpeg8_encode(
             pixels.astype(planned.dtype, copy=False),
