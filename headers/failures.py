@@ -79,6 +79,14 @@ REASONS: dict[str, str] = {
         "the bytes read are not those whose CRC-32C the bucket keeps, three times in a row: "
         "try it again, then copy the object again from where it came from"
     ),
+    "BLOB_CORRUPT": (
+        "its bytes in the store are not those that were imported: delete the blob that "
+        "`dicomferry stores verify` names and import a copy of the original"
+    ),
+    "BLOB_MISSING": (
+        "its bytes are gone from the store, as `dicomferry stores verify` shows: "
+        "import a copy of the original"
+    ),
     "NO_SUCH_RESOURCE": "no instance of the store is below this path of the filter: correct it",
     "WORKER_LOST": "the process that worked on it died or hung: try it again, then report it",
     # Transcoding: the data set, then the pixels, then what a target can hold.

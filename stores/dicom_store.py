@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from stores.index import create_index
 from stores.known_sources import create_known_sources
-from stores.names import DatasetName, StoreName, parse_store
+from stores.names import INDEX_FOLDER, DatasetName, StoreName, parse_store
 from stores.resource_rules import check_resource
 from stores.storage import Storage
 
@@ -145,6 +145,8 @@ def delete_store(root: Storage, name: StoreName) -> None:
         store = get_store(root, name)
         record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
         if _write(root, name, store.version + 1, record):
+            # First of all: an export that misses a blob then knows that the store is gone.
+            store.data.below(INDEX_FOLDER).remove_all()
             store.data.remove_all()
             return
     raise _too_busy(name)

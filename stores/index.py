@@ -22,6 +22,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from stores import gcs
+from stores.names import INDEX_FOLDER
 from stores.retries import again
 from stores.storage import Storage
 
@@ -58,7 +59,6 @@ LOOKUP_COLUMNS = [
 ]
 T = TypeVar("T")
 
-_FOLDER = "index"
 _APP_ID = "import"
 # Metadata would put whole documents into the log's statistics.
 _STATISTICS = "SOPInstanceUID,StudyInstanceUID,SeriesInstanceUID,TransferSyntaxUID,LastUpdated"
@@ -77,7 +77,7 @@ class CommitConflictError(Exception):
 
 def create_index(data: Storage) -> None:
     """Make the empty index of a new store."""
-    create_table(data, _FOLDER, SCHEMA, {"delta.dataSkippingStatsColumns": _STATISTICS})
+    create_table(data, INDEX_FOLDER, SCHEMA, {"delta.dataSkippingStatsColumns": _STATISTICS})
 
 
 def create_table(
@@ -115,7 +115,7 @@ class Index:
         """
         self._data = data
         options = storage_options(data)
-        uri = data.uri(_FOLDER)
+        uri = data.uri(INDEX_FOLDER)
         try:
             self._table = self._again(lambda: DeltaTable(uri, storage_options=options))
         except TableNotFoundError:
@@ -210,11 +210,11 @@ class Index:
         except (OSError, DeltaError) as error:
             # DeltaError: it was told of another version, and then could not read that one.
             if self._data.is_local:
-                raise_os_error(error, self._data.uri(_FOLDER))
+                raise_os_error(error, self._data.uri(INDEX_FOLDER))
             raise CommitConflictError(str(error)) from error
         log = f"_delta_log/{self.version:020}.json"
         added = sorted(set(self.files) - before)
-        self._data.sync(f"{_FOLDER}/{path}" for path in (*added, log))
+        self._data.sync(f"{INDEX_FOLDER}/{path}" for path in (*added, log))
         return self.version
 
     def compact(self) -> None:
@@ -278,23 +278,23 @@ def appended_files(data: Storage, after: int, upto: int) -> list[str]:
     files = []
     for version in range(after + 1, upto + 1):
         try:
-            log = data.read(f"{_FOLDER}/_delta_log/{version:020}.json")
+            log = data.read(f"{INDEX_FOLDER}/_delta_log/{version:020}.json")
         except FileNotFoundError:
             raise LookupError(_too_long_ago(data)) from None
         actions = [json.loads(line) for line in log.splitlines()]
         if any(action.get("txn", {}).get("appId") == _APP_ID for action in actions):
             files += [unquote(action["add"]["path"]) for action in actions if "add" in action]
-    if any(data.head(f"{_FOLDER}/{file}") is None for file in files):
+    if any(data.head(f"{INDEX_FOLDER}/{file}") is None for file in files):
         raise LookupError(_too_long_ago(data))
     return files
 
 
 def _too_long_ago(data: Storage) -> str:
-    return f"what was imported long ago is no longer told apart in {data.uri(_FOLDER)}"
+    return f"what was imported long ago is no longer told apart in {data.uri(INDEX_FOLDER)}"
 
 
 def _open(data: Storage, file: str) -> pq.ParquetFile:
-    path = f"{_FOLDER}/{file}"
+    path = f"{INDEX_FOLDER}/{file}"
     if data.is_local:
         return pq.ParquetFile(data.uri(path))
     return pq.ParquetFile(io.BufferedReader(_Object(data, path), _BUFFER_BYTES), pre_buffer=True)

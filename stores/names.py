@@ -8,6 +8,8 @@ _PLAIN_ID = re.compile(r"[a-z0-9_-]{1,64}")
 _STORE_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)/dicomStores/([^/]+)")
 _DATASET_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)")
 _MAX_ID_CHARACTERS = 256
+# Below a data folder; a store is there as long as its index is.
+INDEX_FOLDER = "index"
 
 
 class ResourceNameError(ValueError):

@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 _MAX_ATTEMPTS = 5
 
 
-def exists(uri: str, generation: str) -> bool:
-    """Whether that generation of an object is still there."""
+def exists(uri: str, generation: str = "") -> bool:
+    """Whether an object, or that generation of it, is still there."""
     found: bool = _blob(uri, generation).exists(client=gcs.client())
     return found
 
 
-def crc32c(uri: str, generation: str) -> int:
-    """The CRC-32C that Cloud Storage keeps of one generation of an object.
+def crc32c(uri: str, generation: str = "") -> int:
+    """The CRC-32C that Cloud Storage keeps of an object, or of one generation of it.
 
     Raises:
         google.api_core.exceptions.NotFound: that generation is gone.
     """
     blob = _blob(uri, generation)
     blob.reload(client=gcs.client())
-    return int.from_bytes(base64.b64decode(blob.crc32c), "big")
+    return _crc32c(blob)
 
 
 def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
@@ -61,8 +61,12 @@ def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
             return
 
 
-def rewrite_over(source_uri: str, target_uri: str) -> None:
-    """Copy an object, replacing the target."""
+def rewrite_over(source_uri: str, target_uri: str) -> int:
+    """Copy an object, replacing the target; return the CRC-32C that is kept of the copy.
+
+    Raises:
+        google.api_core.exceptions.NotFound: the object, or the target's bucket, is gone.
+    """
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     source, target, token = _blob(source_uri), _blob(target_uri), None
@@ -70,7 +74,11 @@ def rewrite_over(source_uri: str, target_uri: str) -> None:
         # Copied twice it is the same: by itself the client makes no second try here.
         token, _, _ = target.rewrite(source, token=token, client=gcs.client(), retry=DEFAULT_RETRY)
         if token is None:
-            return
+            return _crc32c(target)
+
+
+def _crc32c(blob: "Blob") -> int:
+    return int.from_bytes(base64.b64decode(blob.crc32c), "big")
 
 
 def _blob(uri: str, generation: str = "") -> "Blob":

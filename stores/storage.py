@@ -21,7 +21,6 @@ from obstore.store import LocalStore, ObjectStore
 from stores import gcs
 from stores.partial_files import partial_name
 from stores.retries import ShortReadError, again, listed_again
-from stores.rewrite import rewrite_over
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -168,16 +167,6 @@ class Storage:
                 spool.writelines(data)
                 spool.seek(0)
                 obstore.put(self.store, path, spool)
-
-    def copy(self, source: "Storage", source_path: str, path: str) -> None:
-        """Write a file that lies in another storage, replacing an earlier one at once."""
-        if self.is_local and source.is_local:
-            with self._replacing(path) as temporary:
-                shutil.copyfile(os.path.join(source.root, source_path), temporary)
-        elif not self.is_local and not source.is_local:
-            rewrite_over(source.uri(source_path), self.uri(path))
-        else:
-            self.write(path, source.chunks(source_path))
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """A file's bytes, 1 MiB at a time.

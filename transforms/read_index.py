@@ -17,6 +17,7 @@ _COLUMNS = [
     "TransferSyntaxUID",
     "BlobUri",
     "BlobStorageSize",
+    "Crc32c",
 ]
 # A worker's share is small enough to spread, big enough to be worth handing over.
 _SHARE_INSTANCES = 256

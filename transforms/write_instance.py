@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from headers.failures import InstanceError
 from stores.partial_files import remove_partial
-from stores.storage import Storage, StorageFile
+from stores.storage import Storage
+from stores.stored_blob import StoredBlob, copy_blob, open_blob
 from transcode.formats import AS_UPLOADED, Format
 from transcode.quality import DEFAULT_QUALITY, Quality
 from transcode.spread import Spread, in_order
@@ -29,6 +30,7 @@ class StoredInstance(NamedTuple):
         transfer_syntax_uid: (0002,0010).
         blob: path of the bytes below the data folder.
         size: bytes of the blob.
+        crc32c: checksum of the blob.
     """
 
     study_instance_uid: str
@@ -37,6 +39,7 @@ class StoredInstance(NamedTuple):
     transfer_syntax_uid: str
     blob: str
     size: int
+    crc32c: int
 
 
 class FileTarget(NamedTuple):
@@ -66,13 +69,14 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
     if target.destination.is_local:
         _tidy(target.destination.uri(stem.rpartition("/")[0]))
         _tidy(target.destination.uri(stem))
-    if can_copy(instance.transfer_syntax_uid, target.format):
-        target.destination.copy(target.data, instance.blob, f"{stem}{target.format.extension}")
-        return Outcome(path, EXPORTED, "", uid, size=instance.size)
+    blob = StoredBlob(target.data, instance.blob, instance.size, instance.crc32c)
     size = 0
     written: list[str] = []
     try:
-        with StorageFile(target.data, instance.blob, instance.size) as file:
+        if can_copy(instance.transfer_syntax_uid, target.format):
+            copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
+            return Outcome(path, EXPORTED, "", uid, size=instance.size)
+        with open_blob(blob) as file:
             for output in transcode(file, target.format, target.quality, spread):
                 frame = "" if output.frame is None else f"/{output.frame}"
                 name = f"{stem}{frame}{target.format.extension}"

@@ -158,6 +158,39 @@ def test_wrong_bytes_of_a_large_object_never_get_a_name(bucket, faults, root):
     assert sorted(exported(root).values()) == [hashlib.sha256(LARGE).hexdigest()]
 
 
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("fault", [*TRANSIENT, SHORT, FLIPPED])
+@pytest.mark.parametrize("mime_type", ["", "image/png"])
+def test_exports_get_over_each_fault_of_what_they_read(bucket, faults, tmp_path, mime_type, fault):
+    root = Storage(f"gs://{bucket.name}/root")
+    new_store(root)
+    run_import(root, write_files(tmp_path / "in", images(6)))
+    assert run_export(root, tmp_path / "calm", f"--mime-type={mime_type}").code == 0
+    # Read three times at most: of two faults in a row it knows nothing.
+    faults.reset(seed=2, chances={fault: 0.6}, only=of_blob(""), most_in_a_row=2)
+    assert run_export(root, tmp_path / "rough", f"--mime-type={mime_type}").code == 0
+    assert faults.injected[fault] or fault == UNMET  # what is read has no precondition
+    assert tree(tmp_path / "rough") == tree(tmp_path / "calm")
+
+
+def of_blob(uid):
+    """What obstore's paths of a blob hold."""
+    return f"instances%2F1%2E2%2E1%2F1%2E2%2E1%2E1%2F{uid.replace('.', '%2E')}"
+
+
+@pytest.mark.parametrize("mime_type", ["", "image/png"])
+def test_wrong_bytes_never_leave_a_store(bucket, faults, tmp_path, mime_type):
+    root = Storage(f"gs://{bucket.name}/root")
+    new_store(root)
+    run_import(root, write_files(tmp_path / "in", images(6)))
+    faults.reset(chances={FLIPPED: 1.0}, only=of_blob("1.2.1.1.3"), most_in_a_row=1000)
+    job = run_export(root, tmp_path / "out", f"--mime-type={mime_type}")
+    assert job.of("/1.2.1.1.3") == ("failed", "BLOB_CORRUPT")
+    assert faults.injected[FLIPPED] == 3
+    assert job.kinds == {"exported": 5, "failed": 1}
+    assert len(tree(tmp_path / "out")) == 5
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     """Clients that give up sooner, so that the tests do not wait as long as users would."""

@@ -76,18 +76,6 @@ def test_it_crosses_processes(storage):
     assert again.read("a") == b"1"
 
 
-@pytest.mark.parametrize("kind", ["local", "gs"])
-def test_copies_go_between_any_two_storages(storage, kind, tmp_path, request):
-    if kind == "gs":
-        other = Storage(f"gs://{_bucket(request).name}")
-    else:
-        other = Storage(str(tmp_path / "other"))
-    other.write("from", b"0123456789" * 200_000)
-    storage.write("deep/to", b"old")
-    storage.copy(other, "from", "deep/to")
-    assert storage.read("deep/to") == other.read("from")
-
-
 def test_other_schemes_and_roots_that_cannot_be_written_are_refused(tmp_path):
     with pytest.raises(StorageError, match="s3://"):
         Storage("s3://bucket")

@@ -1,6 +1,7 @@
 """Listing, reading, grouping and writing, each as Beam runs it."""
 
 import apache_beam as beam
+import google_crc32c
 import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.testing import test_pipeline
@@ -127,6 +128,7 @@ def test_an_index_is_read_whole_or_by_paths(store):
             row["TransferSyntaxUID"],
             row["BlobUri"],
             row["BlobStorageSize"],
+            row["Crc32c"],
         )
         for row in rows
     )
@@ -145,7 +147,13 @@ def stored(data, content):
     """An instance as an index row gives it, with its blob in place."""
     data.write("instances/a.dcm", content)
     return StoredInstance(
-        "1.2", "1.2.3", "1.2.3.4", "1.2.840.10008.1.2.1", "instances/a.dcm", len(content)
+        "1.2",
+        "1.2.3",
+        "1.2.3.4",
+        "1.2.840.10008.1.2.1",
+        "instances/a.dcm",
+        len(content),
+        google_crc32c.value(content),
     )
 
 

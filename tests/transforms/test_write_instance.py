@@ -3,6 +3,7 @@
 import multiprocessing
 import sys
 
+import google_crc32c
 import numpy as np
 import psutil
 import pytest
@@ -38,7 +39,12 @@ def stored(request, tmp_path_factory):
     data = Storage(str(tmp_path_factory.mktemp("data")))
     content = SOURCES[request.param]()
     data.write("blob", content)
-    return data, StoredInstance("1.1", "1.2", "1.3", request.param, "blob", len(content))
+    return data, instance_of(content, request.param)
+
+
+def instance_of(content, transfer_syntax="1.2.840.10008.1.2.1"):
+    checksum = google_crc32c.value(content)
+    return StoredInstance("1.1", "1.2", "1.3", transfer_syntax, "blob", len(content), checksum)
 
 
 def files_below(folder):
@@ -79,7 +85,7 @@ def test_of_an_instance_that_breaks_off_no_frame_is_left(cores, tmp_path, cut):
     data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
     content = content[: int(len(content) * cut)]
     data.write("blob", content)
-    instance = StoredInstance("1.1", "1.2", "1.3", "1.2.840.10008.1.2.4.90", "blob", len(content))
+    instance = instance_of(content, "1.2.840.10008.1.2.4.90")
     for spread in (spread_over(None), spread_over(cores)):
         target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
         outcome = write(instance, target, spread)
