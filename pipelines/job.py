@@ -80,7 +80,10 @@ class Job:
         """
         self.folder = adopted or operations.start_operation(root, store, method)
         log_format.name_operation(self.folder.name)
+        lists = self.folder.storage.uri("outcomes-*.jsonl")
+        _LOGGER.info("operation %s; its lists: %s", self.folder.name, lists)
         self._operation: Operation = self.folder.read()
+        self._operation.pop("queued", None)
         self._root = root
         self._store = store
         self._data = self._data_folder()

@@ -2,40 +2,34 @@
 
 The jobs run beside the Airflow worker, in the interpreter that DICOMFERRY_PYTHON names (an
 environment with `dicomferry` installed; Airflow's own cannot hold it). Source, destination and
-table carry the logical date: to clear a run and let it go again does the same day's work again,
-takes nothing in twice and replaces what it exported.
+table carry the logical date: to clear a run and let it go again imports the same folder, takes
+nothing in twice, and replaces what it exported by the store as it is then.
 
-A task fails if its process exits with 1 (more files failed than `max_failures`) or 2 (the job
-broke). The last lines of its log hold the counts, and name the list of what failed and why.
+A task fails if more files fail than `max_failures` (its process exits with 1; that is not tried
+again), or if the job breaks (2). Its link "Outcomes" and its XComs `summary` and `outcomes` say
+what failed and why; so do the last lines of its log.
 """
 
-import os
 from datetime import UTC, datetime
 
-from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 from airflow.sdk import DAG, Param
 from airflow.timetables.interval import CronDataIntervalTimetable
-
-# Runs without a logical date, as the API can start them, are those of the day they start on.
-DAY = "{{ (dag_run.logical_date or dag_run.run_after).strftime('%Y-%m-%d') }}"
-DAY_IN_TABLE = "{{ (dag_run.logical_date or dag_run.run_after).strftime('%Y%m%d') }}"
+from dicomferry_tasks import DAY, DAY_IN_TABLE, TIMEZONE, LocalJob, day
 
 
-def job(task_id: str, pipeline: str, **flags: str) -> BeamRunPythonPipelineOperator:
+def job(task_id: str, pipeline: str, only_with: str = "-", **flags: str) -> LocalJob:
     """One run of a pipeline with its flags; all jobs are of one store."""
-    return BeamRunPythonPipelineOperator(
+    return LocalJob(
         task_id=task_id,
-        # `python -m pipelines.…` of the interpreter in which dicomferry is installed.
-        py_interpreter=os.environ.get("DICOMFERRY_PYTHON", "python3"),
-        py_options=["-m"],
-        py_file=f"pipelines.{pipeline}",
-        runner="FnApiRunner",
-        pipeline_options={
+        pipeline=pipeline,
+        flags={
             "root": "{{ params.root }}",
             "store": "{{ params.store }}",
             "max_failures": "{{ params.max_failures }}",
             **flags,
         },
+        server="{{ params.server }}",
+        only_with=only_with,
     )
 
 
@@ -44,10 +38,11 @@ with DAG(
     description="Import a day's DICOM files into a store; export it to files and to a table",
     doc_md=__doc__,
     # A night's run is of the day that has ended, and named by it.
-    schedule=CronDataIntervalTimetable("0 2 * * *", timezone="UTC"),
+    schedule=CronDataIntervalTimetable("0 2 * * *", timezone=TIMEZONE),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
+    user_defined_filters={"day": day},
     params={
         "root": Param(
             "/var/lib/dicomferry", type="string", title="Root", description="where stores live"
@@ -63,7 +58,8 @@ with DAG(
             "/data/export",
             type="string",
             title="Destination of files",
-            description="folder or gs://bucket/prefix; a folder a day is made below",
+            description="folder or gs://bucket/prefix; a folder a day is made below, with the "
+            "whole store in it; empty: no export to files",
         ),
         "mime_type": Param(
             "application/dicom; transfer-syntax=*",
@@ -75,7 +71,7 @@ with DAG(
             "duckdb:/data/archive.duckdb#dicom.instances",
             type="string",
             title="Table",
-            description="bq://, duckdb: or delta:; the day is added to its name",
+            description="bq://, duckdb: or delta:; the day is added to its name; empty: no table",
         ),
         "max_failures": Param(
             0,
@@ -84,19 +80,29 @@ with DAG(
             title="Failures allowed",
             description="so many files may fail before the task does; all are listed either way",
         ),
+        "server": Param(
+            "",
+            type="string",
+            title="Server",
+            description="URL of `dicomferry serve` over this root, for the links; may be empty",
+        ),
     },
     tags=["dicom"],
 ) as dag:
-    imported = job("import", "import_dicom", source="{{ params.incoming }}/" + DAY + "/**")
+    imported = job(
+        "import", "import_dicom", source="{{ params.incoming.rstrip('/') }}/" + DAY + "/**"
+    )
     files = job(
         "export_files",
         "export_dicom",
-        destination="{{ params.destination }}/" + DAY,
+        only_with="{{ params.destination }}",
+        destination="{{ params.destination.rstrip('/') }}/" + DAY,
         mime_type="{{ params.mime_type }}",
     )
     table = job(
         "export_table",
         "export_dicom",
+        only_with="{{ params.table }}",
         table="{{ params.table }}_" + DAY_IN_TABLE,
         write_disposition="WRITE_TRUNCATE",
     )
