@@ -164,7 +164,13 @@ def build(
         | "ReadIndex" >> ReadIndex(data, paths)
         | "ExportFiles" >> ExportFiles(target, workers, progress)
         | "WriteOutcomes"
-        >> WriteOutcomes(job, "00000", shards=64 if remote else 1, entry="ExportDicomLogEntry")
+        >> WriteOutcomes(
+            job,
+            "00000",
+            shards=64 if remote else 1,
+            is_remote=remote,
+            entry="ExportDicomLogEntry",
+        )
     )
     if dataflow_job(options):
         end = FinishOperation(job, total, "instances", request.max_failures)

@@ -116,8 +116,9 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
         "--log-format",
         "--log_format",
         choices=FORMATS,
-        default="text",
-        help="of the lines on standard error: text (default), or json as Cloud Logging parses it",
+        default="",
+        help="of the lines on standard error: text, or json as Cloud Logging parses it (default: "
+        "json where a job is launched on Dataflow by no person at a terminal, else text)",
     )
 
 

@@ -161,6 +161,7 @@ def build(
             job,
             part,
             shards=64 if remote else 1,
+            is_remote=remote,
             fail_conflicts=request.fail_conflicts,
             remember=None if request.dry_run else data,
         )

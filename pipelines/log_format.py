@@ -45,6 +45,15 @@ class CloudLoggingFormatter(logging.Formatter):
         return text.encode("utf-8", "replace").decode()
 
 
+def choose(asked: str, *, is_dataflow: bool) -> str:
+    """The format of a job's lines: what is asked for, else what reads them.
+
+    The launcher of a job on Dataflow writes for Cloud Logging, unless a person starts it from a
+    terminal. Whatever runs here writes text, into a file or Airflow's log too.
+    """
+    return asked or ("json" if is_dataflow and not sys.stderr.isatty() else "text")
+
+
 def set_up(log_format: str, operation: str = "", stream: TextIO | None = None) -> None:
     """Make the root logger write text or JSON lines; of JSON, each names the operation."""
     handler = logging.StreamHandler(stream or sys.stderr)

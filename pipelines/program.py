@@ -70,10 +70,11 @@ def main(
 ) -> int:
     """Run a pipeline by its command line; return the process exit code."""
     request, options = parse_args(sys.argv[1:] if argv is None else argv)
-    if request.log_format == "json":
-        log_format.set_up(request.log_format)
+    owner = dataflow_job(options)
+    if log_format.choose(request.log_format, is_dataflow=owner is not None) == "json":
+        log_format.set_up("json")
     try:
-        if request.operation and not dataflow_job(options):
+        if request.operation and not owner:
             _wait_for_record()
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:

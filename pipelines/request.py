@@ -15,7 +15,7 @@ class Request:
     max_failures: int = dataclasses.field(default=0, kw_only=True)
     workers: int | None = dataclasses.field(default=None, kw_only=True)
     operation: str = dataclasses.field(default="", kw_only=True)
-    log_format: str = dataclasses.field(default="text", kw_only=True)
+    log_format: str = dataclasses.field(default="", kw_only=True)
 
     def check(self) -> None:
         """Refuse what is wrong by itself, without a look at any storage.

@@ -35,6 +35,8 @@ class WriteOutcomes(beam.PTransform):
         fail_conflicts: whether a conflict counts as a failure.
         remember: data folder whose sources table learns what was taken in, or None.
         entry: which of the API's log entries a failure is, google.cloud.healthcare.logging.
+        is_remote: whether workers elsewhere write the log: their lines have a severity and a text,
+            but no fields.
 
     The first failures of each shard are logged too, for whoever watches logs; the list has all.
     """
@@ -45,6 +47,7 @@ class WriteOutcomes(beam.PTransform):
     fail_conflicts: bool = True
     remember: Storage | None = None
     entry: str = "ImportDicomLogEntry"
+    is_remote: bool = False
 
     def expand(self, outcomes: beam.PCollection[Outcome]) -> beam.PCollection[Counter[str]]:
         """Wire it."""
@@ -104,6 +107,7 @@ class _WriteFn(beam.DoFn):
         self._fail_conflicts = options.fail_conflicts
         self._remember = options.remember
         self._entry = options.entry
+        self._is_remote = options.is_remote
 
     def process(self, shard: tuple[int, Iterable[Outcome]]) -> Iterator[Counter[str]]:
         outcomes = sorted(shard[1])
@@ -115,7 +119,7 @@ class _WriteFn(beam.DoFn):
             if o.outcome == FAILED or (o.outcome == CONFLICT and self._fail_conflicts)
         )
         for outcome in itertools.islice(failed, _LOGGED_FAILURES):
-            _log(outcome, self._folder.name, self._entry)
+            _log(outcome, self._folder.name, self._entry, self._is_remote)
         if self._remember:
             taken = [o for o in outcomes if o.outcome in (IMPORTED, DUPLICATE) and o.version]
             rows = [(o.source, o.size, o.version, o.outcome) for o in taken]
@@ -123,14 +127,16 @@ class _WriteFn(beam.DoFn):
         yield count(outcomes, fail_conflicts=self._fail_conflicts)
 
 
-def _log(outcome: Outcome, operation: str, entry: str) -> None:
+def _log(outcome: Outcome, operation: str, entry: str, is_remote: bool) -> None:
     reason = REASONS[outcome.code]
-    # Of severity INFO for Python, so that only programs that write a log show it.
-    _LOGGER.info(
-        "%s: %s: %s",
+    # Here of severity INFO for Python, so that only programs that write a log show it.
+    _LOGGER.log(
+        logging.ERROR if is_remote else logging.INFO,
+        "%s: %s: %s%s",
         outcome.source,
         outcome.code,
         reason,
+        f" ({operation})" if is_remote else "",
         extra={
             "severity": "ERROR",
             "operation": operation,

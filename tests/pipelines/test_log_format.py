@@ -77,3 +77,41 @@ def test_a_job_logs_what_failed_as_the_api_does_and_a_summary_as_fields(root, tm
     assert summary["name"] == operation
     assert summary["counts"]["imported"] == 1
     assert summary["total"] == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_dataflow", "is_terminal", "chosen"),
+    [
+        ("", True, False, "json"),  # the launcher of a template
+        ("", True, True, "text"),  # a person starts it
+        ("", False, False, "text"),  # a file, or Airflow's log
+        ("", False, True, "text"),
+        ("text", True, False, "text"),
+        ("json", False, True, "json"),
+    ],
+)
+def test_lines_are_json_unasked_where_cloud_logging_reads_them(
+    monkeypatch, asked, is_dataflow, is_terminal, chosen
+):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    assert log_format.choose(asked, is_dataflow=is_dataflow) == chosen
+
+
+DATAFLOW = ("--runner=DataflowRunner", "--project=p", "--region=r", "--temp_location=gs://b/tmp")
+
+
+@pytest.mark.parametrize(("flags", "is_json"), [(DATAFLOW, True), ((), False)])
+@pytest.mark.parametrize("pipeline", ["import_dicom", "export_dicom"])
+def test_both_pipelines_choose_by_where_they_run(tmp_path, pipeline, flags, is_json):
+    what = {"import_dicom": "--source=/in/**", "export_dicom": "--destination=/out"}[pipeline]
+    command = [sys.executable, "-m", f"pipelines.{pipeline}", f"--root={tmp_path}", "--store=none"]
+    run = subprocess.run(
+        [*command, what, *flags], cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert run.returncode == 2
+    last = run.stderr.splitlines()[-1]
+    assert last.startswith("{") == is_json, last
+    if is_json:
+        assert json.loads(last)["severity"] == "ERROR"
+        assert "local path" in json.loads(last)["message"]

@@ -112,6 +112,7 @@ def stage(bucket):
                 "--runner=DataflowRunner",
                 "--project=emulated",
                 "--region=europe-west4",
+                "--log-format=text",  # of this process, which is pytest's
                 f"--job_name={name}",
                 f"--temp_location={base}/tmp",
                 f"--staging_location={base}/staging",

@@ -1,6 +1,7 @@
 """What became of every file is listed and counted, the same however often it is written."""
 
 import json
+import logging
 from collections import Counter
 
 import apache_beam as beam
@@ -122,3 +123,17 @@ def test_paths_of_a_filter_that_match_nothing_are_failures(folder):
     [line] = folder.outcomes()
     assert (line["source"], line["code"]) == ("/studies/1.2", "NO_SUCH_RESOURCE")
     assert failures(folder.counts()) == 1
+
+
+@pytest.mark.parametrize("is_remote", [False, True])
+def test_lines_of_workers_elsewhere_are_errors_that_name_the_operation(folder, caplog, is_remote):
+    caplog.set_level(logging.INFO)
+    with test_pipeline.TestPipeline() as pipeline:
+        _ = pipeline | beam.Create(ALL) | WriteOutcomes(folder, "00000", is_remote=is_remote)
+    records = [r for r in caplog.records if r.name == "transforms.write_outcomes"]
+    [failed] = [record for record in records if "NOT_DICOM" in record.getMessage()]
+    assert failed.levelno == (logging.ERROR if is_remote else logging.INFO)
+    assert failed.getMessage().startswith("/in/failed: NOT_DICOM: ")
+    assert (folder.name in failed.getMessage()) == is_remote
+    assert failed.severity == "ERROR"
+    assert failed.operation == folder.name
