@@ -6,8 +6,8 @@ Delta has neither TIME nor JSON: both are strings there, a TIME as HH:MM:SS[.fff
 import os
 import random
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.schema import ArrayType, PrimitiveType, StructType
 from deltalake.transaction import AddAction
 
+from stores.retries import again
 from tables.destination import DeltaTablePath, WriteDisposition
 from tables.duckdb_types import (
     DUCKDB_TYPES,
@@ -44,6 +45,7 @@ _SCALARS = {
 _LOSSY = {"TIME": "STRING", "JSON": "STRING"}
 _APP = "dicomferry-load"
 _ATTEMPTS = 20
+T = TypeVar("T")
 
 
 def check(
@@ -78,7 +80,7 @@ def load(
         TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: no row was added.
     """
     table = _opened(destination, storage_options)
-    if table is not None and table.transaction_version(job) is not None:
+    if table is not None and _has(destination, table, job):
         return
     _refuse(table, destination, disposition, schema)
     if table is None:
@@ -109,18 +111,29 @@ def _commit(
     job: str,
     storage_options: Mapping[str, str] | None,
 ) -> None:
-    for attempt in range(_ATTEMPTS):
+    def try_once() -> bool:
+        """Return whether the rows are in, by this commit or an earlier one."""
         table = DeltaTable(destination.location, storage_options=_options(storage_options))
         if table.transaction_version(job) is not None:
-            return
+            # Of a commit whose answer was lost they are; of another process's load they are not.
+            files.keep(pa.table(table.get_add_actions()).column("path").to_pylist())
+            return True
+        files.keep(())
         _refuse(table, destination, disposition, schema)
         try:
+            if is_bucket:
+                files.keep()  # until it is known: a commit that fails may have got through
             _add(table, files.added, schema, disposition, job)
         except CommitFailedError:
-            time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
-        else:
-            files.keep()
+            return False
+        files.keep()
+        return True
+
+    is_bucket = _is_bucket(destination)
+    for attempt in range(_ATTEMPTS):
+        if _answered(destination, try_once):
             return
+        time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
     raise TableBusyError(
         f"{_ATTEMPTS} times another load was faster than the one into {destination.uri}. Try"
         " again when fewer run."
@@ -193,7 +206,9 @@ def _opened(
                 f"{location} exists and is no Delta table. Choose another folder, or empty it."
             )
     try:
-        return DeltaTable(location, storage_options=_options(storage_options))
+        return _answered(
+            destination, lambda: DeltaTable(location, storage_options=_options(storage_options))
+        )
     except TableNotFoundError:
         return None
 
@@ -202,17 +217,44 @@ def _create(
     destination: DeltaTablePath, schema: Schema, storage_options: Mapping[str, str] | None
 ) -> None:
     """Make an empty table, unless another is faster."""
-    options = _options(storage_options)
-    try:
-        DeltaTable.create(
-            destination.location,
-            _arrow_schema(parser(), schema),
-            mode="error",
-            storage_options=options,
-        )
-    except (DeltaError, CommitFailedError):
-        if _opened(destination, storage_options) is None:
+    columns = _arrow_schema(parser(), schema)
+
+    def create() -> None:
+        try:
+            DeltaTable.create(
+                destination.location,
+                columns,
+                mode="error",
+                storage_options=_options(storage_options),
+            )
+        except DeltaError:
+            if _opened(destination, storage_options) is None:
+                raise
+
+    _answered(destination, create)
+
+
+def _has(destination: DeltaTablePath, table: DeltaTable, job: str) -> bool:
+    return _answered(destination, lambda: table.transaction_version(job)) is not None
+
+
+def _is_bucket(destination: DeltaTablePath) -> bool:
+    return "://" in destination.location
+
+
+def _answered(destination: DeltaTablePath, call: Callable[[], T]) -> T:
+    """Call what may be called any number of times until the table's bucket answers in full."""
+
+    def call_bucket() -> T:
+        try:
+            return call()
+        except TableNotFoundError:
             raise
+        except DeltaError as error:
+            # A listing that broke off, or a version that it was told of and then could not read.
+            raise OSError(str(error)) from error
+
+    return again(call_bucket) if _is_bucket(destination) else call()
 
 
 def _refuse(

@@ -4,13 +4,14 @@ duckdb writes them, rather than deltalake, which brings 8,192 rows together in m
 schema these can be many gigabytes. Row groups are bounded by their bytes here.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import TracebackType
 
 import duckdb
@@ -57,9 +58,10 @@ class ParquetFiles:
         if not self._kept:
             self._remove()
 
-    def keep(self) -> None:
-        """Say that a commit has taken them."""
-        self._kept = True
+    def keep(self, taken: Collection[str] | None = None) -> None:
+        """Say that a commit has taken them, or may have; with `taken`, if they are among these."""
+        paths = {action.path for action in self.added}
+        self._kept = taken is None or not paths.isdisjoint(taken)
 
     def write(
         self, shards: Shards, schema: Schema, types: Mapping[str, str], effort: Effort
@@ -103,7 +105,10 @@ class ParquetFiles:
 
     def _remove(self) -> None:
         if self._bucket:
-            obstore.delete(self._bucket, [action.path for action in self.added])
+            for action in self.added:
+                # It is gone, if the answer to a first try was lost.
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(self._bucket, action.path)
         else:
             shutil.rmtree(os.path.join(self._location, self._folder), ignore_errors=True)
         self.added = []
