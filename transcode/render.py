@@ -32,6 +32,8 @@ from transcode.quality import Quality
 from transcode.syntaxes import JPEG_BASELINE
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+# Samples that are looked up at a time, so that they stay in the cache.
+_PIECE = 1 << 15
 _PHOTOMETRICS = (
     *_MONOCHROME,
     "PALETTE COLOR",
@@ -118,7 +120,7 @@ class Renderer:
             return _lookup(frame.pixels, image, attributes, bounds)
         if self._table is None or self._table.attributes != attributes:
             self._table = _Table(attributes, _table(image.dtype, attributes))
-        return self._table.values.take(_index(frame.pixels, image))
+        return _look_up(self._table.values, _index(frame.pixels, image))
 
 
 def _encoder(media_type: str, quality: Quality) -> Callable[[Pixels], bytes]:
@@ -134,6 +136,16 @@ def _encoder(media_type: str, quality: Quality) -> Callable[[Pixels], bytes]:
 def _index(pixels: Pixels, image: ImagePixel) -> Pixels:
     """Return the samples' words as indices of a table with all words."""
     return pixels.view(f"u{pixels.dtype.itemsize}") if image.signed else pixels
+
+
+def _look_up(table: Pixels, words: Pixels) -> Pixels:
+    """Return the entries of words, piece by piece: numpy makes a word eight bytes on the way."""
+    found = np.empty(words.size, table.dtype)
+    flat = words.reshape(-1)
+    for at in range(0, words.size, _PIECE):
+        piece = slice(at, at + _PIECE)
+        table.take(flat[piece], out=found[piece], mode="clip")
+    return found.reshape(words.shape)
 
 
 @lru_cache(maxsize=4)  # the images of a series have the same one
@@ -156,7 +168,7 @@ def _lookup(
     table = np.empty(size, np.uint8)
     stored = np.arange(low, high + 1)
     table[stored & (size - 1)] = grey_values(stored, attributes, bounds)
-    return table.take(_index(pixels, image))
+    return _look_up(table, _index(pixels, image))
 
 
 def _bounds(pixels: Pixels, attributes: Attributes, image: ImagePixel) -> tuple[float, float]:
