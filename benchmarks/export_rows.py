@@ -72,7 +72,7 @@ ROWS = [
     Row(".90 to raw", JPEG_2000_LOSSLESS, "raw", _RAW, SLOW),
     Row(".80", CT, JPEG_LS_LOSSLESS, _dicom(JPEG_LS_LOSSLESS), MEDIUM, 3),
     Row(".70", CT, JPEG_LOSSLESS_SV1, _dicom(JPEG_LOSSLESS_SV1), MEDIUM, 2),
-    Row(".70 to raw", JPEG_LOSSLESS_SV1, "raw", _RAW, MEDIUM),
+    Row(".70 to raw", JPEG_LOSSLESS_SV1, "raw", _RAW, FAST),
     Row("RLE", CT, RLE_LOSSLESS, _dicom(RLE_LOSSLESS), MEDIUM, 2),
     Row(".201", CT, HTJ2K_LOSSLESS, _dicom(HTJ2K_LOSSLESS), MEDIUM),
     Row(".50, 8 bits", EIGHT_BITS, JPEG_BASELINE, _dicom(JPEG_BASELINE), FAST, 5),

@@ -80,15 +80,7 @@ class RowRuns:
         for at, (source, count) in enumerate(zip(self._sources, self.counts, strict=True)):
             store = store_id(row.source, count)
             self.ours[at].append(_measure(_export(store, _OUT, row.mime_type), source))
-            loop: list[str | Path] = [
-                sys.executable,
-                "-m",
-                "benchmarks.plain_export",
-                row.form,
-                source,
-                _OUT,
-            ]
-            self.plain[at].append(_measure(loop, source))
+            self.plain[at].append(_measure(_plain(row.form, source), source))
         self._repeat_peers()
 
     def peer_rates(self) -> dict[str, float | None]:

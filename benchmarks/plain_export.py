@@ -20,6 +20,7 @@ import pydicom
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian
 
+from transcode import jpeg_lossless
 from transcode.quality import DEFAULT_QUALITY
 from transcode.syntaxes import (
     HTJ2K_LOSSLESS,
@@ -51,8 +52,7 @@ def _jpeg_ls(pixels: Pixels) -> bytes:
 
 
 def _jpeg_lossless(pixels: Pixels) -> bytes:
-    samples = pixels.view(np.uint16)
-    return bytes(imagecodecs.jpeg8_encode(samples, lossless=True, predictor=1, bitspersample=16))
+    return jpeg_lossless.encode(pixels.view(np.uint16), 16, b"\1")
 
 
 def _rle(pixels: Pixels) -> bytes:
