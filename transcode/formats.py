@@ -80,7 +80,7 @@ _DECODERS = {
     "jpeg2000": "imagecodecs (OpenJPEG)",
     "htj2k": "imagecodecs (OpenJPH; OpenJPEG for 4.203)",
     "jpegxl": "imagecodecs (libjxl)",
-    "rle": "pylibjpeg-rle",
+    "rle": "imagecodecs (PackBits)",
     "deflate": "zlib",
 }
 

@@ -2,9 +2,10 @@
 
 import struct
 
+import imagecodecs
 import numpy as np
+import numpy.typing as npt
 import rle as pylibjpeg_rle
-from rle import utils as rle_utils
 
 from headers.failures import InstanceError
 from transcode.image import ImagePixel
@@ -21,39 +22,43 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     Raises:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
     """
-    if len(stream) < 64:
+    if len(stream) < 64:  # the header with its 15 offsets
         raise InstanceError("CODE_STREAM_INVALID")
     segments = struct.unpack_from("<L", stream)[0]
     if segments != image.samples * image.dtype.itemsize:
         raise InstanceError("CODE_STREAM_MISMATCH")
     photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
     if image.bits_allocated == 1:
-        packed = (image.frame_bits + 7) // 8
-        return Decoded(unpack(_decode_frame(stream, packed, 8, packed), image), photometric)
-    size = image.rows * image.columns * image.samples * image.dtype.itemsize
-    buffer = _decode_frame(stream, image.rows * image.columns, image.bits_allocated, size)
-    pixels = np.frombuffer(buffer, image.dtype)
-    if image.samples > 1:
-        planes = pixels.reshape(image.samples, image.rows, image.columns)
-        pixels = np.ascontiguousarray(planes.transpose(1, 2, 0))
-    return Decoded(correct(pixels.reshape(image.shape), image), photometric)
+        [[packed]] = _bytes_of(stream, 1, 1, (image.frame_bits + 7) // 8)
+        return Decoded(unpack(packed.tobytes(), image), photometric)
+    size = image.dtype.itemsize
+    planes = _bytes_of(stream, image.samples, size, image.rows * image.columns)
+    # The most significant byte comes first.
+    samples = np.ascontiguousarray(planes[:, ::-1].transpose(2, 0, 1)).view(image.dtype)
+    return Decoded(correct(samples.reshape(image.shape), image), photometric)
 
 
-def _decode_frame(stream: bytes, pixels: int, bits_allocated: int, size: int) -> bytes:
-    """Decode a frame to `size` bytes; it takes no more memory than these."""
-    try:
-        decoded = bytes(rle_utils.decode_frame(stream, pixels, bits_allocated, "<"))
-    except DECODE_ERRORS:
-        raise InstanceError("CODE_STREAM_INVALID") from None
-    except BaseException as error:
-        # A segment that is too long ends in a panic of the library, which is no Exception and has
-        # no importable class. It unwinds like one: nothing is corrupted.
-        if type(error).__name__ == "PanicException":
+def _bytes_of(stream: bytes, samples: int, size: int, pixels: int) -> npt.NDArray[np.uint8]:
+    """Decode a frame's segments, by sample and by byte of it; no more memory than a few of them.
+
+    Not by pylibjpeg-rle, which panics, and says so on standard error, at a segment that is too
+    long. What comes after the last pixel is padding, as long as it does not grow by a run.
+    """
+    count = samples * size
+    offsets = [*struct.unpack_from(f"<{count}L", stream, 4), len(stream)]
+    decoded = np.empty((count, pixels), np.uint8)
+    for plane, start, end in zip(decoded, offsets, offsets[1:], strict=False):
+        if not 64 <= start < end <= len(stream):
+            raise InstanceError("CODE_STREAM_INVALID")
+        room = bytearray(pixels + end - start)
+        try:
+            found = imagecodecs.packbits_decode(stream[start:end], out=room)
+        except DECODE_ERRORS:
             raise InstanceError("CODE_STREAM_INVALID") from None
-        raise
-    if len(decoded) != size:  # segments may be counted, and have no place
-        raise InstanceError("CODE_STREAM_INVALID")
-    return decoded
+        if len(found) < pixels:
+            raise InstanceError("CODE_STREAM_INVALID")
+        plane[:] = np.frombuffer(room, np.uint8, pixels)
+    return decoded.reshape(samples, size, pixels)
 
 
 def plan(image: ImagePixel, _syntax: str) -> ImagePixel:
