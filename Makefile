@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo test test-faults fuzz lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
+.PHONY: demo test test-faults fuzz audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -43,6 +43,14 @@ FUZZ_SECONDS ?= 40
 fuzz: .venv/fuzz/done  ## coverage-guided fuzzing of all that reads files, some minutes
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.faults.fuzz --runs $(INPUTS) --seconds $(FUZZ_SECONDS)
 
+.venv-audit/done: .venv/dev tests/audit-requirements.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-audit
+	$(BIN)/uv pip install --quiet --python .venv-audit/bin/python --require-hashes -r tests/audit-requirements.txt
+	touch $@
+
+audit: .venv-audit/done  ## compare the locks with the known vulnerabilities; needs the internet
+	$(BIN)/python -m tests.audit .venv-audit/bin/pip-audit
+
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,6 +62,7 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/audit-requirements.in -o tests/audit-requirements.txt
 
 proto: .venv/dev  ## write the Python of service/proto/*.proto
 	$(BIN)/python -m service.proto.generate
@@ -97,4 +106,4 @@ lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 deploy/airflow/requirements.in -o deploy/airflow/requirements.txt
 
 clean:
-	rm -rf .venv .venv-bqemulator .venv-airflow demo build dist *.egg-info
+	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit demo build dist *.egg-info
