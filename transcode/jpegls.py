@@ -74,6 +74,8 @@ def encode(
         if int(pixels.max()) + near >= bound or int(pixels.min()) - near < -bound:
             near = 0
     samples = unsigned(pixels, source)
+    if source.samples == 1 and depth == 8 * samples.itemsize:
+        return _encode_words(samples, near)
     try:
         return bytes(
             jpeg_ls.encode_buffer(
@@ -86,7 +88,12 @@ def encode(
                 interleave_mode=_COLOUR_BY_PIXEL if source.samples > 1 else None,
             )
         )
-    except RuntimeError:
-        # Its buffer has twice the frame's length, which tiny frames exceed by their header. This
-        # one has no such bound, but knows depths of 8 and 16 only.
-        return bytes(imagecodecs.jpegls_encode(samples, level=near))
+    except RuntimeError:  # its buffer has twice the frame's length: too little for a tiny frame
+        return _encode_words(samples, near)
+
+
+def _encode_words(samples: Pixels, near: int) -> bytes:
+    """Encode by what is faster, and has room for tiny frames, but knows whole words only."""
+    stream = bytes(imagecodecs.jpegls_encode(samples, level=near))
+    # It begins with a SPIFF header, which says nothing that the attributes do not.
+    return stream[:2] + stream[read_jpeg(stream).sof :]
