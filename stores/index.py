@@ -5,12 +5,16 @@ append goes through `append`, which Delta refuses if another import committed af
 the version that this object was loaded at: lookup and append must share one object.
 """
 
+import bisect
 import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import unquote
 
 import obstore
@@ -20,6 +24,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
 
 from stores import gcs
 from stores.names import INDEX_FOLDER
@@ -66,6 +71,9 @@ _OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 # What a read of an object fetches at least: the footer of most files, a column of a row group.
 _BUFFER_BYTES = 1 << 20
+_UID_COLUMN = SCHEMA.get_field_index("SOPInstanceUID")
+# Footers of a bucket come in tens of milliseconds.
+_READ_THREADS = 16
 
 
 class CommitConflictError(Exception):
@@ -102,6 +110,15 @@ def create_table(
         create()
     else:
         again(create)
+
+
+class IndexFile(NamedTuple):
+    """One Parquet file: its rows, the first and the last SOP Instance UID."""
+
+    path: str
+    rows: int
+    first: str
+    last: str
 
 
 class Index:
@@ -161,27 +178,25 @@ class Index:
         """
         if not sop_instance_uids:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
-        return self._again(lambda: self._find(pa.array(sop_instance_uids, pa.string()), files))
+        return self._again(lambda: self._find(sorted(sop_instance_uids), files))
 
     def files_since(self, earlier: "Index") -> list[str] | None:
         """The files that came after an earlier version; None if some of that are gone."""
         before, now = set(earlier.files), set(self.files)
         return sorted(now - before) if before <= now else None
 
-    def _find(self, uids: pa.Array, files: Sequence[str] | None) -> pa.Table:
-        dataset = self.dataset()
+    def _find(self, uids: list[str], files: Sequence[str] | None) -> pa.Table:
+        candidates = {
+            file.path for file in self.describe() if _is_between(uids, file.first, file.last)
+        }
         if files is not None:
-            wanted = set(files)
-            dataset = _of_files(dataset, (f for f in dataset.get_fragments() if f.path in wanted))
+            candidates &= set(files)
+        dataset = self.dataset()
+        fragments = [f for f in dataset.get_fragments() if f.path in candidates]
         # Most are new, which their UIDs alone tell, at half the cost of all columns.
-        scanner = dataset.scanner(columns=["SOPInstanceUID"], filter=_among(uids))
-        hits = [hit for hit in scanner.scan_batches() if hit.record_batch.num_rows]
-        if not hits:
-            return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
-        found = pa.chunked_array([hit.record_batch.column(0) for hit in hits])
-        holding = {hit.fragment.path: hit.fragment for hit in hits}
-        some = _of_files(dataset, holding.values())
-        return some.to_table(columns=LOOKUP_COLUMNS, filter=_among(found.combine_chunks()))
+        found = _rows_of(dataset, fragments, uids, ["SOPInstanceUID"])
+        known = sorted(found.column(0).to_pylist())
+        return _rows_of(dataset, fragments, known, LOOKUP_COLUMNS)
 
     def _again(self, call: Callable[[], T]) -> T:
         return call() if self._data.is_local else again(call)
@@ -217,10 +232,77 @@ class Index:
         self._data.sync(f"{INDEX_FOLDER}/{path}" for path in (*added, log))
         return self.version
 
-    def compact(self) -> None:
-        """Merge small files; snapshots of the last 7 days stay readable."""
-        self._table.optimize.compact(writer_properties=_WRITER)
-        self._table.vacuum(retention_hours=7 * 24, dry_run=False)
+    def describe(self) -> list[IndexFile]:
+        """Each of `files`, from the log alone."""
+        log = pa.table(self._table.get_add_actions(flatten=True))
+        names = ("path", "num_records", "min.SOPInstanceUID", "max.SOPInstanceUID")
+        columns = [log.column(name).to_pylist() for name in names]
+        rows = sorted(zip(*columns, strict=True))
+        # Whoever wrote a file without bounds: any UID may be in it.
+        return [IndexFile(path, count, a or "", z or "~") for path, count, a, z in rows]
+
+    def replace(self, old: Sequence[str], new: Sequence[str]) -> None:
+        """Commit files that hold the same rows as those of this version that they replace.
+
+        Snapshots keep the old ones; `remove_replaced` deletes them in time.
+
+        Raises:
+            CommitConflictError: something was committed since this object was loaded, or may have
+                been.
+        """
+        now = int(time.time() * 1000)
+        self._data.sync(f"{INDEX_FOLDER}/{path}" for path in new)
+        removed = [RemoveAction(path, False, now) for path in old]
+        added = [self._add(path, now) for path in new]
+        try:
+            self._table.create_write_transaction(
+                [*removed, *added],
+                "append",
+                SCHEMA,
+                # It would commit after another that removed the same files: their rows came twice.
+                commit_properties=CommitProperties(max_commit_retries=0),
+            )
+        except CommitFailedError as error:
+            raise CommitConflictError(str(error)) from error
+        except (OSError, DeltaError) as error:
+            if self._data.is_local:
+                raise_os_error(error, self._data.uri(INDEX_FOLDER))
+            raise CommitConflictError(str(error)) from error
+        self._data.sync([f"{INDEX_FOLDER}/_delta_log/{self.version + 1:020}.json"])
+
+    def _add(self, path: str, now: int) -> AddAction:
+        entry = self._data.head(f"{INDEX_FOLDER}/{path}")
+        if entry is None:
+            raise FileNotFoundError(self._data.uri(f"{INDEX_FOLDER}/{path}"))
+        with _open(self._data, path) as parquet:
+            statistics = _statistics(parquet.metadata)
+        return AddAction(path, entry.size, {}, now, False, json.dumps(statistics))
+
+    def remove_replaced(self) -> None:
+        """Delete files that no version of the last 7 days has."""
+        self._table.vacuum(retention_hours=7 * 24, dry_run=False, full=True)
+
+
+def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
+    """What the log tells of a file, from its footer: as delta-rs writes it itself."""
+    found: dict[str, Any] = {"numRecords": metadata.num_rows}
+    found |= {name: {} for name in ("minValues", "maxValues", "nullCount")}
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    for name in _STATISTICS.split(","):
+        column = SCHEMA.get_field_index(name)
+        chunks = [group.column(column).statistics for group in groups]
+        found["nullCount"][name] = sum(chunk.null_count for chunk in chunks)
+        bounded = [chunk for chunk in chunks if chunk.has_min_max]
+        if bounded:
+            found["minValues"][name] = _bound(min(chunk.min for chunk in bounded))
+            found["maxValues"][name] = _bound(max(chunk.max for chunk in bounded))
+    return found
+
+
+def _bound(value: str | datetime) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return value
 
 
 def raise_os_error(error: Exception, uri: str) -> NoReturn:
@@ -231,14 +313,35 @@ def raise_os_error(error: Exception, uri: str) -> NoReturn:
     raise OSError(int(found[1]), os.strerror(int(found[1])), uri) from error
 
 
-def _of_files(dataset: ds.Dataset, fragments: Iterable[ds.Fragment]) -> ds.Dataset:
-    return ds.FileSystemDataset(list(fragments), dataset.schema, dataset.format, dataset.filesystem)
+def _rows_of(
+    dataset: ds.Dataset, fragments: Sequence[ds.Fragment], uids: list[str], columns: list[str]
+) -> pa.Table:
+    """The rows of sorted UIDs, from the row groups whose bounds let them hold one."""
+    with ThreadPoolExecutor(_READ_THREADS) as threads:
+        narrowed = list(threads.map(lambda fragment: _narrowed(fragment, uids), fragments))
+    some = [fragment for fragment in narrowed if fragment is not None]
+    files = ds.FileSystemDataset(some, dataset.schema, dataset.format, dataset.filesystem)
+    among = pc.field("SOPInstanceUID").isin(pa.array(uids, pa.string()))
+    return files.to_table(columns=columns, filter=among)
 
 
-def _among(uids: pa.Array) -> pc.Expression:
-    field = pc.field("SOPInstanceUID")
-    # The bounds let row groups be skipped by their statistics.
-    return (field >= pc.min(uids)) & (field <= pc.max(uids)) & field.isin(uids)
+def _narrowed(fragment: ds.Fragment, uids: list[str]) -> ds.Fragment | None:
+    """Its row groups that can hold one of the sorted UIDs; None if there is none.
+
+    Arrow itself skips by the least and the greatest of all UIDs alone.
+    """
+    metadata = fragment.metadata
+    found = []
+    for number in range(metadata.num_row_groups):
+        bounds = metadata.row_group(number).column(_UID_COLUMN).statistics
+        if bounds is None or not bounds.has_min_max or _is_between(uids, bounds.min, bounds.max):
+            found.append(number)
+    return fragment.subset(row_group_ids=found) if found else None
+
+
+def _is_between(uids: list[str], first: str, last: str) -> bool:
+    place = bisect.bisect_left(uids, first)
+    return place < len(uids) and uids[place] <= last
 
 
 def row_groups(data: Storage, file: str) -> int:

@@ -178,7 +178,7 @@ def vacuum(
 
 @stores_app.command()
 def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Compact the index: fewer, larger files make lookups and exports faster."""
+    """Sort the index among few files: imports and exports then read less of it."""
     before, after = maintenance.optimize(find_store(root, store))
     console.print(f"index files: {before} before, {after} now")
 

@@ -18,6 +18,7 @@ from pipelines.import_request import ImportRequest
 from service import cli
 from stores.dicom_store import create_store, update_store
 from stores.index import Index
+from stores.sort_index import sort_index
 from stores.storage import Storage
 from tables.stream import Stream, refuse_local_tables
 from tests.factories import dicom_bytes
@@ -202,9 +203,8 @@ def test_rows_that_were_compacted_before_they_were_appended_are_appended_once(ro
     new_streaming_store(root, {"tableUri": uri})
     source = write_files(tmp_path / "in", images(50))
     kill_import(root, source, "append:2:after")
-    index = Index(data_folder(root))
-    index.compact()
-    assert len(index.files) == 1
+    sort_index(data_folder(root))
+    assert len(Index(data_folder(root)).files) == 1
     assert run_import(root, source).kinds == {"skipped": 20, "duplicate": 20, "imported": 10}
     assert uids(uri) == sorted(rows(root))
 
@@ -284,7 +284,7 @@ def test_rows_that_are_no_longer_told_apart_are_named_and_the_stream_goes_on(roo
     folder, version = Path(data_folder(root).uri("index")), index.version
     # Of the last commit, which the stream was not told of; names of files are random.
     [last] = set(index.files) - set(Index(data_folder(root), version - 1).files)
-    index.compact()  # weeks ago, so that what it replaced was deleted since
+    sort_index(data_folder(root))  # weeks ago, so that what it replaced was deleted since
     DeltaTable(folder).create_checkpoint()
     if gone == "log":
         (folder / "_delta_log" / f"{version:020}.json").unlink()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import transforms.commit_instances
 from stores.index import CommitConflictError, Index
+from stores.sort_index import sort_index
 from tests.factories import make_instance
 from tests.pipelines.jobs import new_store
 from transforms.commit_instances import CommitInstances, batches, commit
@@ -134,7 +135,7 @@ def test_an_index_that_was_compacted_meanwhile_is_looked_into_anew(data, naps, m
     def compacted(index, rows):
         if not overtaken:
             overtaken.append(True)
-            Index(data).compact()
+            sort_index(data)
             raise CommitConflictError
         return append(index, rows)
 
