@@ -42,17 +42,25 @@ _UNREADABLE = (DeltaError, ObjectStoreError, OSError)
 class DicomService:
     """One method a call of the contract: its request in, its response out, or an ApiError."""
 
-    def __init__(self, root: Storage, paths: PathRules, templates: Templates | None = None) -> None:
+    def __init__(
+        self,
+        root: Storage,
+        paths: PathRules,
+        templates: Templates | None = None,
+        max_jobs: int = 0,
+    ) -> None:
         """Serve the stores below a root.
 
         Args:
             root: where stores live.
             paths: which sources and destinations requests may name.
             templates: of Dataflow, where jobs then run; None: as processes here.
+            max_jobs: how many processes run at once; 0: any number.
         """
         self._root = root
         self._paths = paths
         self._templates = templates
+        self._max_jobs = max_jobs
 
     def create_dicom_store(self, request: Any, principal: Principal) -> Any:
         """Create a store."""
@@ -152,7 +160,9 @@ class DicomService:
         self._paths.check(request.gcs_source.uri)
         uri, within = request.gcs_source.uri, self._paths.folders
         return self._started(
-            lambda: jobs.start_import(self._root, name, uri, within, self._templates)
+            lambda: jobs.start_import(
+                self._root, name, uri, within, self._templates, self._max_jobs
+            )
         )
 
     def export_dicom_data(self, request: Any, principal: Principal) -> Any:
@@ -173,7 +183,13 @@ class DicomService:
         if request.HasField("gcs_destination"):
             return self._started(
                 lambda: jobs.start_export_files(
-                    self._root, name, destination, files.mime_type, wanted, self._templates
+                    self._root,
+                    name,
+                    destination,
+                    files.mime_type,
+                    wanted,
+                    self._templates,
+                    self._max_jobs,
                 )
             )
         return self._started(
@@ -186,6 +202,7 @@ class DicomService:
                 table.include_source_store,
                 wanted,
                 self._templates,
+                self._max_jobs,
             )
         )
 

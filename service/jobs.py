@@ -19,7 +19,7 @@ from pipelines import export_request, import_request
 from pipelines.export_request import ExportRequest
 from pipelines.import_request import ImportRequest
 from pipelines.request import Request
-from service import dataflow
+from service import dataflow, turn
 from service.dataflow import Dataflow, Templates
 from stores import operations
 from stores.names import StoreName
@@ -40,6 +40,7 @@ def start_import(
     uri: str,
     within: Sequence[str] = (),
     templates: Templates | None = None,
+    max_jobs: int = 0,
 ) -> OperationFolder:
     """Start an import of a file or pattern.
 
@@ -49,6 +50,8 @@ def start_import(
         uri: as GcsSource.uri, or a local path.
         within: folders that links in a local source must not lead out of; none: anywhere.
         templates: of Dataflow, whose job it then is; None: a process here.
+        max_jobs: how many processes of this root run here at once; it waits if there are as many.
+            0: any number.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
@@ -58,7 +61,7 @@ def start_import(
     # A bucket, all that Dataflow reads, has no links.
     bounds = [] if templates else [f"--within={folder}" for folder in within]
     argv = [f"--source={uri}", *bounds]
-    return _start("ImportDicomData", "pipelines.import_dicom", request, argv, templates)
+    return _start("ImportDicomData", "pipelines.import_dicom", request, argv, templates, max_jobs)
 
 
 def start_export_files(
@@ -68,6 +71,7 @@ def start_export_files(
     mime_type: str = "",
     filter_uri: str = "",
     templates: Templates | None = None,
+    max_jobs: int = 0,
 ) -> OperationFolder:
     """Start an export to files.
 
@@ -78,6 +82,8 @@ def start_export_files(
         mime_type: what to write; '' as uploaded.
         filter_uri: file of resource paths, local or gs://; '' exports all.
         templates: of Dataflow, whose job it then is; None: a process here.
+        max_jobs: how many processes of this root run here at once; it waits if there are as many.
+            0: any number.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
@@ -93,7 +99,7 @@ def start_export_files(
     )
     export_request.prepare(request, _remote_runner(templates))
     argv = [f"--destination={uri_prefix}", f"--mime-type={mime_type}", f"--filter={filter_uri}"]
-    return _start("ExportDicomData", "pipelines.export_dicom", request, argv, templates)
+    return _start("ExportDicomData", "pipelines.export_dicom", request, argv, templates, max_jobs)
 
 
 def start_export_table(
@@ -105,6 +111,7 @@ def start_export_table(
     include_source_store: bool = False,
     filter_uri: str = "",
     templates: Templates | None = None,
+    max_jobs: int = 0,
 ) -> OperationFolder:
     """Start an export to a table.
 
@@ -117,6 +124,8 @@ def start_export_table(
         include_source_store: whether rows have the column SourceDicomStore.
         filter_uri: file of resource paths, local or gs://; '' exports all.
         templates: of Dataflow, whose job it then is; None: a process here.
+        max_jobs: how many processes of this root run here at once; it waits if there are as many.
+            0: any number.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
@@ -136,7 +145,7 @@ def start_export_table(
     argv = [f"--table={table_uri}", f"--schema={schema}", f"--filter={filter_uri}"]
     argv += [f"--write-disposition={request.write_disposition}"]
     argv += ["--include-source-store"] * include_source_store
-    return _start("ExportDicomData", "pipelines.export_dicom", request, argv, templates)
+    return _start("ExportDicomData", "pipelines.export_dicom", request, argv, templates, max_jobs)
 
 
 def _remote_runner(templates: Templates | None) -> str:
@@ -149,6 +158,7 @@ def _start(
     request: Request,
     argv: Sequence[str],
     templates: Templates | None = None,
+    max_jobs: int = 0,
 ) -> OperationFolder:
     flags = [f"--root={request.root.root}", f"--store={request.store}", *argv]
     for flag in flags:
@@ -161,16 +171,22 @@ def _start(
         return dataflow.start(Dataflow(), template, *where, method, _parameters(argv))
     operation_id = operations.new_operation_id()
     folder = OperationFolder(request.root, request.store.parent, operation_id)
+    waits, place = [], None
+    if max_jobs:
+        places = turn.folder_of(request.root)
+        place = turn.take_place(places, max_jobs)
+        waits = ["service.turn", places, str(max_jobs)] if place is None else []
     log, logs = _open_log(folder)
-    with os.fdopen(log, "wb"):
+    with os.fdopen(log, "wb"), turn.handed_over(place) as inherited:
         process = subprocess.Popen(
             # -P: what lies in the working folder is not code of ours.
-            [sys.executable, "-P", "-m", module, *flags, f"--operation={operation_id}"],
+            [sys.executable, "-P", "-m", *waits, module, *flags, f"--operation={operation_id}"],
             env={**os.environ, "PYTHONPATH": _search_path()},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=inherited,
         )
     # Else an ended job stays a zombie for as long as this process lives.
     threading.Thread(target=process.wait, daemon=True).start()

@@ -37,7 +37,7 @@ class OperationsService:
         """Return an operation as it stands."""
         folder, operation = self._find(request.name, PERMISSIONS["GetOperation"], principal)
         if not operation["done"]:
-            operation = dataflow.read(folder)
+            operation = dataflow.Reader().settle(folder, operation)
         return operation_message(operation)
 
     def list_operations(self, request: Any, principal: Principal) -> Any:
@@ -87,7 +87,7 @@ class OperationsService:
             finally:
                 self._may_wait.release()
         if not operation["done"]:
-            operation = dataflow.read(folder)
+            operation = dataflow.Reader().settle(folder, operation)
         return operation_message(operation)
 
     def stop(self) -> None:

@@ -44,6 +44,7 @@ class Settings:
     dataflow_templates: str = ""
     dataflow_project: str = ""
     dataflow_region: str = ""
+    max_jobs: int = 4
 
     @property
     def templates(self) -> Templates | None:
@@ -55,14 +56,16 @@ class Settings:
         """Refuse what would let strangers in.
 
         Raises:
-            ValueError: without login on an interface that others can reach, or Dataflow is
-                named in part or cannot reach the root.
+            ValueError: without login on an interface that others can reach, no job may run, or
+                Dataflow is named in part or cannot reach the root.
         """
         if not self.auth and not is_loopback(self.host):
             raise ValueError(
                 f"--host {self.host} can be reached from elsewhere, so callers have to log in: "
                 "name a file of tokens with --auth, or serve on 127.0.0.1"
             )
+        if self.max_jobs < 1:
+            raise ValueError(f"--max-jobs must be 1 or more, got {self.max_jobs}")
         if self.templates and not (all(self.templates) and self.root.root.startswith("gs://")):
             raise ValueError(
                 "jobs on Dataflow take --dataflow-templates gs://bucket/folder, "
@@ -84,7 +87,8 @@ class Service:
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
         paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
         self._operations = OperationsService(settings.root)
-        rpcs = all_rpcs(DicomService(settings.root, paths, settings.templates), self._operations)
+        service = DicomService(settings.root, paths, settings.templates, settings.max_jobs)
+        rpcs = all_rpcs(service, self._operations)
         dispatcher = Dispatcher(authenticator)
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
         # Whatever is no page of the console is REST's to answer, if only that it is not there.

@@ -6,8 +6,9 @@
     operations/{id}/counts-*.json        counted from these outcomes, a part each
     operations/{id}/cancel               exists when somebody asked for it
 
-One owner alone writes operation.json. It carries a heartbeat: a reader that finds none
-for a minute, or no such process on its own host, shows the operation as ABORTED.
+One owner alone writes operation.json; "queued" in it says that it waits for its turn. It
+carries a heartbeat: a reader that finds none for a minute, or no such process on its own
+host, shows the operation as ABORTED.
 """
 
 import json

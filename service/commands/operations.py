@@ -66,7 +66,7 @@ def cancel_operation(
 
 def _state(operation: Operation) -> str:
     if not operation["done"]:
-        return "running"
+        return "queued" if operation.get("queued") else "running"
     if "error" not in operation:
         return "done"
     return {1: "cancelled", 3: "done, with failures", 10: "aborted"}.get(

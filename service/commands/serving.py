@@ -42,6 +42,13 @@ def serve_(
     ] = "",
     dataflow_project: Annotated[str, typer.Option(help="Project that runs these jobs.")] = "",
     dataflow_region: Annotated[str, typer.Option(help="Region that they run in.")] = "",
+    max_jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Jobs of this machine that run at once, each on all cores; more wait their turn.",
+        ),
+    ] = 4,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Serve the API of Google's DicomService, REST and gRPC, and a page to look at.
@@ -65,6 +72,7 @@ def serve_(
         dataflow_templates,
         dataflow_project,
         dataflow_region,
+        max_jobs,
     )
 
     def announce(rest: int, grpc: int) -> None:

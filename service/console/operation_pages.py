@@ -190,6 +190,8 @@ def _progress(operation: Operation) -> str:
     if operation["done"]:
         said = [f"{number:,} {name}" for name, number in parts] or ["nothing done"]
         return " · ".join([*said, show.size(counts["bytes"])] if "bytes" in counts else said)
+    if operation.get("queued"):
+        return "waits for its turn: as many jobs run as may"
     if not total:
         return f"looking for {noun}s …"
     done = sum(number for _, number in parts)

@@ -65,7 +65,8 @@ def state(operation: dict[str, Any]) -> Html:
     """What an operation is at, as a coloured word."""
     if not operation["done"]:
         cancelling = operation["metadata"].get("cancelRequested")
-        word, kind = ("cancelling" if cancelling else "running"), "live"
+        word = "queued" if operation.get("queued") else "running"
+        word, kind = ("cancelling" if cancelling else word), "live"
     elif "error" not in operation:
         word, kind = "done", "good"
     else:

@@ -8,7 +8,7 @@ from stores.operations import start_operation
 from stores.owner import Owner
 from tests.service.serving import DATASET, TRIAL
 
-NOT_ON_DATAFLOW = None
+HERE = (None, 4)  # not on Dataflow, and at most four at once
 
 
 class TestJobs:
@@ -51,8 +51,8 @@ class TestJobs:
         body = {"gcsDestination": {"uriPrefix": "gs://b"}, "filterConfig": paths}
         trial.ok("POST", f"{TRIAL}:export", body)
         assert asked == [
-            ("start_export_files", "gs://bucket/out", "image/png", "", NOT_ON_DATAFLOW),
-            ("start_export_files", "gs://b", "", "gs://bucket/paths", NOT_ON_DATAFLOW),
+            ("start_export_files", "gs://bucket/out", "image/png", "", *HERE),
+            ("start_export_files", "gs://b", "", "gs://bucket/paths", *HERE),
         ]
 
     @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ class TestJobs:
     def test_exports_to_tables(self, trial, asked, fields, expected):
         body = {"bigqueryDestination": {"tableUri": "bq://project1.d.t", **fields}}
         trial.ok("POST", f"{TRIAL}:export", body)
-        arguments = "bq://project1.d.t", *expected, "", NOT_ON_DATAFLOW
+        arguments = "bq://project1.d.t", *expected, "", *HERE
         assert asked == [("start_export_table", *arguments)]
 
     @pytest.mark.parametrize(
