@@ -72,7 +72,7 @@ def test_loads_get_over_each_fault(target, faults, fault):
 def test_a_commit_whose_answer_was_lost_keeps_its_rows(target, faults):
     """Its second try is told that another was faster, which was itself."""
     target.load("operation-1", EMPTY, "CT")
-    faults.reset(chances={LOST: 1.0}, only="_delta_log%2F", most_in_a_row=1)
+    faults.reset(chances={LOST: 1.0}, only="00000000000000000002", most_in_a_row=1)
     target.load("operation-2", APPEND, "MR")
     assert faults.injected[LOST]
     faults.reset()
