@@ -29,6 +29,17 @@ _PATTERNS = {
     "destination": _GCS,
     "filter": _GCS,
     "table": "^(bq://.+|delta:gs://.+)$",
+    "write_disposition": "^WRITE_(EMPTY|TRUNCATE|APPEND)$",
+}
+# Where the flag's own help speaks of folders and processes, which a job on Dataflow has none of.
+_HELP = {
+    "root": "where stores live: gs://bucket/prefix",
+    "source": "gs:// object, or pattern with *, ? or **",
+    "destination": "gs://bucket/prefix of the files",
+    "table": "bq://project.dataset.table or delta:gs://bucket/folder",
+    "filter": "gs:// object with /studies/UID[/series/UID[/instances/UID]], one a line",
+    "max_failures": "the job fails if more than this many files did (default 0)",
+    "operation": "leave it empty: the API's server names the operation here that it has recorded",
 }
 # Their default is a local folder.
 _REQUIRED = {"root"}
@@ -66,7 +77,7 @@ def _parameter(action: argparse.Action) -> dict[str, Any]:
     parameter: dict[str, Any] = {
         "name": name,
         "label": name.replace("_", " ").capitalize(),
-        "helpText": (action.help or "").replace("%%", "%"),
+        "helpText": _HELP.get(name, (action.help or "").replace("%%", "%")),
         "isOptional": not (action.required or name in _REQUIRED),
     }
     if pattern := _pattern(action):

@@ -29,6 +29,9 @@ def test_every_parameter_explains_itself(pipeline):
     for parameter in committed(pipeline)["parameters"]:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", parameter["name"])
         assert len(parameter["helpText"]) > 10, parameter["name"]
+        for local in ("folder", "duckdb", "quoted", "standard input", "DICOMFERRY_ROOT", "exit"):
+            said = parameter["helpText"].replace("gs://bucket/folder", "")
+            assert local not in said, "a job on Dataflow has none"
 
 
 VALUES = {
@@ -77,6 +80,7 @@ def test_values_that_fit_the_patterns_are_taken_by_the_pipeline_as_the_launcher_
         ("import_dicom", "dry_run", "yes"),
         ("export_dicom", "table", "duckdb:x.duckdb#a.b"),
         ("export_dicom", "snapshot", "-1"),
+        ("export_dicom", "write_disposition", "TRUNCATE"),
         ("export_dicom", "j2k_ratio", "high"),
     ],
 )
