@@ -76,8 +76,10 @@ bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orth
 bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_table
 
-bench-scale: .venv/dev  ## an import into 10 million rows beside one into an empty store
+bench-scale: .venv/dev  ## imports into 10 million rows beside an empty store, then with the index sorted
 	$(BIN)/python -m benchmarks.bench_scale grow bench-data/scale
+	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
+	$(BIN)/python -m benchmarks.bench_scale optimize bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 
 # IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry; TEMPLATES=gs://bucket/folder.

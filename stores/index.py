@@ -65,8 +65,14 @@ LOOKUP_COLUMNS = [
 T = TypeVar("T")
 
 _APP_ID = "import"
-# Metadata would put whole documents into the log's statistics.
-_STATISTICS = "SOPInstanceUID,StudyInstanceUID,SeriesInstanceUID,TransferSyntaxUID,LastUpdated"
+# Metadata would put whole documents into the statistics of the log and of footers.
+STATISTICS = [
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "TransferSyntaxUID",
+    "LastUpdated",
+]
 _OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 # What a read of an object fetches at least: the footer of most files, a column of a row group.
@@ -85,7 +91,9 @@ class CommitConflictError(Exception):
 
 def create_index(data: Storage) -> None:
     """Make the empty index of a new store."""
-    create_table(data, INDEX_FOLDER, SCHEMA, {"delta.dataSkippingStatsColumns": _STATISTICS})
+    create_table(
+        data, INDEX_FOLDER, SCHEMA, {"delta.dataSkippingStatsColumns": ",".join(STATISTICS)}
+    )
 
 
 def create_table(
@@ -288,7 +296,7 @@ def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
     found: dict[str, Any] = {"numRecords": metadata.num_rows}
     found |= {name: {} for name in ("minValues", "maxValues", "nullCount")}
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    for name in _STATISTICS.split(","):
+    for name in STATISTICS:
         column = SCHEMA.get_field_index(name)
         chunks = [group.column(column).statistics for group in groups]
         found["nullCount"][name] = sum(chunk.null_count for chunk in chunks)

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from stores.index import (
     SCHEMA,
+    STATISTICS,
     CommitConflictError,
     Index,
     IndexFile,
@@ -46,7 +47,7 @@ _FAN_IN = 16
 # A run stays as it is while all smaller ones together have less than this part of its rows.
 _RATIO = 4
 _FILE_BYTES = 128 << 20
-_GROUP_ROWS = 4096
+_GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
 _GROUP_BYTES = 64 << 20  # of Metadata
 # What is sorted in memory.
 _PIECE_ROWS = 50_000
@@ -213,6 +214,7 @@ def _write_file(file: IO[bytes], groups: Iterator[pa.Table]) -> None:
         SCHEMA,
         compression="zstd",
         use_dictionary=_DICTIONARY_COLUMNS,
+        write_statistics=STATISTICS,
         column_encoding={_UID: "DELTA_BYTE_ARRAY"},  # of sorted ones: read in half the time
     ) as writer:
         for group in groups:
