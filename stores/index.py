@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from stores import gcs
 from stores.names import INDEX_FOLDER
@@ -120,6 +121,16 @@ def create_table(
         again(create)
 
 
+def arrow_dataset(data: Storage, folder: str, table: DeltaTable) -> ds.Dataset:
+    """A version of a Delta table as an Arrow dataset."""
+    if not data.is_local:
+        return table.to_pyarrow_dataset()
+    # What deltalake puts between Arrow and local files doubles the time of many small reads.
+    return table.to_pyarrow_dataset(
+        filesystem=SubTreeFileSystem(data.uri(folder), LocalFileSystem())
+    )
+
+
 class IndexFile(NamedTuple):
     """One Parquet file: its rows, the first and the last SOP Instance UID."""
 
@@ -168,7 +179,7 @@ class Index:
 
     def dataset(self) -> ds.Dataset:
         """This version as an Arrow dataset, for queries by pyarrow or duckdb."""
-        return self._table.to_pyarrow_dataset()
+        return arrow_dataset(self._data, INDEX_FOLDER, self._table)
 
     def uids(self) -> Iterator[pa.RecordBatch]:
         """The three UIDs of every row."""

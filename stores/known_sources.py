@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from stores.index import create_table, raise_os_error, storage_options
+from stores.index import arrow_dataset, create_table, raise_os_error, storage_options
 from stores.listing import Source
 from stores.retries import again
 from stores.storage import Storage
@@ -43,7 +43,7 @@ def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
 
     def read() -> pa.Table:
         table = DeltaTable(data.uri(_FOLDER), storage_options=storage_options(data))
-        return table.to_pyarrow_dataset().to_table(columns=columns, filter=found)
+        return arrow_dataset(data, _FOLDER, table).to_table(columns=columns, filter=found)
 
     rows = (read() if data.is_local else again(read)).to_pydict()
     known = set(zip(rows["SourceUri"], rows["Size"], rows["Version"], strict=True))
