@@ -66,19 +66,15 @@ def _result(runs: RowRuns) -> _Result:
         whole=few / statistics.median(each.seconds for each in runs.ours[0]),
         plain=steady(*runs.plain, few, many).rate,
         peers=runs.peer_rates(),
-        peak=max(each.peak for each in runs.ours[1]),
-        cores=_cores(*runs.ours),
+        peak=max(each.peak for each in runs.sampled),
+        cores=_cores(*runs.sampled),
     )
 
 
-def _cores(short: Sequence[Run], long: Sequence[Run]) -> float:
+def _cores(short: Run, long: Run) -> float:
     """CPU time over wall time without the start; not a number where too little is left."""
-    seconds, cpu = (
-        statistics.median(getattr(each, name) for each in long)
-        - statistics.median(getattr(each, name) for each in short)
-        for name in ("seconds", "cpu")
-    )
-    return cpu / seconds if seconds >= _LONG_ENOUGH_SECONDS else math.nan
+    seconds = long.seconds - short.seconds
+    return (long.cpu - short.cpu) / seconds if seconds >= _LONG_ENOUGH_SECONDS else math.nan
 
 
 def _measure(
@@ -189,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(describe_machine(_DISTRIBUTIONS), highlight=False)
     method = (
         f"Medians of {rounds} rounds, fewer where time was short (runs); page cache warm; earlier "
-        "writes synced before each run.\n"
+        "writes synced before each run; memory and cores of a run of its own.\n"
         f"Whole: {size.few} files or one of {size.few_frames} frames, start included. Steady: "
         "more of them less these.\nPeers: the same files; what Orthanc needs to start and to take "
         "in the files is left out."

@@ -57,7 +57,7 @@ class Size(NamedTuple):
         return self.few, self.files[row.speed]
 
 
-FULL = Size(200, (500, 1_000, 2_000), 50, (150, 500, 1_500))
+FULL = Size(200, (500, 1_000, 2_000), 50, (300, 500, 1_500))
 QUICK = Size(60, (120, 200, 600), 20, (50, 60, 150))
 
 

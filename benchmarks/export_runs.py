@@ -57,6 +57,7 @@ class RowRuns:
         row: what is measured.
         counts: files or frames of a short run and of a long one.
         ours: short runs and long ones.
+        sampled: a short run and a long one, beside the timed ones: sampling slows them.
         plain: short runs and long ones of the plain loop.
         peers: seconds over the short run's files, by peer; None if it is missing, empty if it
             cannot do this.
@@ -66,6 +67,7 @@ class RowRuns:
         self.row = row
         self.counts = size.counts(row)
         self.ours: tuple[list[Run], list[Run]] = ([], [])
+        self.sampled: list[Run] = []
         self.plain: tuple[list[Run], list[Run]] = ([], [])
         self.peers: dict[str, list[float] | None] = {}
         self._sources = [stores.source(row.source, count) for count in self.counts]
@@ -79,7 +81,10 @@ class RowRuns:
         row = self.row
         for at, (source, count) in enumerate(zip(self._sources, self.counts, strict=True)):
             store = store_id(row.source, count)
-            self.ours[at].append(_measure(_export(store, _OUT, row.mime_type), source))
+            export = _export(store, _OUT, row.mime_type)
+            if len(self.sampled) == at:
+                self.sampled.append(_measure(export, source, sampled=True))
+            self.ours[at].append(_measure(export, source))
             self.plain[at].append(_measure(_plain(row.form, source), source))
         self._repeat_peers()
 
@@ -150,7 +155,7 @@ def _plain(form: str, source: Path) -> list[str | Path]:
     return [sys.executable, "-m", "benchmarks.plain_export", form, source, _OUT]
 
 
-def _measure(argv: Sequence[str | Path], source: Path) -> Run:
+def _measure(argv: Sequence[str | Path], source: Path, *, sampled: bool = False) -> Run:
     shutil.rmtree(_OUT, ignore_errors=True)
     settle([source])
-    return run(argv, sampled=True)
+    return run(argv, sampled=sampled)
