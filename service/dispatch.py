@@ -3,6 +3,7 @@
 import logging
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from deltalake.exceptions import DeltaError
@@ -27,12 +28,12 @@ class Dispatcher:
         """Take what tells callers apart."""
         self._authenticator = authenticator
 
-    def answer(self, rpc: Rpc, request: Any, authorization: str | None) -> Any:
+    def answer(self, rpc: Rpc, read: Callable[[], Any], authorization: str | None) -> Any:
         """Return the response.
 
         Args:
             rpc: the method that is called.
-            request: its message.
+            read: gives its message; asked of those who have logged in alone.
             authorization: the header or metadata of that name.
 
         Raises:
@@ -43,27 +44,46 @@ class Dispatcher:
         try:
             principal = self._authenticator.authenticate(authorization)
             caller = principal.name
+            request = read()
             check_required(request)
             return rpc.handler(request, principal)
         except ApiError as error:
             code = error.code
             raise
         except Exception as error:  # the boundary: whatever it is, the caller gets an answer
-            refusal = _explained(error, rpc.name)
+            refusal = explained(error, rpc.name)
             code = refusal.code
             raise refusal from None
         finally:
-            # Neither names nor contents: what callers send may say something about patients.
-            _LOGGER.info(
-                "%s by %s: %s in %.0f ms",
-                rpc.name,
-                caller,
-                code_pb2.Code.Name(code),
-                (time.monotonic() - started) * 1000,
-            )
+            _log(rpc, caller, code, started)
+
+    def refuse_stranger(self, rpc: Rpc, authorization: str | None) -> None:
+        """Refuse who is not known, before anything of the call is read.
+
+        Raises:
+            ApiError: as `answer` does.
+        """
+        started = time.monotonic()
+        try:
+            self._authenticator.authenticate(authorization)
+        except ApiError as error:
+            _log(rpc, "nobody", error.code, started)
+            raise
 
 
-def _explained(error: Exception, method: str) -> ApiError:
+def _log(rpc: Rpc, caller: str, code: int, started: float) -> None:
+    # Neither names nor contents: what callers send may say something about patients.
+    _LOGGER.info(
+        "%s by %s: %s in %.0f ms",
+        rpc.name,
+        caller,
+        code_pb2.Code.Name(code),
+        (time.monotonic() - started) * 1000,
+    )
+
+
+def explained(error: Exception, method: str) -> ApiError:
+    """What a caller is told of what broke; the log is told where."""
     places = "".join(traceback.format_tb(error.__traceback__))
     # The places, not the message: exception texts can hold patient data.
     _LOGGER.error("%s broke with %s:\n%s", method, type(error).__name__, places)

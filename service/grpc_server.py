@@ -1,18 +1,21 @@
 """The gRPC surface: the same methods, from the descriptors of the contract."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from service.dispatch import Dispatcher
-from service.errors import ApiError
+from service.errors import CANCELLED, INVALID_ARGUMENT, ApiError
 from service.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20
 _THREADS = 32
+# Clients take 8 KiB of metadata, where what is not ASCII has three times its length.
+_MAX_DETAILS_BYTES = 2000
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
@@ -28,9 +31,10 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
     )
     by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
     for rpc in rpcs:
-        by_service[rpc.service][rpc.name] = grpc.unary_unary_rpc_method_handler(
+        # On the wire the same as one message. It is read here, not before: whoever begins a call
+        # and sends no message would hold a thread, be it known or not.
+        by_service[rpc.service][rpc.name] = grpc.stream_unary_rpc_method_handler(
             _behaviour(rpc, dispatcher),
-            request_deserializer=rpc.request_class.FromString,
             response_serializer=rpc.response_class.SerializeToString,
         )
     server.add_generic_rpc_handlers(
@@ -39,12 +43,29 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
     return server
 
 
-def _behaviour(rpc: Rpc, dispatcher: Dispatcher) -> Callable[[Any, grpc.ServicerContext], Any]:
-    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+def _behaviour(
+    rpc: Rpc, dispatcher: Dispatcher
+) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
+    def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
         metadata = dict(context.invocation_metadata())
         try:
-            return dispatcher.answer(rpc, request, metadata.get("authorization"))
+            return dispatcher.answer(
+                rpc, lambda: _read(rpc, messages), metadata.get("authorization")
+            )
         except ApiError as error:
-            context.abort(_STATUS[error.code], error.message)
+            details = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
+            context.abort(_STATUS[error.code], details)
 
     return answer
+
+
+def _read(rpc: Rpc, messages: Iterator[bytes]) -> Any:
+    try:
+        return rpc.request_class.FromString(next(messages))
+    except StopIteration:
+        raise ApiError(INVALID_ARGUMENT, f"{rpc.name} takes a message, and none came") from None
+    except DecodeError:
+        name = rpc.request_class.DESCRIPTOR.name
+        raise ApiError(INVALID_ARGUMENT, f"the message is no {name}") from None
+    except grpc.RpcError:  # has no more to it: whoever called is gone
+        raise ApiError(CANCELLED, "the call was cancelled") from None

@@ -1,5 +1,6 @@
 """The REST surface: every method of the contract by its HTTP annotation, in proto JSON."""
 
+import functools
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
@@ -11,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.dispatch import Dispatcher
 from service.errors import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED, ApiError
-from service.http_rule import find_route, routes_of
+from service.http_rule import Route, find_route, routes_of
 from service.rest_messages import Query, dump, read_request, write_response
 from service.rpcs import Rpc
 
@@ -38,9 +39,21 @@ class RestApp:
         query: Query = []
         try:
             query = _query(scope)
+            route, name = self._find(request)
+            authorization = request.headers.get("authorization")
+            if _has_body(request):
+                # What strangers send takes no memory.
+                await run_in_threadpool(self._dispatcher.refuse_stranger, route.rpc, authorization)
             body = await _body(request)
+
+            def answered() -> bytes:
+                read = functools.partial(read_request, route, name, query, body)
+                return write_response(
+                    self._dispatcher.answer(route.rpc, read, authorization), query
+                )
+
             # Everything behind this point blocks: files, buckets, tables.
-            answer = await run_in_threadpool(self._answer, request, query, body)
+            answer = await run_in_threadpool(answered)
             response = Response(answer, 200, media_type="application/json")
         except ApiError as error:
             response = error_response(error, query)
@@ -48,15 +61,12 @@ class RestApp:
             return
         await response(scope, receive, send)
 
-    def _answer(self, request: Request, query: Query, body: bytes) -> bytes:
+    def _find(self, request: Request) -> tuple[Route, str]:
         raw_path = request.scope["raw_path"].decode("ascii", errors="replace")
         found = find_route(self._routes, request.method, raw_path)
         if found is None:
             raise ApiError(NOT_FOUND, f"there is no {request.method} {raw_path[:500]}")
-        route, name = found
-        message = read_request(route, name, query, body)
-        authorization = request.headers.get("authorization")
-        return write_response(self._dispatcher.answer(route.rpc, message, authorization), query)
+        return found
 
 
 def error_response(error: ApiError, query: Query = ()) -> Response:
@@ -86,6 +96,10 @@ def _query(scope: Scope) -> Query:
             INVALID_ARGUMENT,
             f"the query must be UTF-8, percent-encoded, of at most {_MAX_PARAMETERS} parameters",
         ) from None
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or "content-length" in request.headers
 
 
 async def _body(request: Request) -> bytes:

@@ -34,7 +34,11 @@ async def log_in(request: Request, authenticate: Authenticate) -> Response:
         if len(body) > _MAX_LOGIN_BYTES:
             error = ApiError(INVALID_ARGUMENT, "A token is much shorter than this.")
             return page.error_page(error, None)
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        error = ApiError(INVALID_ARGUMENT, "The form has a token and little else.")
+        return page.error_page(error, None)
     token = fields.get("token", [""])[0].strip()
     after = own_path(fields.get("next", ["/"])[0])
     try:
@@ -62,13 +66,16 @@ async def log_out(request: Request) -> Response:
 def _from_elsewhere(request: Request) -> Response | None:
     """Refuse a form that another site sent."""
     origin = request.headers.get("Origin")
-    if origin is None or urlsplit(origin).netloc == request.headers.get("Host"):
+    if origin is None or origin.partition("://")[2] == request.headers.get("Host"):
         return None
     return page.error_page(ApiError(PERMISSION_DENIED, "This form is on another site."), None)
 
 
 def own_path(url: str) -> str:
     """The path and query of a URL: wherever it leads, it stays on this server."""
-    parts = urlsplit(url.replace("\\", "/"))
+    try:
+        parts = urlsplit(url.replace("\\", "/"))
+    except ValueError:  # brackets around what is no address
+        return "/"
     path = "/" + parts.path.lstrip("/")
     return f"{path}?{parts.query}" if parts.query else path

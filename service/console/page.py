@@ -4,7 +4,14 @@ from starlette.responses import HTMLResponse
 
 from service.access import ANYONE, Principal
 from service.console.markup import Html, html, join
-from service.errors import INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, UNAUTHENTICATED, ApiError
+from service.errors import (
+    INTERNAL,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    PERMISSION_DENIED,
+    UNAUTHENTICATED,
+    ApiError,
+)
 
 # Nothing but this server's own stylesheet, script and pictures; no other site may frame it.
 SECURITY_HEADERS = {
@@ -57,6 +64,7 @@ _HEADINGS = {
     PERMISSION_DENIED: (403, "Not for this token"),
     UNAUTHENTICATED: (401, "Log in"),
     INVALID_ARGUMENT: (400, "This cannot be asked"),
+    INTERNAL: (500, "Something broke"),
 }
 
 

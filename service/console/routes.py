@@ -29,6 +29,7 @@ from service.console.store_pages import (
     stores_section,
 )
 from service.dataflow import Reader
+from service.dispatch import explained
 from service.errors import (
     NOT_FOUND,
     UNAUTHENTICATED,
@@ -236,14 +237,21 @@ def _answer(request: Request, answer: _Answer, authenticate: Authenticate) -> Re
     except ApiError as error:
         if error.code == UNAUTHENTICATED:
             said = error.message if COOKIE in request.cookies else ""
-            return page.login_page(own_path(str(request.url)), said)
+            return page.login_page(own_path(_asked(request)), said)
         return page.error_page(error, principal)
     except ResourceNameError as error:
         return page.error_page(ApiError(NOT_FOUND, str(error)), principal)
-    except LookupError as error:
-        if isinstance(error, KeyError | IndexError):
-            raise
-        return page.error_page(ApiError(NOT_FOUND, "It does not exist, or no more."), principal)
+    except Exception as error:  # the boundary: no text of it reaches a page or the log
+        if isinstance(error, LookupError) and not isinstance(error, KeyError | IndexError):
+            error = ApiError(NOT_FOUND, "It does not exist, or no more.")
+            return page.error_page(error, principal)
+        return page.error_page(explained(error, "the console"), principal)
+
+
+def _asked(request: Request) -> str:
+    # Not `request.url`: the Host header is in it, which can be anything.
+    path, query = (request.scope[name].decode("latin-1") for name in ("raw_path", "query_string"))
+    return f"{path}?{query}"
 
 
 def _asset(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -95,6 +96,20 @@ def service(tmp_path_factory):
     auth.write_text(json.dumps(entry))
     with served_by_process(root, f"--auth={auth}") as (process, ports):
         yield Serving(root, process, ports.rest, ports.grpc, token)
+
+
+def grpc_answer(service, method, **fields):
+    """Code and details of a call that has one message."""
+    [rpc] = [rpc for rpc in RPCS if rpc.name == method]
+    metadata = [("authorization", f"Bearer {service.token}")] if service.token else []
+    with grpc.insecure_channel(service.grpc) as channel:
+        call = channel.unary_unary(f"/{rpc.service}/{rpc.name}")
+        request = rpc.request_class(**fields).SerializeToString()
+        try:
+            call(request, metadata=metadata, timeout=30)
+        except grpc.RpcError as error:
+            return error.code(), error.details()
+    return grpc.StatusCode.OK, ""
 
 
 def path_of(route):
@@ -216,6 +231,21 @@ def test_no_body_without_end_exhausts_the_server(service):
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_bodies_of_strangers_are_not_kept_however_many_come(service, method):
+    before = service.peak_mib()
+    host, _, port = service.rest.removeprefix("http://").partition(":")
+    head = f"{method} /v1/{TRIAL}:import HTTP/1.1\r\nHost: {host}\r\nContent-Length: {MIB}\r\n\r\n"
+    with contextlib.ExitStack() as held:
+        for _ in range(200):
+            connection = held.enter_context(socket.create_connection((host, int(port)), 30))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(head.encode() + bytes(MIB - 1))
+        assert service.peak_mib() - before < 60
+        assert service.is_well()
+
+
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_no_grpc_message_exhausts_the_server(service, compression):
     before = service.peak_mib()
@@ -234,6 +264,42 @@ def test_no_grpc_message_exhausts_the_server(service, compression):
     assert service.is_well()
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("token", ["", "wrong"])
+def test_calls_of_strangers_that_send_no_message_hold_nobody_up(service, token):
+    """As many as the server has threads, and some more."""
+    sent = threading.Event()
+
+    def message():
+        sent.wait()
+        yield b""
+
+    metadata = [("authorization", f"Bearer {token}")] if token else []
+    with grpc.insecure_channel(service.grpc) as channel:
+        call = channel.stream_unary(f"/{RPCS[0].service}/{RPCS[0].name}")
+        held = [call.future(message(), metadata=metadata) for _ in range(50)]
+        try:
+            for each in held:
+                assert each.exception(timeout=30).code() == grpc.StatusCode.UNAUTHENTICATED
+        finally:
+            sent.set()
+    assert grpc_answer(service, "GetDicomStore", name=TRIAL)[0] == grpc.StatusCode.OK
+
+
+def test_what_is_no_message_and_what_is_said_at_length_are_invalid(service):
+    metadata = [("authorization", f"Bearer {service.token}")]
+    with grpc.insecure_channel(service.grpc) as channel:
+        for messages in ([b"\xff" * 100], []):
+            call = channel.stream_unary(f"/{RPCS[0].service}/{RPCS[0].name}")
+            with pytest.raises(grpc.RpcError) as refused:
+                call(iter(messages), metadata=metadata, timeout=30)
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    for name in ("x" * 200_000, "é" * 200_000, "\n%\0" * 50_000):
+        code, said = grpc_answer(service, "GetDicomStore", name=name)
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        assert said
+
+
 def test_many_parameters_and_long_headers_are_refused(service):
     query = "&".join(f"a{n}=1" for n in range(2000))
     assert service.call("GET", f"/v1/{TRIAL}?{query}", service.token)[0] == 400
@@ -247,6 +313,11 @@ def test_what_breaks_inside_tells_the_caller_neither_places_nor_values(root, tmp
     create_store(root, parse_store(TRIAL))
     folder = operations.OperationFolder(root, parse_store(TRIAL).parent, "op-1")
     folder.storage.write("operation.json", f'{{"done": false, "{MARK}": ]'.encode())
+    # Whatever reads it says so with the value that it cannot read.
+    other = operations.start_operation(root, parse_store(TRIAL), "ImportDicomData", "op-2")
+    record = json.loads(other.storage.read("operation.json"))
+    record["metadata"]["createTime"] = MARK
+    other.storage.write("operation.json", json.dumps(record).encode())
     data = get_store(root, parse_store(TRIAL)).data
     log = next(entry.path for entry in data.list("index/_delta_log"))
     Path(data.uri(log)).write_text(f"{MARK} {{")
@@ -258,15 +329,23 @@ def test_what_breaks_inside_tells_the_caller_neither_places_nor_values(root, tmp
             service.call("GET", f"/v1/{TRIAL}:getDICOMStoreMetrics"),
             service.call("GET", f"/console/{TRIAL}"),
             service.call("GET", "/"),
+            service.call("GET", f"/v1/{DATASET}/operations/op-2"),
+            service.call("GET", f"/console/{DATASET}/operations/op-2"),
         ]
+        for name in ("op-1", "op-2"):
+            code, said = grpc_answer(service, "GetOperation", name=f"{DATASET}/operations/{name}")
+            assert code == grpc.StatusCode.INTERNAL
+            told.append((500, said))
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
-    assert any(status >= 500 for status, _ in told)
+    assert sum(status >= 500 for status, _ in told) >= 6
     for _, body in told:
         assert "Traceback" not in body
         assert ".py" not in body
         assert not marks_in(body)
-    assert "broke with" in log
+    assert "GetOperation broke with" in log
+    assert "the console broke with" in log
+    assert "Exception in ASGI application" not in log
     assert not marks_in(log)
 
 

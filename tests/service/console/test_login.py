@@ -131,3 +131,34 @@ class TestLogin:
         assert "revoked" in answer.text
         path.chmod(0o644)
         assert browser.get("/", Cookie=f"dicomferry_token={known['all']}").status == 503
+
+    @pytest.mark.parametrize("host", ["[", "a b", "x" * 5000, "\x1b[31m", "localhost:99999999999"])
+    @pytest.mark.parametrize("path", ["/", TRIAL, "//[", "/%00", "/?dataset=%00%ff"])
+    def test_no_host_and_no_path_breaks_it(self, tokens, path, host, caplog):
+        browser, _, _ = tokens
+        assert 400 <= browser.get(path, Host=host).status < 500
+        assert "Traceback" not in caplog.text
+
+    @pytest.mark.parametrize("origin", ["http://[", "null", "", "\xff"])
+    def test_no_origin_breaks_it(self, tokens, origin, caplog):
+        browser, known, _ = tokens
+        for path in ("/console/login", "/console/logout"):
+            answer = browser.post(path, headers={"Origin": origin}, token=known["all"])
+            assert answer.status == 403
+        assert "Traceback" not in caplog.text
+
+    @pytest.mark.parametrize("next_", ["//[", "http://[::1", "\r\nSet-Cookie: a=b", "\0", "\ud83d"])
+    def test_no_place_to_go_on_to_breaks_it(self, tokens, next_, caplog):
+        browser, known, _ = tokens
+        next_ = next_.encode("utf-8", "surrogatepass")
+        answer = browser.post("/console/login", token=known["all"], next=next_)
+        assert answer.status == 303
+        assert re.match(r"/(?![/\\])", answer.headers["location"])
+        assert "a=b" not in answer.headers["set-cookie"]
+        assert "Traceback" not in caplog.text
+
+    def test_a_form_of_many_fields_is_refused(self, tokens, caplog):
+        browser, known, _ = tokens
+        fields = {f"f{number}": "" for number in range(100)}
+        assert browser.post("/console/login", token=known["all"], **fields).status == 400
+        assert "Traceback" not in caplog.text
