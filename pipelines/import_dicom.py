@@ -140,7 +140,8 @@ def build(
 
     new = listings | "SkipKnown" >> SkipKnown(data)
     shares = new.shares | "Spread" >> beam.Reshuffle()  # one listing fans out to many shares
-    read = shares | "ReadAndStore" >> ReadAndStore(Target(data, request.dry_run), workers, progress)
+    target = Target(data, request.dry_run, request.bounds())
+    read = shares | "ReadAndStore" >> ReadAndStore(target, workers, progress)
     committed = (
         read.instances
         | "GroupByBucket" >> GroupByBucket(beam.pvalue.AsSingleton(files))

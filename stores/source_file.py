@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import sys
 from types import TracebackType
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import google_crc32c
 
 from headers.failures import InstanceError
 from stores import gcs
+from stores.bounds import Bounds
 from stores.listing import Source
 from stores.retries import ShortReadError, again
 from stores.source_uri import local_path, split_gcs
@@ -44,18 +46,23 @@ class SourceFile(Protocol):
         """Close it."""
 
 
-def open_source(source: Source) -> SourceFile:
+def open_source(source: Source, bounds: Bounds | None = None) -> SourceFile:
     """Open a listed file or object for a `with` block.
+
+    Args:
+        source: which one.
+        bounds: local folders in which a local file must lie, whatever links lead to by now.
 
     The block, at its start, in its reads or at its end, raises:
         InstanceError: SOURCE_CHANGED: other bytes are there than were listed; SOURCE_GONE: none
-            are; UNREADABLE: a local file may not be read; WRONG_CHECKSUM: an object that was read
-            whole is not what Cloud Storage says it keeps, three times in a row.
+            are; UNREADABLE: a local file may not be read; LINK_LEADS_OUT: it is out of bounds;
+            WRONG_CHECKSUM: an object that was read whole is not what Cloud Storage says it keeps,
+            three times in a row.
         OSError, google.api_core.exceptions.GoogleAPIError, obstore.exceptions.BaseError: the file
             system or the service fails.
     """
     if not source.uri.startswith("gs://"):
-        return _LocalFile(source)
+        return _LocalFile(source, bounds)
     bucket, name = split_gcs(source.uri)
     if _UNFIT_FOR_OBSTORE.search(name):
         return _OddlyNamedObject(bucket, name, source)
@@ -68,8 +75,9 @@ def is_crc32c(source: Source, crc32c: int) -> bool:
 
 
 class _LocalFile:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, bounds: Bounds | None) -> None:
         self._source = source
+        self._bounds = bounds
         self._fd = -1
 
     @property
@@ -98,9 +106,9 @@ class _LocalFile:
             raise InstanceError("SOURCE_GONE") from None
         except PermissionError:
             raise InstanceError("UNREADABLE") from None
-        if not self._is_as_listed():
+        if code := self._refusal():
             os.close(self._fd)
-            raise InstanceError("SOURCE_CHANGED")
+            raise InstanceError(code)
         return self
 
     def __exit__(
@@ -114,11 +122,27 @@ class _LocalFile:
         if error is None and not unchanged:
             raise InstanceError("SOURCE_CHANGED")
 
+    def _refusal(self) -> str:
+        # Of what was opened, not of its name: since it was listed that can be another file's, with
+        # a size and time that were made the same.
+        if self._bounds and not self._bounds.hold(_path_of(self._fd)):
+            return "LINK_LEADS_OUT"
+        return "" if self._is_as_listed() else "SOURCE_CHANGED"
+
     def _is_as_listed(self) -> bool:
         # Not the ctime: a new owner or mode are no reason to fail.
         found = os.fstat(self._fd)
         mtime = self._source.version.partition(".")[0]
         return found.st_size == self._source.size and str(found.st_mtime_ns) == mtime
+
+
+def _path_of(descriptor: int) -> str:
+    """Where an open file lies, all links followed."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
 class _Object:

@@ -14,6 +14,7 @@ from headers.header import Header, read_header
 from headers.readable import Bytes, Readable
 from stores import rewrite
 from stores.blobs import blob_path, local_blob, store_blob
+from stores.bounds import Bounds
 from stores.listing import Source
 from stores.source_file import is_crc32c, open_source
 from stores.storage import Storage
@@ -29,10 +30,14 @@ _SKIPPED_CODES = {"DICOMDIR", "FOLDER_MARKER", "LINK_LOOP"}
 
 
 class Target(NamedTuple):
-    """Where blobs go; `dry_run` reads and checks everything and writes nothing."""
+    """Where blobs go; `dry_run` reads and checks everything and writes nothing.
+
+    Local sources must lie within `bounds`, if there are any.
+    """
 
     data: Storage
     dry_run: bool
+    bounds: Bounds | None = None
 
 
 def ingest_all(sources: Sequence[Source], target: Target) -> list[Instance | Outcome]:
@@ -55,7 +60,7 @@ def ingest(source: Source, target: Target) -> Instance | Outcome:
     try:
         if source.code:
             raise InstanceError(source.code)
-        with open_source(source) as file:
+        with open_source(source, target.bounds) as file:
             if file.size <= _WHOLE_FILE_BYTES:
                 return _ingest_whole(source, file, target)
             header = read_header(file)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from pipelines import import_dicom
 from service.access import (
     ANYONE,
     AuthFileError,
@@ -413,3 +414,24 @@ def test_an_import_within_a_folder_takes_nothing_that_links_lead_to_elsewhere(ro
     assert job.kinds == {"imported": 2, "failed": 1}
     assert job.of("/link/") == ("failed", "LINK_LEADS_OUT")
     assert set(rows(root)) == {"1.2.1.1.1", "1.2.1.1.2"}
+
+
+def test_nor_does_it_take_what_a_listed_file_is_exchanged_for(root, tmp_path, monkeypatch):
+    new_store(root)
+    write_files(tmp_path / "secret", {"x.dcm": dicom_bytes(sop="1.9")})
+    pattern = write_files(tmp_path / "in", {"a.dcm": dicom_bytes(sop="1.1"), **images(1)})
+    secret, trap = tmp_path / "secret/x.dcm", tmp_path / "in/a.dcm"
+    found = secret.stat()
+    assert trap.stat().st_size == found.st_size
+    os.utime(trap, ns=(found.st_atime_ns, found.st_mtime_ns))
+    list_sources = import_dicom.list_sources
+
+    def list_and_exchange(*arguments):
+        yield from list(list_sources(*arguments))
+        trap.unlink()
+        trap.symlink_to(secret)
+
+    monkeypatch.setattr(import_dicom, "list_sources", list_and_exchange)
+    job = run_import(root, pattern, f"--within={tmp_path}/in")
+    assert job.of("a.dcm") == ("failed", "LINK_LEADS_OUT")
+    assert set(rows(root)) == {"1.2.1.1.1"}
