@@ -12,7 +12,7 @@ from service.commands.jobs import export_app, import_
 from service.commands.looking import formats, preview
 from service.commands.operations import operations_app
 from service.commands.options import BEAM_FLAGS
-from service.commands.reporting import errors
+from service.commands.reporting import errors, printable
 from service.commands.serving import serve_, tokens_app
 from service.commands.stores import stores_app
 from service.errors import ApiError
@@ -41,11 +41,12 @@ def main() -> NoReturn:
     try:
         app()
     except (JobError, ApiError, dataflow.DataflowError, ValueError, LookupError) as error:
-        errors.print("[red]error:[/red]", escape(str(error)), soft_wrap=True, highlight=False)
+        message = escape(printable(str(error)))
+        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(2)
     except STORAGE_ERRORS as error:
-        message = escape(storage_message(error))
-        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False)
+        message = escape(printable(storage_message(error)))
+        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("interrupted; what was committed stays, run it again to go on")

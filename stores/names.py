@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from typing import NamedTuple
 
 _PLAIN_ID = re.compile(r"[a-z0-9_-]{1,64}")
@@ -100,6 +101,6 @@ def _checked(resource_id: str) -> str:
         resource_id.encode()
     except UnicodeEncodeError:
         raise ResourceNameError("an id must be valid Unicode text") from None
-    if any(character < " " or character == "\x7f" for character in resource_id):
+    if any(unicodedata.category(character) == "Cc" for character in resource_id):
         raise ResourceNameError("an id has no control characters")
     return resource_id

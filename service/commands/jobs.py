@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from service.commands.options import BEAM_FLAGS, DEFAULT_ROOT, Root, StoreArgument
-from service.commands.reporting import console, exit_with, operation_id_of, report, suggest
+from service.commands.reporting import console, exit_with, operation_id_of, report, say, suggest
 from stores.storage import Storage
 from transforms.worker_pool import shared_pool
 
@@ -55,11 +55,12 @@ def import_(
         operation = import_dicom.run(config, options, show)
     report(operation, config.root)
     if dry_run:
-        suggest(f"dicomferry import {store} {shlex.quote(source)}", root)
+        suggest(f"dicomferry import {shlex.quote(store)} {shlex.quote(source)}", root)
     elif operation.get("error"):
-        suggest(f"dicomferry import {store} --retry-failed {operation_id_of(operation)}", root)
+        retry = f"--retry-failed {operation_id_of(operation)}"
+        suggest(f"dicomferry import {shlex.quote(store)} {retry}", root)
     else:
-        suggest(f"dicomferry export files {store} ./out", root)
+        suggest(f"dicomferry export files {shlex.quote(store)} ./out", root)
     exit_with(operation, max_failures)
 
 
@@ -115,7 +116,7 @@ def export_files(
     with showing_progress("export") as show:
         operation = export_dicom.run(config, options, show)
     report(operation, config.root)
-    console.print(f"files: {Storage(destination).root}", soft_wrap=True, highlight=False)
+    say(f"files: {Storage(destination).root}")
     exit_with(operation, max_failures)
 
 
@@ -174,7 +175,7 @@ def export_table(
     report(operation, config.root)
     if warnings := operation["counts"].get("warnings"):
         console.print(f"{warnings:,} values did not fit their columns: warnings-*.jsonl there")
-    console.print(f"table: {table}", soft_wrap=True, highlight=False)
+    say(f"table: {table}")
     exit_with(operation, 0)
 
 

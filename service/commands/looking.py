@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from service.commands.options import DEFAULT_ROOT, Root, StoreArgument
-from service.commands.reporting import console, find_store
+from service.commands.reporting import console, find_store, say
 from stores.storage import Storage
 
 
@@ -33,7 +33,7 @@ def preview(
     folder, _, name = os.path.abspath(output).rpartition("/")
     with console.status("rendering"):
         Storage(folder or "/").write(name, (piece.encode() for piece in pieces))
-    console.print(f"Open {output} in a browser", soft_wrap=True, highlight=False)
+    say(f"Open {output} in a browser")
 
 
 def formats(

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from service import dataflow
 from service.commands.options import DEFAULT_ROOT, Root
-from service.commands.reporting import console, list_failures, suggest
+from service.commands.reporting import console, list_failures, printable, say, suggest
 from stores import operations
 from stores.names import DatasetName, parse_store
 from stores.operations import Operation, OperationFolder
@@ -27,7 +28,7 @@ def list_operations(root: Root = DEFAULT_ROOT) -> None:
         table.add_row(
             folder.id,
             metadata["apiMethodName"].rpartition(".")[2].removesuffix("DicomData").lower(),
-            parse_store(operation["store"]).id,
+            Text(printable(parse_store(operation["store"]).id)),
             _state(operation),
             metadata["counter"].get("success", "0"),
             metadata["counter"].get("failure", "0"),
@@ -57,10 +58,10 @@ def cancel_operation(
     """
     folder = OperationFolder(Storage(root), DatasetName(), operation_id.rpartition("/")[2])
     if dataflow.read(folder)["done"]:
-        console.print(f"{folder.name} has ended already", soft_wrap=True, highlight=False)
+        say(f"{folder.name} has ended already")
         return
     dataflow.request_cancel(folder)
-    console.print(f"{folder.name}: asked to end", soft_wrap=True, highlight=False)
+    say(f"{folder.name}: asked to end")
     suggest(f"dicomferry operations describe {folder.id}", root)
 
 

@@ -46,11 +46,7 @@ def report(operation: Operation, root: Storage) -> None:
     if operations.failures(counts):
         list_failures(folder, limit=10)
     console.print(f"operation: {folder.id}", highlight=False)
-    console.print(
-        f"its lists: {folder.storage.uri()}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    say(f"its lists: {folder.storage.uri()}")
 
 
 def list_failures(folder: OperationFolder, limit: int) -> None:
@@ -66,15 +62,29 @@ def list_failures(folder: OperationFolder, limit: int) -> None:
         return
     console.print("why files failed:")
     for (code, reason), number in reasons.most_common(limit):
-        console.print(f"  {number:,} × {code}: {reason}", soft_wrap=True, markup=False)
-        console.print(f"      e.g. {examples[code, reason]!r}", soft_wrap=True, markup=False)
+        say(f"  {number:,} × {code}: {reason}")
+        say(f"      e.g. {examples[code, reason]!r}")
 
 
 def suggest(command: str, root: str) -> None:
     """Show the next command to try, which must find the same stores."""
     if root not in (DEFAULT_ROOT, os.environ.get("DICOMFERRY_ROOT")):
         command = f"{command} --root {shlex.quote(root)}"
-    console.print(f"next: {command}", soft_wrap=True, highlight=False, markup=False, style="bold")
+    say(f"next: {command}", style="bold")
+
+
+def say(line: str, style: str = "") -> None:
+    """Show a line as it is: names in it may hold what rich takes for markup, and worse."""
+    console.print(
+        printable(line), soft_wrap=True, highlight=False, markup=False, emoji=False, style=style
+    )
+
+
+def printable(text: str) -> str:
+    """A text for a terminal, which must not take part of it for orders: `\\x1b[31m`."""
+    return "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in text
+    )
 
 
 def exit_with(operation: Operation, max_failures: int) -> None:

@@ -1,5 +1,6 @@
 """`dicomferry stores`: create, look at and look after DICOM stores."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from service import dataflow
 from service.commands.options import DEFAULT_ROOT, Root, StoreArgument
-from service.commands.reporting import console, errors, find_store, suggest
+from service.commands.reporting import console, errors, find_store, say, suggest
 from stores import dicom_store, maintenance
 from stores.names import DatasetName, parse_store
 from stores.storage import Storage
@@ -43,8 +44,8 @@ def create(
     resource = {"labels": _labels(label), "streamConfigs": _streams(stream_to)}
     resource = {field: value for field, value in resource.items() if value}
     made = dicom_store.create_store(Storage(root), parse_store(store), resource)
-    console.print(f"Created {made.name} in {made.data.root}", soft_wrap=True)
-    suggest(f"dicomferry import {store} '/data/**'", root)
+    say(f"Created {made.name} in {made.data.root}")
+    suggest(f"dicomferry import {shlex.quote(store)} '/data/**'", root)
 
 
 @stores_app.command("update")
@@ -107,10 +108,10 @@ def list_(
     if not found and filter_:
         console.print("No store matches", highlight=False)
     elif not found:
-        console.print(f"No stores under {Storage(root).root}")
+        say(f"No stores under {Storage(root).root}")
         suggest("dicomferry stores create STORE", root)
     for store in found:
-        console.print(store.name.id, soft_wrap=True, markup=False, highlight=False)
+        say(store.name.id)
 
 
 @stores_app.command()
@@ -118,7 +119,7 @@ def describe(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     """Show a store's resource, in the API's JSON, and where its data lies."""
     found = dicom_store.get_store(Storage(root), parse_store(store))
     console.print_json(data=found.resource)
-    console.print(f"data: {found.data.root}", soft_wrap=True, highlight=False)
+    say(f"data: {found.data.root}")
 
 
 @stores_app.command()
@@ -134,7 +135,7 @@ def delete(
     if not yes and not typer.confirm(question):
         raise typer.Exit(1)
     dicom_store.delete_store(Storage(root), name)
-    console.print(f"Deleted {name}", soft_wrap=True)
+    say(f"Deleted {name}")
 
 
 @stores_app.command()
@@ -155,7 +156,8 @@ def verify(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
             checked += 1
             if finding.problem:
                 damaged += 1
-                errors.print(f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}")
+                found = f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}"
+                errors.print(found, soft_wrap=True)
             if checked % 100 == 0:
                 status.update(f"verifying: {checked} instances, {damaged} damaged")
     console.print(f"{checked} instances, {damaged} damaged")
@@ -172,7 +174,7 @@ def vacuum(
     found = find_store(root, store)
     removed = maintenance.vacuum(Storage(root), found, dry_run=dry_run, read=dataflow.Reader().read)
     for path in removed:
-        console.print(path, soft_wrap=True, markup=False, highlight=False)
+        say(path)
     console.print(f"{len(removed)} blobs {'would be' if dry_run else 'were'} deleted")
 
 

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from service import cli
+from stores.names import parse_store
+from stores.operations import start_operation
 
 
 @pytest.fixture
@@ -71,3 +73,29 @@ def test_stores_are_found_by_their_labels(dicomferry):
     assert dicomferry("stores", "list")[1].split() == ["a", "b", "c"]
     assert dicomferry("stores", "list", "--filter=labels.site=north")[1].split() == ["a", "c"]
     assert "No store matches" in dicomferry("stores", "list", "--filter=labels.site=west")[1]
+
+
+@pytest.mark.parametrize("name", ["[red]a", "[link=x]", "\\[b]", ":warning:", "-", "a\u202eb"])
+def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name):
+    shown = name.replace("\u202e", "\\u202e")
+    code, out, _ = dicomferry("stores", "create", name)
+    assert code == 0
+    assert f"/dicomStores/{shown} in " in out
+    assert dicomferry("stores", "list")[1].strip() == shown
+    folder = start_operation(root, parse_store(name), "ImportDicomData")
+    assert f" {shown} " in dicomferry("operations", "list")[1]
+    assert dicomferry("operations", "cancel", folder.id)[0] == 0
+    code, out, _ = dicomferry("stores", "delete", "--yes", name)
+    assert code == 0
+    assert f"/dicomStores/{shown}\n" in out
+    code, _, error = dicomferry("stores", "describe", name)
+    assert code == 2
+    assert f"/dicomStores/{shown} does not exist" in error
+
+
+def test_no_error_gives_a_terminal_orders(dicomferry):
+    for wrong in ("--label=\x1b[2J", "--label=a\nerror: b", "--stream-to=\x9b2J:"):
+        code, out, error = dicomferry("stores", "create", "trial", wrong)
+        assert code == 2
+        assert error.count("\n") == 1
+        assert not {"\x1b", "\x9b"} & set(out + error)

@@ -33,7 +33,7 @@ def test_a_short_id_stands_in_the_local_dataset():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a/b", "projects/p/dicomStores/s", "x" * 257, "a\nb", "\ud800"]
+    "text", ["", "a/b", "projects/p/dicomStores/s", "x" * 257, "a\nb", "a\x9bb", "\ud800"]
 )
 def test_what_is_no_name_is_refused(text):
     with pytest.raises(ResourceNameError):
