@@ -10,11 +10,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from stores.delta_folder import unfit_part
 from stores.index import create_index
 from stores.known_sources import create_known_sources
 from stores.names import INDEX_FOLDER, DatasetName, StoreName, parse_store
 from stores.resource_rules import check_resource
-from stores.storage import Storage
+from stores.storage import Storage, StorageError
 
 # A resource as proto JSON: camelCase keys, as the API shows it.
 Resource = dict[str, Any]
@@ -59,6 +60,11 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
     """
     resource = {**(resource or {}), "name": str(name)}
     check_resource(resource)
+    if root.is_local and (unfit := unfit_part(root.root)):
+        raise StorageError(
+            f"{root.root!r} cannot hold a store, whose index is a Delta table: such a path cannot "
+            f"have {unfit!r} in it; name another folder with --root or DICOMFERRY_ROOT"
+        )
     root.probe()
     for _ in range(_MAX_ATTEMPTS):
         latest, record = _latest(root, name)

@@ -8,6 +8,8 @@ import os
 import re
 from typing import NamedTuple
 
+from stores.delta_folder import unfit_part
+
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w -]{1,1024}")
@@ -145,4 +147,8 @@ def _delta(text: str) -> DeltaTablePath:
     location = location.rstrip("/")
     if not location:
         raise ValueError(f"{text!r} names no folder. Give delta:path/to/folder.")
+    if not separator and (unfit := unfit_part(location)):
+        raise ValueError(
+            f"{text!r}: the path of a Delta table cannot have {unfit!r} in it. Give another folder."
+        )
     return DeltaTablePath(location)

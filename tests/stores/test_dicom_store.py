@@ -13,8 +13,10 @@ from stores.dicom_store import (
     list_stores,
     update_store,
 )
+from stores.index import Index
 from stores.names import DatasetName, parse_store
 from stores.resource_rules import ResourceError, check_labels
+from stores.storage import Storage, StorageError
 
 NAME = parse_store("trial")
 
@@ -36,6 +38,24 @@ def test_a_name_is_taken_once_even_by_many_at_once(root):
     with ThreadPoolExecutor(8) as threads:
         made = [data for data in threads.map(attempt, range(8)) if data]
     assert made == [get_store(root, NAME).data.root]
+
+
+UNFIT = ["[a]", "a]", "a^b", "a|b", "a\\b", "a\nb", "a%2fb", "a%41", "\x1b[31m", "\udcff"]
+FIT = ["a b", "a%", "100%z", "é", "~a", "a#b?c", "{a}", "a*", "a;$(b)'\"`", "\u202e", "a\x9bb"]
+
+
+@pytest.mark.parametrize("folder", UNFIT)
+def test_a_root_that_delta_cannot_name_is_refused_before_anything_is_made(tmp_path, folder):
+    with pytest.raises(StorageError, match="--root"):
+        create_store(Storage(f"{tmp_path}/{folder}"), NAME)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", FIT)
+def test_any_other_root_holds_a_store(tmp_path, folder):
+    made = create_store(Storage(f"{tmp_path}/{folder}"), NAME)
+    assert Index(made.data).count() == 0
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
 
 
 def test_a_deleted_store_is_gone_and_one_recreated_sees_no_old_data(root):

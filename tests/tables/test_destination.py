@@ -49,6 +49,8 @@ def test_a_destination_is_parsed_into_its_parts(text, expected):
         ("delta:", "names no folder"),
         ("delta:/", "names no folder"),
         ("delta:s3://bucket/t", "is a local folder or gs://"),
+        ("delta:out/[x]", "cannot have '['"),
+        ("delta:out/a%2e", "cannot have '%2e'"),
         ("delta:gs://bucket", "has no bucket or no prefix"),
         ("delta:gs://bucket/", "has no bucket or no prefix"),
     ],
