@@ -12,6 +12,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
+import transcode.dataset
 from headers.failures import InstanceError
 from headers.window import LARGEST_HEADER, LARGEST_INFLATED
 from stores.storage import Storage
@@ -92,6 +93,15 @@ def test_a_deflated_text_without_end_is_refused_by_the_bound_on_headers(tmp_path
     ends, mib = read_and_export(tmp_path / "bomb")
     assert ends[0] == "HEADER_TOO_LARGE"
     assert mib < 400
+
+
+def test_an_export_inflates_no_further_than_its_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcode.dataset, "LARGEST_INFLATED", 8 * MIB)
+    for mib, end in ((7, "PIXEL_ATTRIBUTES_INVALID"), (9, "DATA_SET_TOO_LARGE")):
+        head = identity() + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, mib * MIB)
+        deflated(tmp_path / "bomb", head, mib * MIB)
+        with pytest.raises(InstanceError, match=end):
+            outputs((tmp_path / "bomb").read_bytes(), "image/png")
 
 
 @pytest.mark.timeout(120)

@@ -1,10 +1,13 @@
 """What people read of a job holds UIDs and URIs at most: no value of any other attribute."""
 
+import html
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import duckdb
@@ -14,6 +17,7 @@ from stores.dicom_store import create_store
 from stores.storage import Storage
 from tests.faults.marked_files import MARK, files
 from tests.pipelines.jobs import STORE, data_folder, operation_folders, rows, write_files
+from tests.service.serving import served_by_process
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -165,6 +169,29 @@ def test_the_preview_shows_no_value(told):
     page = (told.out / "preview.html").read_text("utf-8")
     assert "1.2.1.1" in page
     assert not marks_in(page)
+
+
+@pytest.mark.timeout(200)
+def test_no_page_and_no_answer_of_the_service_holds_a_value(told):
+    dataset = STORE.parent
+    api = (str(STORE), f"{STORE}:getDICOMStoreMetrics", f"{dataset}/dicomStores")
+    operations = (f"{dataset}/operations", *(f.name for f in operation_folders(told.root)))
+    with served_by_process(told.root) as (process, ports):
+        wanted = ["/", *(f"/v1/{name}" for name in (*api, *operations))]
+        seen = {}
+        while wanted:
+            path = html.unescape(wanted.pop())
+            if path not in seen:
+                with urllib.request.urlopen(f"{ports.rest}{path}", timeout=60) as answer:
+                    seen[path] = answer.read().decode("latin-1")
+                if not path.startswith("/v1/"):
+                    wanted += re.findall(r'(?:href|src|data-live)="(/[^"]*)"', seen[path])
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    for part in ("/preview", "/pictures/", "/outcomes.jsonl", "outcome=failed", "/v1/"):
+        assert any(part in path for path in seen), part
+    assert not {path: marks_in(text) for path, text in seen.items() if marks_in(text)}
+    assert not marks_in(log)
 
 
 def test_nothing_else_is_left_behind(told):

@@ -1,15 +1,18 @@
 """Bytes that were damaged or lost in a store leave it in no form, and the rest does."""
 
+import contextlib
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
 
 import stores.stored_blob
+import transforms.write_instance
 from headers.failures import REASONS
-from stores.dicom_store import get_store
+from stores.dicom_store import StoreNotFoundError, delete_store, get_store
 from stores.maintenance import verify
 from stores.storage import Storage
 from tests.pipelines.jobs import (
@@ -28,6 +31,10 @@ from transcode.formats import FORMATS
 DAMAGED, LOST = "1.2.1.1.2", "1.2.1.1.3"
 PIXELS = {"Rows": 64, "Columns": 64, "pixels": bytes(range(256)) * 32}
 FORMS = ["", *(form.mime_type for form in FORMATS if "4.111" not in form.mime_type)]
+
+
+class _UnderWayError(Exception):
+    """The rest of a deletion is still to come."""
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +101,33 @@ def test_the_remedy_that_is_named_helps(tmp_path):
     assert not any(finding.problem for finding in verify(get_store(root, STORE)))
     assert run_export(root, tmp_path / "after").code == 0
     assert tree(tmp_path / "after") == tree(tmp_path / "before")
+
+
+def test_a_store_that_is_deleted_meanwhile_ends_an_export_and_no_blob_is_called_missing(
+    tmp_path, monkeypatch
+):
+    root = Storage(str(tmp_path / "root"))
+    new_store(root)
+    assert run_import(root, write_files(tmp_path / "in", images(4, **PIXELS))).code == 0
+    copy_blob = transforms.write_instance.copy_blob
+
+    def blobs_first(folder):
+        """In the worst order that a file system may have, and no further than that."""
+        blobs = [*Path(folder).rglob("*.dcm")]
+        for path in blobs or [each for each in Path(folder).rglob("*") if each.is_file()]:
+            path.unlink()
+        if blobs:
+            raise _UnderWayError
+
+    def copy_while_it_is_deleted(*arguments):
+        ends = _UnderWayError, StoreNotFoundError
+        with monkeypatch.context() as patch, contextlib.suppress(*ends):
+            patch.setattr(shutil, "rmtree", blobs_first)
+            delete_store(root, STORE)
+        copy_blob(*arguments)
+
+    monkeypatch.setattr(transforms.write_instance, "copy_blob", copy_while_it_is_deleted)
+    job = run_export(root, tmp_path / "out")
+    assert job.code == 2
+    assert job.operation["error"] == {"code": 5, "message": f"{STORE} was deleted meanwhile"}
+    assert job.outcomes == {}
