@@ -1,7 +1,7 @@
 """Local folders that can hold a Delta table: delta-rs reads paths as URLs, and some not at all.
 
-Measured with deltalake 1.6: brackets and the like end in a panic, control characters in an error, and
-%XX is read as the character that it stands for, where there is no table.
+Measured with deltalake 1.6: brackets and the like end in a panic, control characters in an error,
+and %XX is read as the character that it stands for, where there is no table.
 """
 
 import os
