@@ -14,6 +14,7 @@ from benchmarks.measuring import Run, run, settle
 
 RUN = ct_files.ROOT / "run-export"
 _ROOT = RUN / "root"
+_DATASET = _ROOT / "projects/local/locations/local/datasets/default/dicomStores"
 _OUT = RUN / "out"
 _COMMAND = Path(sys.executable).parent / "dicomferry"
 # Of peers that the best one leaves behind, one run is enough.
@@ -82,9 +83,10 @@ class RowRuns:
         for at, (source, count) in enumerate(zip(self._sources, self.counts, strict=True)):
             store = store_id(row.source, count)
             export = _export(store, _OUT, row.mime_type)
+            blobs = _DATASET / store
             if len(self.sampled) == at:
-                self.sampled.append(_measure(export, source, sampled=True))
-            self.ours[at].append(_measure(export, source))
+                self.sampled.append(_measure(export, blobs, sampled=True))
+            self.ours[at].append(_measure(export, blobs))
             self.plain[at].append(_measure(_plain(row.form, source), source))
         self._repeat_peers()
 
