@@ -216,6 +216,7 @@ def _connected(destination: DuckDBTable) -> Iterator[duckdb.DuckDBPyConnection]:
                 ) from error
             time.sleep(_POLL_S)
     with connection:
+        connection.execute("SET enable_progress_bar = false")  # else it is printed among our lines
         yield connection
 
 

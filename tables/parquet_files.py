@@ -130,4 +130,5 @@ def parser() -> duckdb.DuckDBPyConnection:
     """Return a database that parses rows."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")  # else a timestamp bears the machine's zone
+    connection.execute("SET enable_progress_bar = false")  # else it is printed among our lines
     return connection

@@ -21,7 +21,7 @@ POINTS |= {
     "write_instance": (transforms.write_instance, "write"),
     "chunk": (transforms.write_instance._Counted, "__iter__"),
     "rename": (os, "replace"),
-    "copy": (Storage, "copy"),
+    "copy": (transforms.write_instance, "copy_blob"),
     "take_outcomes": (transforms.export_files._WriteFn, "_counted"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
     "finish": (stores.operations, "finish"),

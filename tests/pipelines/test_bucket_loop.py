@@ -80,8 +80,8 @@ def loop(gcs):
     read = {}
     open_source = transforms.ingest.open_source
 
-    def opening(source):
-        file = open_source(source)
+    def opening(source, bounds):
+        file = open_source(source, bounds)
         read_range = file.read
 
         def counting(offset, length):
@@ -147,9 +147,12 @@ def test_the_body_of_a_large_object_is_copied_by_the_storage_itself(loop, tmp_pa
 def test_another_import_reads_no_object_that_is_known(loop, monkeypatch):
     opened = []
     open_source = transforms.ingest.open_source
-    monkeypatch.setattr(
-        transforms.ingest, "open_source", lambda s: opened.append(s.uri) or open_source(s)
-    )
+
+    def opening(source, bounds):
+        opened.append(source.uri)
+        return open_source(source, bounds)
+
+    monkeypatch.setattr(transforms.ingest, "open_source", opening)
     job = run_import(loop.root, uri(loop, "**"))
     assert {u.removeprefix(uri(loop, "")) for u in opened} == {"conflict.dcm", "notes.txt"}
     assert job.operation["counts"]["already_imported"] == 9

@@ -51,9 +51,9 @@ def opened(monkeypatch):
     names = []
     open_source = transforms.ingest.open_source
 
-    def opening(source):
+    def opening(source, bounds):
         names.append(os.path.basename(source.uri))
-        return open_source(source)
+        return open_source(source, bounds)
 
     monkeypatch.setattr(transforms.ingest, "open_source", opening)
     return names
@@ -183,12 +183,12 @@ def test_a_file_that_goes_or_changes_after_it_was_listed_fails_alone(store, inbo
     source = write_files(inbox, images(3))
     open_source = transforms.ingest.open_source
 
-    def disturbed(listed):
+    def disturbed(listed, bounds):
         if listed.uri.endswith("000.dcm"):
             os.unlink(listed.uri)
         if listed.uri.endswith("001.dcm"):
             Path(listed.uri).write_bytes(dicom_bytes(PatientID="another length"))
-        return open_source(listed)
+        return open_source(listed, bounds)
 
     monkeypatch.setattr(transforms.ingest, "open_source", disturbed)
     job = run_import(store, source)
