@@ -77,6 +77,7 @@ def disturb(event, moment, root):
 
 def main(event, moment, root, source, workers):
     import_dicom.PART_FILES = PART_FILES
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     disturb({"kill": kill, "cancel": cancel, "interrupt": interrupt}[event], moment, Storage(root))
     flags = [f"--store={STORE.id}", f"--root={root}", f"--source={source}", f"--workers={workers}"]
     return import_dicom.main(flags)
