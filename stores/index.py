@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import unquote
@@ -231,7 +232,7 @@ class Index:
         """
         before = set(self.files)
         transaction = Transaction(_APP_ID, self.version + 1)
-        try:
+        with self._telling_conflicts():
             write_deltalake(
                 self._table,
                 rows,
@@ -239,13 +240,6 @@ class Index:
                 writer_properties=_WRITER,
                 commit_properties=CommitProperties(app_transactions=[transaction]),
             )
-        except CommitFailedError as error:
-            raise CommitConflictError(str(error)) from error
-        except (OSError, DeltaError) as error:
-            # DeltaError: it was told of another version, and then could not read that one.
-            if self._data.is_local:
-                raise_os_error(error, self._data.uri(INDEX_FOLDER))
-            raise CommitConflictError(str(error)) from error
         log = f"_delta_log/{self.version:020}.json"
         added = sorted(set(self.files) - before)
         self._data.sync(f"{INDEX_FOLDER}/{path}" for path in (*added, log))
@@ -273,7 +267,7 @@ class Index:
         self._data.sync(f"{INDEX_FOLDER}/{path}" for path in new)
         removed = [RemoveAction(path, False, now) for path in old]
         added = [self._add(path, now) for path in new]
-        try:
+        with self._telling_conflicts():
             self._table.create_write_transaction(
                 [*removed, *added],
                 "append",
@@ -281,13 +275,20 @@ class Index:
                 # It would commit after another that removed the same files: their rows came twice.
                 commit_properties=CommitProperties(max_commit_retries=0),
             )
+        self._data.sync([f"{INDEX_FOLDER}/_delta_log/{self.version + 1:020}.json"])
+
+    @contextmanager
+    def _telling_conflicts(self) -> Iterator[None]:
+        """Tell what a commit breaks with as the conflict that it is, or may be."""
+        try:
+            yield
         except CommitFailedError as error:
             raise CommitConflictError(str(error)) from error
         except (OSError, DeltaError) as error:
+            # DeltaError: it was told of another version, and then could not read that one.
             if self._data.is_local:
                 raise_os_error(error, self._data.uri(INDEX_FOLDER))
             raise CommitConflictError(str(error)) from error
-        self._data.sync([f"{INDEX_FOLDER}/_delta_log/{self.version + 1:020}.json"])
 
     def _add(self, path: str, now: int) -> AddAction:
         entry = self._data.head(f"{INDEX_FOLDER}/{path}")

@@ -46,25 +46,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
-def store(root):
-    """An empty store under the root."""
-    new_store(root)
-    return root
-
-
-@pytest.fixture
 def filled(store, tmp_path):
     """A store with three instances."""
     run_import(store, write_files(tmp_path / "filled", images(3)))
     return store
-
-
-@pytest.fixture
-def slowed(monkeypatch):
-    """Jobs take their time: see tests/pipelines/slow.py."""
-    start = jobs._start
-    module = "tests.pipelines.slowed"
-    monkeypatch.setattr(jobs, "_start", lambda method, _, *rest: start(method, module, *rest))
 
 
 def record(folder):

@@ -20,7 +20,7 @@ from stores.operations import OperationFolder
 from stores.owner import Owner
 from stores.storage import Storage
 from tests.factories import dicom_bytes
-from tests.pipelines.jobs import STORE, new_store, rows, write_files
+from tests.pipelines.jobs import STORE, rows, write_files
 from tests.service.serving import DATASET, TRIAL, client_of, served_by_process, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,21 +40,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 def temporary(monkeypatch, tmp_path):
     """Places of these tests alone."""
     monkeypatch.setattr(turn.tempfile, "gettempdir", lambda: str(tmp_path))
-
-
-@pytest.fixture
-def store(root):
-    """An empty store under the root."""
-    new_store(root)
-    return root
-
-
-@pytest.fixture
-def slowed(monkeypatch):
-    """Jobs take their time: see tests/pipelines/slow.py."""
-    start = jobs._start
-    module = "tests.pipelines.slowed"
-    monkeypatch.setattr(jobs, "_start", lambda method, _, *rest: start(method, module, *rest))
 
 
 def sources(tmp_path, count, each, name="slow"):
