@@ -104,6 +104,19 @@ def test_jpeg_ls_and_lossless_jpeg_streams_have_the_depth_of_bits_stored() -> No
     assert read_jpeg(first_stream(to_dicom(data, ".4.70"))).precision == 12
 
 
+def test_jpeg_ls_streams_begin_with_their_frame_header() -> None:
+    """A SPIFF header before it is no part of what DICOM has."""
+    for bits in (8, 12, 16):
+        file = to_dicom(part10(data_set(grey(bits=bits), bits)), ".4.80")
+        assert first_stream(file)[:4] == b"\xff\xd8\xff\xf7"
+
+
+def test_lossless_jpeg_names_the_components_of_rgb() -> None:
+    """Readers that know the stream alone would else take three components for YCbCr."""
+    file = to_dicom(part10(data_set(colour(), samples=3)), ".4.70")
+    assert read_jpeg(first_stream(file)).has_rgb_ids
+
+
 def test_the_rpcl_syntax_has_that_progression_and_a_tile_length_index() -> None:
     stream = first_stream(to_dicom(part10(data_set(grey(bits=12), 12)), ".4.202"))
     assert stream[stream.index(b"\xff\x52") + 5] == 2

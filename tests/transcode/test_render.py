@@ -53,6 +53,17 @@ def test_rescale_goes_before_the_window() -> None:
     assert np.array_equal(picture(ds), expected)
 
 
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2000, "WindowWidth": 3000}])
+def test_a_large_frame_is_shown_as_its_parts_are(window: dict[str, int]) -> None:
+    pixels = grey((301, 259))  # longer than two pieces of what is looked up at once
+    pixels[0, :2] = pixels[-1, :2] = pixels.min(), pixels.max()  # the same bounds in each part
+    pixels[150, :2] = pixels[0, :2]
+    whole = picture(data_set(pixels, **window))
+    parts = [picture(data_set(part, **window)) for part in (pixels[:150], pixels[150:])]
+    assert np.array_equal(whole[:150], parts[0]) and np.array_equal(whole[150:], parts[1])
+    assert len(np.unique(whole[-100:])) > 50
+
+
 def test_the_first_of_several_windows_counts() -> None:
     one = picture(data_set(RAMP, WindowCenter=100, WindowWidth=50))
     several = picture(data_set(RAMP, WindowCenter=[100, 20], WindowWidth=[50, 5]))
