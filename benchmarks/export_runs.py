@@ -1,9 +1,10 @@
 """The runs of `bench_export`: ours, the plain loop's, and each peer's, one repetition at a time."""
 
-import shutil
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
@@ -19,6 +20,7 @@ _OUT = RUN / "out"
 _COMMAND = Path(sys.executable).parent / "dicomferry"
 # Of peers that the best one leaves behind, one run is enough.
 _FAR_BEHIND = 0.6
+_FREED_SECONDS = 3.0
 
 
 class Stores:
@@ -80,15 +82,19 @@ class RowRuns:
     def repeat(self) -> None:
         """Run each contender once more; they take turns, so that what disturbs one disturbs all."""
         row = self.row
+        out = _OUT / f"{row.name.replace(' ', '-')}-{self.repeats}"
         for at, (source, count) in enumerate(zip(self._sources, self.counts, strict=True)):
             store = store_id(row.source, count)
-            export = _export(store, _OUT, row.mime_type)
             blobs = _DATASET / store
+            ours = _export(store, out / f"ours-{count}", row.mime_type)
+            plain = _plain(row.form, source, out / f"plain-{count}")
             if len(self.sampled) == at:
-                self.sampled.append(_measure(export, blobs, sampled=True))
-            self.ours[at].append(_measure(export, blobs))
-            self.plain[at].append(_measure(_plain(row.form, source), source))
-        self._repeat_peers()
+                sampled = _export(store, out / f"sampled-{count}", row.mime_type)
+                self.sampled.append(_measure(sampled, blobs, sampled=True))
+            self.ours[at].append(_measure(ours, blobs))
+            self.plain[at].append(_measure(plain, source))
+        self._repeat_peers(out)
+        _empty(out)
 
     def peer_rates(self) -> dict[str, float | None]:
         """Files a second of each peer: 0 if it cannot do this, None if it is missing."""
@@ -101,14 +107,13 @@ class RowRuns:
             for name, taken in self.peers.items()
         }
 
-    def _repeat_peers(self) -> None:
+    def _repeat_peers(self, out: Path) -> None:
         rates = self.peer_rates()
         best = max((rate for rate in rates.values() if rate), default=0.0)
         files = sorted(self._sources[0].rglob("*.dcm"))
-        for name, work in self._peers(files):
+        for name, work in self._peers(files, out):
             if name in rates and (rates[name] or 0.0) <= best * _FAR_BEHIND:
                 continue
-            shutil.rmtree(_OUT, ignore_errors=True)
             settle([self._sources[0]])
             taken = self.peers.setdefault(name, [])
             if work is None:
@@ -119,7 +124,7 @@ class RowRuns:
                 except (subprocess.CalledProcessError, RuntimeError, HTTPException, OSError):
                     taken.clear()
 
-    def _peers(self, files: list[Path]) -> list[tuple[str, Callable[[], float] | None]]:
+    def _peers(self, files: list[Path], out: Path) -> list[tuple[str, Callable[[], float] | None]]:
         """Each peer's name, and what runs it; None where it is not installed."""
         found: list[tuple[str, Callable[[], float] | None]] = []
         syntax = self.row.source if self.row.source.startswith("1.2.") else ""
@@ -128,7 +133,7 @@ class RowRuns:
         for tool in peers.tools(syntax, self.row.form):
 
             def by_tool(tool: list[str] = tool) -> float:
-                return peers.seconds(tool, files, _OUT)
+                return peers.seconds(tool, files, out / tool[0])
 
             found.append((tool[0], None if peers.is_missing(tool) else by_tool))
         form = peers.ORTHANC_FORMS.get((syntax, self.row.form))
@@ -138,7 +143,7 @@ class RowRuns:
                 with orthanc.running_orthanc() as server:
                     server.upload(files)
                     settle()
-                    return server.export(form, _OUT)
+                    return server.export(form, out / "orthanc")
 
             found.append(("Orthanc", by_orthanc if orthanc.is_installed() else None))
         return found
@@ -153,11 +158,25 @@ def _export(store: str, out: Path, mime_type: str) -> list[str | Path]:
     return [*argv, "--mime-type", mime_type] if mime_type else argv
 
 
-def _plain(form: str, source: Path) -> list[str | Path]:
-    return [sys.executable, "-m", "benchmarks.plain_export", form, source, _OUT]
+def _plain(form: str, source: Path, out: Path) -> list[str | Path]:
+    return [sys.executable, "-m", "benchmarks.plain_export", form, source, out]
 
 
 def _measure(argv: Sequence[str | Path], source: Path, *, sampled: bool = False) -> Run:
-    shutil.rmtree(_OUT, ignore_errors=True)
     settle([source])
     return run(argv, sampled=sampled)
+
+
+def _empty(folder: Path) -> None:
+    """Free what the contenders wrote, once all have; the names stay until the benchmark ends.
+
+    Memory that a file has just freed is quick to write to, until a virtual machine gives it back to
+    its host two seconds later: whoever starts sooner would gain by what the one before wrote. And
+    ext4 without a journal does not take the inodes of files that were removed within a minute, but
+    looks at each of them again for every new file.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.truncate(path, 0)
+    settle()
+    time.sleep(_FREED_SECONDS)

@@ -1,5 +1,6 @@
 """The command line: `dicomferry`."""
 
+import gc
 import logging
 import sys
 from typing import NoReturn
@@ -16,6 +17,8 @@ from service.commands.reporting import errors, printable
 from service.commands.serving import serve_, tokens_app
 from service.commands.stores import stores_app
 from service.errors import ApiError
+
+_COLLECT_AFTER = 50_000  # objects; Python's own is 700
 
 app = typer.Typer(
     help="Moves medical images in bulk: DICOM stores, import and export as Apache Beam jobs.",
@@ -35,6 +38,8 @@ app.add_typer(tokens_app, name="tokens")
 
 def main() -> NoReturn:
     """Run the command line; a wrong request ends with its remedy and exit code 2."""
+    # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
+    gc.set_threshold(_COLLECT_AFTER)
     from pipelines.job import STORAGE_ERRORS, JobError, storage_message
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -193,9 +193,10 @@ class Storage:
         try:
             yield temporary
             os.replace(temporary, full)
-        finally:
-            if os.path.exists(temporary):
+        except BaseException:
+            with suppress(FileNotFoundError):
                 os.unlink(temporary)
+            raise
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Every file below a folder (no order), none if the folder does not exist."""

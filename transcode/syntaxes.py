@@ -107,3 +107,9 @@ SYNTAXES = {
         TransferSyntax(DEFLATED_IMAGE_FRAME, "Deflated Image Frame", family="deflate"),
     )
 }
+
+
+def is_encapsulated(uid: str) -> bool:
+    """Whether a transfer syntax has encapsulated frames; one that is not known may have."""
+    syntax = SYNTAXES.get(uid)
+    return syntax is None or syntax.encapsulated

@@ -10,6 +10,10 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transcode.formats import DICOM, Format
+from transcode.syntaxes import is_encapsulated
+from transcode.transcode import can_copy
+from transforms.cut import cut
 from transforms.progress import Progress
 from transforms.records import FAILED, Outcome
 from transforms.worker_pool import Work, shared_pool
@@ -22,8 +26,9 @@ from transforms.write_instance import (
 )
 
 # Enough to be worth handing over, little enough that no core is idle for long at the end.
-_CHUNK_INSTANCES = 8
-_CHUNK_BYTES = 2 << 20
+_CHUNK_INSTANCES = 16
+_CHUNK_BYTES = 8 << 20
+_CODEC_COST = 4  # times what copying or showing native pixels takes, at the least
 
 
 @dataclasses.dataclass
@@ -65,7 +70,8 @@ class _WriteFn(beam.DoFn):
 
     def process(self, share: list[StoredInstance]) -> Iterator[Outcome]:
         # What is under way at the end of a share goes on while the next one is taken.
-        for chunk in chunks_of(share):
+        cost = functools.partial(_cost, target=self._target.format)
+        for chunk in cut(share, cost, _CHUNK_INSTANCES, _CHUNK_BYTES):
             for outcomes in self._work.add(chunk):
                 yield from self._counted(outcomes)
 
@@ -89,16 +95,13 @@ class _WriteFn(beam.DoFn):
         return outcomes
 
 
-def chunks_of(instances: Sequence[StoredInstance]) -> Iterator[Sequence[StoredInstance]]:
-    """Cut instances into what one worker does at a time, by number and by size."""
-    start, size = 0, 0
-    for at, instance in enumerate(instances):
-        if at > start and (at - start >= _CHUNK_INSTANCES or size + instance.size > _CHUNK_BYTES):
-            yield instances[start:at]
-            start, size = at, 0
-        size += instance.size
-    if start < len(instances):
-        yield instances[start:]
+def _cost(instance: StoredInstance, target: Format) -> int:
+    """Bytes, of a copy or of native pixels; those that pass a codec count several times."""
+    source = instance.transfer_syntax_uid
+    if can_copy(source, target):
+        return instance.size
+    to_codec = target.media_type == DICOM and is_encapsulated(target.transfer_syntax)
+    return instance.size * (_CODEC_COST if to_codec or is_encapsulated(source) else 1)
 
 
 def _seconds(instance: StoredInstance) -> float:

@@ -6,6 +6,7 @@ dies or hangs costs the one element that did it. No Beam here.
 """
 
 import atexit
+import gc
 import importlib
 import multiprocessing
 import os
@@ -125,6 +126,8 @@ class WorkerPool:
 
     def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
+            # numpy's own threads would only look for work that a codec never gives them.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             context = _WorkerContext()
             cores = Cores(self.workers, context)
             self._executor = ProcessPoolExecutor(self.workers, context, _begin, (cores,))
@@ -237,6 +240,7 @@ def _end_with_parent() -> None:
 
 def _import(module: str) -> None:
     importlib.import_module(module)
+    gc.freeze()  # modules stay; to look through them again and again takes a part of each file
 
 
 _cores: Cores | None = None

@@ -96,8 +96,9 @@ def count(outcomes: Iterable[Outcome], *, fail_conflicts: bool) -> Counter[str]:
     return counts
 
 
-def _key_by_shard(outcome: Outcome, shards: int) -> tuple[int, Outcome]:
-    return zlib.crc32(outcome.source.encode("utf-8", "surrogateescape")) % shards, outcome
+def _key_by_shard(outcome: Outcome, shards: int) -> tuple[int, tuple[Any, ...]]:
+    shard = zlib.crc32(outcome.source.encode("utf-8", "surrogateescape")) % shards
+    return shard, tuple(outcome)  # plain, or Beam would pickle each
 
 
 class _WriteFn(beam.DoFn):
@@ -109,8 +110,8 @@ class _WriteFn(beam.DoFn):
         self._entry = options.entry
         self._is_remote = options.is_remote
 
-    def process(self, shard: tuple[int, Iterable[Outcome]]) -> Iterator[Counter[str]]:
-        outcomes = sorted(shard[1])
+    def process(self, shard: tuple[int, Iterable[tuple[Any, ...]]]) -> Iterator[Counter[str]]:
+        outcomes = sorted(map(Outcome._make, shard[1]))
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
         self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines.encode())
         failed = (
