@@ -1,10 +1,13 @@
 """JPEG-LS, lossless and near-lossless (PS3.5, Section 8.2.3; ISO/IEC 14495-1)."""
 
+from contextlib import suppress
+
 import imagecodecs
 import jpeg_ls
 import numpy as np
 
 from headers.failures import InstanceError
+from transcode import jpegls_lossless
 from transcode.codestream import check_end, check_jpeg, read_jpeg
 from transcode.image import ImagePixel
 from transcode.pixels import (
@@ -21,6 +24,9 @@ from transcode.syntaxes import JPEG_LS_LOSSLESS
 
 METHOD = "ISO_14495_1"
 _COLOUR_BY_PIXEL = 2
+# For fewer samples pyjpegls may have no room. What then stands in writes other bytes, and which
+# are written must not depend on what was built.
+_FEWEST = 256
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
@@ -74,8 +80,12 @@ def encode(
         if int(pixels.max()) + near >= bound or int(pixels.min()) - near < -bound:
             near = 0
     samples = unsigned(pixels, source)
+    is_ours = jpegls_lossless.IS_BUILT and source.samples == 1 and samples.size >= _FEWEST
+    if is_ours and not near:
+        return jpegls_lossless.encode(samples, depth)
     if source.samples == 1 and depth == 8 * samples.itemsize:
-        return _encode_words(samples, near)
+        with suppress(RuntimeError):  # its buffer is too small for noise
+            return _encode_words(samples, near)
     try:
         return bytes(
             jpeg_ls.encode_buffer(
