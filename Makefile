@@ -5,7 +5,7 @@ SOURCE ?=
 
 .PHONY: demo test test-faults fuzz audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
-.venv/run: requirements.txt pyproject.toml
+.venv/run: requirements.txt pyproject.toml setup.py transcode/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
