@@ -20,7 +20,7 @@ import pydicom
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian
 
-from transcode import jpeg_lossless
+from transcode import jpeg_lossless, jpegls_lossless
 from transcode.quality import DEFAULT_QUALITY
 from transcode.syntaxes import (
     HTJ2K_LOSSLESS,
@@ -47,6 +47,8 @@ def _jpeg_2000(pixels: Pixels) -> bytes:
 
 
 def _jpeg_ls(pixels: Pixels) -> bytes:
+    if jpegls_lossless.IS_BUILT:
+        return jpegls_lossless.encode(pixels.view(np.uint16), 16)
     rows, columns = pixels.shape
     return bytes(jpeg_ls.encode_buffer(pixels.tobytes(), rows, columns, 1, 16))
 
