@@ -106,4 +106,4 @@ def _cost(instance: StoredInstance, target: Format) -> int:
 
 def _seconds(instance: StoredInstance) -> float:
     """Far beyond what the slowest codec takes: 0.1 MB/s of what is stored, compressed."""
-    return 20 + instance.size / 1e5
+    return 10 + instance.size / 1e5
