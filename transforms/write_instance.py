@@ -71,7 +71,7 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
         _tidy(target.destination.uri(stem))
     blob = StoredBlob(target.data, instance.blob, instance.size, instance.crc32c)
     size = 0
-    written: list[str] = []
+    has_written = False
     try:
         if can_copy(instance.transfer_syntax_uid, target.format):
             copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
@@ -82,10 +82,12 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
                 name = f"{stem}{frame}{target.format.extension}"
                 counted = _Counted(output.chunks)
                 target.destination.write(name, counted)
-                written.append(name)
+                has_written = True
                 size += counted.size
     except InstanceError as error:
-        target.destination.delete(written)  # some frames of an instance are not the instance
+        # Else there are none of this export, and those of another may stay.
+        if has_written or error.code == "WORKER_LOST":
+            _delete_frames(instance, target)
         return Outcome(path, FAILED, error.code, uid)
     return Outcome(path, EXPORTED, "", uid, size=size)
 
@@ -98,10 +100,18 @@ def _tidy(folder: str) -> None:
 
 def discard(instance: StoredInstance, target: FileTarget) -> None:
     """Delete the frames that a worker wrote of an instance before it was lost."""
-    stem = "/".join(instance[:3])
+    _tidy.cache_clear()
+    _delete_frames(instance, target)
+
+
+def _delete_frames(instance: StoredInstance, target: FileTarget) -> None:
+    """Delete the frames of an instance that failed: some frames of it are not the instance.
+
+    Those of an earlier attempt too, which may have come further before it was killed.
+    """
     if not target.format.per_frame:
         return  # one file, which is whole or not there
-    _tidy.cache_clear()
+    stem = "/".join(instance[:3])
     extension = target.format.extension
     names = [entry.path for entry in target.destination.list(stem)]
     target.destination.delete(

@@ -7,10 +7,11 @@ import google_crc32c
 import numpy as np
 import psutil
 import pytest
+from pydicom.encaps import encapsulate, generate_frames
 
 from stores.storage import Storage
 from tests.pipelines.jobs import tree
-from tests.transcode.instances import data_set, grey, part10, to_dicom
+from tests.transcode.instances import data_set, grey, part10, read, to_dicom
 from transcode.formats import FORMATS, PNG, parse_format
 from transforms.cores import Cores
 from transforms.spread_frames import spread_over
@@ -91,3 +92,36 @@ def test_of_an_instance_that_breaks_off_no_frame_is_left(cores, tmp_path, cut):
         outcome = write(instance, target, spread)
         assert (outcome.outcome, outcome.code) == ("failed", "FRAMES_NOT_FOUND")
         assert not tree(tmp_path / "out")
+
+
+def test_frames_of_an_attempt_that_came_further_go_when_the_instance_fails(cores, tmp_path):
+    """A process that crashed on the last frame has left the others; the next fails sooner."""
+    data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
+    data.write("blob", content)
+    out = Storage(str(tmp_path / "out"))
+    target = FileTarget(data, out, parse_format(PNG))
+    whole = instance_of(content, "1.2.840.10008.1.2.4.90")
+    assert write(whole, target).outcome == "exported"
+    assert len(tree(tmp_path / "out")) == FRAMES
+    out.write("1.1/1.2/1.3.png", b"not a frame of it")
+    ds = read(content)
+    streams = list(generate_frames(ds.PixelData, number_of_frames=FRAMES))
+    streams[12] = streams[12][:4]
+    ds.PixelData = encapsulate(streams)
+    content = part10(ds, "1.2.840.10008.1.2.4.90")
+    data.write("blob", content)
+    broken = instance_of(content, "1.2.840.10008.1.2.4.90")
+    assert write(broken, target, spread_over(cores)).code == "CODE_STREAM_INVALID"
+    assert set(tree(tmp_path / "out")) == {"1.1/1.2/1.3.png"}
+
+
+def test_frames_of_an_earlier_export_stay_when_a_later_one_has_written_none(tmp_path):
+    data, content = Storage(str(tmp_path / "data")), frames(12)
+    data.write("blob", content)
+    target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
+    instance = instance_of(content)
+    assert write(instance, target).outcome == "exported"
+    before = tree(tmp_path / "out")
+    data.write("blob", bytes(len(content)))
+    assert write(instance, target).code == "BLOB_CORRUPT"
+    assert tree(tmp_path / "out") == before
