@@ -120,7 +120,8 @@ class WorkerPool:
         """Hand a chunk to a worker; a pool that is broken starts anew."""
         try:
             return self._start().submit(_work, function, chunk)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError):
+            # It breaks while another worker is about to start: its pipes are closed already.
             self.close()
             return self._start().submit(_work, function, chunk)
 

@@ -1,7 +1,9 @@
 """What kills or hangs a worker costs the one element that did it, and seconds."""
 
+import errno
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -65,6 +67,31 @@ def test_an_error_of_the_function_is_an_error_of_the_stage(pool, number, error):
     with pytest.raises(error):
         results(pool, [[1], [number], [2]])
     assert results(pool, [[1], [2]]) == [2, 4]
+
+
+def test_a_pool_that_breaks_while_a_worker_is_started_begins_anew(pool, monkeypatch):
+    """What was seen once in 500 runs on a busy machine: the pipe for a new worker is closed."""
+    submit = ProcessPoolExecutor.submit
+    calls = []
+
+    def submit_or_break(self, function, *arguments):
+        calls.append(function)
+        if len(calls) == 3:  # of a process that has begun, and of a chunk before
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_or_break)
+    assert results(pool, [[1, 2], [3], [4]]) == [2, 4, 6, 8]
+    assert len(calls) > 4
+
+
+def test_a_process_that_cannot_be_started_ends_the_stage(pool, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", fail)
+    with pytest.raises(OSError, match="Too many open files"):
+        results(pool, [[1]])
 
 
 def test_a_pool_that_lost_workers_serves_on(pool):
