@@ -120,8 +120,7 @@ class WorkerPool:
         """Hand a chunk to a worker; a pool that is broken starts anew."""
         try:
             return self._start().submit(_work, function, chunk)
-        except (BrokenProcessPool, OSError):
-            # It breaks while another worker is about to start: its pipes are closed already.
+        except BrokenProcessPool:
             self.close()
             return self._start().submit(_work, function, chunk)
 
@@ -132,6 +131,9 @@ class WorkerPool:
             context = _WorkerContext()
             cores = Cores(self.workers, context)
             self._executor = ProcessPoolExecutor(self.workers, context, _begin, (cores,))
+            # All start before any works. One that dies while another is started would close that
+            # one's pipes: its start fails, and the fork server dies of it.
+            self._executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
             atexit.register(self.close)
         return self._executor
 

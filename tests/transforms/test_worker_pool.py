@@ -1,9 +1,7 @@
 """What kills or hangs a worker costs the one element that did it, and seconds."""
 
-import errno
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -16,7 +14,7 @@ from tests.transforms.pool_functions import (
     double,
     process_ids,
 )
-from transforms.worker_pool import WorkerPool
+from transforms.worker_pool import WorkerPool, _WorkerProcess
 
 
 @pytest.fixture
@@ -69,29 +67,19 @@ def test_an_error_of_the_function_is_an_error_of_the_stage(pool, number, error):
     assert results(pool, [[1], [2]]) == [2, 4]
 
 
-def test_a_pool_that_breaks_while_a_worker_is_started_begins_anew(pool, monkeypatch):
-    """What was seen once in 500 runs on a busy machine: the pipe for a new worker is closed."""
-    submit = ProcessPoolExecutor.submit
-    calls = []
+def test_all_processes_start_before_any_works(pool, monkeypatch):
+    """One that dies while another is started would take the fork server, and the job, with it."""
+    started = []
+    start = _WorkerProcess.start
 
-    def submit_or_break(self, function, *arguments):
-        calls.append(function)
-        if len(calls) == 3:  # of a process that has begun, and of a chunk before
-            raise OSError(errno.EBADF, "Bad file descriptor")
-        return submit(self, function, *arguments)
+    def noted(process):
+        start(process)
+        started.append(process.pid)
 
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_or_break)
-    assert results(pool, [[1, 2], [3], [4]]) == [2, 4, 6, 8]
-    assert len(calls) > 4
-
-
-def test_a_process_that_cannot_be_started_ends_the_stage(pool, monkeypatch):
-    def fail(*_):
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", fail)
-    with pytest.raises(OSError, match="Too many open files"):
-        results(pool, [[1]])
+    monkeypatch.setattr(_WorkerProcess, "start", noted)
+    ((process_id,),) = pool.map(process_ids, [[1]], None, lambda _: 60.0)
+    assert process_id in started
+    assert len(started) == 2
 
 
 def test_a_pool_that_lost_workers_serves_on(pool):
