@@ -9,6 +9,7 @@ import psutil
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
+from headers.failures import InstanceError
 from stores.storage import Storage
 from tests.pipelines.jobs import tree
 from tests.transcode.instances import data_set, grey, part10, read, to_dicom
@@ -125,3 +126,17 @@ def test_frames_of_an_earlier_export_stay_when_a_later_one_has_written_none(tmp_
     data.write("blob", bytes(len(content)))
     assert write(instance, target).code == "BLOB_CORRUPT"
     assert tree(tmp_path / "out") == before
+
+
+def test_frames_go_too_where_the_attempt_that_lost_its_helper_has_written_none(tmp_path):
+    data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
+    data.write("blob", content)
+    target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
+    instance = instance_of(content, "1.2.840.10008.1.2.4.90")
+    assert write(instance, target).outcome == "exported"
+
+    def lost(_function, _items):
+        raise InstanceError("WORKER_LOST")
+
+    assert write(instance, target, lost).code == "WORKER_LOST"
+    assert not tree(tmp_path / "out")
