@@ -5,7 +5,7 @@ SOURCE ?=
 
 .PHONY: demo test test-faults fuzz audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
-.venv/run: requirements.txt pyproject.toml setup.py transcode/_jpegls.c
+.venv/run: requirements.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
@@ -23,7 +23,7 @@ SOURCE ?=
 	touch $@
 
 demo: .venv/run  ## import real DICOM files into a store, export them again, show what happened
-	$(BIN)/python -m service.demo $(if $(SOURCE),'$(SOURCE)')
+	$(BIN)/python -m dicomferry.cli.demo $(if $(SOURCE),'$(SOURCE)')
 
 test: .venv/dev .venv-bqemulator/run lint  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -64,8 +64,8 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/audit-requirements.in -o tests/audit-requirements.txt
 
-proto: .venv/dev  ## write the Python of service/proto/*.proto
-	$(BIN)/python -m service.proto.generate
+proto: .venv/dev  ## write the Python of dicomferry/api/proto/*.proto
+	$(BIN)/python -m dicomferry.api.proto.generate
 
 bench-import: .venv/dev  ## this project beside cp -r and a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_import

@@ -21,10 +21,10 @@ from benchmarks import ct_files
 from benchmarks.machine import describe_machine, load
 from benchmarks.measuring import Run, run, settle, steady
 from benchmarks.targets import Target, print_targets
-from stores.dicom_store import get_store
-from stores.index import Index
-from stores.names import parse_store
-from stores.storage import Storage
+from dicomferry.resource_names import parse_store
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.index import Index
 
 _RUN = ct_files.ROOT / "run"
 _ROOT = _RUN / "root"

@@ -31,21 +31,21 @@ import zstandard
 from benchmarks.ct_files import ct_image
 from benchmarks.machine import describe_machine
 from benchmarks.measuring import run, settle
-from stores.dicom_store import create_store, get_store
-from stores.index import Index
-from stores.known_sources import known_sources, remember_sources
-from stores.listing import Source
-from stores.names import parse_store
-from stores.storage import Storage
-from transforms.commit_instances import commit, read_rows
-from transforms.records import Instance
+from dicomferry.resource_names import parse_store
+from dicomferry.sources.listing import Source
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.store.index import Index
+from dicomferry.store.known_sources import known_sources, remember_sources
+from dicomferry.transforms.commit_instances import commit, read_rows
+from dicomferry.transforms.records import Instance
 
 _COMMIT_ROWS = 50_000
 _NEW = 1_000
 _REPEATS = 7
 _JOBS = 5
-_IMPORT = (sys.executable, "-m", "pipelines.import_dicom")
-_DICOMFERRY = (sys.executable, "-c", "from service.cli import main; main()")
+_IMPORT = (sys.executable, "-m", "dicomferry.pipelines.import_dicom")
+_DICOMFERRY = (sys.executable, "-c", "from dicomferry.cli.main import main; main()")
 # Of the same length as what takes their place.
 _ANY_UID = b"777777777777"
 _RANDOM_UID = b"8" * 39

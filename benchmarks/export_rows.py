@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from transcode.syntaxes import (
+from dicomferry.dicom.transfer_syntaxes import (
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from headers.header import Header, read_header
-from headers.readable import Bytes
-from stores.dicom_store import create_store
-from stores.index import SCHEMA, Index
-from stores.names import parse_store
-from stores.storage import Storage
+from dicomferry.dicom.header import Header, read_header
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.resource_names import parse_store
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import create_store
+from dicomferry.store.index import SCHEMA, Index
 
 _UID = "1.2.826.0.1.3680043.8.498.78"
 _COMMIT_ROWS = 4096
@@ -30,11 +30,11 @@ _INSTANCES_IN_SERIES = 100
 
 def read_headers(folder: Path) -> list[Header]:
     """The headers of all files below a folder, in their order."""
-    return [read_header(Bytes(path.read_bytes())) for path in sorted(folder.rglob("*.dcm"))]
+    return [read_header(BytesReader(path.read_bytes())) for path in sorted(folder.rglob("*.dcm"))]
 
 
 def make_rows(headers: list[Header], count: int) -> Iterator[pa.Table]:
-    """`count` index rows (`stores.index.SCHEMA`), so many to a commit."""
+    """`count` index rows (`dicomferry.store.index.SCHEMA`), so many to a commit."""
     chosen = itertools.cycle(headers)
     for start in range(0, count, _COMMIT_ROWS):
         numbers = range(start, min(start + _COMMIT_ROWS, count))

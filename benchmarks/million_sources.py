@@ -12,18 +12,18 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.synthetic_instances import ingest_synthetic, list_synthetic
-from headers.header import read_header
-from headers.readable import Bytes
-from pipelines import import_dicom
-from pipelines.flags import beam_options
-from pipelines.import_request import ImportRequest
-from stores.names import parse_store
-from stores.source_uri import SourcePattern
-from stores.storage import Storage
+from dicomferry.dicom.header import read_header
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.pipelines import import_dicom
+from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.pipelines.options import beam_options
+from dicomferry.resource_names import parse_store
+from dicomferry.sources.uri import SourcePattern
+from dicomferry.storage.storage import Storage
 
 
 def main(store: str, root: str, header_file: str, count: str) -> None:
-    header = read_header(Bytes(Path(header_file).read_bytes()))
+    header = read_header(BytesReader(Path(header_file).read_bytes()))
     config = ImportRequest(Storage(root), parse_store(store), "/archive/**")
     ingest = functools.partial(ingest_synthetic, header=header)
 
@@ -31,8 +31,8 @@ def main(store: str, root: str, header_file: str, count: str) -> None:
         return list_synthetic(int(count))
 
     with (
-        mock.patch("pipelines.import_dicom.list_sources", listing),
-        mock.patch("transforms.read_and_store.ingest_all", ingest),
+        mock.patch("dicomferry.pipelines.import_dicom.list_sources", listing),
+        mock.patch("dicomferry.transforms.read_and_store.ingest_all", ingest),
     ):
         import_dicom.run(config, beam_options([]))
 

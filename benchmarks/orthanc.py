@@ -76,9 +76,9 @@ def is_installed() -> bool:
 @contextmanager
 def running_orthanc() -> Iterator[Orthanc]:
     """Start a server in an empty folder; it ends with the block."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as check_writable:
+        check_writable.bind(("127.0.0.1", 0))
+        port = check_writable.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         settings = {
             "StorageDirectory": f"{folder}/storage",

@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.measuring import run
-from transcode.quality import DEFAULT_QUALITY
-from transcode.syntaxes import (
+from dicomferry.dicom.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,
@@ -13,6 +12,7 @@ from transcode.syntaxes import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from dicomferry.pixels.quality import DEFAULT_QUALITY
 
 _QUALITY = str(DEFAULT_QUALITY.jpeg_quality)
 _PICTURES = "dcmj2pnm", "--use-window", "1", "--all-frames"

@@ -20,9 +20,7 @@ import pydicom
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import ExplicitVRLittleEndian
 
-from transcode import jpeg_lossless, jpegls_lossless
-from transcode.quality import DEFAULT_QUALITY
-from transcode.syntaxes import (
+from dicomferry.dicom.transfer_syntaxes import (
     HTJ2K_LOSSLESS,
     JPEG_2000_LOSSLESS,
     JPEG_BASELINE,
@@ -30,6 +28,8 @@ from transcode.syntaxes import (
     JPEG_LS_LOSSLESS,
     RLE_LOSSLESS,
 )
+from dicomferry.pixels.codecs import jpeg_lossless, jpegls_lossless
+from dicomferry.pixels.quality import DEFAULT_QUALITY
 
 WORKERS = 2
 _SUB = 16

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import zstandard
 
-from headers.header import Header
-from stores.listing import Source
-from transforms.ingest import Target
-from transforms.records import Instance, Outcome
+from dicomferry.dicom.header import Header
+from dicomferry.sources.listing import Source
+from dicomferry.transforms.ingest import ImportTarget
+from dicomferry.transforms.records import FileOutcome, Instance
 
 _FILE_BYTES = 525_000
 
@@ -22,11 +22,11 @@ def list_synthetic(count: int) -> Iterator[Source]:
 
 
 def ingest_synthetic(
-    sources: Sequence[Source], target: Target, header: Header
-) -> list[Instance | Outcome]:
+    sources: Sequence[Source], target: ImportTarget, header: Header
+) -> list[Instance | FileOutcome]:
     """Answer each source with a header under a SOP Instance UID of its own; write nothing."""
     template = header.metadata.decode()
-    results: list[Instance | Outcome] = []
+    results: list[Instance | FileOutcome] = []
     for source in sources:
         number = int(source.uri[-12:-4])
         uid = f"1.2.826.0.1.3680043.8.498.79.{number}"

@@ -1,7 +1,7 @@
 r"""Export the instances of a store, as files or as rows of a table.
 
-Local:    python -m pipelines.export_dicom --store S --destination out
-          python -m pipelines.export_dicom --store S --table duckdb:meta.duckdb#dicom.instances
+Local:    python -m dicomferry.pipelines.export_dicom --store S --destination out
+          python -m dicomferry.pipelines.export_dicom --store S --table duckdb:meta.duckdb#dicom.instances
 Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --region=R \
           --temp_location=gs://B/tmp --setup_file=./setup.py
 """
@@ -14,9 +14,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import program
-from pipelines.export_request import ExportRequest, ReadyExport, prepare
-from pipelines.flags import (
+from dicomferry.operations import operations
+from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.pipelines import entry_point
+from dicomferry.pipelines.entry_point import run_job
+from dicomferry.pipelines.export_request import ExportRequest, ReadyExport, prepare
+from dicomferry.pipelines.job import Job, JobError, ProgressCallback
+from dicomferry.pipelines.options import (
     FlagParser,
     add_common_flags,
     common_fields,
@@ -27,32 +31,28 @@ from pipelines.flags import (
     remote_runner,
     worker_count,
 )
-from pipelines.job import Job, JobError, Show
-from pipelines.program import run_job
-from stores import operations
-from stores.operations import Operation, OperationFolder
-from stores.resource_paths import ResourcePaths
-from stores.storage import Storage
-from tables.destination import parse_destination, parse_disposition
-from tables.errors import TableError
-from transcode.formats import parse_format
-from transcode.quality import DEFAULT_QUALITY, Quality
-from transforms.export_files import ExportFiles
-from transforms.export_table import ExportTable
-from transforms.finish_operation import FinishOperation
-from transforms.load_table import LoadTable, load_table
-from transforms.progress import Progress
-from transforms.read_index import ReadIndex
-from transforms.worker_pool import close_shared_pools
-from transforms.write_instance import FileTarget
-from transforms.write_outcomes import WriteOutcomes, report_unmatched
-from transforms.write_rows import TableTarget
+from dicomferry.pixels.formats import parse_format
+from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
+from dicomferry.storage.storage import Storage
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.tables.destination import parse_destination, parse_disposition
+from dicomferry.tables.errors import TableError
+from dicomferry.transforms.export_files import ExportFiles
+from dicomferry.transforms.export_table import ExportTable
+from dicomferry.transforms.finish_operation import FinishOperation
+from dicomferry.transforms.load_table import LoadTable, load_table
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.read_index import ReadIndex
+from dicomferry.transforms.worker_pool import close_shared_pools
+from dicomferry.transforms.write_instance import FileTarget
+from dicomferry.transforms.write_outcomes import WriteOutcomes, report_unmatched
+from dicomferry.transforms.write_rows import TableTarget
 
 
 def make_parser() -> FlagParser:
     """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
     parser = FlagParser(
-        prog="python -m pipelines.export_dicom",
+        prog="python -m dicomferry.pipelines.export_dicom",
         description="Export the instances of a store, as files or as rows of a table. "
         "Flags not listed go to Beam.",
         allow_abbrev=False,
@@ -137,14 +137,14 @@ def build(
     files: Sequence[str],
     request: ExportRequest,
     data: Storage,
-    paths: ResourcePaths | None,
+    paths: InstanceFilter | None,
     job: OperationFolder,
     options: PipelineOptions,
     total: int,
 ) -> beam.PCollection[Any]:
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
-    progress = Progress(None if remote else job)
+    progress = ProgressReporter(None if remote else job)
     workers = worker_count(request.workers, options)
     index_files = pipeline | "Files" >> beam.Create(files, reshuffle=False)
     if request.table is not None:
@@ -178,7 +178,9 @@ def build(
     return counts
 
 
-def run(request: ExportRequest, options: PipelineOptions, show: Show | None = None) -> Operation:
+def run(
+    request: ExportRequest, options: PipelineOptions, show: ProgressCallback | None = None
+) -> Operation:
     """Run an export to its end and return the finished operation.
 
     Raises:
@@ -213,8 +215,8 @@ def run(request: ExportRequest, options: PipelineOptions, show: Show | None = No
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; return the process exit code."""
-    return program.main(argv, parse_args, run)
+    return entry_point.main(argv, parse_args, run)
 
 
 if __name__ == "__main__":
-    program.exit_with(main)
+    entry_point.exit_with(main)

@@ -3,17 +3,17 @@
 import dataclasses
 from typing import NamedTuple
 
-from pipelines.request import Request, refuse_local_paths
-from stores import gcs
-from stores.dicom_store import get_store
-from stores.index import Index
-from stores.resource_paths import ResourcePaths, read_resource_paths
-from stores.storage import Storage
-from tables.destination import Destination, DuckDBTable, WriteDisposition
-from tables.loading import Connections
-from tables.loading import check as check_table
-from transcode.formats import AS_UPLOADED, Format
-from transcode.quality import DEFAULT_QUALITY, Quality
+from dicomferry.pipelines.requests import Request, refuse_local_paths
+from dicomferry.pixels.formats import AS_UPLOADED, Format
+from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
+from dicomferry.storage import gcs
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.index import Index
+from dicomferry.store.instance_filter import InstanceFilter, read_instance_filter
+from dicomferry.tables.destination import Destination, DuckDBTable, WriteDisposition
+from dicomferry.tables.drivers import Connections
+from dicomferry.tables.drivers import check as check_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ReadyExport(NamedTuple):
 
     data: Storage
     snapshot: Index
-    paths: ResourcePaths | None
+    paths: InstanceFilter | None
 
 
 def prepare(request: ExportRequest, remote_runner: str = "") -> ReadyExport:
@@ -73,7 +73,7 @@ def prepare(request: ExportRequest, remote_runner: str = "") -> ReadyExport:
     if request.table is not None:
         _check_table(request.table, request.write_disposition, remote_runner)
     data = get_store(request.root, request.store).data
-    paths = read_resource_paths(request.filter) if request.filter else None
+    paths = read_instance_filter(request.filter) if request.filter else None
     return ReadyExport(data, Index(data, request.snapshot), paths)
 
 

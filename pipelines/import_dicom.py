@@ -1,6 +1,6 @@
 r"""Import DICOM files into a store.
 
-Local:    python -m pipelines.import_dicom --store S --source '/data/**.dcm'
+Local:    python -m dicomferry.pipelines.import_dicom --store S --source '/data/**.dcm'
 Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --region=R \
           --temp_location=gs://B/tmp --setup_file=./setup.py
 """
@@ -16,8 +16,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import memory, program
-from pipelines.flags import (
+from dicomferry.operations import operations
+from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.pipelines import entry_point, memory
+from dicomferry.pipelines.entry_point import run_job
+from dicomferry.pipelines.import_request import ImportRequest, ReadyImport, prepare
+from dicomferry.pipelines.job import Job, JobError, ProgressCallback
+from dicomferry.pipelines.options import (
     FlagParser,
     add_common_flags,
     common_fields,
@@ -28,28 +33,23 @@ from pipelines.flags import (
     remote_runner,
     worker_count,
 )
-from pipelines.import_request import ImportRequest, ReadyImport, prepare
-from pipelines.job import Job, JobError, Show
-from pipelines.program import run_job
-from stores import operations
-from stores.listing import Source, list_sources, no_match_message
-from stores.notifications import Topic, import_topics
-from stores.operations import Operation, OperationFolder
-from stores.relisting import describe_sources
-from stores.source_uri import check_arguments, parse_source
-from stores.storage import Storage
-from tables.stream import Stream
-from transforms.append_to_streams import AppendToStreams, begin_streams
-from transforms.commit_instances import CommitInstances
-from transforms.finish_operation import FinishOperation
-from transforms.group_by_bucket import GroupByBucket
-from transforms.ingest import Target
-from transforms.list_sources import LISTING_FILES, DescribeSources, ListSources
-from transforms.progress import Progress
-from transforms.publish_notifications import PublishNotifications, begin_notifications
-from transforms.read_and_store import ReadAndStore
-from transforms.skip_known import SkipKnown
-from transforms.write_outcomes import WriteOutcomes
+from dicomferry.sources.listing import Source, list_sources, no_match_message
+from dicomferry.sources.relisting import describe_sources
+from dicomferry.sources.uri import check_arguments, parse_source
+from dicomferry.storage.storage import Storage
+from dicomferry.store.notifications import Topic, import_topics
+from dicomferry.tables.stream import Stream
+from dicomferry.transforms.append_to_streams import AppendToStreams, begin_streams
+from dicomferry.transforms.commit_instances import CommitInstances
+from dicomferry.transforms.finish_operation import FinishOperation
+from dicomferry.transforms.group_by_bucket import GroupByBucket
+from dicomferry.transforms.ingest import ImportTarget
+from dicomferry.transforms.list_sources import LISTING_FILES, DescribeSources, ListSources
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.publish_notifications import PublishNotifications, begin_notifications
+from dicomferry.transforms.read_and_store import ReadAndStore
+from dicomferry.transforms.skip_known import SkipKnown
+from dicomferry.transforms.write_outcomes import WriteOutcomes
 
 # The local runner keeps a whole shuffle in memory; parts bound it. They are also what a
 # killed job has kept.
@@ -59,7 +59,7 @@ PART_FILES = 10_000
 def make_parser() -> FlagParser:
     """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
     parser = FlagParser(
-        prog="python -m pipelines.import_dicom",
+        prog="python -m dicomferry.pipelines.import_dicom",
         description="Import DICOM files into a store. Flags not listed go to Beam.",
         allow_abbrev=False,
     )
@@ -135,12 +135,12 @@ def build(
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
     workers = worker_count(request.workers, options)
-    progress = Progress(None if remote else job, part)
+    progress = ProgressReporter(None if remote else job, part)
     files = listings | "CountFiles" >> beam.Map(len) | beam.CombineGlobally(sum)
 
     new = listings | "SkipKnown" >> SkipKnown(data)
     shares = new.shares | "Spread" >> beam.Reshuffle()  # one listing fans out to many shares
-    target = Target(data, request.dry_run, request.bounds())
+    target = ImportTarget(data, request.dry_run, request.allowed_folders())
     read = shares | "ReadAndStore" >> ReadAndStore(target, workers, progress)
     committed = (
         read.instances
@@ -176,7 +176,9 @@ def build(
     return counts
 
 
-def run(request: ImportRequest, options: PipelineOptions, show: Show | None = None) -> Operation:
+def run(
+    request: ImportRequest, options: PipelineOptions, show: ProgressCallback | None = None
+) -> Operation:
     """Run an import to its end and return the finished operation.
 
     Raises:
@@ -232,7 +234,7 @@ def _run_parts(
     """Go part by part over the sorted listing, so that the lowest URI of a UID wins."""
     memory.keep_flat()
     if retried is None:
-        found = list_sources(parse_source(request.source), request.bounds())
+        found = list_sources(parse_source(request.source), request.allowed_folders())
     else:
         found = describe_sources(retried)
     sources = _sorted_listing(found, job)
@@ -292,8 +294,8 @@ def _to_record_batch(sources: list[Source], schema: pa.Schema) -> pa.RecordBatch
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; return the process exit code."""
-    return program.main(argv, parse_args, run)
+    return entry_point.main(argv, parse_args, run)
 
 
 if __name__ == "__main__":
-    program.exit_with(main)
+    entry_point.exit_with(main)

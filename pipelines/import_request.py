@@ -4,14 +4,14 @@ import dataclasses
 import os
 from typing import NamedTuple
 
-from pipelines.request import Request, refuse_local_paths
-from stores import operations
-from stores.bounds import Bounds
-from stores.dicom_store import DicomStore, get_store
-from stores.operations import OperationFolder
-from stores.source_uri import parse_source
-from stores.storage import Storage
-from tables.stream import Stream, refuse_local_tables, streams_of
+from dicomferry.operations import operations
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.pipelines.requests import Request, refuse_local_paths
+from dicomferry.sources.allowed_folders import AllowedFolders
+from dicomferry.sources.uri import parse_source
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import DicomStore, get_store
+from dicomferry.tables.stream import Stream, refuse_local_tables, streams_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ImportRequest(Request):
     fail_conflicts: bool = True
     within: tuple[str, ...] = ()
 
-    def bounds(self) -> Bounds | None:
+    def allowed_folders(self) -> AllowedFolders | None:
         """What a listing of local files must not leave; None if it may go anywhere.
 
         The stores' own root is out of bounds: whoever may import into one store could read the
@@ -33,7 +33,9 @@ class ImportRequest(Request):
         if not self.within:
             return None
         folders = tuple(os.path.realpath(folder) for folder in self.within)
-        return Bounds(folders, os.path.realpath(self.root.root) if self.root.is_local else "")
+        return AllowedFolders(
+            folders, os.path.realpath(self.root.root) if self.root.is_local else ""
+        )
 
     def check(self) -> None:
         """Refuse what is wrong by itself.

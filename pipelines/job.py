@@ -17,15 +17,15 @@ from types import TracebackType
 from google.api_core.exceptions import GoogleAPIError
 from obstore.exceptions import BaseError as ObjectStoreError
 
-from pipelines import log_format
-from stores import operations
-from stores.conclusion import UnaccountedError, conclude
-from stores.dicom_store import StoreNotFoundError, get_store
-from stores.names import StoreName
-from stores.operations import Operation, OperationFolder
-from stores.owner import DataflowJob
-from stores.storage import Storage
-from transforms.worker_pool import close_shared_pools
+from dicomferry.operations import operations
+from dicomferry.operations.completion import OutcomeCountMismatchError, complete_from_outcomes
+from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.operations.owner import DataflowJob
+from dicomferry.pipelines import log_format
+from dicomferry.resource_names import StoreName
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import StoreNotFoundError, get_store
+from dicomferry.transforms.worker_pool import close_shared_pools
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
@@ -42,7 +42,7 @@ logging.getLogger("apache_beam.runners.common").addFilter(
 )
 
 # Shows progress: what was done so far, out of how many files (0: not known yet).
-Show = Callable[[Counter[str], int], None]
+ProgressCallback = Callable[[Counter[str], int], None]
 
 
 class JobError(Exception):
@@ -65,7 +65,7 @@ class Job:
         root: Storage,
         store: StoreName,
         method: str,
-        show: Show | None,
+        show: ProgressCallback | None,
         adopted: OperationFolder | None = None,
     ) -> None:
         """Record the operation, unless one was adopted.
@@ -177,8 +177,8 @@ class Job:
         """
         with self._lock:
             try:
-                conclude(self._operation, self.folder, self.total, failed_noun)
-            except UnaccountedError as error:
+                complete_from_outcomes(self._operation, self.folder, self.total, failed_noun)
+            except OutcomeCountMismatchError as error:
                 raise JobError(operations.INTERNAL, str(error)) from error
             self.folder.write(self._operation)
         return self._operation

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
 
 pytest_plugins = ["tests.emulators.fixtures"]
 

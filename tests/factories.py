@@ -6,7 +6,7 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from transforms.records import Instance
+from dicomferry.transforms.records import Instance
 
 
 def make_instance(**overrides):

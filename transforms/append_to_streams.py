@@ -10,18 +10,24 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from stores import gcs
-from stores.index import Index, appended_files
-from stores.operations import OperationFolder
-from stores.storage import Storage
-from stores.stream_position import Append, StreamPosition
-from tables.destination import WriteDisposition, parse_destination
-from tables.errors import TableError
-from tables.loading import Connections, check, load
-from tables.stream import Stream
-from transforms.export_table import divide, write_in_pool
-from transforms.read_index import split_files
-from transforms.write_rows import TableTarget, Unit, WrittenRows, combine, shards_of
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.storage import gcs
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import Index, appended_files
+from dicomferry.store.stream_log import Append, StreamPosition
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.drivers import Connections, check, load
+from dicomferry.tables.errors import TableError
+from dicomferry.tables.stream import Stream
+from dicomferry.transforms.export_table import divide, write_in_pool
+from dicomferry.transforms.read_index import split_files
+from dicomferry.transforms.write_rows import (
+    RowGroupSelection,
+    TableTarget,
+    WrittenRows,
+    combine,
+    shards_of,
+)
 
 _LOGGER = logging.getLogger(__name__)
 _APPEND = WriteDisposition.WRITE_APPEND
@@ -135,7 +141,7 @@ def _write(
         stream.source_store,
         stream=f"{_name(stream)}-{Append(*key[1]).number}",
     )
-    parts = divide(sorted(units), _MAX_PARTS, lambda unit: Unit(*unit))
+    parts = divide(sorted(units), _MAX_PARTS, lambda unit: RowGroupSelection(*unit))
     for written in write_in_pool(parts, options.workers, options.data, options.folder, target):
         yield key, written
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 import zstandard
 from apache_beam.metrics import Metrics
 
-from stores.index import SCHEMA, CommitConflictError, Index
-from stores.storage import Storage
-from transforms.dedupe import Verdict, resolve
-from transforms.records import CONFLICT, Instance, Outcome
+from dicomferry.errors import Reason
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import SCHEMA, CommitConflictError, Index
+from dicomferry.transforms.dedupe import Verdict, resolve
+from dicomferry.transforms.records import CONFLICT, FileOutcome, Instance
 
 # What one commit holds at most, of Metadata uncompressed.
 BATCH_ROWS = 50_000
@@ -142,7 +143,7 @@ def read_rows(instances: Sequence[Instance], operation: str) -> pa.RecordBatchRe
 
 
 def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:
-    """The index rows of instances, `stores.index.SCHEMA`."""
+    """The index rows of instances, `dicomferry.store.index.SCHEMA`."""
     now = datetime.now(UTC)
     decompress = zstandard.ZstdDecompressor().decompress
     columns: dict[str, list[Any]] = {
@@ -172,18 +173,18 @@ class _CommitFn(beam.DoFn):
         self._operation = operation
         self._dry_run = dry_run
 
-    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[Outcome]:
+    def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[FileOutcome]:
         for batch in batches(bucket[1]):
             verdicts = commit(self._data, batch, self._operation, dry_run=self._dry_run)
             yield from map(_outcome, verdicts)
 
 
-def _outcome(verdict: Verdict) -> Outcome:
+def _outcome(verdict: Verdict) -> FileOutcome:
     copy = verdict.copy
-    return Outcome(
+    return FileOutcome(
         copy.source_uri,
         verdict.outcome,
-        "ALREADY_EXISTS" if verdict.outcome == CONFLICT else "",
+        Reason.ALREADY_EXISTS if verdict.outcome == CONFLICT else "",
         copy.sop_instance_uid,
         verdict.other,
         copy.size,

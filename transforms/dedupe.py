@@ -8,7 +8,7 @@ a retried bundle, a second run and another runner agree.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from transforms.records import CONFLICT, DUPLICATE, IMPORTED, Instance
+from dicomferry.transforms.records import CONFLICT, DUPLICATE, IMPORTED, Instance
 
 
 class Verdict(NamedTuple):
@@ -34,7 +34,7 @@ def resolve(
 
     Args:
         copies: every copy in this batch.
-        stored: the index row of that UID (`stores.index.LOOKUP_COLUMNS`), None if there
+        stored: the index row of that UID (`dicomferry.store.index.LOOKUP_COLUMNS`), None if there
             is none. A row of this very operation and source was committed by an earlier
             attempt of the same bundle: its copy is `imported`, whoever asks again.
         operation: id of the running import.

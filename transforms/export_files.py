@@ -10,14 +10,15 @@ from apache_beam.metrics import Metrics
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transcode.formats import DICOM, Format
-from transcode.syntaxes import is_encapsulated
-from transcode.transcode import can_copy
-from transforms.cut import cut
-from transforms.progress import Progress
-from transforms.records import FAILED, Outcome
-from transforms.worker_pool import Work, shared_pool
-from transforms.write_instance import (
+from dicomferry.dicom.transfer_syntaxes import is_encapsulated
+from dicomferry.errors import Reason
+from dicomferry.pixels.convert import can_copy
+from dicomferry.pixels.formats import DICOM, Format
+from dicomferry.transforms.batch_by_size import batch_by_size
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.records import FAILED, FileOutcome
+from dicomferry.transforms.worker_pool import Work, shared_pool
+from dicomferry.transforms.write_instance import (
     FileTarget,
     StoredInstance,
     discard,
@@ -44,21 +45,23 @@ class ExportFiles(beam.PTransform):
 
     target: FileTarget
     workers: int
-    progress: Progress
+    progress: ProgressReporter
 
-    def expand(self, shares: beam.PCollection[list[StoredInstance]]) -> beam.PCollection[Outcome]:
+    def expand(
+        self, shares: beam.PCollection[list[StoredInstance]]
+    ) -> beam.PCollection[FileOutcome]:
         """Wire it."""
         return shares | "Write" >> beam.ParDo(_WriteFn(self.target, self.workers, self.progress))
 
 
 class _WriteFn(beam.DoFn):
-    def __init__(self, target: FileTarget, workers: int, progress: Progress) -> None:
+    def __init__(self, target: FileTarget, workers: int, progress: ProgressReporter) -> None:
         self._target = target
         self._workers = workers
         self._progress = progress
         self._instances = Metrics.counter("export", "instances")
         self._bytes = Metrics.counter("export", "bytes")
-        self._work: Work[StoredInstance, Outcome]
+        self._work: Work[StoredInstance, FileOutcome]
         self._failed = Metrics.counter("export", "failed")
         self._instance_bytes = Metrics.distribution("export", "instance_bytes")
 
@@ -68,10 +71,10 @@ class _WriteFn(beam.DoFn):
         write = functools.partial(write_all, target=self._target)
         self._work = pool.begin(write, self._lost, _seconds)
 
-    def process(self, share: list[StoredInstance]) -> Iterator[Outcome]:
+    def process(self, share: list[StoredInstance]) -> Iterator[FileOutcome]:
         # What is under way at the end of a share goes on while the next one is taken.
         cost = functools.partial(_cost, target=self._target.format)
-        for chunk in cut(share, cost, _CHUNK_INSTANCES, _CHUNK_BYTES):
+        for chunk in batch_by_size(share, cost, _CHUNK_INSTANCES, _CHUNK_BYTES):
             for outcomes in self._work.add(chunk):
                 yield from self._counted(outcomes)
 
@@ -79,11 +82,13 @@ class _WriteFn(beam.DoFn):
         for outcomes in self._work.rest():
             yield from map(GlobalWindows.windowed_value, self._counted(outcomes))
 
-    def _lost(self, instance: StoredInstance) -> Outcome:
+    def _lost(self, instance: StoredInstance) -> FileOutcome:
         discard(instance, self._target)
-        return Outcome(resource_path(instance), FAILED, "WORKER_LOST", instance.sop_instance_uid)
+        return FileOutcome(
+            resource_path(instance), FAILED, Reason.WORKER_LOST, instance.sop_instance_uid
+        )
 
-    def _counted(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    def _counted(self, outcomes: Sequence[FileOutcome]) -> Sequence[FileOutcome]:
         failed = sum(outcome.outcome == FAILED for outcome in outcomes)
         size = sum(outcome.size for outcome in outcomes)
         for outcome in outcomes:

@@ -15,15 +15,22 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from stores.index import read_row_group
-from stores.operations import OperationFolder
-from stores.resource_paths import ResourcePaths
-from stores.storage import Storage
-from tables.schema import Field, Schema
-from transforms.progress import Progress
-from transforms.read_index import split_files
-from transforms.worker_pool import shared_pool
-from transforms.write_rows import TableTarget, Unit, WrittenRows, combine, write_parts, writer_for
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import read_row_group
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.tables.schema import Field, Schema
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.read_index import split_files
+from dicomferry.transforms.worker_pool import shared_pool
+from dicomferry.transforms.write_rows import (
+    RowGroupSelection,
+    TableTarget,
+    WrittenRows,
+    combine,
+    write_parts,
+    writer_for,
+)
 
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 # A pool of its own keeps a machine busy with one share; a distributed runner needs many.
@@ -48,8 +55,8 @@ class ExportTable(beam.PTransform):
     folder: OperationFolder
     target: TableTarget
     workers: int
-    progress: Progress
-    paths: ResourcePaths | None = None
+    progress: ProgressReporter
+    paths: InstanceFilter | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[WrittenRows]:
         """Wire it."""
@@ -87,19 +94,19 @@ class _WriteFn(beam.DoFn):
             self._progress.add(Counter(read=written.rows, bytes=written.size))
             yield written
 
-    def _selected(self, unit: tuple[str, int]) -> Unit | None:
+    def _selected(self, unit: tuple[str, int]) -> RowGroupSelection | None:
         """A row group with the mask of its rows; None if there is nothing to write of it."""
         if self._paths is None:
-            return Unit(*unit)
+            return RowGroupSelection(*unit)
         mask = self._paths.mask(read_row_group(self._data, *unit, _UIDS))
-        return Unit(*unit, mask) if mask.true_count else None
+        return RowGroupSelection(*unit, mask) if mask.true_count else None
 
 
 def divide(
     row_groups: Sequence[tuple[str, int]],
     parts: int,
-    select: Callable[[tuple[str, int]], Unit | None],
-) -> Iterator[list[Unit]]:
+    select: Callable[[tuple[str, int]], RowGroupSelection | None],
+) -> Iterator[list[RowGroupSelection]]:
     """Cut row groups, the selected rows of them, into at most so many parts, none empty."""
     size = -(-len(row_groups) // parts)
     for start in range(0, len(row_groups), size or 1):
@@ -109,7 +116,7 @@ def divide(
 
 
 def write_in_pool(
-    parts: Iterable[Sequence[Unit]],
+    parts: Iterable[Sequence[RowGroupSelection]],
     workers: int,
     data: Storage,
     folder: OperationFolder,
@@ -125,11 +132,11 @@ def _assign(unit: tuple[str, int], shares: int) -> tuple[int, tuple[str, int]]:
     return zlib.crc32(f"{unit[0]} {unit[1]}".encode()) % shares, unit
 
 
-def _seconds(units: Sequence[Unit]) -> float:
+def _seconds(units: Sequence[RowGroupSelection]) -> float:
     return _UNIT_SECONDS * len(units)
 
 
-def _lost(units: Sequence[Unit]) -> WrittenRows:
+def _lost(units: Sequence[RowGroupSelection]) -> WrittenRows:
     # Unlike a codec on a bad file, nothing here may fail for one instance alone.
     raise RuntimeError("a worker process died while it wrote rows")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import apache_beam as beam
 
-from stores import operations
-from stores.conclusion import UnaccountedError, conclude
-from stores.operations import OperationFolder
+from dicomferry.operations import operations
+from dicomferry.operations.completion import OutcomeCountMismatchError, complete_from_outcomes
+from dicomferry.operations.operations import OperationFolder
 
 
 class OperationFailedError(Exception):
@@ -98,7 +98,7 @@ def _end(
         operations.finish(operation, operations.NOT_FOUND, if_none)
     else:
         try:
-            conclude(operation, folder, total, noun)
-        except UnaccountedError as error:
+            complete_from_outcomes(operation, folder, total, noun)
+        except OutcomeCountMismatchError as error:
             operations.set_counts(operation, folder.counts(), total)
             operations.finish(operation, operations.INTERNAL, str(error))

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 
-from transforms.commit_instances import BATCH_ROWS
-from transforms.records import Instance
+from dicomferry.transforms.commit_instances import BATCH_ROWS
+from dicomferry.transforms.records import Instance
 
 
 @dataclasses.dataclass

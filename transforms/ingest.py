@@ -9,16 +9,16 @@ import google_crc32c
 import zstandard
 from google.api_core.exceptions import NotFound
 
-from headers.failures import InstanceError
-from headers.header import Header, read_header
-from headers.readable import Bytes, Readable
-from stores import rewrite
-from stores.blobs import blob_path, local_blob, store_blob
-from stores.bounds import Bounds
-from stores.listing import Source
-from stores.source_file import is_crc32c, open_source
-from stores.storage import Storage
-from transforms.records import FAILED, SKIPPED, Instance, Outcome
+from dicomferry.dicom.header import Header, read_header
+from dicomferry.dicom.range_reader import BytesReader, RangeReader
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.sources.allowed_folders import AllowedFolders
+from dicomferry.sources.listing import Source
+from dicomferry.sources.source_file import is_crc32c, open_source
+from dicomferry.storage import server_side_copy
+from dicomferry.storage.storage import Storage
+from dicomferry.store.blobs import blob_path, local_blob, store_blob
+from dicomferry.transforms.records import FAILED, SKIPPED, FileOutcome, Instance
 
 # Up to here a file is read whole, hashed and written from memory.
 _WHOLE_FILE_BYTES = 8 << 20
@@ -26,10 +26,10 @@ _CHUNK_BYTES = 1 << 20
 # Buckets answer in tens of milliseconds: this many at once keep a core busy.
 _BUCKET_THREADS = 16
 # Listed and accounted for, but nothing to import.
-_SKIPPED_CODES = {"DICOMDIR", "FOLDER_MARKER", "LINK_LOOP"}
+_SKIPPED_CODES = {Reason.DICOMDIR, Reason.FOLDER_MARKER, Reason.LINK_LOOP}
 
 
-class Target(NamedTuple):
+class ImportTarget(NamedTuple):
     """Where blobs go; `dry_run` reads and checks everything and writes nothing.
 
     Local sources must lie within `bounds`, if there are any.
@@ -37,10 +37,10 @@ class Target(NamedTuple):
 
     data: Storage
     dry_run: bool
-    bounds: Bounds | None = None
+    allowed_folders: AllowedFolders | None = None
 
 
-def ingest_all(sources: Sequence[Source], target: Target) -> list[Instance | Outcome]:
+def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance | FileOutcome]:
     """Read and store sources, in their order; a bad file is an `Outcome`, never an error."""
     if target.data.is_local and not any(source.uri.startswith("gs://") for source in sources):
         results = [ingest(source, target) for source in sources]
@@ -52,15 +52,15 @@ def ingest_all(sources: Sequence[Source], target: Target) -> list[Instance | Out
     return results
 
 
-def ingest(source: Source, target: Target) -> Instance | Outcome:
+def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
     """Read one source, store its bytes under their content path, and describe them.
 
     I/O errors of storage propagate: the runner retries them.
     """
     try:
         if source.code:
-            raise InstanceError(source.code)
-        with open_source(source, target.bounds) as file:
+            raise InstanceError(Reason(source.code))
+        with open_source(source, target.allowed_folders) as file:
             if file.size <= _WHOLE_FILE_BYTES:
                 return _ingest_whole(source, file, target)
             header = read_header(file)
@@ -71,14 +71,16 @@ def ingest(source: Source, target: Target) -> Instance | Outcome:
             return _upload(source, header, file, target)
     except InstanceError as error:
         outcome = SKIPPED if error.code in _SKIPPED_CODES else FAILED
-        return Outcome(source.uri, outcome, error.code, size=source.size, version=source.version)
+        return FileOutcome(
+            source.uri, outcome, error.code, size=source.size, version=source.version
+        )
 
 
-def _ingest_whole(source: Source, file: Readable, target: Target) -> Instance:
+def _ingest_whole(source: Source, file: RangeReader, target: ImportTarget) -> Instance:
     content = file.read(0, file.size)
     if len(content) != file.size:
-        raise InstanceError("SOURCE_CHANGED")
-    header = read_header(Bytes(content))
+        raise InstanceError(Reason.SOURCE_CHANGED)
+    header = read_header(BytesReader(content))
     sha256 = hashlib.sha256(content).hexdigest()
     instance = _describe(source, header, sha256, google_crc32c.value(content))
     if not target.dry_run:
@@ -86,7 +88,7 @@ def _ingest_whole(source: Source, file: Readable, target: Target) -> Instance:
     return instance
 
 
-def _stream(source: Source, header: Header, file: Readable, target: Target) -> Instance:
+def _stream(source: Source, header: Header, file: RangeReader, target: ImportTarget) -> Instance:
     """A large file into a local store: one pass, named when its digest is known."""
     with local_blob(target.data) as (blob, keep):
         digest = _Digest()
@@ -94,13 +96,13 @@ def _stream(source: Source, header: Header, file: Readable, target: Target) -> I
             digest.update(chunk)
             blob.write(chunk)
         if not is_crc32c(source, digest.crc32c):
-            raise InstanceError("WRONG_CHECKSUM")
+            raise InstanceError(Reason.WRONG_CHECKSUM)
         instance = _describe(source, header, digest.sha256, digest.crc32c)
         keep(instance.blob)
     return instance
 
 
-def _upload(source: Source, header: Header, file: Readable, target: Target) -> Instance:
+def _upload(source: Source, header: Header, file: RangeReader, target: ImportTarget) -> Instance:
     """A large local file into a bucket: one pass for its name, one to send it."""
     digest = _Digest()
     for chunk in _chunks(file):
@@ -114,23 +116,23 @@ def _upload(source: Source, header: Header, file: Readable, target: Target) -> I
                 again.update(chunk)
                 yield chunk
             if again.sha256 != digest.sha256:
-                raise InstanceError("SOURCE_CHANGED")
+                raise InstanceError(Reason.SOURCE_CHANGED)
 
         target.data.write(instance.blob, checked())
     return instance
 
 
-def _rewrite(source: Source, header: Header, target: Target) -> Instance:
+def _rewrite(source: Source, header: Header, target: ImportTarget) -> Instance:
     """A large object into a bucket: copied by the storage itself, no byte comes here."""
     try:
-        crc32c = rewrite.crc32c(source.uri, source.version)
+        crc32c = server_side_copy.crc32c(source.uri, source.version)
         instance = _describe(source, header, "", crc32c)
         if not target.dry_run:
-            rewrite.rewrite(source.uri, source.version, target.data.uri(instance.blob))
+            server_side_copy.rewrite(source.uri, source.version, target.data.uri(instance.blob))
     except NotFound:
-        if rewrite.exists(source.uri, source.version):
+        if server_side_copy.exists(source.uri, source.version):
             raise  # it is the target's bucket that is missing
-        raise InstanceError("SOURCE_GONE") from None
+        raise InstanceError(Reason.SOURCE_GONE) from None
     return instance
 
 
@@ -170,9 +172,9 @@ class _Digest:
         return self._sha256.hexdigest()
 
 
-def _chunks(file: Readable) -> Iterator[bytes]:
+def _chunks(file: RangeReader) -> Iterator[bytes]:
     for offset in range(0, file.size, _CHUNK_BYTES):
         chunk = file.read(offset, _CHUNK_BYTES)
         if len(chunk) != min(_CHUNK_BYTES, file.size - offset):
-            raise InstanceError("SOURCE_CHANGED")
+            raise InstanceError(Reason.SOURCE_CHANGED)
         yield chunk

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 
-from stores.listing import Source, list_sources
-from stores.relisting import describe_sources
-from stores.source_uri import parse_source
+from dicomferry.sources.listing import Source, list_sources
+from dicomferry.sources.relisting import describe_sources
+from dicomferry.sources.uri import parse_source
 
 # One lookup of known sources each.
 LISTING_FILES = 10_000

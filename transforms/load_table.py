@@ -4,13 +4,13 @@ import dataclasses
 
 import apache_beam as beam
 
-from stores import gcs
-from stores.operations import OperationFolder
-from tables.destination import Destination, WriteDisposition
-from tables.errors import TableError
-from tables.loading import Connections, load
-from transforms.export_table import is_loaded, read_written, record_loaded
-from transforms.write_rows import WrittenRows, shards_of
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.storage import gcs
+from dicomferry.tables.destination import Destination, WriteDisposition
+from dicomferry.tables.drivers import Connections, load
+from dicomferry.tables.errors import TableError
+from dicomferry.transforms.export_table import is_loaded, read_written, record_loaded
+from dicomferry.transforms.write_rows import WrittenRows, shards_of
 
 
 @dataclasses.dataclass

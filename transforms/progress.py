@@ -6,12 +6,12 @@ import time
 from collections import Counter
 from typing import Any
 
-from stores.operations import OperationFolder
+from dicomferry.operations.operations import OperationFolder
 
 _INTERVAL_SECONDS = 1.0
 
 
-class Progress:
+class ProgressReporter:
     """Sums counts and reports them about once a second; pickled, it starts from zero.
 
     With no folder it reports nothing: distributed runners have metrics of their own.

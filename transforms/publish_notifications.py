@@ -17,11 +17,11 @@ from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 
-from stores.index import Index, appended_files, read_row_group, row_groups
-from stores.notifications import Topic
-from stores.operations import OperationFolder
-from stores.storage import Storage
-from stores.stream_position import Append, StreamPosition
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import Index, appended_files, read_row_group, row_groups
+from dicomferry.store.notifications import Topic
+from dicomferry.store.stream_log import Append, StreamPosition
 
 _LOGGER = logging.getLogger(__name__)
 _ACTION = "ImportDicomData"

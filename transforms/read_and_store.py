@@ -10,12 +10,13 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
-from stores.listing import Source
-from transforms.cut import cut
-from transforms.ingest import Target, ingest_all
-from transforms.progress import Progress
-from transforms.records import FAILED, Instance, Outcome
-from transforms.worker_pool import shared_pool
+from dicomferry.errors import Reason
+from dicomferry.sources.listing import Source
+from dicomferry.transforms.batch_by_size import batch_by_size
+from dicomferry.transforms.ingest import ImportTarget, ingest_all
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.records import FAILED, FileOutcome, Instance
+from dicomferry.transforms.worker_pool import shared_pool
 
 # Enough to hide the hand-over to a worker, few enough to end a share evenly and to show progress.
 _CHUNK_FILES = 16
@@ -33,9 +34,9 @@ class ReadAndStore(beam.PTransform):
     Counters, in namespace "read": files, bytes, failed. Distribution: file_bytes.
     """
 
-    target: Target
+    target: ImportTarget
     workers: int
-    progress: Progress
+    progress: ProgressReporter
 
     def expand(self, shares: beam.PCollection[list[Source]]) -> Any:
         """Wire it."""
@@ -45,7 +46,7 @@ class ReadAndStore(beam.PTransform):
 
 
 class _ReadFn(beam.DoFn):
-    def __init__(self, target: Target, workers: int, progress: Progress) -> None:
+    def __init__(self, target: ImportTarget, workers: int, progress: ProgressReporter) -> None:
         self._target = target
         self._workers = workers
         self._progress = progress
@@ -58,14 +59,14 @@ class _ReadFn(beam.DoFn):
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         ingest = functools.partial(ingest_all, target=self._target)
-        chunks = cut(share, _size, _CHUNK_FILES, _CHUNK_BYTES)
+        chunks = batch_by_size(share, _size, _CHUNK_FILES, _CHUNK_BYTES)
         for results in pool.map(ingest, chunks, _lost, _seconds):
             self._count(results)
             for result in results:
                 yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
 
-    def _count(self, results: Sequence[Instance | Outcome]) -> None:
-        failed = sum(isinstance(r, Outcome) and r.outcome == FAILED for r in results)
+    def _count(self, results: Sequence[Instance | FileOutcome]) -> None:
+        failed = sum(isinstance(r, FileOutcome) and r.outcome == FAILED for r in results)
         size = sum(result.size for result in results)
         for result in results:
             self._file_bytes.update(result.size)
@@ -85,5 +86,7 @@ def _seconds(source: Source) -> float:
     return 60 + source.size / 1e6
 
 
-def _lost(source: Source) -> Outcome:
-    return Outcome(source.uri, FAILED, "WORKER_LOST", size=source.size, version=source.version)
+def _lost(source: Source) -> FileOutcome:
+    return FileOutcome(
+        source.uri, FAILED, Reason.WORKER_LOST, size=source.size, version=source.version
+    )

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import apache_beam as beam
 
-from stores.index import read_row_group, row_groups
-from stores.resource_paths import ResourcePaths
-from stores.storage import Storage
-from transforms.write_instance import StoredInstance
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import read_row_group, row_groups
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.transforms.write_instance import StoredInstance
 
 _COLUMNS = [
     "StudyInstanceUID",
@@ -31,7 +31,7 @@ class ReadIndex(beam.PTransform):
     """
 
     data: Storage
-    paths: ResourcePaths | None = None
+    paths: InstanceFilter | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[list[StoredInstance]]:
         """Wire it."""
@@ -51,7 +51,7 @@ def split_files(file: str, data: Storage) -> Iterator[tuple[str, int]]:
 
 
 def _read(
-    unit: tuple[str, int], data: Storage, paths: ResourcePaths | None
+    unit: tuple[str, int], data: Storage, paths: InstanceFilter | None
 ) -> Iterator[list[StoredInstance]]:
     table = read_row_group(data, *unit, _COLUMNS)
     if paths:

@@ -6,7 +6,7 @@ its way into the index and appears in no outcome, log or message.
 
 from typing import NamedTuple
 
-from stores.operations import OUTCOMES
+from dicomferry.operations.operations import OUTCOMES
 
 
 class Instance(NamedTuple):
@@ -47,13 +47,13 @@ class Instance(NamedTuple):
     source_version: str
 
 
-class Outcome(NamedTuple):
+class FileOutcome(NamedTuple):
     """What became of one source file, or of one instance of an export.
 
     Attributes:
         source: the file's URI; the instance's resource path in an export.
-        outcome: a member of `stores.operations.OUTCOMES`.
-        code: stable, '' for plain success; a key of headers.failures.REASONS otherwise.
+        outcome: a member of `dicomferry.operations.operations.OUTCOMES`.
+        code: stable, '' for plain success; a `Reason` otherwise.
         sop_instance_uid: (0008,0018), '' if unknown.
         other: what it is a duplicate of or in conflict with: a source URI.
         size: bytes.

@@ -7,11 +7,12 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from stores.known_sources import known_sources
-from stores.listing import Source
-from stores.storage import Storage
-from transforms.cut import cut
-from transforms.records import SKIPPED, Outcome
+from dicomferry.errors import Reason
+from dicomferry.sources.listing import Source
+from dicomferry.storage.storage import Storage
+from dicomferry.store.known_sources import known_sources
+from dicomferry.transforms.batch_by_size import batch_by_size
+from dicomferry.transforms.records import SKIPPED, FileOutcome
 
 # A worker's share is small enough to spread, big enough to be worth handing over.
 _SHARE_FILES = 1024
@@ -37,7 +38,7 @@ class SkipKnown(beam.PTransform):
 
 def shares(sources: Sequence[Source]) -> Iterator[list[Source]]:
     """Cut a listing into shares of at most 1,024 files and, if more than one, 1 GiB."""
-    return cut(sources, lambda source: source.size, _SHARE_FILES, _SHARE_BYTES)
+    return batch_by_size(sources, lambda source: source.size, _SHARE_FILES, _SHARE_BYTES)
 
 
 class _SkipFn(beam.DoFn):
@@ -48,6 +49,8 @@ class _SkipFn(beam.DoFn):
         known = known_sources(self._data, listing)
         for source in listing:
             if source in known:
-                outcome = Outcome(source.uri, SKIPPED, "ALREADY_IMPORTED", size=source.size)
+                outcome = FileOutcome(
+                    source.uri, SKIPPED, Reason.ALREADY_IMPORTED, size=source.size
+                )
                 yield TaggedOutput("outcomes", outcome)
         yield from shares([source for source in listing if source not in known])

@@ -20,7 +20,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from transforms.cores import Cores
+from dicomferry.transforms.core_budget import CoreBudget
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -129,7 +129,7 @@ class WorkerPool:
             # numpy's own threads would only look for work that a codec never gives them.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             context = _WorkerContext()
-            cores = Cores(self.workers, context)
+            cores = CoreBudget(self.workers, context)
             self._executor = ProcessPoolExecutor(self.workers, context, _begin, (cores,))
             # All start before any works. One that dies while another is started would close that
             # one's pipes: its start fails, and the fork server dies of it.
@@ -224,7 +224,7 @@ class Work(Generic[T, R]):
             return self._lost(element)
 
 
-def _begin(cores: Cores) -> None:
+def _begin(cores: CoreBudget) -> None:
     """Make this process a worker."""
     _set_cores(cores)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -246,15 +246,15 @@ def _import(module: str) -> None:
     gc.freeze()  # modules stay; to look through them again and again takes a part of each file
 
 
-_cores: Cores | None = None
+_cores: CoreBudget | None = None
 
 
-def own_cores() -> Cores | None:
+def own_cores() -> CoreBudget | None:
     """Who else is at work in the pool of this worker process; None outside of one."""
     return _cores
 
 
-def _set_cores(cores: Cores) -> None:
+def _set_cores(cores: CoreBudget) -> None:
     global _cores  # noqa: PLW0603 (what a process is started with)
     _cores = cores
 

@@ -5,17 +5,17 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple
 
-from headers.failures import InstanceError
-from stores.partial_files import remove_partial
-from stores.storage import Storage
-from stores.stored_blob import StoredBlob, copy_blob, open_blob
-from transcode.formats import AS_UPLOADED, Format
-from transcode.quality import DEFAULT_QUALITY, Quality
-from transcode.spread import Spread, in_order
-from transcode.transcode import can_copy, transcode
-from transforms.records import EXPORTED, FAILED, Outcome
-from transforms.spread_frames import spread_over
-from transforms.worker_pool import own_cores
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.convert import can_copy, transcode
+from dicomferry.pixels.formats import AS_UPLOADED, Format
+from dicomferry.pixels.parallel import FrameMap, in_order
+from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
+from dicomferry.storage.partial_files import remove_partial
+from dicomferry.storage.storage import Storage
+from dicomferry.store.stored_blob import StoredBlob, copy_blob, open_blob
+from dicomferry.transforms.parallel_frames import parallel_map
+from dicomferry.transforms.records import EXPORTED, FAILED, FileOutcome
+from dicomferry.transforms.worker_pool import own_cores
 
 _BUCKET_THREADS = 16
 
@@ -51,18 +51,20 @@ class FileTarget(NamedTuple):
     quality: Quality = DEFAULT_QUALITY
 
 
-def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[Outcome]:
+def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[FileOutcome]:
     """Write instances, in their order; one that cannot be written is an `Outcome`."""
     if target.data.is_local and target.destination.is_local:
-        spread = spread_over(own_cores())
-        return [write(instance, target, spread) for instance in instances]
+        frame_map = parallel_map(own_cores())
+        return [write(instance, target, frame_map) for instance in instances]
     # Codecs need a core each; copies wait for the bucket.
     copies = all(can_copy(i.transfer_syntax_uid, target.format) for i in instances)
     with ThreadPoolExecutor(_BUCKET_THREADS if copies else 2) as threads:
         return list(threads.map(lambda instance: write(instance, target), instances))
 
 
-def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_order) -> Outcome:
+def write(
+    instance: StoredInstance, target: FileTarget, frame_map: FrameMap = in_order
+) -> FileOutcome:
     """Write one instance. I/O errors of storage propagate: the runner retries them."""
     path, uid = resource_path(instance), instance.sop_instance_uid
     stem = "/".join(instance[:3])
@@ -75,9 +77,9 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
     try:
         if can_copy(instance.transfer_syntax_uid, target.format):
             copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
-            return Outcome(path, EXPORTED, "", uid, size=instance.size)
+            return FileOutcome(path, EXPORTED, "", uid, size=instance.size)
         with open_blob(blob) as file:
-            for output in transcode(file, target.format, target.quality, spread):
+            for output in transcode(file, target.format, target.quality, frame_map):
                 frame = "" if output.frame is None else f"/{output.frame}"
                 name = f"{stem}{frame}{target.format.extension}"
                 counted = _Counted(output.chunks)
@@ -86,10 +88,10 @@ def write(instance: StoredInstance, target: FileTarget, spread: Spread = in_orde
                 size += counted.size
     except InstanceError as error:
         # Else there are none of this export, and those of another may stay.
-        if has_written or error.code == "WORKER_LOST":
+        if has_written or error.code == Reason.WORKER_LOST:
             _delete_frames(instance, target)
-        return Outcome(path, FAILED, error.code, uid)
-    return Outcome(path, EXPORTED, "", uid, size=size)
+        return FileOutcome(path, FAILED, error.code, uid)
+    return FileOutcome(path, EXPORTED, "", uid, size=size)
 
 
 @lru_cache(maxsize=4096)

@@ -11,11 +11,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from headers.failures import REASONS
-from stores.known_sources import remember_sources
-from stores.operations import INVALID_ARGUMENT, OperationFolder
-from stores.storage import Storage
-from transforms.records import CONFLICT, DUPLICATE, FAILED, IMPORTED, Outcome
+from dicomferry.errors import Reason
+from dicomferry.operations.operations import INVALID_ARGUMENT, OperationFolder
+from dicomferry.storage.storage import Storage
+from dicomferry.store.known_sources import remember_sources
+from dicomferry.transforms.records import CONFLICT, DUPLICATE, FAILED, IMPORTED, FileOutcome
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGED_FAILURES = 100
@@ -49,7 +49,7 @@ class WriteOutcomes(beam.PTransform):
     entry: str = "ImportDicomLogEntry"
     is_remote: bool = False
 
-    def expand(self, outcomes: beam.PCollection[Outcome]) -> beam.PCollection[Counter[str]]:
+    def expand(self, outcomes: beam.PCollection[FileOutcome]) -> beam.PCollection[Counter[str]]:
         """Wire it."""
         return (
             outcomes
@@ -64,17 +64,17 @@ class WriteOutcomes(beam.PTransform):
 def report_unmatched(paths: Sequence[str], folder: OperationFolder) -> None:
     """List the paths of a filter that no instance is below: each is a failure."""
     if paths:
-        outcomes = [Outcome(path, FAILED, "NO_SUCH_RESOURCE") for path in paths]
+        outcomes = [FileOutcome(path, FAILED, Reason.NO_SUCH_RESOURCE) for path in paths]
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
         folder.write_outcomes("filter", lines.encode())
         folder.write_counts("filter", count(outcomes, fail_conflicts=True))
 
 
-def to_line(outcome: Outcome) -> str:
+def to_line(outcome: FileOutcome) -> str:
     """One outcome as a line of JSON: fixed words, URIs and UIDs, nothing else."""
     record: dict[str, Any] = {"source": outcome.source, "outcome": outcome.outcome}
     if outcome.code:
-        record |= {"code": outcome.code, "reason": REASONS[outcome.code]}
+        record |= {"code": outcome.code, "reason": Reason(outcome.code).sentence}
     if outcome.sop_instance_uid:
         record["sopInstanceUid"] = outcome.sop_instance_uid
     if outcome.other:
@@ -83,20 +83,20 @@ def to_line(outcome: Outcome) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def count(outcomes: Iterable[Outcome], *, fail_conflicts: bool) -> Counter[str]:
+def count(outcomes: Iterable[FileOutcome], *, fail_conflicts: bool) -> Counter[str]:
     """Count outcomes, bytes, and the conflicts that are failures."""
     counts: Counter[str] = Counter()
     for outcome in outcomes:
         counts[outcome.outcome] += 1
         counts["bytes"] += outcome.size
-        if outcome.code == "ALREADY_IMPORTED":
+        if outcome.code == Reason.ALREADY_IMPORTED:
             counts["already_imported"] += 1
     if fail_conflicts and counts[CONFLICT]:
         counts["conflict_failed"] = counts[CONFLICT]
     return counts
 
 
-def _key_by_shard(outcome: Outcome, shards: int) -> tuple[int, tuple[Any, ...]]:
+def _key_by_shard(outcome: FileOutcome, shards: int) -> tuple[int, tuple[Any, ...]]:
     shard = zlib.crc32(outcome.source.encode("utf-8", "surrogateescape")) % shards
     return shard, tuple(outcome)  # plain, or Beam would pickle each
 
@@ -111,7 +111,7 @@ class _WriteFn(beam.DoFn):
         self._is_remote = options.is_remote
 
     def process(self, shard: tuple[int, Iterable[tuple[Any, ...]]]) -> Iterator[Counter[str]]:
-        outcomes = sorted(map(Outcome._make, shard[1]))
+        outcomes = sorted(map(FileOutcome._make, shard[1]))
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
         self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines.encode())
         failed = (
@@ -128,8 +128,8 @@ class _WriteFn(beam.DoFn):
         yield count(outcomes, fail_conflicts=self._fail_conflicts)
 
 
-def _log(outcome: Outcome, operation: str, entry: str, is_remote: bool) -> None:
-    reason = REASONS[outcome.code]
+def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> None:
+    reason = Reason(outcome.code).sentence
     # Here of severity INFO for Python, so that only programs that write a log show it.
     _LOGGER.log(
         logging.ERROR if is_remote else logging.INFO,

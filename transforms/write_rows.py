@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from stores.index import row_group_batches
-from stores.operations import OperationFolder
-from stores.storage import Storage
-from tables.columns import order_of
-from tables.destination import Destination
-from tables.loading import row_writer
-from tables.rows import WARNINGS, RowWarning, RowWriter
-from tables.schema import Schema, merge
-from tables.shards import Shards
-from tables.stream import StreamRows
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import row_group_batches
+from dicomferry.tables.columns import order_of
+from dicomferry.tables.destination import Destination
+from dicomferry.tables.drivers import row_writer
+from dicomferry.tables.rows import WARNINGS, RowWarning, RowWriter
+from dicomferry.tables.schema import Schema, merge
+from dicomferry.tables.shards import Shards
+from dicomferry.tables.stream import StreamRows
 
 # What rows are made from.
 COLUMNS = [
@@ -52,7 +52,7 @@ class TableTarget(NamedTuple):
     stream: str = ""
 
 
-class Unit(NamedTuple):
+class RowGroupSelection(NamedTuple):
     """Rows of an index that are written together.
 
     Attributes:
@@ -102,7 +102,10 @@ def warning_line(uid: str, warning: RowWarning) -> dict[str, str]:
 
 
 def write_parts(
-    parts: Sequence[Sequence[Unit]], data: Storage, folder: OperationFolder, target: TableTarget
+    parts: Sequence[Sequence[RowGroupSelection]],
+    data: Storage,
+    folder: OperationFolder,
+    target: TableTarget,
 ) -> list[WrittenRows]:
     """Write the rows of each part into shards that are named by its first unit.
 
@@ -138,7 +141,7 @@ def _read_shard(uri: str) -> Iterator[bytes]:
 
 
 def _write(
-    units: Sequence[Unit], data: Storage, folder: OperationFolder, target: TableTarget
+    units: Sequence[RowGroupSelection], data: Storage, folder: OperationFolder, target: TableTarget
 ) -> WrittenRows:
     writer = writer_for(target)
     name = f"{units[0].file.rpartition('/')[2].removesuffix('.parquet')}-{units[0].row_group:05d}"
@@ -164,7 +167,7 @@ def _write(
 
 
 def _lines(
-    units: Sequence[Unit],
+    units: Sequence[RowGroupSelection],
     data: Storage,
     writer: RowWriter,
     warnings: list[tuple[str, RowWarning]],

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines import export_dicom, import_dicom
+from dicomferry.pipelines import export_dicom, import_dicom
 
 PIPELINES = {"import_dicom": import_dicom.make_parser, "export_dicom": export_dicom.make_parser}
 HERE = Path(__file__).parent

@@ -107,7 +107,7 @@ class Night:
         dicomferry(MAKE_FILES, self.incoming, 1)
         dicomferry(MAKE_FILES, folder / "in" / "2026-11-24", 2)  # another day's
         dicomferry(
-            "import sys; from service.cli import main; main()",
+            "import sys; from dicomferry.cli.main import main; main()",
             *("stores", "create", "archive", "--root", self.params["root"]),
         )
 
@@ -239,10 +239,10 @@ def test_a_link_is_one_that_a_browser_can_open(operation, folder, server, link):
 
 START = """
 import subprocess, sys
-from stores.names import parse_store
-from stores.operations import start_operation
-from stores.owner import Owner
-from stores.storage import Storage
+from dicomferry.resource_names import parse_store
+from dicomferry.operations.operations import start_operation
+from dicomferry.operations.owner import Owner
+from dicomferry.storage.storage import Storage
 owner = Owner.of(int(sys.argv[2]))
 folder = start_operation(
     Storage(sys.argv[1]), parse_store("archive"), "ImportDicomData", owner=owner

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.dataflow import template
-from pipelines import export_dicom, import_dicom
+from dicomferry.pipelines import export_dicom, import_dicom
 
 REPOSITORY = Path(__file__).parents[2]
 PARSE = {"import_dicom": import_dicom.parse_args, "export_dicom": export_dicom.parse_args}

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 WORK = REPOSITORY / ".fuzz"
 # What is looked at for coverage: our own code.
 _PACKAGES = ["headers", "transcode", "stores", "tables", "service"]
-_LARGEST_INPUT = 1 << 16
+_MAX_INPUT_BYTES = 1 << 16
 _SECONDS_AN_INPUT = 20
 _MEMORY_MIB = 2048
 
@@ -40,7 +40,7 @@ def fuzz(name: str, runs: int, seconds: int) -> None:
         (corpus / path.name).write_bytes(path.read_bytes())
     options = [
         f"-artifact_prefix={found}/",
-        f"-max_len={_LARGEST_INPUT}",
+        f"-max_len={_MAX_INPUT_BYTES}",
         f"-timeout={_SECONDS_AN_INPUT}",
         f"-rss_limit_mb={_MEMORY_MIB}",
         "-print_final_stats=1",

@@ -18,10 +18,10 @@ REPOSITORY = Path(__file__).parents[2]
 # Small parts, so that a kill finds some done and one under way.
 PART_FILES = 40
 _LOOK_SECONDS = 0.005
-_LONGEST_SECONDS = 100
+_MAX_SECONDS = 100
 _PROGRAM = """
 import sys
-from pipelines import export_dicom, import_dicom
+from dicomferry.pipelines import export_dicom, import_dicom
 import_dicom.PART_FILES = {part_files}
 sys.exit({module}.main(sys.argv[1:]))
 """
@@ -42,12 +42,12 @@ class Job:
 
     def wait(self) -> int:
         """Its exit code."""
-        _, self.stderr = self._process.communicate(timeout=_LONGEST_SECONDS)
+        _, self.stderr = self._process.communicate(timeout=_MAX_SECONDS)
         return self._process.returncode
 
     def wait_for(self, begun: Callable[[], bool]) -> None:
         """Wait until its work has begun."""
-        deadline = time.monotonic() + _LONGEST_SECONDS
+        deadline = time.monotonic() + _MAX_SECONDS
         while not begun():
             assert self._process.poll() is None, self._process.stderr.read()
             assert time.monotonic() < deadline

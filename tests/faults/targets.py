@@ -14,20 +14,27 @@ from typing import NamedTuple
 
 import pydicom.data
 
-from headers.failures import InstanceError
-from headers.header import Header, read_header
-from headers.readable import Bytes
-from headers.vr import IMPLICIT_LITTLE
-from service.errors import ApiError
-from service.label_filter import parse_filter
-from stores.names import parse_dataset, parse_store
-from stores.resource_paths import _parse as parse_resource_paths
-from stores.source_uri import SourceError, parse_source
-from tables.destination import parse_destination, parse_disposition
-from tables.flattened import FlattenedRows
-from tables.json_schema import JsonRows
-from tables.rows import BIGQUERY
-from tests.headers.factories import (
+from dicomferry.api.errors import ApiError
+from dicomferry.api.label_filter import parse_filter
+from dicomferry.dicom.dicom_file import open_file
+from dicomferry.dicom.header import Header, read_header
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.dicom.vr import IMPLICIT_LITTLE
+from dicomferry.errors import InstanceError
+from dicomferry.pixels.codecs.registry import codec
+from dicomferry.pixels.convert import transcode
+from dicomferry.pixels.formats import parse_format
+from dicomferry.pixels.frames import EncapsulatedFrames
+from dicomferry.pixels.image_pixel import read_image
+from dicomferry.pixels.quality import DEFAULT_QUALITY
+from dicomferry.resource_names import parse_dataset, parse_store
+from dicomferry.sources.uri import SourceError, parse_source
+from dicomferry.store.instance_filter import _parse as parse_resource_paths
+from dicomferry.tables.destination import parse_destination, parse_disposition
+from dicomferry.tables.flattened import FlattenedRows
+from dicomferry.tables.json_schema import JsonRows
+from dicomferry.tables.rows import BIGQUERY
+from tests.dicom.factories import (
     DEFLATED,
     IMPLICIT,
     Ranges,
@@ -37,19 +44,12 @@ from tests.headers.factories import (
     part10,
     sequence,
 )
-from tests.transcode.instances import PREFIX, colour, data_set, grey, to_dicom
-from tests.transcode.instances import part10 as picture_file
-from tests.transcode.test_pitfalls import first_stream
-from transcode.codecs import codec
-from transcode.dataset import open_file
-from transcode.formats import parse_format
-from transcode.frames import EncapsulatedFrames
-from transcode.image import read_image
-from transcode.quality import DEFAULT_QUALITY
-from transcode.transcode import transcode
+from tests.pixels.instances import PREFIX, colour, data_set, grey, to_dicom
+from tests.pixels.instances import part10 as picture_file
+from tests.pixels.test_pitfalls import first_stream
 
 FINDS = Path(__file__).parent / "finds"
-_LARGEST_SEED = 4_000
+_MAX_SEED = 4_000
 # Every decoder path: the families, and within them what is decoded by other parameters.
 DECODED = {
     "jpeg": (".4.50", ".4.51", ".4.57", ".4.70"),
@@ -62,7 +62,7 @@ DECODED = {
 }
 
 
-class Target(NamedTuple):
+class ImportTarget(NamedTuple):
     """Something that takes bytes.
 
     Attributes:
@@ -77,7 +77,7 @@ class Target(NamedTuple):
 def _header(data: bytes) -> None:
     """Header and its JSON, from memory and by ranges alike; then the rows of both schemas."""
     results: list[Header | str] = []
-    for readable in (Bytes(data), Ranges(data)):
+    for readable in (BytesReader(data), Ranges(data)):
         try:
             results.append(read_header(readable))
         except InstanceError as error:
@@ -105,7 +105,7 @@ def _header(data: bytes) -> None:
 def _header_seeds() -> list[bytes]:
     folder = Path(pydicom.data.__file__).parent
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    small = [path.read_bytes() for path in files if path.stat().st_size <= _LARGEST_SEED]
+    small = [path.read_bytes() for path in files if path.stat().st_size <= _MAX_SEED]
     nested = identity() + sequence(
         0x00400260,
         item(sequence(0x00400260, item(element(0x00080100, "SH", "A")), undefined=True)),
@@ -119,7 +119,7 @@ def _whole_file(data: bytes) -> None:
     """Everything that an export does with a file."""
     for mime_type in (f"application/dicom; transfer-syntax={PREFIX}.1", "image/png"):
         try:
-            for output in transcode(Bytes(data), parse_format(mime_type), DEFAULT_QUALITY):
+            for output in transcode(BytesReader(data), parse_format(mime_type), DEFAULT_QUALITY):
                 for _ in output.chunks:
                     pass
         except InstanceError:
@@ -148,7 +148,7 @@ def _offsets(data: bytes) -> None:
     """Offset tables and fragments: a byte for the number of frames, then the pixel data."""
     if not data:
         return
-    file = open_file(Bytes(_HEAD + _PIXELS + data[1:]))
+    file = open_file(BytesReader(_HEAD + _PIXELS + data[1:]))
     image = read_image(file)._replace(frames=1 + data[0] % 16)
     frames = EncapsulatedFrames(file, image)
     try:
@@ -173,7 +173,7 @@ def _offsets_seeds() -> list[bytes]:
     ]
 
 
-def _decoder(family: str) -> Target:
+def _decoder(family: str) -> ImportTarget:
     """A code stream for a decoder: a byte chooses syntax and kind of picture."""
     ways = list(itertools.product(DECODED[family], (False, True)))
 
@@ -183,7 +183,7 @@ def _decoder(family: str) -> Target:
         return to_dicom(picture_file(data_set(pixels, bits, samples=3 if is_colour else 1)), end)
 
     files = [source(*way) for way in ways if _fits(*way)]
-    opened = [open_file(Bytes(file)) for file in files]
+    opened = [open_file(BytesReader(file)) for file in files]
     images = [(read_image(file), file.syntax.uid) for file in opened]
 
     def run(data: bytes) -> None:
@@ -199,7 +199,7 @@ def _decoder(family: str) -> Target:
     def seeds() -> list[bytes]:
         return [bytes([n]) + first_stream(file) for n, file in enumerate(files)]
 
-    return Target(run, seeds)
+    return ImportTarget(run, seeds)
 
 
 def _fits(end: str, is_colour: bool) -> bool:
@@ -251,12 +251,12 @@ def _resource_paths_seeds() -> list[bytes]:
     return [b"/studies/1.2\n/studies/1.2/series/3.4\r\n/studies/1/series/2/instances/3\n"]
 
 
-TARGETS: dict[str, Callable[[], Target]] = {
-    "header": lambda: Target(_header, _header_seeds),
-    "whole-file": lambda: Target(_whole_file, _whole_file_seeds),
-    "offsets": lambda: Target(_offsets, _offsets_seeds),
-    "texts": lambda: Target(_texts, _texts_seeds),
-    "resource-paths": lambda: Target(_resource_paths, _resource_paths_seeds),
+TARGETS: dict[str, Callable[[], ImportTarget]] = {
+    "header": lambda: ImportTarget(_header, _header_seeds),
+    "whole-file": lambda: ImportTarget(_whole_file, _whole_file_seeds),
+    "offsets": lambda: ImportTarget(_offsets, _offsets_seeds),
+    "texts": lambda: ImportTarget(_texts, _texts_seeds),
+    "resource-paths": lambda: ImportTarget(_resource_paths, _resource_paths_seeds),
     **{family: (lambda family=family: _decoder(family)) for family in DECODED},
 }
 

@@ -12,16 +12,16 @@ import imagecodecs
 import numpy as np
 import pytest
 
-import transcode.dataset
-from headers.failures import InstanceError
-from headers.window import LARGEST_HEADER, LARGEST_INFLATED
-from stores.storage import Storage
+import dicomferry.dicom.dicom_file
+from dicomferry.dicom.byte_window import MAX_HEADER_BYTES, MAX_INFLATED_BYTES
+from dicomferry.errors import InstanceError
+from dicomferry.storage.storage import Storage
+from tests.dicom.factories import DEFLATED, element, file_meta, identity, part10
 from tests.factories import dicom_bytes
-from tests.headers.factories import DEFLATED, element, file_meta, identity, part10
 from tests.pipelines.jobs import STORE, new_store, run_import, tree, write_files
-from tests.transcode.instances import data_set, grey, outputs
-from tests.transcode.instances import part10 as picture_file
-from tests.transcode.test_hostile import with_stream
+from tests.pixels.instances import data_set, grey, outputs
+from tests.pixels.instances import part10 as picture_file
+from tests.pixels.test_hostile import with_stream
 
 REPOSITORY = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -30,12 +30,12 @@ EXPLICIT = f"{IMPLICIT}.1"
 # What Python, numpy and the codecs take before they see a byte.
 _PROGRAM = """
 import sys
-from headers.failures import InstanceError
-from headers.header import read_header
-from headers.readable import Bytes
-from tests.transcode.fuzz import peak_mib
-from tests.transcode.instances import outputs
-data = Bytes(open(sys.argv[1], "rb").read())
+from dicomferry.errors import InstanceError
+from dicomferry.dicom.header import read_header
+from dicomferry.dicom.range_reader import BytesReader
+from tests.pixels.fuzz import peak_mib
+from tests.pixels.instances import outputs
+data = BytesReader(open(sys.argv[1], "rb").read())
 before = peak_mib()
 ends = []
 for do in (lambda: read_header(data), lambda: outputs(data.data, sys.argv[2])):
@@ -76,7 +76,7 @@ def deflated(path, head, zeros):
 
 @pytest.mark.timeout(120)
 def test_a_deflated_value_without_end_is_refused_by_the_bound_on_what_is_inflated(tmp_path):
-    size = LARGEST_INFLATED + 64 * MIB
+    size = MAX_INFLATED_BYTES + 64 * MIB
     head = identity() + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, size)
     deflated(tmp_path / "bomb", head, size)
     ends, mib = read_and_export(tmp_path / "bomb")
@@ -87,7 +87,7 @@ def test_a_deflated_value_without_end_is_refused_by_the_bound_on_what_is_inflate
 
 @pytest.mark.timeout(120)
 def test_a_deflated_text_without_end_is_refused_by_the_bound_on_headers(tmp_path):
-    size = LARGEST_HEADER + 64 * MIB
+    size = MAX_HEADER_BYTES + 64 * MIB
     head = identity() + struct.pack("<HH2sHL", 0x0040, 0xA160, b"UT", 0, size)
     deflated(tmp_path / "bomb", head, size)
     ends, mib = read_and_export(tmp_path / "bomb")
@@ -96,7 +96,7 @@ def test_a_deflated_text_without_end_is_refused_by_the_bound_on_headers(tmp_path
 
 
 def test_an_export_inflates_no_further_than_its_bound(tmp_path, monkeypatch):
-    monkeypatch.setattr(transcode.dataset, "LARGEST_INFLATED", 8 * MIB)
+    monkeypatch.setattr(dicomferry.dicom.dicom_file, "MAX_INFLATED_BYTES", 8 * MIB)
     for mib, end in ((7, "PIXEL_ATTRIBUTES_INVALID"), (9, "DATA_SET_TOO_LARGE")):
         head = identity() + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, mib * MIB)
         deflated(tmp_path / "bomb", head, mib * MIB)
@@ -206,7 +206,7 @@ def test_names_with_line_ends_stay_one_line_in_lists_and_on_the_screen(root, tmp
     assert b"\x1b" not in content
     assert list(job.outcomes) == [json.loads(content)["source"]]
     assert run_import(root, "", f"--retry-failed={job.folder.id}").kinds == {"failed": 1}
-    command = [sys.executable, "-c", "from service.cli import main; main()"]
+    command = [sys.executable, "-c", "from dicomferry.cli.main import main; main()"]
     shown = subprocess.run(
         [*command, "import", STORE.id, f"{tmp_path}/in/**", f"--root={root.root}", "--workers=0"],
         check=False,
@@ -222,8 +222,8 @@ def test_names_with_line_ends_stay_one_line_in_lists_and_on_the_screen(root, tmp
 
 
 def test_a_store_named_as_a_path_stays_below_its_root(tmp_path):
-    from stores.dicom_store import create_store
-    from stores.names import parse_store
+    from dicomferry.resource_names import parse_store
+    from dicomferry.store.dicom_store import create_store
 
     inside = Storage(str(tmp_path / "inside"))
     for name in ("..", "a..b", "~x", "é" * 200, "con\nsole"):

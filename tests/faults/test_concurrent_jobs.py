@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pipelines import export_dicom, import_dicom
-from pipelines.job import JobError
-from stores.dicom_store import create_store, delete_store, get_store, update_store
-from stores.index import Index
-from stores.maintenance import optimize, verify
-from stores.names import parse_store
-from stores.operations import NOT_FOUND, OperationFolder
+from dicomferry.operations.operations import NOT_FOUND, OperationFolder
+from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.pipelines.job import JobError
+from dicomferry.resource_names import parse_store
+from dicomferry.store.dicom_store import create_store, delete_store, get_store, update_store
+from dicomferry.store.index import Index
+from dicomferry.store.maintenance import optimize, verify
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stores.dicom_store import get_store
-from stores.maintenance import verify
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,
@@ -26,7 +26,7 @@ from tests.pipelines.jobs import (
     without_run,
     write_files,
 )
-from tests.stores.test_folder_listing import as_nobody, fresh_folder
+from tests.sources.test_local import as_nobody, fresh_folder
 
 REPOSITORY = Path(__file__).parents[2]
 # Names that do not shrink: the Parquet file of their rows is larger than the bound below.
@@ -50,7 +50,7 @@ def run_limited(limit, module, root, flag):
     program = (
         "import resource, sys; "
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
-        f"from pipelines import {module}; "
+        f"from dicomferry.pipelines import {module}; "
         f"sys.exit({module}.main(sys.argv[1:]))"
     )
     flags = [f"--store={STORE.id}", f"--root={root.root}", "--workers=0", flag]
@@ -119,9 +119,9 @@ def test_a_file_system_that_is_full_ends_an_import_clearly(tmp_path, source):
     small = str(tmp_path / "small")
     os.mkdir(small)
     program = (
-        "import sys; from pathlib import Path; from pipelines import import_dicom\n"
+        "import sys; from pathlib import Path; from dicomferry.pipelines import import_dicom\n"
         "from tests.pipelines.jobs import new_store, operation_folders, rows\n"
-        "from stores.storage import Storage\n"
+        "from dicomferry.storage.storage import Storage\n"
         "root = Storage(sys.argv[1]); new_store(root)\n"
         "flags = ['--store=trial', f'--root={root.root}', f'--source={sys.argv[2]}']\n"
         "code = import_dicom.main([*flags, '--workers=0'])\n"

@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-import transforms.ingest
-from pipelines import export_dicom, import_dicom
-from stores import gcs as gcs_clients
-from stores.dicom_store import get_store
-from stores.maintenance import verify
-from stores.storage import Storage
+import dicomferry.transforms.ingest
+from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.storage import gcs as gcs_clients
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
 from tests.faults.faulty_storage import (
     FLIPPED,
@@ -206,7 +206,7 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
     source = write_files(tmp_path / "in", FILES | {"odd/name.dcm": FILES["odd//name.dcm"]})
     root = Storage(f"gs://{bucket.name}/root")
     new_store(root)
-    store_blob = transforms.ingest.store_blob
+    store_blob = dicomferry.transforms.ingest.store_blob
     blobs = []
 
     def breaking(data, path, content):
@@ -216,7 +216,7 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
         blobs.append(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(transforms.ingest, "store_blob", breaking)
+        patch.setattr(dicomferry.transforms.ingest, "store_blob", breaking)
         assert run_direct(import_dicom, root, f"--source={source}") == 2
     assert "storage failed" in caplog.text
     assert "Traceback" not in caplog.text

@@ -6,22 +6,22 @@ import os
 import pytest
 from deltalake import DeltaTable
 
-import tables.delta_table
-from pipelines import export_dicom
-from stores import gcs as gcs_clients
-from stores.gcs import delta_storage_options
-from stores.storage import Storage
-from tables.destination import WriteDisposition, parse_destination
-from tables.loading import Connections, check, load
-from tables.schema import Field
-from tables.shards import Shards
+import dicomferry.tables.delta_table
+from dicomferry.pipelines import export_dicom
+from dicomferry.storage import gcs as gcs_clients
+from dicomferry.storage.gcs import delta_storage_options
+from dicomferry.storage.storage import Storage
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.drivers import Connections, check, load
+from dicomferry.tables.schema import Field
+from dicomferry.tables.shards import Shards
 from tests.faults.faulty_storage import LOST, TRANSIENT, UNMET
 from tests.pipelines.jobs import images, new_store, run, run_import, write_files
 
 EMPTY, TRUNCATE, APPEND = WriteDisposition
 
 
-class Target:
+class ImportTarget:
     """A table that is not there yet, and how it is filled and looked at."""
 
     def __init__(self, uri, folder):
@@ -47,7 +47,7 @@ class Target:
 @pytest.fixture
 def target(bucket, tmp_path):
     """A table in a new bucket."""
-    return Target(f"delta:gs://{bucket.name}/table", tmp_path)
+    return ImportTarget(f"delta:gs://{bucket.name}/table", tmp_path)
 
 
 @pytest.mark.timeout(180)
@@ -86,15 +86,15 @@ def test_storage_that_is_gone_right_after_a_commit_leaves_its_rows(target, fault
     monkeypatch.setattr(gcs_clients, "MAX_RETRIES", 1)
     monkeypatch.setattr(gcs_clients, "RETRY_SECONDS", 2)
     target.load("operation-1", EMPTY, "CT")
-    add = tables.delta_table._add
+    add = dicomferry.tables.delta_table._add
 
     def committed_and_lost(*args):
         add(*args)
         faults.reset(down=True)
         raise OSError("the answer was lost")
 
-    monkeypatch.setattr(tables.delta_table, "_add", committed_and_lost)
-    monkeypatch.setattr("stores.retries._ATTEMPTS", 2)
+    monkeypatch.setattr(dicomferry.tables.delta_table, "_add", committed_and_lost)
+    monkeypatch.setattr("dicomferry.storage.retries._ATTEMPTS", 2)
     with pytest.raises(OSError):
         target.load("operation-2", APPEND, "MR")
     faults.reset()
@@ -104,7 +104,7 @@ def test_storage_that_is_gone_right_after_a_commit_leaves_its_rows(target, fault
 def test_of_a_load_that_another_process_did_no_file_is_left(target, bucket, monkeypatch):
     target.load("operation-1", EMPTY, "CT")
     # It did it after this process had looked.
-    monkeypatch.setattr(tables.delta_table, "_has", lambda *_: False)
+    monkeypatch.setattr(dicomferry.tables.delta_table, "_has", lambda *_: False)
     target.load("operation-1", APPEND, "CT")
     assert target.rows() == ["CT"]
     names = [blob.name for blob in bucket.client.list_blobs(bucket.name)]

@@ -9,20 +9,20 @@ from pathlib import Path
 import imagecodecs
 import pytest
 
-from headers.failures import InstanceError
-from headers.readable import Bytes
+from dicomferry.dicom.dicom_file import open_file
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.dicom.transfer_syntaxes import SYNTAXES
+from dicomferry.errors import InstanceError
+from dicomferry.pixels.codecs import htj2k
+from dicomferry.pixels.codecs.htj2k_header import check_segments
+from dicomferry.pixels.frames import EncapsulatedFrames
+from dicomferry.pixels.image_pixel import read_image
+from tests.dicom.test_hostile import mutate
 from tests.faults.targets import DECODED, TARGETS, finds
-from tests.headers.test_hostile import mutate
-from tests.transcode.fuzz import peak_mib
-from tests.transcode.instances import data_set, grey, part10, to_dicom
-from transcode import htj2k
-from transcode.dataset import open_file
-from transcode.frames import EncapsulatedFrames
-from transcode.htj2k_header import check_segments
-from transcode.image import read_image
-from transcode.syntaxes import SYNTAXES
+from tests.pixels.fuzz import peak_mib
+from tests.pixels.instances import data_set, grey, part10, to_dicom
 
-HTJ2K = open_file(Bytes(to_dicom(part10(data_set(grey((64, 64), 12), 12)), ".4.201")))
+HTJ2K = open_file(BytesReader(to_dicom(part10(data_set(grey((64, 64), 12), 12)), ".4.201")))
 REPOSITORY = Path(__file__).parents[2]
 MUTANTS = int(os.environ.get("DICOMFERRY_FAULT_MUTANTS", "150"))
 

@@ -16,22 +16,22 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from service.access import NoLogin, PathRules, make_token, token_file
-from service.console import console_routes
-from service.dicom_service import DicomService
-from service.http_rule import routes_of
-from service.operations_service import OperationsService
-from service.rpcs import all_rpcs
-from stores import operations
-from stores.dicom_store import create_store, get_store
-from stores.index import Index
-from stores.maintenance import verify
-from stores.names import parse_store
-from stores.storage import Storage
+from dicomferry.api.access import NoLogin, PathRules, make_token, token_file
+from dicomferry.api.dicom_service import DicomService
+from dicomferry.api.operations_service import OperationsService
+from dicomferry.api.rest.http_rule import routes_of
+from dicomferry.api.rpcs import all_rpcs
+from dicomferry.console import console_routes
+from dicomferry.operations import operations
+from dicomferry.resource_names import parse_store
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.store.index import Index
+from dicomferry.store.maintenance import verify
+from tests.api.serving import DATASET, TRIAL, served_by_process, wait_until
 from tests.faults.marked_files import MARK
 from tests.faults.test_patient_data import marks_in
 from tests.pipelines.jobs import images, write_files
-from tests.service.serving import DATASET, TRIAL, served_by_process, wait_until
 
 MIB = 1 << 20
 RPCS = all_rpcs(

@@ -59,7 +59,7 @@ NAMES = [
 def dicomferry(root, cwd, *arguments):
     """Run the program in a folder."""
     return subprocess.run(
-        [sys.executable, "-c", "from service.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from dicomferry.cli.main import main; main()", *arguments],
         check=False,
         cwd=cwd,
         env=os.environ | {"DICOMFERRY_ROOT": root.root, "PYTHONPATH": str(REPOSITORY)},

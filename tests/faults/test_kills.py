@@ -9,11 +9,11 @@ from typing import NamedTuple
 import pytest
 from deltalake import DeltaTable
 
-from pipelines import import_dicom
-from stores.dicom_store import get_store
-from stores.index import Index
-from stores.maintenance import verify
-from stores.storage import Storage
+from dicomferry.pipelines import import_dicom
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.index import Index
+from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
 from tests.faults.jobs_to_kill import PART_FILES, Job, kill_at_random, looking_on, seconds_of_work
 from tests.pipelines.jobs import (

@@ -13,11 +13,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from stores.dicom_store import create_store
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import create_store
+from tests.api.serving import served_by_process
 from tests.faults.marked_files import MARK, files
 from tests.pipelines.jobs import STORE, data_folder, operation_folders, rows, write_files
-from tests.service.serving import served_by_process
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ import logging, sys
 set_up = logging.basicConfig
 logging.basicConfig = lambda **how: set_up(**{**how, "level": logging.DEBUG, "force": True})
 logging.basicConfig()
-from service.cli import main
+from dicomferry.cli.main import main
 main()
 """
 _COMMANDS = [

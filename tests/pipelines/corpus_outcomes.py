@@ -9,7 +9,7 @@ import csv
 import tempfile
 from pathlib import Path
 
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
 from tests.corpus import CORPUS
 from tests.pipelines.jobs import Run, new_store, run_import
 

@@ -8,23 +8,23 @@ MOMENT: function:n:before or :after, the n-th call of a function of `POINTS`.
 import os
 import sys
 
-import stores.operations
-import transforms.export_files
-import transforms.write_instance
-from pipelines import export_dicom
-from stores.operations import OperationFolder
-from stores.storage import Storage
+import dicomferry.operations.operations
+import dicomferry.transforms.export_files
+import dicomferry.transforms.write_instance
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.pipelines import export_dicom
+from dicomferry.storage.storage import Storage
 from tests.pipelines.disturbed_import import POINTS, disturb, kill
 from tests.pipelines.jobs import STORE
 
 POINTS |= {
-    "write_instance": (transforms.write_instance, "write"),
-    "chunk": (transforms.write_instance._Counted, "__iter__"),
+    "write_instance": (dicomferry.transforms.write_instance, "write"),
+    "chunk": (dicomferry.transforms.write_instance._Counted, "__iter__"),
     "rename": (os, "replace"),
-    "copy": (transforms.write_instance, "copy_blob"),
-    "take_outcomes": (transforms.export_files._WriteFn, "_counted"),
+    "copy": (dicomferry.transforms.write_instance, "copy_blob"),
+    "take_outcomes": (dicomferry.transforms.export_files._WriteFn, "_counted"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
-    "finish": (stores.operations, "finish"),
+    "finish": (dicomferry.operations.operations, "finish"),
 }
 
 
@@ -50,7 +50,7 @@ def break_off(file):
             kill(None)
         yield content
 
-    transforms.write_instance._Counted.__iter__ = chunks
+    dicomferry.transforms.write_instance._Counted.__iter__ = chunks
 
 
 if __name__ == "__main__":

@@ -12,33 +12,33 @@ import signal
 import sys
 import time
 
-import stores.index
-import stores.operations
-import transforms.append_to_streams
-import transforms.ingest
-import transforms.read_and_store
-import transforms.write_outcomes
-from pipelines import import_dicom
-from stores.names import DatasetName
-from stores.operations import OperationFolder
-from stores.storage import Storage
-from stores.stream_position import StreamPosition
+import dicomferry.operations.operations
+import dicomferry.store.index
+import dicomferry.transforms.append_to_streams
+import dicomferry.transforms.ingest
+import dicomferry.transforms.read_and_store
+import dicomferry.transforms.write_outcomes
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.pipelines import import_dicom
+from dicomferry.resource_names import DatasetName
+from dicomferry.storage.storage import Storage
+from dicomferry.store.stream_log import StreamPosition
 from tests.pipelines.jobs import STORE
 
 PART_FILES = 20
 POINTS = {
-    "store_blob": (transforms.ingest, "store_blob"),
-    "read_large": (transforms.ingest, "_chunks"),
-    "take_results": (transforms.read_and_store._ReadFn, "_count"),
-    "append": (stores.index.Index, "append"),
-    "write_parquet": (stores.index, "write_deltalake"),
+    "store_blob": (dicomferry.transforms.ingest, "store_blob"),
+    "read_large": (dicomferry.transforms.ingest, "_chunks"),
+    "take_results": (dicomferry.transforms.read_and_store._ReadFn, "_count"),
+    "append": (dicomferry.store.index.Index, "append"),
+    "write_parquet": (dicomferry.store.index, "write_deltalake"),
     "plan_append": (StreamPosition, "plan"),
-    "load_append": (transforms.append_to_streams, "load"),
+    "load_append": (dicomferry.transforms.append_to_streams, "load"),
     "finish_append": (StreamPosition, "finish"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
-    "remember": (transforms.write_outcomes, "remember_sources"),
+    "remember": (dicomferry.transforms.write_outcomes, "remember_sources"),
     "write_counts": (OperationFolder, "write_counts"),
-    "finish": (stores.operations, "finish"),
+    "finish": (dicomferry.operations.operations, "finish"),
 }
 
 
@@ -47,7 +47,7 @@ def kill(root):
 
 
 def cancel(root):
-    [folder] = stores.operations.list_operations(root, DatasetName())
+    [folder] = dicomferry.operations.operations.list_operations(root, DatasetName())
     folder.request_cancel()
     time.sleep(60)  # the job ends long before
 

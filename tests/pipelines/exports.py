@@ -3,7 +3,7 @@
 import shutil
 from typing import NamedTuple
 
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
 from tests.pipelines.jobs import PACKAGED, new_store, rows, run_import
 
 FILES = (

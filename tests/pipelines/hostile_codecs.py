@@ -4,8 +4,8 @@ import os
 import signal
 import time
 
-from transcode import rle
-from transforms import write_instance
+from dicomferry.pixels.codecs import rle
+from dicomferry.transforms import write_instance
 
 CRASH, HANG = b"CRASH", b"HANGS"
 _decode = rle.decode

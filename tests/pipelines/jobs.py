@@ -10,10 +10,10 @@ from typing import NamedTuple
 import pydicom
 from deltalake import DeltaTable
 
-from pipelines import export_dicom, import_dicom
-from stores import operations
-from stores.dicom_store import create_store, get_store
-from stores.names import DatasetName, parse_store
+from dicomferry.operations import operations
+from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.resource_names import DatasetName, parse_store
+from dicomferry.store.dicom_store import create_store, get_store
 from tests.factories import dicom_bytes
 
 STORE = parse_store("trial")

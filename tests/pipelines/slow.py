@@ -2,9 +2,9 @@
 
 import time
 
-from transforms.ingest import ingest_all
-from transforms.write_instance import write_all
-from transforms.write_rows import write_parts
+from dicomferry.transforms.ingest import ingest_all
+from dicomferry.transforms.write_instance import write_all
+from dicomferry.transforms.write_rows import write_parts
 
 SECONDS = 0.1
 

@@ -5,9 +5,9 @@ import json
 import duckdb
 from deltalake import DeltaTable
 
-from pipelines import export_dicom
-from stores.gcs import delta_storage_options
-from tables.destination import parse_destination
+from dicomferry.pipelines import export_dicom
+from dicomferry.storage.gcs import delta_storage_options
+from dicomferry.tables.destination import parse_destination
 from tests.pipelines.jobs import run
 from tests.tables.test_equal_content import plain
 

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-import transforms.load_table
-from stores.storage import Storage
+import dicomferry.transforms.load_table
+from dicomferry.storage.storage import Storage
 from tests.pipelines.jobs import PACKAGED, images, new_store, run_import, write_files
 from tests.pipelines.tables import NAME, in_order, read_table, run_table_export
 from tests.tables import bqemulator
@@ -47,7 +47,7 @@ def test_bigquery_reads_the_shards_of_a_bucket_by_itself(
     root = Storage(f"gs://{bucket.name}/stores")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(3)))
-    load = transforms.load_table.load
+    load = dicomferry.transforms.load_table.load
 
     def load_from_mirror(table, shards, *args):
         # It takes objects from a folder, where Cloud Storage's emulator has none.
@@ -59,7 +59,7 @@ def test_bigquery_reads_the_shards_of_a_bucket_by_itself(
             path.write_bytes(bucket.client.bucket(bucket.name).blob(name).download_as_bytes())
         load(table, shards, *args)
 
-    monkeypatch.setattr(transforms.load_table, "load", load_from_mirror)
+    monkeypatch.setattr(dicomferry.transforms.load_table, "load", load_from_mirror)
     assert run_table_export(root, bqemulator.TABLE).code == 0
     delta = f"delta:gs://{bucket.name}/tables/instances"
     assert run_table_export(root, delta).code == 0

@@ -13,10 +13,10 @@ import google_crc32c
 import pytest
 from deltalake import DeltaTable
 
-import transforms.ingest
-from stores.dicom_store import get_store
-from stores.maintenance import metrics, verify
-from stores.storage import Storage
+import dicomferry.transforms.ingest
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.maintenance import metrics, verify
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,
@@ -78,10 +78,10 @@ def loop(gcs):
     root = Storage(f"gs://{bucket.name}/stores")
     new_store(root)
     read = {}
-    open_source = transforms.ingest.open_source
+    open_source = dicomferry.transforms.ingest.open_source
 
-    def opening(source, bounds):
-        file = open_source(source, bounds)
+    def opening(source, allowed_folders):
+        file = open_source(source, allowed_folders)
         read_range = file.read
 
         def counting(offset, length):
@@ -93,7 +93,7 @@ def loop(gcs):
         return file
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transforms.ingest, "open_source", opening)
+        patch.setattr(dicomferry.transforms.ingest, "open_source", opening)
         job = run_import(root, f"gs://{bucket.name}/in/**")
     return Loop(bucket, root, job, read)
 
@@ -146,13 +146,13 @@ def test_the_body_of_a_large_object_is_copied_by_the_storage_itself(loop, tmp_pa
 
 def test_another_import_reads_no_object_that_is_known(loop, monkeypatch):
     opened = []
-    open_source = transforms.ingest.open_source
+    open_source = dicomferry.transforms.ingest.open_source
 
-    def opening(source, bounds):
+    def opening(source, allowed_folders):
         opened.append(source.uri)
-        return open_source(source, bounds)
+        return open_source(source, allowed_folders)
 
-    monkeypatch.setattr(transforms.ingest, "open_source", opening)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "open_source", opening)
     job = run_import(loop.root, uri(loop, "**"))
     assert {u.removeprefix(uri(loop, "")) for u in opened} == {"conflict.dcm", "notes.txt"}
     assert job.operation["counts"]["already_imported"] == 9

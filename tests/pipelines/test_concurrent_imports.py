@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from deltalake import DeltaTable
 
-import stores.index
-from pipelines import import_dicom
-from stores.index import Index
+import dicomferry.store.index
+from dicomferry.pipelines import import_dicom
+from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, check_blobs, data_folder, new_store, rows, write_files
 
@@ -83,7 +83,7 @@ def test_one_row_a_uid_and_no_conflict_invented(root, sources, appends):
 
 def test_without_the_version_pin_there_would_be_duplicate_rows(root, sources, appends, monkeypatch):
     # What the test above relies on: it is the pin, and nothing else, that keeps rows single.
-    monkeypatch.setattr(stores.index, "CommitProperties", lambda **_: None)
+    monkeypatch.setattr(dicomferry.store.index, "CommitProperties", lambda **_: None)
     new_store(root)
     run_together(root, sources)
     table = DeltaTable(data_folder(root).uri("index")).to_pyarrow_table()

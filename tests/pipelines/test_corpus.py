@@ -6,9 +6,9 @@ import duckdb
 import pydicom
 import pytest
 
-from stores.dicom_store import get_store
-from stores.maintenance import metrics, verify
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.maintenance import metrics, verify
 from tests.corpus import CORPUS, corpus_files
 from tests.pipelines import corpus_outcomes
 from tests.pipelines.jobs import (

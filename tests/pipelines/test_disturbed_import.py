@@ -11,12 +11,12 @@ from typing import NamedTuple
 import pytest
 from deltalake import DeltaTable
 
-import transforms.ingest
-import transforms.read_and_store
-from pipelines import import_dicom
-from stores.dicom_store import delete_store, get_store
-from stores.maintenance import verify
-from stores.storage import Storage
+import dicomferry.transforms.ingest
+import dicomferry.transforms.read_and_store
+from dicomferry.pipelines import import_dicom
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import delete_store, get_store
+from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.disturbed_import import PART_FILES
 from tests.pipelines.jobs import (
@@ -233,7 +233,7 @@ def test_an_interrupted_job_says_so_and_what_was_committed_stays(
 def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_path, monkeypatch):
     new_store(root)
     stored = []
-    store_blob = transforms.ingest.store_blob
+    store_blob = dicomferry.transforms.ingest.store_blob
 
     def full(data, path, content):
         if len(stored) == 30:
@@ -243,7 +243,7 @@ def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_pat
 
     with monkeypatch.context() as patch:
         patch.setattr(import_dicom, "PART_FILES", PART_FILES)
-        patch.setattr(transforms.ingest, "store_blob", full)
+        patch.setattr(dicomferry.transforms.ingest, "store_blob", full)
         job = run_import(root, undisturbed.source)
     assert job.code == 2
     assert job.operation["error"]["code"] == 14
@@ -255,7 +255,7 @@ def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_pat
 
 def test_a_store_that_is_deleted_meanwhile_ends_the_job(undisturbed, root, monkeypatch):
     new_store(root)
-    store_blob = transforms.ingest.store_blob
+    store_blob = dicomferry.transforms.ingest.store_blob
 
     def deleting(data, path, content):
         store_blob(data, path, content)
@@ -264,7 +264,7 @@ def test_a_store_that_is_deleted_meanwhile_ends_the_job(undisturbed, root, monke
         stored.append(path)
 
     stored = []
-    monkeypatch.setattr(transforms.ingest, "store_blob", deleting)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "store_blob", deleting)
     job = run_import(root, undisturbed.source)
     assert job.code == 2
     assert job.operation["error"] == {"code": 5, "message": f"{STORE} was deleted meanwhile"}
@@ -281,9 +281,9 @@ def test_a_bug_is_told_by_its_kind_and_place_and_without_patient_data(
         raise ZeroDivisionError(name)
 
     if workers:
-        monkeypatch.setattr(transforms.read_and_store._ReadFn, "_count", buggy)
+        monkeypatch.setattr(dicomferry.transforms.read_and_store._ReadFn, "_count", buggy)
     else:
-        monkeypatch.setattr(transforms.ingest, "read_header", buggy)
+        monkeypatch.setattr(dicomferry.transforms.ingest, "read_header", buggy)
     job = run_import(root, undisturbed.source, workers=workers)
     assert job.code == 2
     assert job.operation["error"] == {

@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from stores.storage import Storage
+from dicomferry.storage.storage import Storage
 from tests.emulators.request_log import noted, request_log
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import images, new_store, run_export, run_import
-from tests.transcode.instances import to_dicom
+from tests.pixels.instances import to_dicom
 
 LARGE = dicom_bytes("1.2.1.1.99", pixels=b"\2" * (9 << 20), Rows=2304, Columns=2048)
 STORED = images(5) | {"large.dcm": LARGE}

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-import stores.stored_blob
-import transforms.write_instance
-from headers.failures import REASONS
-from stores.dicom_store import StoreNotFoundError, delete_store, get_store
-from stores.maintenance import verify
-from stores.storage import Storage
+import dicomferry.store.stored_blob
+import dicomferry.transforms.write_instance
+from dicomferry.errors import Reason
+from dicomferry.pixels.formats import FORMATS
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import StoreNotFoundError, delete_store, get_store
+from dicomferry.store.maintenance import verify
 from tests.pipelines.jobs import (
     STORE,
     data_folder,
@@ -26,7 +27,6 @@ from tests.pipelines.jobs import (
     tree,
     write_files,
 )
-from transcode.formats import FORMATS
 
 DAMAGED, LOST = "1.2.1.1.2", "1.2.1.1.3"
 PIXELS = {"Rows": 64, "Columns": 64, "pixels": bytes(range(256)) * 32}
@@ -70,7 +70,7 @@ def codes(job):
 @pytest.mark.parametrize("mime_type", FORMS)
 def test_a_damaged_and_a_lost_blob_fail_alone(root, tmp_path, monkeypatch, mime_type, by_ranges):
     if by_ranges:
-        monkeypatch.setattr(stores.stored_blob, "_WHOLE_BYTES", 1)
+        monkeypatch.setattr(dicomferry.store.stored_blob, "_WHOLE_BYTES", 1)
     job = run_export(root, tmp_path / "out", f"--mime-type={mime_type}")
     assert job.code == 1
     failed = {uid: code for uid, code in codes(job).items() if code.startswith("BLOB")}
@@ -89,7 +89,7 @@ def test_the_remedy_that_is_named_helps(tmp_path):
     assert run_export(root, tmp_path / "before").code == 0
     damage(root)
     for uid, code in codes(run_export(root, tmp_path / "out")).items():
-        assert not code or ("stores verify" in REASONS[code]) == (uid in (DAMAGED, LOST))
+        assert not code or ("stores verify" in Reason(code).sentence) == (uid in (DAMAGED, LOST))
     found = {f.sop_instance_uid: f for f in verify(get_store(root, STORE)) if f.problem}
     assert {uid: f.problem for uid, f in found.items()} == {
         DAMAGED: "wrong checksum",
@@ -109,7 +109,7 @@ def test_a_store_that_is_deleted_meanwhile_ends_an_export_and_no_blob_is_called_
     root = Storage(str(tmp_path / "root"))
     new_store(root)
     assert run_import(root, write_files(tmp_path / "in", images(4, **PIXELS))).code == 0
-    copy_blob = transforms.write_instance.copy_blob
+    copy_blob = dicomferry.transforms.write_instance.copy_blob
 
     def blobs_first(folder):
         """In the worst order that a file system may have, and no further than that."""
@@ -126,7 +126,7 @@ def test_a_store_that_is_deleted_meanwhile_ends_an_export_and_no_blob_is_called_
             delete_store(root, STORE)
         copy_blob(*arguments)
 
-    monkeypatch.setattr(transforms.write_instance, "copy_blob", copy_while_it_is_deleted)
+    monkeypatch.setattr(dicomferry.transforms.write_instance, "copy_blob", copy_while_it_is_deleted)
     job = run_export(root, tmp_path / "out")
     assert job.code == 2
     assert job.operation["error"] == {"code": 5, "message": f"{STORE} was deleted meanwhile"}

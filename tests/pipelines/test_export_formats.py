@@ -7,11 +7,11 @@ import pydicom
 import pytest
 from PIL import Image
 
+from dicomferry.pixels.formats import DICOM, FORMATS, OCTET_STREAM
+from dicomferry.transforms.worker_pool import close_shared_pools
 from tests.pipelines.exports import FILES, filled_store
 from tests.pipelines.jobs import check_accounts, run_export, tree
-from tests.transcode.instances import PREFIX
-from transcode.formats import DICOM, FORMATS, OCTET_STREAM
-from transforms.worker_pool import close_shared_pools
+from tests.pixels.instances import PREFIX
 
 NAMES = [file.rpartition("/")[2] for file in FILES]
 BASELINE = ("SC_rgb_jpeg_dcmtk.dcm", "examples_ybr_color.dcm")

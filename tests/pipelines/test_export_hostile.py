@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
+from dicomferry.transforms import export_files
+from dicomferry.transforms.worker_pool import close_shared_pools
 from tests.pipelines import hostile_codecs
 from tests.pipelines.exports import store_of
 from tests.pipelines.jobs import run_export, tree, write_files
-from tests.transcode.instances import PREFIX, data_set, grey, part10, read, to_dicom
-from transforms import export_files
-from transforms.worker_pool import close_shared_pools
+from tests.pixels.instances import PREFIX, data_set, grey, part10, read, to_dicom
 
 GOOD = 20
 PIXELS = grey((64, 64), 8)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pipelines import export_dicom
+from dicomferry.pipelines import export_dicom
 from tests.factories import dicom_bytes
 from tests.pipelines.exports import store_of
 from tests.pipelines.jobs import STORE, operation_folders, run_export, tree, write_files

@@ -14,14 +14,15 @@ import pydicom
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-import transforms.export_table
-import transforms.load_table
-import transforms.write_rows
-from pipelines import export_dicom, export_request
-from pipelines.export_request import ExportRequest
-from stores.index import Index
-from stores.storage import Storage
-from tables.destination import parse_destination
+import dicomferry.transforms.export_table
+import dicomferry.transforms.load_table
+import dicomferry.transforms.write_rows
+from dicomferry.pipelines import export_dicom, export_request
+from dicomferry.pipelines.export_request import ExportRequest
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import Index
+from dicomferry.tables.destination import parse_destination
+from dicomferry.transforms.write_rows import RowGroupSelection, TableTarget, write_parts
 from tests.corpus import corpus_files
 from tests.pipelines import corpus_outcomes
 from tests.pipelines.jobs import (
@@ -36,16 +37,8 @@ from tests.pipelines.jobs import (
     tree,
     write_files,
 )
-from tests.pipelines.tables import (
-    NAME,
-    in_order,
-    query,
-    read_table,
-    run_table_export,
-    uids,
-)
+from tests.pipelines.tables import NAME, in_order, query, read_table, run_table_export, uids
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
-from transforms.write_rows import TableTarget, Unit, write_parts
 
 REPOSITORY = Path(__file__).parents[2]
 BQ = f"bq://{PROJECT}.data.instances"
@@ -130,7 +123,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
     def breaking(*_):
         raise ConnectionResetError("connection reset")
 
-    monkeypatch.setattr(transforms.load_table, "load", breaking)
+    monkeypatch.setattr(dicomferry.transforms.load_table, "load", breaking)
     job = run_table_export(packaged, table)
     assert job.code == 2
     assert job.operation["error"]["code"] == 14
@@ -301,17 +294,19 @@ def test_shards_of_any_size_and_packing_make_the_same_table(root, tmp_path, monk
     assert len(Index(data_folder(root)).files) == 5
     tables = [f"delta:{tmp_path}/delta-{number}" for number in range(3)]
     made = []
-    load = transforms.load_table.load
+    load = dicomferry.transforms.load_table.load
     monkeypatch.setattr(
-        transforms.load_table, "load", lambda *args: (made.append(args[1].uris), load(*args))
+        dicomferry.transforms.load_table,
+        "load",
+        lambda *args: (made.append(args[1].uris), load(*args)),
     )
     run_table_export(root, tables[0])
-    monkeypatch.setattr(transforms.export_table, "_MAX_PARTS", 2)
+    monkeypatch.setattr(dicomferry.transforms.export_table, "_MAX_PARTS", 2)
     run_table_export(root, tables[1], workers=2)
-    monkeypatch.setattr(transforms.write_rows, "_SHARD_BYTES", 1)
+    monkeypatch.setattr(dicomferry.transforms.write_rows, "_SHARD_BYTES", 1)
     run_table_export(root, tables[2], workers=2)
     # Worker processes have the size of shards that this process had not changed.
-    monkeypatch.setattr(transforms.export_table, "_MAX_PARTS", 8000)
+    monkeypatch.setattr(dicomferry.transforms.export_table, "_MAX_PARTS", 8000)
     run_table_export(root, tables[2], "--write-disposition=WRITE_TRUNCATE")
     assert list(map(len, made)) == [5, 2, 2, 12]
     assert [len(uids(table)) for table in tables] == [12, 12, 12]
@@ -321,7 +316,7 @@ def test_shards_of_any_size_and_packing_make_the_same_table(root, tmp_path, monk
 def test_a_part_that_is_written_again_replaces_its_own_shards(packaged):
     data, folder = data_folder(packaged), operation_folders(packaged)[0]
     target = TableTarget(parse_destination("delta:x"))
-    parts = [[Unit(file, 0)] for file in Index(data).files]
+    parts = [[RowGroupSelection(file, 0)] for file in Index(data).files]
     first = write_parts(parts, data, folder, target)
     before = tree(folder.storage.root)
     assert write_parts(parts, data, folder, target) == first
@@ -418,7 +413,7 @@ def test_the_corpus_is_the_same_in_all_three_destinations(tmp_path, bigquery):
 
 def dicomferry(*argv):
     return subprocess.run(
-        [sys.executable, "-c", "from service.cli import main; main()", *map(str, argv)],
+        [sys.executable, "-c", "from dicomferry.cli.main import main; main()", *map(str, argv)],
         check=False,
         cwd=REPOSITORY,
         capture_output=True,

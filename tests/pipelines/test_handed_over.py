@@ -5,11 +5,12 @@ from collections import Counter
 
 import pytest
 
-import transforms.load_table
-from pipelines import export_dicom, import_dicom
-from stores.operations import start_operation
-from stores.owner import DataflowJob
-from tables.errors import TableError
+import dicomferry.transforms.load_table
+from dicomferry.operations.operations import start_operation
+from dicomferry.operations.owner import DataflowJob
+from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.tables.errors import TableError
+from dicomferry.transforms.finish_operation import OperationFailedError, finish_operation
 from tests.pipelines.jobs import (
     STORE,
     check_accounts,
@@ -20,7 +21,6 @@ from tests.pipelines.jobs import (
     run_import,
     write_files,
 )
-from transforms.finish_operation import OperationFailedError, finish_operation
 
 JOB = DataflowJob("p", "europe-west4", "dicomferry-1")
 
@@ -90,7 +90,7 @@ def test_a_table_that_refuses_its_rows_ends_the_operation_with_its_reason(
     new_store(root)
     pattern, _ = sources(tmp_path, images(3))
     run_import(root, pattern)
-    monkeypatch.setattr(transforms.load_table, "load", refuse)
+    monkeypatch.setattr(dicomferry.transforms.load_table, "load", refuse)
     job = run(export_dicom.main, root, f"--table=delta:{tmp_path}/table", "--workers=0")
     assert job.operation["error"] == {"code": 9, "message": "the table is closed"}
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import transforms.ingest
-from pipelines import import_dicom
-from stores.dicom_store import create_store
-from stores.names import parse_store
-from stores.storage import Storage
+import dicomferry.transforms.ingest
+from dicomferry.pipelines import import_dicom
+from dicomferry.resource_names import parse_store
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import create_store
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,
@@ -49,13 +49,13 @@ def inbox(tmp_path):
 def opened(monkeypatch):
     """The names of the sources that imports in this process have opened."""
     names = []
-    open_source = transforms.ingest.open_source
+    open_source = dicomferry.transforms.ingest.open_source
 
-    def opening(source, bounds):
+    def opening(source, allowed_folders):
         names.append(os.path.basename(source.uri))
-        return open_source(source, bounds)
+        return open_source(source, allowed_folders)
 
-    monkeypatch.setattr(transforms.ingest, "open_source", opening)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "open_source", opening)
     return names
 
 
@@ -181,16 +181,16 @@ def test_the_exit_code_is_0_up_to_max_failures(store, inbox, allowed, code):
 
 def test_a_file_that_goes_or_changes_after_it_was_listed_fails_alone(store, inbox, monkeypatch):
     source = write_files(inbox, images(3))
-    open_source = transforms.ingest.open_source
+    open_source = dicomferry.transforms.ingest.open_source
 
-    def disturbed(listed, bounds):
+    def disturbed(listed, allowed_folders):
         if listed.uri.endswith("000.dcm"):
             os.unlink(listed.uri)
         if listed.uri.endswith("001.dcm"):
             Path(listed.uri).write_bytes(dicom_bytes(PatientID="another length"))
-        return open_source(listed, bounds)
+        return open_source(listed, allowed_folders)
 
-    monkeypatch.setattr(transforms.ingest, "open_source", disturbed)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "open_source", disturbed)
     job = run_import(store, source)
     assert job.of("000.dcm") == ("failed", "SOURCE_GONE")
     assert job.of("001.dcm") == ("failed", "SOURCE_CHANGED")

@@ -13,21 +13,25 @@ from pathlib import Path
 
 import pytest
 
-import pipelines.job
-from pipelines.job import Job, JobError
-from stores import operations
-from stores.maintenance import BusyError, vacuum
-from stores.names import DatasetName
-from stores.operations import OperationFolder, OperationNotFoundError, start_operation
-from stores.owner import Owner
+import dicomferry.pipelines.job
+from dicomferry.operations import operations
+from dicomferry.operations.operations import (
+    OperationFolder,
+    OperationNotFoundError,
+    start_operation,
+)
+from dicomferry.operations.owner import Owner
+from dicomferry.pipelines.job import Job, JobError
+from dicomferry.resource_names import DatasetName
+from dicomferry.store.maintenance import BusyError, vacuum
 from tests.pipelines.jobs import STORE, new_store, operation_folders
 
 REPOSITORY = Path(__file__).parents[2]
 START = """
 import sys
-from stores.names import parse_store
-from stores.operations import start_operation
-from stores.storage import Storage
+from dicomferry.resource_names import parse_store
+from dicomferry.operations.operations import start_operation
+from dicomferry.storage.storage import Storage
 print(start_operation(Storage(sys.argv[1]), parse_store(sys.argv[2]), "ImportDicomData").id)
 """
 
@@ -110,8 +114,8 @@ def test_a_folder_that_a_killed_process_left_empty_is_no_operation(root, abandon
 @pytest.fixture
 def brisk(monkeypatch):
     """Jobs that look and beat often."""
-    monkeypatch.setattr(pipelines.job, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(pipelines.job, "_HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(dicomferry.pipelines.job, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(dicomferry.pipelines.job, "_HEARTBEAT_SECONDS", 0.05)
 
 
 def wait_until(condition):

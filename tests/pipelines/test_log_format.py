@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import log_format
+from dicomferry.pipelines import log_format
 from tests.pipelines.jobs import STORE, images, new_store, operation_folders, write_files
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,7 +58,13 @@ def test_bytes_that_are_no_utf8_become_question_marks_as_in_the_api(written):
 def test_a_job_logs_what_failed_as_the_api_does_and_a_summary_as_fields(root, tmp_path):
     new_store(root)
     source = write_files(tmp_path / "in", images(1) | {"notes.txt": b"not DICOM at all" * 20})
-    command = [sys.executable, "-m", "pipelines.import_dicom", "--workers=0", "--log-format=json"]
+    command = [
+        sys.executable,
+        "-m",
+        "dicomferry.pipelines.import_dicom",
+        "--workers=0",
+        "--log-format=json",
+    ]
     command += [f"--store={STORE.id}", f"--root={root.root}", f"--source={source}"]
     run = subprocess.run(
         command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, env=os.environ, check=False

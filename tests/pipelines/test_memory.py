@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from pipelines import memory
+from dicomferry.pipelines import memory
 
 
 @pytest.fixture

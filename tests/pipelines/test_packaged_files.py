@@ -5,8 +5,8 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from pipelines import export_dicom
-from stores.storage import Storage
+from dicomferry.pipelines import export_dicom
+from dicomferry.storage.storage import Storage
 from tests.pipelines.jobs import (
     PACKAGED,
     check_accounts,

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from pipelines import export_dicom
-from stores.gcs import delta_storage_options
-from stores.index import Index
-from stores.storage import Storage
+from dicomferry.pipelines import export_dicom
+from dicomferry.storage.gcs import delta_storage_options
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     check_accounts,

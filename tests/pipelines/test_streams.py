@@ -13,14 +13,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from deltalake import DeltaTable
 from typer.testing import CliRunner
 
-from pipelines import import_dicom
-from pipelines.import_request import ImportRequest
-from service import cli
-from stores.dicom_store import create_store, update_store
-from stores.index import Index
-from stores.sort_index import sort_index
-from stores.storage import Storage
-from tables.stream import Stream, refuse_local_tables
+from dicomferry.cli import main
+from dicomferry.pipelines import import_dicom
+from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.storage.storage import Storage
+from dicomferry.store.compaction import sort_index
+from dicomferry.store.dicom_store import create_store, update_store
+from dicomferry.store.index import Index
+from dicomferry.tables.stream import Stream, refuse_local_tables
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, data_folder, images, rows, run_import, write_files
 from tests.pipelines.tables import NAME, in_order, query, read_table, uids
@@ -232,7 +232,7 @@ def test_what_a_busy_table_did_not_take_comes_with_the_next_import(root, tmp_pat
     path = tmp_path / "t.duckdb"
     uri = f"duckdb:{path}#{NAME}"
     new_streaming_store(root, {"tableUri": uri})
-    monkeypatch.setattr("tables.duckdb_table.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("dicomferry.tables.duckdb_table.LOCK_WAIT_S", 0.1)
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(); sys.stdin.read()"
     command = [sys.executable, "-c", hold, path]
     pipe = subprocess.PIPE
@@ -327,6 +327,6 @@ def test_a_bucket_holds_a_streamed_table(gcs, tmp_path):
 def test_the_command_line_makes_a_store_that_streams(root, tmp_path):
     uri = f"duckdb:{tmp_path}/t.duckdb#{NAME}"
     argv = ["stores", "create", STORE.id, "--stream-to", uri, "--root", root.root]
-    assert CliRunner().invoke(cli.app, argv).exit_code == 0
+    assert CliRunner().invoke(main.app, argv).exit_code == 0
     run_import(root, write_files(tmp_path / "in", images(2)))
     assert uids(uri) == ["1.2.1.1.1", "1.2.1.1.2"]

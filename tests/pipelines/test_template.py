@@ -18,8 +18,8 @@ import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability.common_urns import primitives
 
-from pipelines import export_dicom, import_dicom
-from stores.storage import Storage
+from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.storage.storage import Storage
 from tests.pipelines.jobs import STORE, images, new_store, observe, operation_folders, run_import
 
 REPOSITORY = Path(__file__).parents[2]
@@ -253,7 +253,7 @@ def test_the_package_that_setup_file_ships_runs_in_an_environment_of_its_own(
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": dependencies}
     install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", package]
     subprocess.run(install, check=True, env=environment, cwd=tmp_path)
-    code = "import pipelines.import_dicom as a, pipelines.export_dicom as b, service.cli; "
+    code = "import dicomferry.pipelines.import_dicom as a, dicomferry.pipelines.export_dicom as b, dicomferry.cli.main; "
     run = subprocess.run(
         [python, "-P", "-c", code + "print(a.__file__, b.__file__)"],
         check=True,

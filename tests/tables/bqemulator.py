@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 from google.cloud import bigquery
 
-from tables.bigquery_table import client_for
-from tables.destination import parse_destination
+from dicomferry.tables.bigquery_table import client_for
+from dicomferry.tables.destination import parse_destination
 from tests.tables.fake_bigquery import PROJECT
 
 PYTHON = Path(__file__).parents[2] / ".venv-bqemulator/bin/python"
@@ -87,8 +87,8 @@ def read_rows(client):
 def _wait(port, emulator, log):
     for _ in range(300):
         assert emulator.poll() is None, log.read_text()[-2000:]
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as check_writable:
+            if check_writable.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
     pytest.fail(f"bqemulator does not listen: {log.read_text()[-2000:]}")

@@ -6,11 +6,11 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
-from tables import bigquery_table
-from tables.destination import parse_destination
-from tables.duckdb_types import field_of
-from tables.loading import Connections
-from tables.shards import Shards
+from dicomferry.tables import bigquery_table
+from dicomferry.tables.destination import parse_destination
+from dicomferry.tables.drivers import Connections
+from dicomferry.tables.duckdb_types import field_of
+from dicomferry.tables.shards import Shards
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
 
 

@@ -14,7 +14,7 @@ import re
 import threading
 import urllib.parse
 
-from tables.schema import Field
+from dicomferry.tables.schema import Field
 from tests.tables.instances import misfits
 
 PROJECT = "my-project"

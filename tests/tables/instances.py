@@ -10,10 +10,10 @@ from pydicom import config
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from headers.header import read_header
-from headers.readable import Bytes
-from tables.flattened import FlattenedRows
-from tables.rows import EMBEDDED
+from dicomferry.dicom.header import read_header
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.tables.flattened import FlattenedRows
+from dicomferry.tables.rows import EMBEDDED
 
 LAST_UPDATED = datetime.datetime(2026, 11, 24, 10, 20, 30, 400, tzinfo=datetime.UTC)
 
@@ -26,7 +26,7 @@ def packaged_files():
 
 def instance_of(data):
     """The index row of a file, as an import would write it."""
-    header = read_header(Bytes(data))
+    header = read_header(BytesReader(data))
     metadata = header.metadata.decode()
     return make_instance(
         metadata,

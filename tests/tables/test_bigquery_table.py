@@ -2,14 +2,14 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth.exceptions import DefaultCredentialsError
 
-from tables import bigquery_table
-from tables.bigquery_table import check, client_for, load
-from tables.concatenated import Concatenated
-from tables.destination import WriteDisposition, parse_destination
-from tables.errors import TableBusyError, TableError, TableNotEmptyError
-from tables.rows import BIGQUERY
-from tables.schema import Field
-from tables.shards import Shards
+from dicomferry.tables import bigquery_table
+from dicomferry.tables.bigquery_table import check, client_for, load
+from dicomferry.tables.concatenated_files import ConcatenatedFiles
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
+from dicomferry.tables.rows import BIGQUERY
+from dicomferry.tables.schema import Field
+from dicomferry.tables.shards import Shards
 from tests.tables.fake_bigquery import PROJECT
 from tests.tables.instances import flattened
 
@@ -191,7 +191,7 @@ def test_files_read_as_one_stream_wherever_an_upload_resumes(tmp_path):
     for number, part in enumerate(parts):
         (tmp_path / str(number)).write_bytes(part)
     whole = b"".join(parts)
-    with Concatenated([str(tmp_path / str(number)) for number in range(len(parts))]) as stream:
+    with ConcatenatedFiles([str(tmp_path / str(number)) for number in range(len(parts))]) as stream:
         assert stream.size == len(whole)
         for start in range(len(whole) + 2):
             for size in (-1, 0, 1, 4, 100):

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from headers.failures import InstanceError
-from tables.destination import WriteDisposition, parse_destination
-from tables.errors import TableNotEmptyError
-from tables.loading import check, load, row_writer
+from dicomferry.errors import InstanceError
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.drivers import check, load, row_writer
+from dicomferry.tables.errors import TableNotEmptyError
 from tests.tables import bqemulator
 from tests.tables.instances import instance_of, packaged_files
 from tests.tables.test_equal_content import by_uid

@@ -6,12 +6,12 @@ import obstore
 import pytest
 from deltalake import DeltaTable
 
-from stores.gcs import bucket_store, delta_storage_options
-from tables.destination import WriteDisposition, parse_destination
-from tables.errors import TableNotEmptyError
-from tables.loading import Connections, check, load
-from tables.schema import Field
-from tables.shards import Shards
+from dicomferry.storage.gcs import bucket_store, delta_storage_options
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.drivers import Connections, check, load
+from dicomferry.tables.errors import TableNotEmptyError
+from dicomferry.tables.schema import Field
+from dicomferry.tables.shards import Shards
 
 EMPTY, TRUNCATE, APPEND = WriteDisposition
 SCHEMA = (Field("Modality", "STRING"),)

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from tables import delta_table
-from tables.delta_table import check, load
-from tables.destination import WriteDisposition, parse_destination
-from tables.errors import TableBusyError, TableError, TableNotEmptyError
-from tables.schema import Field
-from tables.shards import Shards
+from dicomferry.tables import delta_table
+from dicomferry.tables.delta_table import check, load
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
+from dicomferry.tables.schema import Field
+from dicomferry.tables.shards import Shards
 
 EMPTY, TRUNCATE, APPEND = WriteDisposition
 SCHEMA = (Field("Modality", "STRING"),)
@@ -187,14 +187,14 @@ def test_a_load_that_fails_leaves_no_files(destination, shards):
 
 _LOAD = """
 import sys
-from tables.delta_table import load
-from tables.destination import WriteDisposition, parse_destination
-from tables.schema import Field
-from tables.shards import Shards
+from dicomferry.tables.delta import load
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.schema import Field
+from dicomferry.tables.shards import Shards
 schema = (Field("Metadata", "JSON"),)
 table = parse_destination("delta:" + sys.argv[1])
 load(table, Shards((sys.argv[2],)), schema, WriteDisposition.WRITE_EMPTY, "a")
-from tests.transcode.fuzz import peak_mib
+from tests.pixels.fuzz import peak_mib
 print(peak_mib())
 """
 

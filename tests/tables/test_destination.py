@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tables.destination import (
+from dicomferry.tables.destination import (
     BigQueryTable,
     DeltaTablePath,
     DuckDBTable,

@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tables.destination import WriteDisposition
-from tables.errors import SchemaConflictError, TableError, TableNotEmptyError
-from tables.loading import check, load
-from tables.schema import Field
+from dicomferry.tables.destination import WriteDisposition
+from dicomferry.tables.drivers import check, load
+from dicomferry.tables.errors import SchemaConflictError, TableError, TableNotEmptyError
+from dicomferry.tables.schema import Field
 
 EMPTY, TRUNCATE, APPEND = WriteDisposition
 

@@ -6,12 +6,12 @@ import threading
 import duckdb
 import pytest
 
-from tables import duckdb_table
-from tables.destination import WriteDisposition, parse_destination
-from tables.duckdb_table import check
-from tables.duckdb_types import EFFORTS, Effort
-from tables.errors import TableBusyError, TableError
-from tables.schema import Field
+from dicomferry.tables import duckdb_table
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.duckdb_table import check
+from dicomferry.tables.duckdb_types import MEMORY_BUDGETS, MemoryBudget
+from dicomferry.tables.errors import TableBusyError, TableError
+from dicomferry.tables.schema import Field
 
 EMPTY, TRUNCATE, APPEND = WriteDisposition
 SCHEMA = (Field("Modality", "STRING"),)
@@ -170,7 +170,7 @@ def test_a_reader_sees_the_old_table_or_the_new_one(destination, shards):
 
 def test_a_row_larger_than_the_usual_limit_is_loaded_with_more_effort(destination, shards):
     # duckdb takes twice what it is told.
-    large = {"Modality": "x" * (2 * EFFORTS[0].max_row_bytes + 5)}
+    large = {"Modality": "x" * (2 * MEMORY_BUDGETS[0].max_row_bytes + 5)}
     load(destination, shards([large, {"Modality": "CT"}]), SCHEMA, EMPTY)
     assert sorted(len(value) for (value,) in rows(destination)) == [2, len(large["Modality"])]
 
@@ -179,16 +179,16 @@ def test_a_row_larger_than_any_limit_is_refused_and_nothing_changes(
     destination, shards, monkeypatch
 ):
     load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY)
-    efforts = (Effort(16 << 20, "512MB"), Effort(16 << 20, "512MB"))
-    monkeypatch.setattr("tables.duckdb_table.EFFORTS", efforts)
-    monkeypatch.setattr("tables.duckdb_types.EFFORTS", efforts)
+    efforts = (MemoryBudget(16 << 20, "512MB"), MemoryBudget(16 << 20, "512MB"))
+    monkeypatch.setattr("dicomferry.tables.duckdb_table.MEMORY_BUDGETS", efforts)
+    monkeypatch.setattr("dicomferry.tables.duckdb_types.MEMORY_BUDGETS", efforts)
     with pytest.raises(TableError, match="Leave instances out with a filter"):
         load(destination, shards([{"Modality": "x" * (33 << 20)}]), SCHEMA, APPEND)
     assert rows(destination) == [("CT",)]
 
 
 def test_names_of_shards_are_no_patterns(destination, tmp_path):
-    from tables.shards import Shards
+    from dicomferry.tables.shards import Shards
 
     odd = tmp_path / "a[1-2]*?.ndjson"
     odd.write_text('{"Modality": "CT"}\n')
@@ -208,8 +208,8 @@ def test_which_jobs_were_appended_is_kept_beside_the_table(destination, shards):
 
 def test_thousands_of_large_rows_are_loaded_with_more_effort(destination, shards, monkeypatch):
     # As many as one row group of duckdb has, which it compresses in memory.
-    efforts = (Effort(16 << 20, "64MB"), EFFORTS[1])
-    monkeypatch.setattr("tables.duckdb_table.EFFORTS", efforts)
+    efforts = (MemoryBudget(16 << 20, "64MB"), MEMORY_BUDGETS[1])
+    monkeypatch.setattr("dicomferry.tables.duckdb_table.MEMORY_BUDGETS", efforts)
     many = [{"Modality": os.urandom(100_000).hex()} for _ in range(600)]
     load(destination, shards(many), SCHEMA, EMPTY)
     assert len(rows(destination)) == 600

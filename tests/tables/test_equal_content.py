@@ -10,10 +10,10 @@ import pydicom
 import pytest
 from deltalake import DeltaTable
 
-from headers.failures import InstanceError
-from tables.destination import WriteDisposition, parse_destination
-from tables.loading import check, load, row_writer
-from tables.shards import Shards
+from dicomferry.errors import InstanceError
+from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.drivers import check, load, row_writer
+from dicomferry.tables.shards import Shards
 from tests.corpus import corpus_files
 from tests.tables.fake_bigquery import PROJECT
 from tests.tables.instances import instance_of, make_instance, misfits, packaged_files

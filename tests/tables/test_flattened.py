@@ -3,17 +3,10 @@ import json
 import pytest
 from pydicom.dataset import Dataset
 
-from tables.flattened import FlattenedRows, merge_flattened, schema_of
-from tables.rows import BIGQUERY, EMBEDDED, WARNINGS, Limits
-from tables.schema import Field
-from tests.tables.instances import (
-    encoded,
-    flattened,
-    instance_of,
-    make_instance,
-    misfits,
-    names,
-)
+from dicomferry.tables.flattened import FlattenedRows, merge_flattened, schema_of
+from dicomferry.tables.rows import BIGQUERY, EMBEDDED, WARNINGS, Limits
+from dicomferry.tables.schema import Field
+from tests.tables.instances import encoded, flattened, instance_of, make_instance, misfits, names
 
 
 def nested(levels, leaf):

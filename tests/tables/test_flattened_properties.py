@@ -4,9 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tables.flattened import FlattenedRows, merge_flattened, schema_of
-from tables.rows import BIGQUERY, EMBEDDED
-from tables.schema import widened
+from dicomferry.tables.flattened import FlattenedRows, merge_flattened, schema_of
+from dicomferry.tables.rows import BIGQUERY, EMBEDDED
+from dicomferry.tables.schema import widened
 from tests.tables.instances import encoded, instance_of, make_instance, misfits
 from tests.tables.strategies import data_sets, metadata
 

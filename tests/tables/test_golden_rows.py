@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from headers.failures import InstanceError
-from tables.flattened import FlattenedRows
-from tables.rows import EMBEDDED
+from dicomferry.errors import InstanceError
+from dicomferry.tables.flattened import FlattenedRows
+from dicomferry.tables.rows import EMBEDDED
 from tests.corpus import corpus_files
 from tests.tables import oracle
 from tests.tables.golden_rows import FOLDER, NAMES, golden_of

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from tables.json_schema import JsonRows, json_schema
-from tables.rows import BIGQUERY, EMBEDDED
+from dicomferry.tables.json_schema import JsonRows, json_schema
+from dicomferry.tables.rows import BIGQUERY, EMBEDDED
 from tests.tables.instances import make_instance, misfits, names
 
 ELEMENTS = {"00080060": {"vr": "CS", "Value": ["CT"]}, "00100010": {"vr": "PN"}}

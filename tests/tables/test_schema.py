@@ -2,9 +2,9 @@ import pickle
 
 import pytest
 
-from tables.errors import SchemaConflictError, TableNotEmptyError
-from tables.flattened import merge_flattened
-from tables.schema import Field, widened
+from dicomferry.tables.errors import SchemaConflictError, TableNotEmptyError
+from dicomferry.tables.flattened import merge_flattened
+from dicomferry.tables.schema import Field, widened
 
 
 def test_new_columns_follow_at_every_level():

@@ -1,11 +1,11 @@
 import pytest
 
-from tables.destination import WriteDisposition
-from tables.errors import SchemaConflictError
-from tables.loading import load
-from tables.schema import Field
-from tables.shards import Shards
-from tables.stream import MAX_ROW_BYTES, StreamRows
+from dicomferry.tables.destination import WriteDisposition
+from dicomferry.tables.drivers import load
+from dicomferry.tables.errors import SchemaConflictError
+from dicomferry.tables.schema import Field
+from dicomferry.tables.shards import Shards
+from dicomferry.tables.stream import MAX_ROW_BYTES, StreamRows
 from tests.tables.instances import make_instance, names
 
 

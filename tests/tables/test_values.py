@@ -1,7 +1,7 @@
 import pytest
 
-from tables import values
-from tables.values import UNFIT
+from dicomferry.tables import values
+from dicomferry.tables.values import UNFIT
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import transforms.commit_instances
-from stores.index import CommitConflictError, Index
-from stores.sort_index import sort_index
+import dicomferry.transforms.commit_instances
+from dicomferry.store.compaction import sort_index
+from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.transforms.commit_instances import CommitInstances, batches, commit
+from dicomferry.transforms.records import FileOutcome
 from tests.factories import make_instance
 from tests.pipelines.jobs import new_store
-from transforms.commit_instances import CommitInstances, batches, commit
-from transforms.records import Outcome
 
 
 def instance(number, **overrides):
@@ -45,7 +45,7 @@ def naps(monkeypatch):
     """Seconds that commits have waited; none really does."""
     naps = []
     clock = SimpleNamespace(sleep=naps.append, monotonic=time.monotonic)
-    monkeypatch.setattr(transforms.commit_instances, "time", clock)
+    monkeypatch.setattr(dicomferry.transforms.commit_instances, "time", clock)
     return naps
 
 
@@ -149,7 +149,7 @@ def test_an_index_that_was_compacted_meanwhile_is_looked_into_anew(data, naps, m
 
 def test_an_index_that_was_loaded_before_anothers_commit_refuses(data):
     early, late = Index(data), Index(data)
-    rows = transforms.commit_instances.rows_of([instance(1)], "op")
+    rows = dicomferry.transforms.commit_instances.rows_of([instance(1)], "op")
     late.append(rows)
     with pytest.raises(CommitConflictError):
         early.append(rows)
@@ -233,7 +233,7 @@ def run_twice(data):
 
 
 def outcome(copy, kind, code="", other=""):
-    return Outcome(
+    return FileOutcome(
         copy.source_uri,
         kind,
         code,
@@ -301,8 +301,8 @@ def test_batches_hold_all_copies_of_a_uid_and_no_more_than_a_commit_can(pairs):
         for place, (number, size) in enumerate(pairs)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transforms.commit_instances, "BATCH_ROWS", 8)
-        patch.setattr(transforms.commit_instances, "_BATCH_BYTES", 100)
+        patch.setattr(dicomferry.transforms.commit_instances, "BATCH_ROWS", 8)
+        patch.setattr(dicomferry.transforms.commit_instances, "_BATCH_BYTES", 100)
         found = list(batches(iter(instances)))
     assert sorted(i for batch in found for i in batch) == sorted(instances)
     for batch in found:

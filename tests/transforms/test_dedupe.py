@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dicomferry.transforms.dedupe import resolve
 from tests.factories import make_instance
-from transforms.dedupe import resolve
 
 A = make_instance(source_uri="/in/a.dcm")
 B = make_instance(source_uri="/in/b.dcm")

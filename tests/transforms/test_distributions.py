@@ -2,14 +2,14 @@
 
 import apache_beam as beam
 
-from stores.listing import list_sources
-from stores.source_uri import parse_source
+from dicomferry.sources.listing import list_sources
+from dicomferry.sources.uri import parse_source
+from dicomferry.transforms.commit_instances import CommitInstances
+from dicomferry.transforms.ingest import ImportTarget
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.read_and_store import ReadAndStore
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import data_folder, new_store
-from transforms.commit_instances import CommitInstances
-from transforms.ingest import Target
-from transforms.progress import Progress
-from transforms.read_and_store import ReadAndStore
 
 
 def test_a_job_measures_file_sizes_and_each_commit(root, tmp_path):
@@ -21,7 +21,11 @@ def test_a_job_measures_file_sizes_and_each_commit(root, tmp_path):
     sources = list(list_sources(parse_source(f"{tmp_path}/*.dcm")))
     sizes = [source.size for source in sources]
     pipeline = beam.Pipeline(runner="FnApiRunner")
-    read = pipeline | beam.Create([sources]) | ReadAndStore(Target(data, False), 0, Progress(None))
+    read = (
+        pipeline
+        | beam.Create([sources])
+        | ReadAndStore(ImportTarget(data, False), 0, ProgressReporter(None))
+    )
     _ = (
         read.instances
         | beam.Map(lambda instance: (0, instance))

@@ -11,27 +11,27 @@ import pytest
 import zstandard
 from google.api_core.exceptions import NotFound
 
-import transforms.ingest
-from stores.folder_listing import describe_file
-from stores.listing import Source
-from stores.storage import Storage
+import dicomferry.transforms.ingest
+from dicomferry.sources.listing import Source
+from dicomferry.sources.local import describe_file
+from dicomferry.storage.storage import Storage
+from dicomferry.transforms.ingest import ImportTarget, ingest, ingest_all
+from dicomferry.transforms.records import FileOutcome, Instance
 from tests.factories import dicom_bytes
-from transforms.ingest import Target, ingest, ingest_all
-from transforms.records import Instance, Outcome
 
 
 @pytest.fixture
 def target(tmp_path):
     """An empty data folder."""
-    return Target(Storage(str(tmp_path / "data")), dry_run=False)
+    return ImportTarget(Storage(str(tmp_path / "data")), dry_run=False)
 
 
 @pytest.fixture(params=["whole", "streamed"])
 def way(request, monkeypatch):
     """Both ways to read a local file: at once, or in passes."""
     if request.param == "streamed":
-        monkeypatch.setattr(transforms.ingest, "_WHOLE_FILE_BYTES", -1)
-        monkeypatch.setattr(transforms.ingest, "_CHUNK_BYTES", 100)
+        monkeypatch.setattr(dicomferry.transforms.ingest, "_WHOLE_FILE_BYTES", -1)
+        monkeypatch.setattr(dicomferry.transforms.ingest, "_CHUNK_BYTES", 100)
     return request.param
 
 
@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_taken_is_an_outcome_and_leaves_nothing(
     way, file, target, content, code
 ):
     source = file(content)
-    assert ingest(source, target) == Outcome(
+    assert ingest(source, target) == FileOutcome(
         source.uri, "failed", code, size=len(content), version=source.version
     )
     assert files(target.data) == set()
@@ -86,14 +86,14 @@ def test_what_a_listing_found_beside_files_is_an_outcome(target, code, outcome):
 
 def test_a_file_that_changes_while_it_is_read_fails_alone(way, file, target, monkeypatch):
     source = file(dicom_bytes())
-    read_header = transforms.ingest.read_header
+    read_header = dicomferry.transforms.ingest.read_header
 
     def changing(readable):
         header = read_header(readable)
         Path(source.uri).write_bytes(dicom_bytes(PatientID="longer than before"))
         return header
 
-    monkeypatch.setattr(transforms.ingest, "read_header", changing)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "read_header", changing)
     assert ingest(source, target)[:3] == (source.uri, "failed", "SOURCE_CHANGED")
 
 
@@ -101,17 +101,17 @@ def test_a_file_that_changes_while_it_is_read_fails_alone(way, file, target, mon
 def test_a_file_that_is_cut_while_it_is_streamed_fails_and_leaves_nothing(
     file, target, monkeypatch, length
 ):
-    monkeypatch.setattr(transforms.ingest, "_WHOLE_FILE_BYTES", -1)
-    monkeypatch.setattr(transforms.ingest, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "_WHOLE_FILE_BYTES", -1)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "_CHUNK_BYTES", 100)
     source = file(dicom_bytes())
-    read_header = transforms.ingest.read_header
+    read_header = dicomferry.transforms.ingest.read_header
 
     def cutting(readable):
         header = read_header(readable)
         os.truncate(source.uri, length)
         return header
 
-    monkeypatch.setattr(transforms.ingest, "read_header", cutting)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "read_header", cutting)
     assert ingest(source, target)[:3] == (source.uri, "failed", "SOURCE_CHANGED")
     assert files(target.data) == set()
 
@@ -122,8 +122,8 @@ def test_errors_of_storage_are_not_those_of_a_file(way, file, target, monkeypatc
     def broken(*args):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(transforms.ingest, "store_blob", broken)
-    monkeypatch.setattr(transforms.ingest, "local_blob", broken)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "store_blob", broken)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "local_blob", broken)
     with pytest.raises(OSError, match="Input/output"):
         ingest(source, target)
 
@@ -194,9 +194,9 @@ def test_a_blob_that_vacuum_could_take_is_written_again(file, target, age_hours,
 
 
 def test_a_large_local_file_goes_into_a_bucket_once(gcs, file, monkeypatch):
-    monkeypatch.setattr(transforms.ingest, "_WHOLE_FILE_BYTES", -1)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "_WHOLE_FILE_BYTES", -1)
     bucket = gcs.bucket(f"ingest-{os.urandom(6).hex()}")
-    target = Target(Storage(f"gs://{bucket.name}/data"), dry_run=False)
+    target = ImportTarget(Storage(f"gs://{bucket.name}/data"), dry_run=False)
     source = file(dicom_bytes())
     assert isinstance(ingest(source, target._replace(dry_run=True)), Instance)
     assert list(bucket.list_blobs()) == []
@@ -210,30 +210,30 @@ def test_a_large_local_file_goes_into_a_bucket_once(gcs, file, monkeypatch):
 
 
 def test_a_large_object_that_was_replaced_after_it_was_listed_fails_alone(gcs, monkeypatch):
-    monkeypatch.setattr(transforms.ingest, "_WHOLE_FILE_BYTES", -1)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "_WHOLE_FILE_BYTES", -1)
     bucket = gcs.bucket(f"ingest-{os.urandom(6).hex()}")
     blob = bucket.blob("a.dcm")
     blob.upload_from_string(dicom_bytes())
     source = Source(f"gs://{bucket.name}/a.dcm", blob.size, str(blob.generation))
-    target = Target(Storage(f"gs://{bucket.name}/data"), dry_run=False)
-    read_header = transforms.ingest.read_header
+    target = ImportTarget(Storage(f"gs://{bucket.name}/data"), dry_run=False)
+    read_header = dicomferry.transforms.ingest.read_header
 
     def replacing(readable):
         header = read_header(readable)
         blob.upload_from_string(dicom_bytes(PatientID="another"))
         return header
 
-    monkeypatch.setattr(transforms.ingest, "read_header", replacing)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "read_header", replacing)
     assert ingest(source, target)[:3] == (source.uri, "failed", "SOURCE_GONE")
     assert list(bucket.list_blobs(prefix="data/")) == []
 
 
 def test_a_bucket_that_is_missing_is_no_failure_of_the_source(gcs, monkeypatch):
-    monkeypatch.setattr(transforms.ingest, "_WHOLE_FILE_BYTES", -1)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "_WHOLE_FILE_BYTES", -1)
     bucket = gcs.bucket(f"ingest-{os.urandom(6).hex()}")
     blob = bucket.blob("a.dcm")
     blob.upload_from_string(dicom_bytes())
     source = Source(f"gs://{bucket.name}/a.dcm", blob.size, str(blob.generation))
-    target = Target(Storage(f"gs://{bucket.name}-missing/data"), dry_run=False)
+    target = ImportTarget(Storage(f"gs://{bucket.name}-missing/data"), dry_run=False)
     with pytest.raises(NotFound):
         ingest(source, target)

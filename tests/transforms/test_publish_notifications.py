@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from pipelines import import_dicom
-from stores.dicom_store import create_store, update_store
-from stores.index import Index
-from stores.notifications import Topic, import_topics
-from stores.sort_index import sort_index
-from stores.storage import Storage
+from dicomferry.pipelines import import_dicom
+from dicomferry.storage.storage import Storage
+from dicomferry.store.compaction import sort_index
+from dicomferry.store.dicom_store import create_store, update_store
+from dicomferry.store.index import Index
+from dicomferry.store.notifications import Topic, import_topics
+from dicomferry.transforms import publish_notifications
+from dicomferry.transforms.publish_notifications import PublishNotifications, _publish_all
 from tests.factories import dicom_bytes
 from tests.pipelines.disturbed_import import PART_FILES
 from tests.pipelines.jobs import STORE, data_folder, images, rows, run_import, write_files
-from transforms import publish_notifications
-from transforms.publish_notifications import PublishNotifications, _publish_all
 
 REPOSITORY = Path(__file__).parents[2]
 ABSENT = "projects/emulated/topics/absent"

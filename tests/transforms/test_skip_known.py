@@ -10,13 +10,13 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-import transforms.skip_known
-from stores.known_sources import known_sources, remember_sources
-from stores.listing import Source
+import dicomferry.transforms.skip_known
+from dicomferry.sources.listing import Source
+from dicomferry.store.known_sources import known_sources, remember_sources
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.records import FileOutcome
+from dicomferry.transforms.skip_known import SkipKnown, shares
 from tests.pipelines.jobs import new_store
-from transforms.progress import Progress
-from transforms.records import Outcome
-from transforms.skip_known import SkipKnown, shares
 
 A = Source("/in/a", 10, "1.1")
 B = Source("/in/b", 20, "2.1")
@@ -64,8 +64,8 @@ def test_every_source_is_in_one_output(data):
             found.outcomes,
             equal_to(
                 [
-                    Outcome("/in/a", "skipped", "ALREADY_IMPORTED", size=10),
-                    Outcome("/in/b", "skipped", "ALREADY_IMPORTED", size=20),
+                    FileOutcome("/in/a", "skipped", "ALREADY_IMPORTED", size=10),
+                    FileOutcome("/in/b", "skipped", "ALREADY_IMPORTED", size=20),
                 ]
             ),
             label="Outcomes",
@@ -76,8 +76,8 @@ def test_every_source_is_in_one_output(data):
 def test_shares_hold_all_sources_in_order_and_no_more_than_a_worker_should(sizes):
     sources = [Source(f"/{n}", size, "1") for n, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transforms.skip_known, "_SHARE_FILES", 5)
-        patch.setattr(transforms.skip_known, "_SHARE_BYTES", 100)
+        patch.setattr(dicomferry.transforms.skip_known, "_SHARE_FILES", 5)
+        patch.setattr(dicomferry.transforms.skip_known, "_SHARE_BYTES", 100)
         found = list(shares(sources))
     assert [source for share in found for source in share] == sources
     for share in found:
@@ -96,9 +96,9 @@ class Folder:
 
 
 def test_progress_sums_and_a_copy_in_another_process_starts_anew(monkeypatch):
-    monkeypatch.setattr("transforms.progress._INTERVAL_SECONDS", 0)
+    monkeypatch.setattr("dicomferry.transforms.progress._INTERVAL_SECONDS", 0)
     folder = Folder()
-    progress = Progress(folder)
+    progress = ProgressReporter(folder)
     progress.add(Counter(read=1))
     progress.add(Counter(read=2, failed=1))
     assert list(folder.reports.values()) == [Counter(read=3, failed=1)]
@@ -108,4 +108,4 @@ def test_progress_sums_and_a_copy_in_another_process_starts_anew(monkeypatch):
 
 
 def test_progress_without_a_folder_reports_nowhere():
-    Progress(None).add(Counter(read=1))
+    ProgressReporter(None).add(Counter(read=1))

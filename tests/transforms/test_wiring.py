@@ -7,27 +7,27 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-import transforms.group_by_bucket
-import transforms.list_sources
-import transforms.read_index
-import transforms.write_instance
-from headers.failures import InstanceError
-from stores.folder_listing import describe_file
-from stores.index import Index
-from stores.resource_paths import ResourcePaths
-from stores.storage import Storage
+import dicomferry.transforms.group_by_bucket
+import dicomferry.transforms.list_sources
+import dicomferry.transforms.read_index
+import dicomferry.transforms.write_instance
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.formats import parse_format
+from dicomferry.sources.local import describe_file
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import Index
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.transforms.export_files import ExportFiles
+from dicomferry.transforms.group_by_bucket import GroupByBucket
+from dicomferry.transforms.ingest import ImportTarget
+from dicomferry.transforms.list_sources import DescribeSources, ListSources
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.read_and_store import ReadAndStore
+from dicomferry.transforms.read_index import ReadIndex
+from dicomferry.transforms.records import FileOutcome
+from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write, write_all
 from tests.factories import dicom_bytes, make_instance
 from tests.pipelines.jobs import images, new_store, run_import, write_files
-from transcode.formats import parse_format
-from transforms.export_files import ExportFiles
-from transforms.group_by_bucket import GroupByBucket
-from transforms.ingest import Target
-from transforms.list_sources import DescribeSources, ListSources
-from transforms.progress import Progress
-from transforms.read_and_store import ReadAndStore
-from transforms.read_index import ReadIndex
-from transforms.records import Outcome
-from transforms.write_instance import FileTarget, StoredInstance, write, write_all
 
 
 def counted(pipeline, namespace):
@@ -38,9 +38,9 @@ def counted(pipeline, namespace):
 
 
 def test_a_pattern_becomes_listings(tmp_path, monkeypatch):
-    monkeypatch.setattr(transforms.list_sources, "LISTING_FILES", 2)
+    monkeypatch.setattr(dicomferry.transforms.list_sources, "LISTING_FILES", 2)
     pattern = write_files(tmp_path, images(5))
-    found = list(transforms.list_sources.listings(pattern))
+    found = list(dicomferry.transforms.list_sources.listings(pattern))
     assert [len(listing) for listing in found] == [2, 2, 1]
     with test_pipeline.TestPipeline() as pipeline:
         listed = pipeline | beam.Create([pattern]) | ListSources() | beam.FlatMap(sorted)
@@ -52,7 +52,7 @@ def test_uris_are_described_as_they_are_now(tmp_path):
     uris = [f"{tmp_path}/a*.dcm", f"{tmp_path}/gone"]
     with test_pipeline.TestPipeline() as pipeline:
         found = pipeline | beam.Create([uris]) | DescribeSources()
-        [present, gone] = transforms.list_sources.described(uris)
+        [present, gone] = dicomferry.transforms.list_sources.described(uris)
         assert (present.size, present.code, gone.code) == (1, "", "SOURCE_GONE")
         assert_that(found, equal_to([[present, gone]]))
 
@@ -62,9 +62,11 @@ def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers)
     files = {"a.dcm": dicom_bytes(), "b.txt": b"not DICOM", "c.dcm": dicom_bytes(sop="1.2.3")}
     write_files(tmp_path / "in", files)
     share = [describe_file(str(tmp_path / "in" / name)) for name in files]
-    target = Target(Storage(str(tmp_path / "data")), dry_run=False)
+    target = ImportTarget(Storage(str(tmp_path / "data")), dry_run=False)
     with test_pipeline.TestPipeline() as pipeline:
-        read = pipeline | beam.Create([share]) | ReadAndStore(target, workers, Progress(None))
+        read = (
+            pipeline | beam.Create([share]) | ReadAndStore(target, workers, ProgressReporter(None))
+        )
         uids = read.instances | beam.Map(lambda instance: instance.sop_instance_uid)
         failed = read.outcomes | beam.Map(lambda outcome: outcome[:3])
         assert_that(uids, equal_to(["1.2.1.1.1", "1.2.3"]), label="Instances")
@@ -75,13 +77,13 @@ def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers)
 
 @pytest.mark.parametrize(("files", "most"), [(0, 1), (10, 1), (11, 2), (30, 3)])
 def test_copies_of_a_uid_come_together_in_as_many_buckets_as_commits_take(monkeypatch, files, most):
-    monkeypatch.setattr(transforms.group_by_bucket, "BATCH_ROWS", 10)
+    monkeypatch.setattr(dicomferry.transforms.group_by_bucket, "BATCH_ROWS", 10)
     instances = [
         make_instance(sop_instance_uid=f"1.2.{n % 20}", source_uri=f"/{n}") for n in range(60)
     ]
     buckets = {}
     for instance in instances:
-        bucket, same = transforms.group_by_bucket._key_by_bucket(instance, files)
+        bucket, same = dicomferry.transforms.group_by_bucket._key_by_bucket(instance, files)
         assert same is instance
         buckets.setdefault(instance.sop_instance_uid, set()).add(bucket)
     assert all(len(of_uid) == 1 for of_uid in buckets.values())
@@ -116,8 +118,8 @@ def test_an_index_is_read_whole_or_by_paths(store):
     shares = [
         instance
         for file in Index(store.data).files
-        for unit in transforms.read_index.split_files(file, store.data)
-        for share in transforms.read_index._read(unit, store.data, None)
+        for unit in dicomferry.transforms.read_index.split_files(file, store.data)
+        for share in dicomferry.transforms.read_index._read(unit, store.data, None)
         for instance in share
     ]
     assert sorted(shares) == sorted(
@@ -132,7 +134,7 @@ def test_an_index_is_read_whole_or_by_paths(store):
         )
         for row in rows
     )
-    only = ResourcePaths(frozenset(["1.3"]), frozenset(), frozenset())
+    only = InstanceFilter(frozenset(["1.3"]), frozenset(), frozenset())
     with test_pipeline.TestPipeline() as pipeline:
         found = (
             pipeline
@@ -165,10 +167,10 @@ def test_exporting_counts_what_it_wrote(tmp_path, workers):
         found = (
             pipeline
             | beam.Create([[instance] * 3])
-            | ExportFiles(FileTarget(data, out), workers, Progress(None))
+            | ExportFiles(FileTarget(data, out), workers, ProgressReporter(None))
         )
         path = "/studies/1.2/series/1.2.3/instances/1.2.3.4"
-        outcome = Outcome(path, "exported", "", "1.2.3.4", size=instance.size)
+        outcome = FileOutcome(path, "exported", "", "1.2.3.4", size=instance.size)
         assert_that(found, equal_to([outcome] * 3))
     assert counted(pipeline, "export") == {
         "instances": 3,
@@ -182,14 +184,14 @@ def test_frames_of_an_instance_that_breaks_off_are_taken_away_again(tmp_path, mo
     data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
     instance = stored(data, dicom_bytes())
     target = FileTarget(data, out, parse_format("image/png"))
-    transcode = transforms.write_instance.transcode
+    transcode = dicomferry.transforms.write_instance.transcode
 
     def breaking_off(*args):
         for output in transcode(*args):
             yield output._replace(frame=1) if hasattr(output, "_replace") else output
-        raise InstanceError("CODE_STREAM_INVALID")
+        raise InstanceError(Reason.CODE_STREAM_INVALID)
 
-    monkeypatch.setattr(transforms.write_instance, "transcode", breaking_off)
+    monkeypatch.setattr(dicomferry.transforms.write_instance, "transcode", breaking_off)
     assert write(instance, target)[1:3] == ("failed", "CODE_STREAM_INVALID")
     assert list(out.list()) == []
 

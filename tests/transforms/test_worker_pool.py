@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from dicomferry.transforms.worker_pool import WorkerPool, _WorkerProcess
 from tests.transforms.pool_functions import (
     EXITER,
     HANGER,
@@ -14,7 +15,6 @@ from tests.transforms.pool_functions import (
     double,
     process_ids,
 )
-from transforms.worker_pool import WorkerPool, _WorkerProcess
 
 
 @pytest.fixture

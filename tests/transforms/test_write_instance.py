@@ -9,14 +9,14 @@ import psutil
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
-from headers.failures import InstanceError
-from stores.storage import Storage
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.formats import FORMATS, PNG, parse_format
+from dicomferry.storage.storage import Storage
+from dicomferry.transforms.core_budget import CoreBudget
+from dicomferry.transforms.parallel_frames import parallel_map
+from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write
 from tests.pipelines.jobs import tree
-from tests.transcode.instances import data_set, grey, part10, read, to_dicom
-from transcode.formats import FORMATS, PNG, parse_format
-from transforms.cores import Cores
-from transforms.spread_frames import spread_over
-from transforms.write_instance import FileTarget, StoredInstance, write
+from tests.pixels.instances import data_set, grey, part10, read, to_dicom
 
 FRAMES = 24
 
@@ -56,7 +56,7 @@ def files_below(folder):
 @pytest.fixture
 def cores():
     """A pool of two, of which one process is at work: this one."""
-    cores = Cores(2, multiprocessing.get_context("forkserver"))
+    cores = CoreBudget(2, multiprocessing.get_context("forkserver"))
     cores.enter()
     return cores
 
@@ -66,8 +66,8 @@ def cores():
 def test_helpers_change_no_byte(stored, cores, tmp_path, form):
     data, instance = stored
     alone, helped = (
-        write(instance, FileTarget(data, Storage(str(tmp_path / name)), form), spread)
-        for name, spread in (("alone", spread_over(None)), ("helped", spread_over(cores)))
+        write(instance, FileTarget(data, Storage(str(tmp_path / name)), form), frame_map)
+        for name, frame_map in (("alone", parallel_map(None)), ("helped", parallel_map(cores)))
     )
     assert helped == alone
     files = tree(tmp_path / "alone")
@@ -88,9 +88,9 @@ def test_of_an_instance_that_breaks_off_no_frame_is_left(cores, tmp_path, cut):
     content = content[: int(len(content) * cut)]
     data.write("blob", content)
     instance = instance_of(content, "1.2.840.10008.1.2.4.90")
-    for spread in (spread_over(None), spread_over(cores)):
+    for frame_map in (parallel_map(None), parallel_map(cores)):
         target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
-        outcome = write(instance, target, spread)
+        outcome = write(instance, target, frame_map)
         assert (outcome.outcome, outcome.code) == ("failed", "FRAMES_NOT_FOUND")
         assert not tree(tmp_path / "out")
 
@@ -112,7 +112,7 @@ def test_frames_of_an_attempt_that_came_further_go_when_the_instance_fails(cores
     content = part10(ds, "1.2.840.10008.1.2.4.90")
     data.write("blob", content)
     broken = instance_of(content, "1.2.840.10008.1.2.4.90")
-    assert write(broken, target, spread_over(cores)).code == "CODE_STREAM_INVALID"
+    assert write(broken, target, parallel_map(cores)).code == "CODE_STREAM_INVALID"
     assert set(tree(tmp_path / "out")) == {"1.1/1.2/1.3.png"}
 
 
@@ -136,7 +136,7 @@ def test_frames_go_too_where_the_attempt_that_lost_its_helper_has_written_none(t
     assert write(instance, target).outcome == "exported"
 
     def lost(_function, _items):
-        raise InstanceError("WORKER_LOST")
+        raise InstanceError(Reason.WORKER_LOST)
 
     assert write(instance, target, lost).code == "WORKER_LOST"
     assert not tree(tmp_path / "out")

@@ -11,28 +11,28 @@ from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headers.failures import REASONS
-from stores.known_sources import known_sources
-from stores.listing import Source
-from stores.operations import OUTCOMES, failures, start_operation
+from dicomferry.errors import Reason
+from dicomferry.operations.operations import OUTCOMES, failures, start_operation
+from dicomferry.sources.listing import Source
+from dicomferry.store.known_sources import known_sources
+from dicomferry.transforms.records import FileOutcome
+from dicomferry.transforms.write_outcomes import WriteOutcomes, count, report_unmatched, to_line
 from tests.pipelines.jobs import STORE, new_store
-from transforms.records import Outcome
-from transforms.write_outcomes import WriteOutcomes, count, report_unmatched, to_line
 
 ALL = [
-    Outcome("/in/imported", "imported", "", "1.2.1", "", 10, "1"),
-    Outcome("/in/duplicate", "duplicate", "", "1.2.1", "/in/imported", 10, "1"),
-    Outcome("/in/conflict", "conflict", "ALREADY_EXISTS", "1.2.1", "/in/imported", 11, "1"),
-    Outcome("/in/known", "skipped", "ALREADY_IMPORTED", "", "", 5),
-    Outcome("/in/directory", "skipped", "DICOMDIR", "", "", 6, "1"),
-    Outcome("/in/failed", "failed", "NOT_DICOM", "", "", 7, "1"),
+    FileOutcome("/in/imported", "imported", "", "1.2.1", "", 10, "1"),
+    FileOutcome("/in/duplicate", "duplicate", "", "1.2.1", "/in/imported", 10, "1"),
+    FileOutcome("/in/conflict", "conflict", "ALREADY_EXISTS", "1.2.1", "/in/imported", 11, "1"),
+    FileOutcome("/in/known", "skipped", "ALREADY_IMPORTED", "", "", 5),
+    FileOutcome("/in/directory", "skipped", "DICOMDIR", "", "", 6, "1"),
+    FileOutcome("/in/failed", "failed", "NOT_DICOM", "", "", 7, "1"),
 ]
 
 outcomes = st.builds(
-    Outcome,
+    FileOutcome,
     st.text(min_size=1),
     st.sampled_from(OUTCOMES),
-    st.sampled_from(["", *REASONS]),
+    st.sampled_from(["", *Reason]),
     st.sampled_from(["", "1.2.3"]),
     st.text(),
     st.integers(0, 2**50),
@@ -71,7 +71,7 @@ def test_a_line_is_one_line_of_json_with_a_fixed_reason(outcome):
         outcome.outcome,
         outcome.size,
     )
-    assert record.get("reason") == REASONS.get(outcome.code)
+    assert record.get("reason") == (Reason(outcome.code).sentence if outcome.code else None)
     assert record.get("code", "") == outcome.code
     assert record.get("other", "") == outcome.other
 
@@ -130,7 +130,7 @@ def test_lines_of_workers_elsewhere_are_errors_that_name_the_operation(folder, c
     caplog.set_level(logging.INFO)
     with test_pipeline.TestPipeline() as pipeline:
         _ = pipeline | beam.Create(ALL) | WriteOutcomes(folder, "00000", is_remote=is_remote)
-    records = [r for r in caplog.records if r.name == "transforms.write_outcomes"]
+    records = [r for r in caplog.records if r.name == "dicomferry.transforms.write_outcomes"]
     [failed] = [record for record in records if "NOT_DICOM" in record.getMessage()]
     assert failed.levelno == (logging.ERROR if is_remote else logging.INFO)
     assert failed.getMessage().startswith("/in/failed: NOT_DICOM: ")

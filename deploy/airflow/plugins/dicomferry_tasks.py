@@ -122,10 +122,10 @@ class LocalJob(OperationTask, BeamRunPythonPipelineOperator):
     ) -> None:
         """Take the name of the pipeline, its flags, and what `OperationTask` says."""
         super().__init__(
-            # `python -m pipelines.…` of the interpreter in which dicomferry is installed.
+            # `python -m dicomferry.pipelines.…` of the interpreter in which dicomferry is installed.
             py_interpreter=os.environ.get("DICOMFERRY_PYTHON", "python3"),
             py_options=["-m"],
-            py_file=f"pipelines.{pipeline}",
+            py_file=f"dicomferry.pipelines.{pipeline}",
             runner="FnApiRunner",
             pipeline_options=dict(flags),
             **kwargs,
@@ -160,7 +160,7 @@ class LocalJob(OperationTask, BeamRunPythonPipelineOperator):
     def on_kill(self) -> None:
         """Cancel the job: its process would outlive the task."""
         if self.operation:
-            command = [self.py_interpreter, "-c", "from service.cli import main; main()"]
+            command = [self.py_interpreter, "-c", "from dicomferry.cli.main import main; main()"]
             command += ["operations", "cancel", self.operation]
             command += ["--root", self.pipeline_options["root"]]
             subprocess.run(command, check=False)

@@ -1,0 +1,1 @@
+"""Bulk import and export for DICOM archives, as Apache Beam jobs."""

@@ -1,0 +1,178 @@
+"""Which files and buckets the API may read and write.
+
+Whoever may import or export speaks for the server: without rules it could read and write whatever
+the server can. Local paths are refused unless below a folder that was allowed, links resolved;
+buckets can be limited to prefixes. What lies under the root of the stores is never let through:
+as a source it would hand out other stores' instances, as a destination damage them.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
+
+from dicomferry.api.errors import INVALID_ARGUMENT, PERMISSION_DENIED, ApiError
+from dicomferry.sources.allowed_folders import is_below
+from dicomferry.storage.storage import Storage
+
+_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]*(?:/|$)")
+_WILDCARD = re.compile(r"[*?]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_MAX_CHARACTERS = 4096
+
+
+class PathRules:
+    """The folders and prefixes that requests may name."""
+
+    def __init__(
+        self,
+        allowed_folders: Sequence[str] = (),
+        allowed_prefixes: Sequence[str] = (),
+        root: Storage | None = None,
+    ) -> None:
+        """Set the rules.
+
+        Args:
+            allowed_folders: local folders; none: no local path is allowed.
+            allowed_prefixes: gs://bucket or gs://bucket/prefix; none: all buckets are allowed.
+            root: where stores live.
+
+        Raises:
+            ValueError: a folder is none, or a prefix is not gs://.
+        """
+        for folder in allowed_folders:
+            if not os.path.isdir(folder):
+                raise ValueError(f"--allow-path {folder} is no folder: name one that exists")
+        for prefix in allowed_prefixes:
+            if not re.match(r"gs://[^/]", prefix) or _WILDCARD.search(prefix):
+                raise ValueError(
+                    f"--allow-prefix {prefix} is no prefix: use gs://bucket or gs://bucket/prefix"
+                )
+        self.folders = tuple(os.path.realpath(folder) for folder in allowed_folders)
+        self.prefixes = tuple(prefix.rstrip("/") for prefix in allowed_prefixes)
+        self._root = os.path.realpath(root.root) if root and root.is_local else ""
+        self._bucket_root = root.root if root and not root.is_local else ""
+
+    def check(self, uri: str) -> None:
+        """Let a source, a destination, a table or a filter file through, or not.
+
+        Args:
+            uri: gs://…, bq://…, file://…, a local path, or duckdb: or delta: and where it lies;
+                a source may have wildcards.
+
+        Raises:
+            ApiError: PERMISSION_DENIED with the remedy; INVALID_ARGUMENT if it is no such URI.
+        """
+        _check_text(uri)
+        if uri.startswith("bq://"):
+            return  # BigQuery's own permissions
+        location = uri
+        if uri.startswith("duckdb:"):
+            location = uri.removeprefix("duckdb:").rpartition("#")[0]
+        elif uri.startswith("delta:"):
+            location = uri.removeprefix("delta:")
+        if location.startswith("gs://") and not uri.startswith("duckdb:"):
+            self._check_bucket(uri, location)
+        elif location.startswith("/") or (location.startswith("file://") and location == uri):
+            for path in _readings(location):
+                self._check_local(uri, path)
+        elif _SCHEME.match(location):
+            raise ApiError(
+                INVALID_ARGUMENT,
+                f"{uri!r} is not supported: use gs://bucket/…, bq://project.dataset.table, "
+                "or a local path, as duckdb:FILE#table or delta:FOLDER for a table",
+            )
+        else:
+            raise _denied(uri, "is no whole path: name it from '/' on, or use gs://bucket/…")
+
+    def _check_bucket(self, uri: str, location: str) -> None:
+        if not _BUCKET.match(location):
+            raise ApiError(INVALID_ARGUMENT, f"{uri!r} names no bucket: use gs://bucket/prefix")
+        _refuse_dots(uri, location)
+        fixed = _fixed(location)
+        if self.prefixes and not any(
+            is_below(fixed, prefix) and (fixed == location or fixed != prefix)
+            for prefix in self.prefixes
+        ):
+            raise _denied(
+                uri,
+                "is not below a prefix that this server allows: it is started with "
+                "--allow-prefix gs://bucket/prefix",
+            )
+        root = self._bucket_root
+        # Destinations lose the slashes after the bucket and at their end.
+        scheme, _, rest = fixed.partition("://")
+        fixed = f"{scheme}://{re.sub('/+', '/', rest)}"
+        reaches = fixed != location and root.startswith(fixed)
+        takes_all = uri.startswith("delta:") and is_below(root, fixed.rstrip("/"))
+        if root and (is_below(fixed.rstrip("/"), root) or reaches or takes_all):
+            raise _is_root(uri)
+
+    def _check_local(self, uri: str, path: str) -> None:
+        """Check both what a path is with its wildcards as characters, and where they begin."""
+        _refuse_dots(uri, path)
+        fixed = _fixed(path)
+        folder = fixed.rpartition("/")[0] or "/"
+        for each in [path] if fixed == path else [path, folder]:
+            resolved = os.path.realpath(each)
+            if not any(is_below(resolved, allowed) for allowed in self.folders):
+                raise _denied(
+                    uri,
+                    "is not below a folder that this server allows: it is started with "
+                    "--allow-path DIR; or use gs://bucket/…",
+                )
+            # A Delta table takes every file below its folder for its own.
+            reaches = (each != path or uri.startswith("delta:")) and is_below(self._root, resolved)
+            if self._root and (is_below(resolved, self._root) or reaches):
+                raise _is_root(uri)
+
+
+def _check_text(uri: str) -> None:
+    if not uri or len(uri) > _MAX_CHARACTERS:
+        raise ApiError(
+            INVALID_ARGUMENT, f"a URI has 1 to {_MAX_CHARACTERS} characters, got {len(uri)}"
+        )
+    try:
+        os.fsencode(uri)
+    except UnicodeEncodeError:
+        raise ApiError(INVALID_ARGUMENT, f"{uri!r} is no valid text") from None
+    if "\0" in uri or "%00" in uri:
+        raise ApiError(INVALID_ARGUMENT, f"{uri!r} has a NUL character: take it out")
+
+
+def _readings(location: str) -> Iterator[str]:
+    """Every path that a location can be taken for.
+
+    In a source %XX in file:// stands for a byte and a host may come first; a destination is taken
+    as it stands. All must be allowed.
+    """
+    if not location.startswith("file://"):
+        yield location
+        return
+    plain = location.removeprefix("file://")
+    host, _, rest = plain.partition("/")
+    for path in (plain, f"/{rest}") if host == "localhost" else (plain,):
+        yield path if path.startswith("/") else os.path.abspath(path)
+        decoded = unquote(path, errors="surrogateescape")
+        yield decoded if decoded.startswith("/") else os.path.abspath(decoded)
+
+
+def _fixed(location: str) -> str:
+    """What stands before the first wildcard."""
+    return _WILDCARD.split(location, maxsplit=1)[0]
+
+
+def _refuse_dots(uri: str, path: str) -> None:
+    # Decoded too, since some clients take names of objects for parts of a URL.
+    if ".." in f"{path}/{unquote(path)}".split("/"):
+        raise _denied(uri, "has '..', which is not let through: name the folder that is meant")
+
+
+def _is_root(uri: str) -> ApiError:
+    return _denied(
+        uri, "reaches into the folder where the stores themselves live: use a folder beside it"
+    )
+
+
+def _denied(uri: str, why: str) -> ApiError:
+    return ApiError(PERMISSION_DENIED, f"{uri!r} {why}")

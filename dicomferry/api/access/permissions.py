@@ -1,0 +1,16 @@
+"""What a caller must be allowed to do, method by method, in the API reference's words."""
+
+METHOD_PERMISSIONS = {
+    "CreateDicomStore": "healthcare.dicomStores.create",
+    "GetDicomStore": "healthcare.dicomStores.get",
+    "ListDicomStores": "healthcare.dicomStores.list",
+    "UpdateDicomStore": "healthcare.dicomStores.update",
+    "DeleteDicomStore": "healthcare.dicomStores.delete",
+    "ImportDicomData": "healthcare.dicomStores.import",
+    "ExportDicomData": "healthcare.dicomStores.export",
+    "GetDicomStoreMetrics": "healthcare.dicomStores.get",
+    "ListOperations": "healthcare.operations.list",
+    "GetOperation": "healthcare.operations.get",
+    "WaitOperation": "healthcare.operations.get",
+    "CancelOperation": "healthcare.operations.cancel",
+}

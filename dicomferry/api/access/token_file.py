@@ -1,0 +1,196 @@
+"""The file of bearer tokens: one a line, in JSON, only as a hash.
+
+    {"name": "airflow", "sha256": "9f86…", "permissions": ["healthcare.dicomStores.*"],
+     "resources": ["projects/P/locations/L/datasets/D/dicomStores/trial"]}
+
+(each on a single line). SHA-256 is enough, since a token has 256 random bits: there is nothing to
+guess. A line that is taken out revokes its token at once.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from dicomferry.api.access.principal import ALL_PERMISSIONS, Grant, Principal, matches_permission
+from dicomferry.api.errors import UNAUTHENTICATED, UNAVAILABLE, ApiError
+
+_LOGGER = logging.getLogger(__name__)
+_FIELDS = ("name", "sha256", "permissions", "resources")
+_MAX_TOKEN_CHARACTERS = 4096
+_HASH_CHARACTERS = 64
+_OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IRWXO
+
+
+class AuthFileError(ValueError):
+    """A file of tokens that cannot be used; the message says where and what to do."""
+
+
+class TokenFile:
+    """An `Authenticator` by a file of tokens, which is read anew whenever it changed."""
+
+    def __init__(self, path: str) -> None:
+        """Read the file.
+
+        Raises:
+            AuthFileError: it is missing, open to others, or has a line that is no token.
+        """
+        self._path = path
+        self._content = _read(path)
+        self._tokens = _parse(self._content, path)
+
+    def authenticate(self, authorization: str | None) -> Principal:
+        """Return whose token an Authorization header carries.
+
+        Raises:
+            ApiError: UNAUTHENTICATED without a known token; UNAVAILABLE while the file cannot be
+                used, since nobody can be told from a stranger then.
+        """
+        tokens = self._current()
+        scheme, _, token = (authorization or "").strip().partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise ApiError(
+                UNAUTHENTICATED, "no token: send the header 'Authorization: Bearer TOKEN'"
+            )
+        digest = hash_token(token[:_MAX_TOKEN_CHARACTERS])
+        found = None
+        # All are compared, so that the time tells nothing about them.
+        for known, principal in tokens.items():
+            if hmac.compare_digest(known, digest):
+                found = principal
+        if found is None:
+            raise ApiError(
+                UNAUTHENTICATED,
+                "unknown or revoked token: `dicomferry tokens create` makes a new one",
+            )
+        return found
+
+    def _current(self) -> dict[str, Principal]:
+        # The content is compared, not its time: two changes can fall on one tick of the clock.
+        try:
+            content = _read(self._path)
+            if content != self._content:
+                self._tokens = _parse(content, self._path)
+                self._content = content
+        except AuthFileError as error:
+            _LOGGER.error("nobody is let in: %s", error)
+            raise ApiError(
+                UNAVAILABLE, "logins cannot be checked at present; the server's log says why"
+            ) from None
+        return self._tokens
+
+
+def make_token(
+    name: str, permissions: Sequence[str], resources: Sequence[str]
+) -> tuple[str, dict[str, Any]]:
+    """Make a token, and what the auth file says about it.
+
+    Returns:
+        The token, which is kept nowhere, and its entry.
+
+    Raises:
+        AuthFileError: a permission is unknown or a resource is no resource name.
+    """
+    token = f"dicomferry_{secrets.token_urlsafe(32)}"
+    entry = {
+        "name": name,
+        "sha256": hash_token(token),
+        "permissions": list(permissions),
+        "resources": list(resources),
+    }
+    _check(entry)
+    return token, entry
+
+
+def hash_token(token: str) -> str:
+    """SHA-256 of a token, in hex."""
+    return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if mode & _OPEN_TO_OTHERS:
+                raise AuthFileError(
+                    f"others can read or change the auth file {path} "
+                    f"(mode {stat.S_IMODE(mode):o}): run chmod 600 {path}"
+                )
+            return file.read()
+    except OSError as error:
+        raise AuthFileError(
+            f"cannot read the auth file {path} ({error.strerror}): "
+            "`dicomferry tokens create … >> FILE` makes one"
+        ) from None
+
+
+def _parse(content: bytes, path: str) -> dict[str, Principal]:
+    """The principals of a file, by the hash of their token."""
+    tokens: dict[str, Principal] = {}
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            _check(entry)
+        except (AuthFileError, ValueError, RecursionError) as error:
+            problem = str(error) if isinstance(error, AuthFileError) else "it is no JSON"
+            raise AuthFileError(
+                f"line {number} of the auth file {path}: {problem}; "
+                "`dicomferry tokens create` shows how a line looks"
+            ) from None
+        if entry["sha256"] in tokens:
+            raise AuthFileError(
+                f"line {number} of the auth file {path} repeats a token: name all that it may do "
+                "in one line"
+            )
+        grant = Grant(tuple(entry["permissions"]), tuple(entry["resources"]))
+        tokens[entry["sha256"]] = Principal(entry["name"], (grant,))
+    if not tokens:
+        raise AuthFileError(
+            f"the auth file {path} has no token, so nobody could log in: "
+            f"`dicomferry tokens create … >> {path}` adds one"
+        )
+    return tokens
+
+
+def _check(entry: Any) -> None:
+    """Refuse an entry that is not as described above."""
+    if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
+        raise AuthFileError(f"it must be a JSON object with exactly {', '.join(_FIELDS)}")
+    if not isinstance(entry["name"], str) or not entry["name"].strip():
+        raise AuthFileError("'name' must be a text")
+    digest = entry["sha256"]
+    if (
+        not isinstance(digest, str)
+        or len(digest) != _HASH_CHARACTERS
+        or not set(digest) <= set("0123456789abcdef")
+    ):
+        raise AuthFileError("'sha256' must be the token's SHA-256, 64 characters of 0-9a-f")
+    for field in ("permissions", "resources"):
+        values = entry[field]
+        if not isinstance(values, list) or not values or not all(map(_is_text, values)):
+            raise AuthFileError(f"{field!r} must be a list of texts, at least one")
+    for permission in entry["permissions"]:
+        if not any(matches_permission(permission, known) for known in ALL_PERMISSIONS):
+            raise AuthFileError(
+                f"{permission!r} is no permission: use one of {', '.join(ALL_PERMISSIONS)}, or a "
+                "pattern such as healthcare.dicomStores.*"
+            )
+    for resource in entry["resources"]:
+        plain = resource.startswith("projects/") and not {"", "*"} & set(resource.split("/"))
+        if resource != "*" and not plain:
+            raise AuthFileError(
+                f"{resource!r} is no resource: use * for all, or a name such as projects/P or "
+                "projects/P/locations/L/datasets/D/dicomStores/S, which covers all below it"
+            )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)

@@ -1,0 +1,270 @@
+"""google.cloud.healthcare.v1.dicom.DicomService: what each method does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from deltalake.exceptions import DeltaError
+from google.protobuf import empty_pb2
+from obstore.exceptions import BaseError as ObjectStoreError
+
+from dicomferry.api import resources
+from dicomferry.api.access import PathRules, Principal
+from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.errors import (
+    ABORTED,
+    ALREADY_EXISTS,
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    UNAVAILABLE,
+    UNIMPLEMENTED,
+    ApiError,
+)
+from dicomferry.api.field_mask import apply_mask, is_named
+from dicomferry.api.label_filter import parse_filter
+from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
+from dicomferry.api.proto.generated import dicom_service_pb2 as pb
+from dicomferry.api.request_fields import dataset_name, store_name
+from dicomferry.jobs import launch
+from dicomferry.jobs.dataflow import DataflowError, Templates
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.resource_names import StoreName
+from dicomferry.storage.storage import Storage, StorageError
+from dicomferry.store import dicom_store, maintenance
+from dicomferry.store.dicom_store import (
+    Resource,
+    StoreBusyError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
+from dicomferry.store.validation import ResourceError
+from dicomferry.tables.destination import parse_destination, parse_disposition
+from dicomferry.tables.errors import TableError
+
+_UNREADABLE = (DeltaError, ObjectStoreError, OSError)
+
+
+class DicomService:
+    """One method a call of the contract: its request in, its response out, or an ApiError."""
+
+    def __init__(
+        self,
+        root: Storage,
+        paths: PathRules,
+        templates: Templates | None = None,
+        max_jobs: int = 0,
+    ) -> None:
+        """Serve the stores below a root.
+
+        Args:
+            root: where stores live.
+            paths: which sources and destinations requests may name.
+            templates: of Dataflow, where jobs then run; None: as processes here.
+            max_jobs: how many processes run at once; 0: any number.
+        """
+        self._root = root
+        self._paths = paths
+        self._templates = templates
+        self._max_jobs = max_jobs
+
+    def create_dicom_store(self, request: Any, principal: Principal) -> Any:
+        """Create a store."""
+        name = store_name(f"{dataset_name(request.parent)}/dicomStores/{request.dicom_store_id}")
+        principal.require(METHOD_PERMISSIONS["CreateDicomStore"], request.parent, str(name))
+        self._check_streams(request.dicom_store.stream_configs)
+        with _translate_store_errors(name):
+            made = dicom_store.create_store(
+                self._root, name, resources.store_resource(request.dicom_store)
+            )
+        return resources.store_message(made.resource)
+
+    def get_dicom_store(self, request: Any, principal: Principal) -> Any:
+        """Return a store's resource."""
+        name = store_name(request.name)
+        principal.require(METHOD_PERMISSIONS["GetDicomStore"], str(name))
+        return resources.store_message(self._store(name).resource)
+
+    def list_dicom_stores(self, request: Any, principal: Principal) -> Any:
+        """Return a page of stores, those that match the filter, by name."""
+        parent = dataset_name(request.parent)
+        principal.require(METHOD_PERMISSIONS["ListDicomStores"], str(parent))
+        size = page_size(request.page_size)
+        wanted = parse_filter(request.filter)
+        scope = ("ListDicomStores", str(parent), request.filter)
+        after = last_of_page_before(request.page_token, *scope)
+        page: list[dicom_store.DicomStore] = []
+        for store in dicom_store.list_stores(self._root, parent, after):
+            if not wanted.matches(store.resource.get("labels", {})):
+                continue
+            if len(page) == size:
+                token = next_page_token(page[-1].name.id, *scope)
+                break
+            page.append(store)
+        else:
+            token = ""
+        return pb.ListDicomStoresResponse(
+            dicom_stores=[resources.store_message(store.resource) for store in page],
+            next_page_token=token,
+        )
+
+    def update_dicom_store(self, request: Any, principal: Principal) -> Any:
+        """Change what the mask names."""
+        given, paths = request.dicom_store, request.update_mask.paths
+        name = store_name(given.name)
+        principal.require(METHOD_PERMISSIONS["UpdateDicomStore"], str(name))
+        apply_mask(paths, given, pb.DicomStore())  # refused before the store is read
+        if is_named(paths, "stream_configs", given.DESCRIPTOR):
+            self._check_streams(given.stream_configs)
+
+        def change(resource: Resource) -> Resource:
+            changed = resources.store_message(resource)
+            apply_mask(paths, given, changed)
+            return resources.store_resource(changed)
+
+        with _translate_store_errors(name):
+            updated = dicom_store.update_store(self._root, name, change)
+        return resources.store_message(updated.resource)
+
+    def delete_dicom_store(self, request: Any, principal: Principal) -> Any:
+        """Delete a store and all of its data."""
+        name = store_name(request.name)
+        principal.require(METHOD_PERMISSIONS["DeleteDicomStore"], str(name))
+        with _translate_store_errors(name):
+            dicom_store.delete_store(self._root, name)
+        return empty_pb2.Empty()
+
+    def get_dicom_store_metrics(self, request: Any, principal: Principal) -> Any:
+        """Count what a store holds."""
+        name = store_name(request.name)
+        principal.require(METHOD_PERMISSIONS["GetDicomStoreMetrics"], str(name))
+        store = self._store(name)
+        try:
+            counts = maintenance.metrics(store)
+        except _UNREADABLE:
+            self._store(name)  # tells if it was deleted meanwhile
+            raise
+        numbers = {field: int(count) for field, count in counts.items() if field != "name"}
+        fields = pb.DicomStoreMetrics.DESCRIPTOR.fields_by_camelcase_name
+        return pb.DicomStoreMetrics(
+            name=str(name), **{fields[key].name: number for key, number in numbers.items()}
+        )
+
+    def import_dicom_data(self, request: Any, principal: Principal) -> Any:
+        """Start an import."""
+        name = store_name(request.name)
+        principal.require(METHOD_PERMISSIONS["ImportDicomData"], str(name))
+        if not request.gcs_source.uri:
+            raise ApiError(INVALID_ARGUMENT, "gcs_source.uri is required: what to import")
+        if request.blob_storage_settings.blob_storage_class > pb.BlobStorageSettings.STANDARD:
+            raise ApiError(
+                UNIMPLEMENTED,
+                "blob_storage_settings: this service keeps all instances in one storage class; "
+                "leave it out, or give STANDARD",
+            )
+        self._store(name)
+        self._paths.check(request.gcs_source.uri)
+        uri, within = request.gcs_source.uri, self._paths.folders
+        return self._started(
+            lambda: launch.start_import(
+                self._root, name, uri, within, self._templates, self._max_jobs
+            )
+        )
+
+    def export_dicom_data(self, request: Any, principal: Principal) -> Any:
+        """Start an export to files or to a table."""
+        name = store_name(request.name)
+        principal.require(METHOD_PERMISSIONS["ExportDicomData"], str(name))
+        files, table = request.gcs_destination, request.bigquery_destination
+        destination = files.uri_prefix or table.table_uri
+        if not destination:
+            raise ApiError(
+                INVALID_ARGUMENT,
+                "gcs_destination.uri_prefix or bigquery_destination.table_uri is required",
+            )
+        self._store(name)
+        wanted = request.filter_config.resource_paths_gcs_uri
+        for uri in (destination, *([wanted] if wanted else [])):
+            self._paths.check(uri)
+        if request.HasField("gcs_destination"):
+            return self._started(
+                lambda: launch.start_export_files(
+                    self._root,
+                    name,
+                    destination,
+                    files.mime_type,
+                    wanted,
+                    self._templates,
+                    self._max_jobs,
+                )
+            )
+        return self._started(
+            lambda: launch.start_export_table(
+                self._root,
+                name,
+                destination,
+                _disposition(table),
+                "json" if table.HasField("schema_json") else "flattened",
+                table.include_source_store,
+                wanted,
+                self._templates,
+                self._max_jobs,
+            )
+        )
+
+    def _store(self, name: StoreName) -> dicom_store.DicomStore:
+        with _translate_store_errors(name):
+            return dicom_store.get_store(self._root, name)
+
+    def _started(self, start: Callable[[], OperationFolder]) -> Any:
+        try:
+            return resources.operation_message(start().read())
+        except (TableError, StorageError) as error:
+            raise ApiError(FAILED_PRECONDITION, str(error)) from None
+        except DataflowError as error:
+            raise ApiError(UNAVAILABLE, str(error)) from None
+        except ValueError as error:
+            raise ApiError(INVALID_ARGUMENT, str(error)) from None
+        except LookupError as error:
+            raise ApiError(NOT_FOUND, str(error)) from None
+
+    def _check_streams(self, configs: Sequence[Any]) -> None:
+        """Refuse tables that a stream cannot have, before a store is told of them."""
+        uris = set()
+        for config in configs:
+            text = config.bigquery_destination.table_uri
+            if not text:
+                continue  # the resource's own rules refuse it
+            try:
+                uris.add(parse_destination(text).uri)
+            except ValueError as error:
+                raise ApiError(INVALID_ARGUMENT, f"stream_configs: {error}") from None
+            self._paths.check(text)
+        if len(uris) < len(configs) and all(c.bigquery_destination.table_uri for c in configs):
+            raise ApiError(
+                INVALID_ARGUMENT, "stream_configs: each must have a destination of its own"
+            )
+
+
+def _disposition(table: Any) -> str:
+    given = pb.BigQueryDestination.WriteDisposition.DESCRIPTOR.values_by_number.get(
+        table.write_disposition
+    )
+    if given is None:
+        raise ApiError(INVALID_ARGUMENT, f"write_disposition {table.write_disposition} is none")
+    return str(parse_disposition(given.name, force=table.force))
+
+
+@contextmanager
+def _translate_store_errors(name: StoreName) -> Iterator[None]:
+    """Say what a store's own module refuses in a caller's words: nothing of paths or commands."""
+    try:
+        yield
+    except StoreNotFoundError:
+        raise ApiError(NOT_FOUND, f"{name} does not exist") from None
+    except StoreExistsError:
+        raise ApiError(ALREADY_EXISTS, f"{name} exists already") from None
+    except StoreBusyError as error:
+        raise ApiError(ABORTED, str(error)) from None
+    except ResourceError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None

@@ -1,0 +1,94 @@
+"""One call, however it came: who sends it, what it lacks, the answer, a line in the log."""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from deltalake.exceptions import DeltaError
+from google.api_core.exceptions import GoogleAPIError
+from google.rpc import code_pb2
+from obstore.exceptions import BaseError as ObjectStoreError
+
+from dicomferry.api.access import Authenticator
+from dicomferry.api.errors import INTERNAL, UNAVAILABLE, ApiError
+from dicomferry.api.request_fields import check_required
+from dicomferry.api.rpcs import Rpc
+from dicomferry.storage.storage import StorageError
+
+_LOGGER = logging.getLogger(__name__)
+_STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError, DeltaError, StorageError)
+
+
+class Dispatcher:
+    """Answers calls."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        """Take what tells callers apart."""
+        self._authenticator = authenticator
+
+    def answer(self, rpc: Rpc, read: Callable[[], Any], authorization: str | None) -> Any:
+        """Return the response.
+
+        Args:
+            rpc: the method that is called.
+            read: gives its message; asked of those who have logged in alone.
+            authorization: the header or metadata of that name.
+
+        Raises:
+            ApiError: whatever went wrong; nothing else leaves here.
+        """
+        started = time.monotonic()
+        caller, code = "nobody", 0
+        try:
+            principal = self._authenticator.authenticate(authorization)
+            caller = principal.name
+            request = read()
+            check_required(request)
+            return rpc.handler(request, principal)
+        except ApiError as error:
+            code = error.code
+            raise
+        except Exception as error:  # the boundary: whatever it is, the caller gets an answer
+            refusal = to_api_error(error, rpc.name)
+            code = refusal.code
+            raise refusal from None
+        finally:
+            _log(rpc, caller, code, started)
+
+    def refuse_stranger(self, rpc: Rpc, authorization: str | None) -> None:
+        """Refuse who is not known, before anything of the call is read.
+
+        Raises:
+            ApiError: as `answer` does.
+        """
+        started = time.monotonic()
+        try:
+            self._authenticator.authenticate(authorization)
+        except ApiError as error:
+            _log(rpc, "nobody", error.code, started)
+            raise
+
+
+def _log(rpc: Rpc, caller: str, code: int, started: float) -> None:
+    # Neither names nor contents: what callers send may say something about patients.
+    _LOGGER.info(
+        "%s by %s: %s in %.0f ms",
+        rpc.name,
+        caller,
+        code_pb2.Code.Name(code),
+        (time.monotonic() - started) * 1000,
+    )
+
+
+def to_api_error(error: Exception, method: str) -> ApiError:
+    """What a caller is told of what broke; the log is told where."""
+    places = "".join(traceback.format_tb(error.__traceback__))
+    # The places, not the message: exception texts can hold patient data.
+    _LOGGER.error("%s broke with %s:\n%s", method, type(error).__name__, places)
+    if isinstance(error, _STORAGE_ERRORS):
+        return ApiError(UNAVAILABLE, "the storage behind this server failed; try again")
+    return ApiError(
+        INTERNAL, f"{method} broke with {type(error).__name__}; the server's log says where"
+    )

@@ -1,0 +1,71 @@
+"""The gRPC surface: the same methods, from the descriptors of the contract."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from dicomferry.api.dispatch import Dispatcher
+from dicomferry.api.errors import CANCELLED, INVALID_ARGUMENT, ApiError
+from dicomferry.api.rpcs import Rpc
+
+MAX_MESSAGE_BYTES = 1 << 20
+_THREADS = 32
+# Clients take 8 KiB of metadata, where what is not ASCII has three times its length.
+_MAX_DETAILS_BYTES = 2000
+_STATUS = {status.value[0]: status for status in grpc.StatusCode}
+
+
+def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
+    """Return a server that has no port yet and is not started."""
+    server = grpc.server(
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # Else a second server takes half of the calls from the first, and nobody is told.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
+    for rpc in rpcs:
+        # On the wire the same as one message. It is read here, not before: whoever begins a call
+        # and sends no message would hold a thread, be it known or not.
+        by_service[rpc.service][rpc.name] = grpc.stream_unary_rpc_method_handler(
+            _behaviour(rpc, dispatcher),
+            response_serializer=rpc.response_class.SerializeToString,
+        )
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler(*each) for each in by_service.items()]
+    )
+    return server
+
+
+def _behaviour(
+    rpc: Rpc, dispatcher: Dispatcher
+) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
+    def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
+        metadata = dict(context.invocation_metadata())
+        try:
+            return dispatcher.answer(
+                rpc, lambda: _read(rpc, messages), metadata.get("authorization")
+            )
+        except ApiError as error:
+            details = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
+            context.abort(_STATUS[error.code], details)
+
+    return answer
+
+
+def _read(rpc: Rpc, messages: Iterator[bytes]) -> Any:
+    try:
+        return rpc.request_class.FromString(next(messages))
+    except StopIteration:
+        raise ApiError(INVALID_ARGUMENT, f"{rpc.name} takes a message, and none came") from None
+    except DecodeError:
+        name = rpc.request_class.DESCRIPTOR.name
+        raise ApiError(INVALID_ARGUMENT, f"the message is no {name}") from None
+    except grpc.RpcError:  # has no more to it: whoever called is gone
+        raise ApiError(CANCELLED, "the call was cancelled") from None

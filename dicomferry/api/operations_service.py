@@ -1,0 +1,108 @@
+"""google.longrunning.Operations, for the operations of DicomService."""
+
+import threading
+import time
+from typing import Any
+
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+
+from dicomferry.api.access import Principal
+from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.errors import INVALID_ARGUMENT, NOT_FOUND, ApiError
+from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
+from dicomferry.api.request_fields import dataset_name, operation_folder
+from dicomferry.api.resources import operation_message
+from dicomferry.jobs import dataflow
+from dicomferry.operations import operations
+from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
+from dicomferry.storage.storage import Storage
+
+_MAX_WAIT_SECONDS = 30.0
+_LOOK_SECONDS = 0.25
+# Each holds a thread of the server; more are answered at once, as the contract allows.
+_MAX_WAITING = 16
+
+
+class OperationsService:
+    """One method a call: its request in, its response out, or an ApiError."""
+
+    def __init__(self, root: Storage) -> None:
+        """Serve the operations of all datasets below a root."""
+        self._root = root
+        self._stopping = threading.Event()
+        self._may_wait = threading.BoundedSemaphore(_MAX_WAITING)
+
+    def get_operation(self, request: Any, principal: Principal) -> Any:
+        """Return an operation as it stands."""
+        folder, operation = self._find(request.name, METHOD_PERMISSIONS["GetOperation"], principal)
+        if not operation["done"]:
+            operation = dataflow.OperationReader().reconcile(folder, operation)
+        return operation_message(operation)
+
+    def list_operations(self, request: Any, principal: Principal) -> Any:
+        """Return a page of a dataset's operations, the newest first."""
+        parent = dataset_name(request.name)
+        principal.require(METHOD_PERMISSIONS["ListOperations"], str(parent))
+        if request.filter:
+            raise ApiError(INVALID_ARGUMENT, "operations cannot be filtered: leave filter out")
+        size = page_size(request.page_size)
+        scope = ("ListOperations", str(parent))
+        after = last_of_page_before(request.page_token, *scope)
+        page: list[OperationFolder] = []
+        response = operations_pb2.ListOperationsResponse()
+        for folder in operations.list_operations(self._root, parent):
+            if after and folder.id >= after:
+                continue
+            if len(page) == size:
+                response.next_page_token = next_page_token(page[-1].id, *scope)
+                break
+            page.append(folder)
+        reader = dataflow.OperationReader()
+        response.operations.extend(operation_message(reader.read(folder)) for folder in page)
+        return response
+
+    def cancel_operation(self, request: Any, principal: Principal) -> Any:
+        """Ask the job to end; one that has ended stays as it is."""
+        permission = METHOD_PERMISSIONS["CancelOperation"]
+        folder, operation = self._find(request.name, permission, principal)
+        if not operation["done"]:
+            dataflow.request_cancel(folder)
+        return empty_pb2.Empty()
+
+    def wait_operation(self, request: Any, principal: Principal) -> Any:
+        """Return an operation when it has ended, or as it stands after a while."""
+        permission = METHOD_PERMISSIONS["WaitOperation"]
+        folder, operation = self._find(request.name, permission, principal)
+        seconds = _MAX_WAIT_SECONDS
+        if request.HasField("timeout"):
+            seconds = min(request.timeout.ToNanoseconds() / 1e9, seconds)
+        if self._may_wait.acquire(blocking=False):
+            try:
+                end = time.monotonic() + seconds
+                while not operation["done"] and time.monotonic() < end:
+                    if self._stopping.wait(_LOOK_SECONDS):
+                        break
+                    operation = folder.read()
+            finally:
+                self._may_wait.release()
+        if not operation["done"]:
+            operation = dataflow.OperationReader().reconcile(folder, operation)
+        return operation_message(operation)
+
+    def stop(self) -> None:
+        """Let those who wait go: the server is about to end."""
+        self._stopping.set()
+
+    def _find(
+        self, name: str, permission: str, principal: Principal
+    ) -> tuple[OperationFolder, Operation]:
+        folder = operation_folder(self._root, name)
+        try:
+            operation = folder.read()
+        except OperationNotFoundError:
+            principal.require(permission, name)
+            raise ApiError(NOT_FOUND, f"{name} does not exist") from None
+        # A grant on the store that it works on is enough.
+        principal.require(permission, name, operation["store"])
+        return folder, operation

@@ -1,0 +1,67 @@
+"""Pages of a list: sizes, and tokens that stay right while the list changes.
+
+A token holds the last name of its page and a digest of the request, so the next page
+begins after that name, whatever was created or deleted meanwhile, and a token is of
+no use with another request.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+
+from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+_MAX_TOKEN = 4000
+
+
+def page_size(requested: int) -> int:
+    """How many to return: 100 if 0, never more than 1,000.
+
+    Raises:
+        ApiError: it is negative.
+    """
+    if requested < 0:
+        raise ApiError(INVALID_ARGUMENT, f"page_size must be 0 or more, got {requested}")
+    return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+def next_page_token(last: str, *request: str) -> str:
+    """Return the token of the page after the one that ends with `last`.
+
+    Args:
+        last: name of the page's last resource.
+        request: what must be the same in the next request: method, parent, filter.
+    """
+    text = json.dumps([last, _digest(request)], ensure_ascii=False)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def last_of_page_before(token: str, *request: str) -> str:
+    """Return the name after which a page begins; '' without a token.
+
+    Raises:
+        ApiError: this service did not give the token in answer to such a request.
+    """
+    if not token:
+        return ""
+    try:
+        if len(token) > _MAX_TOKEN:
+            raise ValueError(token)
+        padding = "=" * (-len(token) % 4)
+        last, digest = json.loads(base64.b64decode(token + padding, b"-_", validate=True))
+        if not isinstance(last, str) or digest != _digest(request):
+            raise ValueError(token)
+    except (ValueError, TypeError, binascii.Error, RecursionError):
+        raise ApiError(
+            INVALID_ARGUMENT,
+            "page_token is not one that was returned for this request: keep parent and filter "
+            "as they were, or begin again without a token",
+        ) from None
+    return last
+
+
+def _digest(request: tuple[str, ...]) -> str:
+    return hashlib.sha256(json.dumps(request).encode()).hexdigest()[:16]

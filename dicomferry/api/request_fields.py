@@ -1,0 +1,91 @@
+"""What every request must have, as the contract's annotations say, and resource names in it."""
+
+import re
+from typing import Any
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor import FieldDescriptor
+
+from dicomferry.api.errors import INVALID_ARGUMENT, NOT_FOUND, ApiError
+from dicomferry.operations.operations import OperationFolder
+from dicomferry.resource_names import (
+    DatasetName,
+    ResourceNameError,
+    StoreName,
+    parse_dataset,
+    parse_store,
+)
+from dicomferry.storage.storage import Storage
+
+_OPERATION_NAME = re.compile(r"(projects/[^/]+/locations/[^/]+/datasets/[^/]+)/operations/([^/]+)")
+# They become folders.
+_OPERATION_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
+
+
+def check_required(request: Any) -> None:
+    """Refuse a request that lacks a required field.
+
+    Raises:
+        ApiError: the first that is missing.
+    """
+    for field in request.DESCRIPTOR.fields:
+        behaviours = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        if field_behavior_pb2.REQUIRED in behaviours and not _is_set(request, field):
+            raise ApiError(INVALID_ARGUMENT, f"{field.name} is required")
+
+
+def store_name(text: str) -> StoreName:
+    """Read the full name of a store.
+
+    Raises:
+        ApiError: it is none.
+    """
+    if "/" not in text:  # the command line's short form
+        raise ApiError(
+            INVALID_ARGUMENT,
+            f"{text!r} is not the name of a DICOM store: use "
+            "projects/P/locations/L/datasets/D/dicomStores/ID",
+        )
+    try:
+        return parse_store(text)
+    except ResourceNameError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None
+
+
+def dataset_name(text: str) -> DatasetName:
+    """Read the full name of a dataset.
+
+    Raises:
+        ApiError: it is none.
+    """
+    try:
+        if not text:
+            raise ResourceNameError("a dataset is projects/P/locations/L/datasets/D")
+        return parse_dataset(text)
+    except ResourceNameError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None
+
+
+def operation_folder(root: Storage, text: str) -> OperationFolder:
+    """Find the folder of an operation, by its full name.
+
+    Raises:
+        ApiError: it is no name, or there can be no such operation.
+    """
+    match = _OPERATION_NAME.fullmatch(text)
+    if not match:
+        raise ApiError(
+            INVALID_ARGUMENT,
+            f"{text!r} is not the name of an operation: use "
+            "projects/P/locations/L/datasets/D/operations/ID",
+        )
+    parent = dataset_name(match[1])
+    if not _OPERATION_ID.fullmatch(match[2]):
+        raise ApiError(NOT_FOUND, f"{text} does not exist")
+    return OperationFolder(root, parent, match[2])
+
+
+def _is_set(request: Any, field: FieldDescriptor) -> bool:
+    if field.message_type is not None and not field.is_repeated:
+        return bool(request.HasField(field.name))
+    return bool(getattr(request, field.name))

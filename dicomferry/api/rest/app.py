@@ -1,0 +1,113 @@
+"""The REST surface: every method of the contract by its HTTP annotation, in proto JSON."""
+
+import functools
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+
+from google.rpc import code_pb2
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from dicomferry.api.dispatch import Dispatcher
+from dicomferry.api.errors import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED, ApiError
+from dicomferry.api.rest.http_rule import Route, find_route, routes_of
+from dicomferry.api.rest.messages import Query, dump, read_request, write_response
+from dicomferry.api.rpcs import Rpc
+
+MAX_BODY_BYTES = 1 << 20
+_MAX_PARAMETERS = 100
+# google/rpc/code.proto names the HTTP status of each code.
+_HTTP_STATUS = {
+    0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429,
+    9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
+}  # fmt: skip
+
+
+class RestApp:
+    """An ASGI application."""
+
+    def __init__(self, rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> None:
+        """Serve methods through a dispatcher."""
+        self._routes = routes_of(rpcs)
+        self._dispatcher = dispatcher
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        request = Request(scope, receive)
+        query: Query = []
+        try:
+            query = _query(scope)
+            route, name = self._find(request)
+            authorization = request.headers.get("authorization")
+            if _has_body(request):
+                # What strangers send takes no memory.
+                await run_in_threadpool(self._dispatcher.refuse_stranger, route.rpc, authorization)
+            body = await _body(request)
+
+            def answered() -> bytes:
+                read = functools.partial(read_request, route, name, query, body)
+                return write_response(
+                    self._dispatcher.answer(route.rpc, read, authorization), query
+                )
+
+            # Everything behind this point blocks: files, buckets, tables.
+            answer = await run_in_threadpool(answered)
+            response = Response(answer, 200, media_type="application/json")
+        except ApiError as error:
+            response = error_response(error, query)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+
+    def _find(self, request: Request) -> tuple[Route, str]:
+        raw_path = request.scope["raw_path"].decode("ascii", errors="replace")
+        found = find_route(self._routes, request.method, raw_path)
+        if found is None:
+            raise ApiError(NOT_FOUND, f"there is no {request.method} {raw_path[:500]}")
+        return found
+
+
+def error_response(error: ApiError, query: Query = ()) -> Response:
+    """Return google.rpc.Status in the form of Google's JSON APIs."""
+    status = _HTTP_STATUS[error.code]
+    content = {
+        "error": {
+            "code": status,
+            "message": error.message,
+            "status": code_pb2.Code.Name(error.code),
+        }
+    }
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == UNAUTHENTICATED else None
+    return Response(dump(content, query), status, headers, "application/json")
+
+
+def _query(scope: Scope) -> Query:
+    try:
+        return parse_qsl(
+            scope["query_string"].decode("ascii"),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_PARAMETERS,
+        )
+    except ValueError:
+        raise ApiError(
+            INVALID_ARGUMENT,
+            f"the query must be UTF-8, percent-encoded, of at most {_MAX_PARAMETERS} parameters",
+        ) from None
+
+
+def _has_body(request: Request) -> bool:
+    return "transfer-encoding" in request.headers or "content-length" in request.headers
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise ApiError(
+                INVALID_ARGUMENT, f"a body has at most {MAX_BODY_BYTES} bytes: send less"
+            )
+    return body

@@ -1,0 +1,94 @@
+"""The HTTP annotations of the contract as routes (google.api.HttpRule).
+
+Only what the contract uses: one variable a path, whose segments are `*`, and a verb after
+a colon. Paths are matched as they were sent, still percent-encoded, so that a ':' in a
+store's id is told from that of a verb.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from google.api.http_pb2 import HttpRule
+
+from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.rpcs import Rpc
+
+_TEMPLATE = re.compile(
+    r"(?P<before>[^{]*)\{(?P<variable>[a-z_.]+)=(?P<segments>[^}]+)\}(?P<after>[^:]*)(?P<verb>:\w+)?"
+)
+
+
+# The published API has these beside v1, with the same methods; `gcloud alpha` and `beta` call them.
+_VERSIONS = "/(?:v1|v1beta1|v1alpha2)/"
+
+
+class Route(NamedTuple):
+    """Where a method is in REST.
+
+    Attributes:
+        method: of HTTP.
+        path: matches the raw path; its one group is the variable.
+        variable: dotted path of the field that the path gives.
+        body: field that the body is; '*' for the whole request, '' for none.
+        has_verb: whether the path ends in :verb.
+        rpc: what is called.
+    """
+
+    method: str
+    path: re.Pattern[str]
+    variable: str
+    body: str
+    has_verb: bool
+    rpc: Rpc
+
+
+def routes_of(rpcs: Sequence[Rpc]) -> list[Route]:
+    """The routes of all methods that have one; those with a verb first, since an id may hold ':'.
+
+    Raises:
+        ValueError: an annotation uses more than this module knows.
+    """
+    routes = [_route(rpc, rpc.http) for rpc in rpcs if rpc.http is not None]
+    return sorted(routes, key=lambda route: not route.has_verb)
+
+
+def find_route(routes: Sequence[Route], method: str, raw_path: str) -> tuple[Route, str] | None:
+    """Find the route of a request, and the value of the field that the path gives.
+
+    Raises:
+        ApiError: the path has one, with an id that cannot be.
+    """
+    for route in routes:
+        if route.method == method and (match := route.path.fullmatch(raw_path)):
+            return route, "/".join(map(_decoded, match[1].split("/")))
+    return None
+
+
+def _route(rpc: Rpc, rule: HttpRule) -> Route:
+    method = rule.WhichOneof("pattern")
+    template = _TEMPLATE.fullmatch(getattr(rule, method))
+    if template is None or rule.additional_bindings:
+        raise ValueError(f"{rpc.name}: {rule} is no HTTP annotation that can be served")
+    segments = template["segments"].replace("*", "[^/]+")
+    before = template["before"].replace("/v1/", _VERSIONS)
+    path = f"{before}({segments}){template['after']}{template['verb'] or ''}"
+    return Route(
+        method.upper(),
+        re.compile(path, re.ASCII),
+        template["variable"],
+        rule.body,
+        bool(template["verb"]),
+        rpc,
+    )
+
+
+def _decoded(segment: str) -> str:
+    try:
+        text = unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise ApiError(INVALID_ARGUMENT, f"{segment!r} in the path is not UTF-8") from None
+    if "/" in text:
+        raise ApiError(INVALID_ARGUMENT, f"{text!r} in the path: an id has no '/'")
+    return text

@@ -1,0 +1,58 @@
+"""A door for a server without login, so that only this machine's own programs come in.
+
+Web pages that somebody reads on this machine could send requests to it too: from another
+site (the Origin header tells), or by a name of theirs that leads here (the Host header).
+"""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from dicomferry.api.errors import PERMISSION_DENIED, ApiError
+from dicomferry.api.rest.app import error_response
+
+
+class LocalhostGuard:
+    """Lets requests pass that name this machine by its own names, from its own pages."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Stand before an application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and not _is_local(Headers(scope=scope)):
+            error = ApiError(
+                PERMISSION_DENIED,
+                "a server without login answers only to requests of this machine for localhost; "
+                "start it with --auth to serve others",
+            )
+            await error_response(error)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is only this machine's."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_local(headers: Headers) -> bool:
+    origins = [f"//{headers.get('host', '')}"]
+    if "origin" in headers:
+        origins.append(headers["origin"])
+    return all(is_loopback(_host(origin)) for origin in origins)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,138 @@
+"""REST requests as messages, and messages as JSON (the proto3 JSON mapping).
+
+Fields may be written in camelCase or snake_case and come out in camelCase, int64 as text,
+enums by name. What is not known is refused.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf import field_mask_pb2, json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+
+from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.field_mask import split_mask
+from dicomferry.api.rest.http_rule import Route
+
+# Google's system parameters, as far as they mean nothing here.
+_IGNORED = {"$.xgafv", "key", "quotaUser", "fields", "uploadType", "upload_protocol"}
+_MAX_DEPTH = 20
+_MAX_COMPLAINT = 1000
+
+Query = Iterable[tuple[str, str]]
+
+
+def read_request(route: Route, name: str, query: Query, body: bytes) -> Any:
+    """Put a request's message together.
+
+    Args:
+        route: whose request it is.
+        name: value of the path's variable; it wins over the body's.
+        query: parameters, decoded.
+        body: JSON or nothing.
+
+    Raises:
+        ApiError: something in it is unknown or of the wrong type.
+    """
+    request = route.rpc.request_class()
+    if route.body:
+        target = request if route.body == "*" else getattr(request, route.body)
+        target.SetInParent()
+        if body.strip():
+            _parse(body, target)
+    elif body.strip():
+        raise ApiError(INVALID_ARGUMENT, f"{route.rpc.name} takes no body")
+    seen: set[str] = set()
+    for key, value in query:
+        if _is_ours(key, value):
+            _set_from_query(request, key, value, seen)
+    *parents, field = route.variable.split(".")
+    holder = request
+    for parent in parents:
+        holder = getattr(holder, parent)
+    setattr(holder, field, name)
+    return request
+
+
+def write_response(message: Any, query: Query) -> bytes:
+    """Return a message as JSON; pretty, as Google's is, unless prettyPrint=false."""
+    return dump(json_format.MessageToDict(message), query)
+
+
+def dump(value: Any, query: Query) -> bytes:
+    """Return JSON, pretty unless prettyPrint=false."""
+    compact = any(key in ("prettyPrint", "$prettyPrint") and text == "false" for key, text in query)
+    text = json.dumps(value, ensure_ascii=False, indent=None if compact else 2)
+    return text.encode() + b"\n"
+
+
+def _parse(body: bytes, target: Any) -> None:
+    try:
+        # The mapping has no lists or plain values at its top, which the parser does not say.
+        content = json.loads(body.decode(), object_pairs_hook=_object)
+        # Half of a surrogate pair can be escaped in JSON, but is no text: messages break over it.
+        json.dumps(content, ensure_ascii=False).encode()
+        if not isinstance(content, dict):
+            raise ApiError(INVALID_ARGUMENT, "the body must be a JSON object")
+        json_format.ParseDict(content, target, max_recursion_depth=_MAX_DEPTH)
+    except json_format.ParseError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)[:_MAX_COMPLAINT]) from None
+    except (ValueError, RecursionError):
+        raise ApiError(INVALID_ARGUMENT, "the body is no JSON in UTF-8") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ApiError(INVALID_ARGUMENT, "the body has an object with a key that stands twice")
+    return found
+
+
+def _is_ours(key: str, value: str) -> bool:
+    plain = key.removeprefix("$")
+    if plain == "alt" and value != "json":
+        raise ApiError(INVALID_ARGUMENT, f"alt={value!r} is not supported: use json")
+    return not (plain in ("alt", "prettyPrint") or key in _IGNORED or plain in _IGNORED)
+
+
+def _set_from_query(request: Any, key: str, value: str, seen: set[str]) -> None:
+    holder, message = request, request.DESCRIPTOR
+    *parents, name = key.split(".")
+    for parent in parents:
+        field = _field(message, parent, key)
+        if field.message_type is None or field.is_repeated:
+            raise _unknown(key)
+        holder, message = getattr(holder, field.name), field.message_type
+    field = _field(message, name, key)
+    place = f"{'.'.join(parents)}.{field.name}"
+    if place in seen and not field.is_repeated:
+        raise ApiError(INVALID_ARGUMENT, f"query parameter {key!r} stands twice")
+    seen.add(place)
+    if field.message_type is field_mask_pb2.FieldMask.DESCRIPTOR:
+        getattr(holder, field.name).paths.extend(split_mask(value))
+        return
+    if field.message_type is not None:
+        raise _unknown(key)
+    content: Any = value
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        content = {"true": True, "false": False}.get(value, value)
+    try:
+        json_format.ParseDict(
+            {field.json_name: [content] if field.is_repeated else content}, holder
+        )
+    except json_format.ParseError:
+        raise ApiError(
+            INVALID_ARGUMENT, f"query parameter {key!r} cannot be {value[:100]!r}"
+        ) from None
+
+
+def _field(message: Descriptor, name: str, key: str) -> FieldDescriptor:
+    field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
+    if field is None:
+        raise _unknown(key)
+    return field
+
+
+def _unknown(key: str) -> ApiError:
+    return ApiError(INVALID_ARGUMENT, f"there is no query parameter {key!r}")

@@ -1,0 +1,59 @@
+"""The command line: `dicomferry`."""
+
+import gc
+import logging
+import sys
+from typing import NoReturn
+
+import typer
+from rich.markup import escape
+
+from dicomferry.api.errors import ApiError
+from dicomferry.cli.import_export import export_app, import_
+from dicomferry.cli.operations import operations_app
+from dicomferry.cli.options import BEAM_FLAGS
+from dicomferry.cli.output import errors, printable
+from dicomferry.cli.preview import formats, preview
+from dicomferry.cli.serve import serve_, tokens_app
+from dicomferry.cli.stores import stores_app
+from dicomferry.jobs import dataflow
+
+_COLLECT_AFTER = 50_000  # objects; Python's own is 700
+
+app = typer.Typer(
+    help="Moves medical images in bulk: DICOM stores, import and export as Apache Beam jobs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("import", context_settings=BEAM_FLAGS)(import_)
+app.command("preview")(preview)
+app.command("formats")(formats)
+app.command("serve")(serve_)
+app.add_typer(stores_app, name="stores")
+app.add_typer(export_app, name="export")
+app.add_typer(operations_app, name="operations")
+app.add_typer(tokens_app, name="tokens")
+
+
+def main() -> NoReturn:
+    """Run the command line; a wrong request ends with its remedy and exit code 2."""
+    # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
+    gc.set_threshold(_COLLECT_AFTER)
+    from dicomferry.pipelines.job import STORAGE_ERRORS, JobError, storage_message
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    try:
+        app()
+    except (JobError, ApiError, dataflow.DataflowError, ValueError, LookupError) as error:
+        message = escape(printable(str(error)))
+        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
+        sys.exit(2)
+    except STORAGE_ERRORS as error:
+        message = escape(printable(storage_message(error)))
+        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("interrupted; what was committed stays, run it again to go on")
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,115 @@
+"""`dicomferry serve` and `dicomferry tokens`: the API for others."""
+
+import json
+import logging
+from typing import Annotated
+
+import typer
+
+from dicomferry.cli.options import DEFAULT_ROOT, Root
+from dicomferry.cli.output import console, errors
+from dicomferry.resource_names import parse_store
+from dicomferry.storage.storage import Storage
+
+tokens_app = typer.Typer(
+    help="Let others call a server that runs with --auth.", no_args_is_help=True
+)
+
+
+def serve_(
+    host: Annotated[
+        str, typer.Option(help="Interface; any but this machine's own asks for --auth.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Of REST and the console; 0: any.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0: any.")] = 9090,
+    auth: Annotated[
+        str, typer.Option(metavar="FILE", help="Tokens of those who may call, and what they may.")
+    ] = "",
+    allow_path: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Local folder that requests may read and write."),
+    ] = None,
+    allow_prefix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="gs://…", help="Limit requests to these buckets or prefixes."),
+    ] = None,
+    dataflow_templates: Annotated[
+        str,
+        typer.Option(
+            metavar="gs://…",
+            help="Run jobs on Dataflow, by the templates in this folder (`make template`).",
+        ),
+    ] = "",
+    dataflow_project: Annotated[str, typer.Option(help="Project that runs these jobs.")] = "",
+    dataflow_region: Annotated[str, typer.Option(help="Region that they run in.")] = "",
+    max_jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Jobs of this machine that run at once, each on all cores; more wait their turn.",
+        ),
+    ] = 4,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Serve the API of Google's DicomService, REST and gRPC, and a page to look at.
+
+    Examples:
+    [bold]dicomferry serve --allow-path /data[/bold]
+    [bold]CLOUDSDK_API_ENDPOINT_OVERRIDES_HEALTHCARE=http://127.0.0.1:8080/ \
+    gcloud healthcare dicom-stores list --dataset default --location local --project local[/bold]
+    """
+    from dicomferry.server import Settings, serve
+
+    logging.getLogger("dicomferry").setLevel(logging.INFO)
+    settings = Settings(
+        Storage(root),
+        host,
+        port,
+        grpc_port,
+        auth,
+        tuple(allow_path or ()),
+        tuple(allow_prefix or ()),
+        dataflow_templates,
+        dataflow_project,
+        dataflow_region,
+        max_jobs,
+    )
+
+    def announce(rest: int, grpc: int) -> None:
+        shown = f"[{host}]" if ":" in host else host
+        console.print(f"REST  http://{shown}:{rest}/v1/", markup=False, highlight=False)
+        console.print(f"gRPC  {shown}:{grpc}", markup=False, highlight=False)
+        console.print(f"page  http://{shown}:{rest}/", markup=False, highlight=False)
+
+    serve(settings, announce)
+
+
+@tokens_app.command("create")
+def create_token(
+    name: Annotated[str, typer.Argument(help="Whose it is, for logs and the console.")],
+    permission: Annotated[
+        list[str],
+        typer.Option(metavar="PERMISSION", help="healthcare.dicomStores.import, or a pattern."),
+    ],
+    store: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="Store that it is for; or a dataset or project, for all in it; * for all.",
+        ),
+    ],
+) -> None:
+    """Make a token. Its line for the auth file is printed, and on standard error the token, once.
+
+    Example:
+    [bold]dicomferry tokens create airflow --store trial \\
+      --permission healthcare.dicomStores.import --permission healthcare.operations.get \\
+      >> auth.jsonl && chmod 600 auth.jsonl[/bold]
+    """
+    from dicomferry.api.access import make_token
+
+    plain = ("*", "projects/")
+    resources = [each if each.startswith(plain) else str(parse_store(each)) for each in store]
+    token, entry = make_token(name, permission, resources)
+    print(json.dumps(entry, ensure_ascii=False))
+    errors.print(f"token, shown only now: {token}", soft_wrap=True, highlight=False, markup=False)

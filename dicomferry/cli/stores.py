@@ -1,0 +1,203 @@
+"""`dicomferry stores`: create, look at and look after DICOM stores."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
+from dicomferry.cli.output import console, errors, find_store, say, suggest
+from dicomferry.jobs import dataflow
+from dicomferry.resource_names import DatasetName, parse_store
+from dicomferry.storage.storage import Storage
+from dicomferry.store import dicom_store, maintenance
+from dicomferry.tables.destination import parse_destination
+
+stores_app = typer.Typer(help="Create, look at and look after DICOM stores.", no_args_is_help=True)
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE", help="A label of the store, to find it by; up to 64."),
+]
+
+
+@stores_app.command("create")
+def create(
+    store: StoreArgument,
+    stream_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Append a row of every new instance to this table: bq://…, duckdb:… or delta:…; "
+            "up to five.",
+        ),
+    ] = None,
+    label: Labels = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Create a store.
+
+    Examples:
+    [bold]dicomferry stores create trial[/bold]
+    [bold]dicomferry stores create trial --stream-to duckdb:trial.duckdb#dicom.instances[/bold]
+    """
+    resource = {"labels": _labels(label), "streamConfigs": _streams(stream_to)}
+    resource = {field: value for field, value in resource.items() if value}
+    made = dicom_store.create_store(Storage(root), parse_store(store), resource)
+    say(f"Created {made.name} in {made.data.root}")
+    suggest(f"dicomferry import {shlex.quote(store)} '/data/**'", root)
+
+
+@stores_app.command("update")
+def update(
+    store: StoreArgument,
+    label: Labels = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="Take a label off.")
+    ] = None,
+    stream_to: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE", help="Stream to these tables from now on, and no others."),
+    ] = None,
+    no_streams: Annotated[bool, typer.Option("--no-streams", help="Stop all streams.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Change a store's labels and streams; whatever is not named stays.
+
+    Example: [bold]dicomferry stores update trial --label site=north --remove-label draft[/bold]
+    """
+    given, streams = _labels(label), _streams(stream_to)
+    if streams and no_streams:
+        raise ValueError("give either --stream-to or --no-streams")
+    if not (given or remove_label or streams or no_streams):
+        raise ValueError("name what to change: --label, --remove-label, --stream-to, --no-streams")
+
+    def change(resource: dicom_store.Resource) -> dicom_store.Resource:
+        labels = {**resource.get("labels", {}), **given}
+        kept = {key: value for key, value in labels.items() if key not in (remove_label or [])}
+        changed = {**resource, "labels": kept}
+        if streams or no_streams:
+            changed["streamConfigs"] = streams
+        return {field: value for field, value in changed.items() if value}
+
+    updated = dicom_store.update_store(Storage(root), parse_store(store), change)
+    console.print_json(data=updated.resource)
+
+
+@stores_app.command("list")
+def list_(
+    filter_: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            help="Only stores whose labels match, such as 'labels.site=north AND NOT labels.draft='"
+            "; = searches the text within the value.",
+        ),
+    ] = "",
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """List the stores of the local dataset."""
+    from dicomferry.api.label_filter import parse_filter
+
+    wanted = parse_filter(filter_)
+    found = [
+        store
+        for store in dicom_store.list_stores(Storage(root), DatasetName())
+        if wanted.matches(store.resource.get("labels", {}))
+    ]
+    if not found and filter_:
+        console.print("No store matches", highlight=False)
+    elif not found:
+        say(f"No stores under {Storage(root).root}")
+        suggest("dicomferry stores create STORE", root)
+    for store in found:
+        say(store.name.id)
+
+
+@stores_app.command()
+def describe(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
+    """Show a store's resource, in the API's JSON, and where its data lies."""
+    found = dicom_store.get_store(Storage(root), parse_store(store))
+    console.print_json(data=found.resource)
+    say(f"data: {found.data.root}")
+
+
+@stores_app.command()
+def delete(
+    store: StoreArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Delete a store and every instance in it."""
+    name = parse_store(store)
+    counts = maintenance.metrics(dicom_store.get_store(Storage(root), name))
+    question = f"Delete {name} with its {counts['instanceCount']} instances for good?"
+    if not yes and not typer.confirm(question):
+        raise typer.Exit(1)
+    dicom_store.delete_store(Storage(root), name)
+    say(f"Deleted {name}")
+
+
+@stores_app.command()
+def metrics(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
+    """Count studies, series, instances and bytes, in the API's JSON."""
+    console.print_json(data=maintenance.metrics(find_store(root, store)))
+
+
+@stores_app.command()
+def verify(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
+    """Check that every row's blob is there and its checksum right.
+
+    Exits with 1 and lists the instances whose blob is missing or damaged.
+    """
+    checked = damaged = 0
+    with console.status("verifying") as status:
+        for finding in maintenance.verify(find_store(root, store)):
+            checked += 1
+            if finding.problem:
+                damaged += 1
+                found = f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}"
+                errors.print(found, soft_wrap=True)
+            if checked % 100 == 0:
+                status.update(f"verifying: {checked} instances, {damaged} damaged")
+    console.print(f"{checked} instances, {damaged} damaged")
+    raise typer.Exit(1 if damaged else 0)
+
+
+@stores_app.command()
+def vacuum(
+    store: StoreArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Delete blobs that no row points at and that are older than 7 days."""
+    found = find_store(root, store)
+    removed = maintenance.vacuum(
+        Storage(root), found, dry_run=dry_run, read=dataflow.OperationReader().read
+    )
+    for path in removed:
+        say(path)
+    console.print(f"{len(removed)} blobs {'would be' if dry_run else 'were'} deleted")
+
+
+@stores_app.command()
+def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
+    """Sort the index among few files: imports and exports then read less of it."""
+    before, after = maintenance.optimize(find_store(root, store))
+    console.print(f"index files: {before} before, {after} now")
+
+
+def _labels(texts: Sequence[str] | None) -> dict[str, str]:
+    labels = {}
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(f"--label {text} must be KEY=VALUE; VALUE may be empty")
+        labels[key] = value
+    return labels
+
+
+def _streams(tables: Sequence[str] | None) -> list[dict[str, dict[str, str]]]:
+    for table in tables or []:
+        parse_destination(table)
+    return [{"bigqueryDestination": {"tableUri": table}} for table in tables or []]

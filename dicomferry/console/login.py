@@ -1,0 +1,81 @@
+"""The console's login: a browser sends no Authorization header, so a cookie holds the token."""
+
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from dicomferry.api.access import Principal
+from dicomferry.api.errors import INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, ApiError
+from dicomferry.console.views import layout
+
+COOKIE = "dicomferry_token"
+_MAX_LOGIN_BYTES = 16_384
+
+Authenticate = Callable[[str | None], Principal]
+
+
+def authorization(request: Request) -> str | None:
+    """The header of a program, or what a browser's login left."""
+    if token := request.cookies.get(COOKIE):
+        return f"Bearer {token}"
+    return request.headers.get("Authorization")
+
+
+async def log_in(request: Request, authenticate: Authenticate) -> Response:
+    """Take a token from the form, leave it as a cookie, and go on."""
+    if response := _from_elsewhere(request):
+        return response
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _MAX_LOGIN_BYTES:
+            error = ApiError(INVALID_ARGUMENT, "A token is much shorter than this.")
+            return layout.error_page(error, None)
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
+    except ValueError:
+        error = ApiError(INVALID_ARGUMENT, "The form has a token and little else.")
+        return layout.error_page(error, None)
+    token = fields.get("token", [""])[0].strip()
+    after = own_path(fields.get("next", ["/"])[0])
+    try:
+        await run_in_threadpool(authenticate, f"Bearer {token}")
+    except ApiError as error:
+        if error.code == UNAUTHENTICATED:
+            return layout.login_page(after, error.message)
+        return layout.error_page(error, None)
+    response = RedirectResponse(after, 303, layout.SECURITY_HEADERS)
+    # Strict: no other site can make a browser show it; HttpOnly: no script can read it.
+    is_secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=is_secure)
+    return response
+
+
+async def log_out(request: Request) -> Response:
+    """Take the cookie back."""
+    if response := _from_elsewhere(request):
+        return response
+    response = RedirectResponse("/", 303, layout.SECURITY_HEADERS)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def _from_elsewhere(request: Request) -> Response | None:
+    """Refuse a form that another site sent."""
+    origin = request.headers.get("Origin")
+    if origin is None or origin.partition("://")[2] == request.headers.get("Host"):
+        return None
+    return layout.error_page(ApiError(PERMISSION_DENIED, "This form is on another site."), None)
+
+
+def own_path(url: str) -> str:
+    """The path and query of a URL: wherever it leads, it stays on this server."""
+    try:
+        parts = urlsplit(url.replace("\\", "/"))
+    except ValueError:  # brackets around what is no address
+        return "/"
+    path = "/" + parts.path.lstrip("/")
+    return f"{path}?{parts.query}" if parts.query else path

@@ -1,0 +1,67 @@
+"""Metrics of stores for pages that must not wait: counted beside them, shown when known."""
+
+import time
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Lock
+from typing import NamedTuple
+
+from dicomferry.store import maintenance
+from dicomferry.store.dicom_store import DicomStore
+
+Metrics = dict[str, str]
+
+_THREADS = 2
+_FRESH_SECONDS = 10.0
+_MAX_KEPT = 5000
+
+
+class _Kept(NamedTuple):
+    metrics: Metrics | None
+    at: float
+
+
+class MetricsCache:
+    """The metrics of stores, at most ten seconds old or still being counted."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, "console-metrics")
+        self._lock = Lock()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._counting: dict[str, Future[None]] = {}
+
+    def get(self, stores: list[DicomStore], seconds: float) -> dict[str, Metrics | None]:
+        """Return the metrics by store name, after at most so many seconds.
+
+        What is counted anew meanwhile is shown as it was; None where nothing is known yet, or the
+        store is gone.
+        """
+        futures = [future for store in stores if (future := self._refresh(store))]
+        wait(futures, seconds)
+        with self._lock:
+            kept = {str(store.name): self._kept.get(store.data.root) for store in stores}
+        return {name: each.metrics if each else None for name, each in kept.items()}
+
+    def _refresh(self, store: DicomStore) -> Future[None] | None:
+        key = store.data.root
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept and time.monotonic() - kept.at < _FRESH_SECONDS:
+                return None
+            if key not in self._counting:
+                self._counting[key] = self._threads.submit(self._count, store)
+            return self._counting[key]
+
+    def _count(self, store: DicomStore) -> None:
+        metrics: Metrics | None = None
+        try:
+            metrics = maintenance.metrics(store)
+        except LookupError:  # deleted since it was listed
+            metrics = None
+        finally:
+            with self._lock:
+                self._kept[store.data.root] = _Kept(metrics, time.monotonic())
+                self._kept.move_to_end(store.data.root)
+                while len(self._kept) > _MAX_KEPT:
+                    self._kept.popitem(last=False)
+                del self._counting[store.data.root]

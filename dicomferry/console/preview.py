@@ -1,0 +1,145 @@
+"""A self-contained page of thumbnails: what is in a store, at a glance, no patient data."""
+
+import functools
+import html
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydicom.uid import UID
+
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.render.thumbnail import Thumbnail, thumbnail
+from dicomferry.storage.storage import Storage, StorageFile
+from dicomferry.store.index import Index
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.transforms.worker_pool import WorkerPool
+
+_PIXELS = 192
+_SECONDS = 60.0
+_STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; margin: 2rem; background: #f6f7f8; color: #1c2126 }
+h1 { font-size: 1.4rem; margin: 0 0 .3rem } p { margin: 0 0 1.2rem; color: #5a646e }
+main { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax(216px, 1fr)) }
+figure { margin: 0; padding: 12px; background: #fff; border: 1px solid #dde2e6; border-radius: 8px }
+figure > div { height: 192px; display: grid; place-items: center; background: #101316;
+  border-radius: 4px; color: #aeb8c1; text-align: center; overflow: hidden }
+figure > div span { padding: 0 1rem } img { max-width: 100%; max-height: 192px }
+figcaption { margin-top: 9px } b { font-size: 1.05rem } small { color: #5a646e; display: block;
+  overflow-wrap: anywhere }
+"""
+
+
+class Series(NamedTuple):
+    """One series and the instance that stands for it.
+
+    Attributes:
+        uid: (0020,000E) Series Instance UID.
+        modality: (0008,0060).
+        instances: how many.
+        frames: of all instances.
+        size: bytes of all blobs.
+        transfer_syntax: of the instance shown.
+        blob: of the instance shown.
+        blob_size: bytes.
+    """
+
+    uid: str
+    modality: str
+    instances: int
+    frames: int
+    size: int
+    transfer_syntax: str
+    blob: str
+    blob_size: int
+
+
+def preview_page(
+    data: Storage, title: str, paths: InstanceFilter | None, workers: int
+) -> Iterator[str]:
+    """Yield the page in pieces, a series each; pictures are made by a pool of processes."""
+    found = series_of(data, paths=paths)
+    frames = sum(series.frames for series in found)
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
+    yield f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
+    yield f"<h1>{html.escape(title)}</h1><p>{len(found):,} series, "
+    yield f"{sum(series.instances for series in found):,} instances, {frames:,} frames</p><main>"
+    pool = WorkerPool(workers)
+    chunks = ([(series.blob, series.blob_size)] for series in found)
+    draw = functools.partial(draw_all, data=data)
+    pictures = pool.map(draw, chunks, lambda _: Reason.WORKER_LOST, lambda _: _SECONDS)
+    for series, (picture,) in zip(found, pictures, strict=True):
+        yield _figure(series, picture)
+    pool.close()
+    yield "</main></html>\n"
+
+
+def series_of(
+    data: Storage, *, paths: InstanceFilter | None = None, uids: Sequence[str] | None = None
+) -> list[Series]:
+    """The series of a store, by modality; the middle instance stands for each.
+
+    Args:
+        data: the store's.
+        paths: only what is below them, if given.
+        uids: only these series, if given.
+    """
+    index = Index(data).dataset()
+    columns = [
+        "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "TransferSyntaxUID",
+        "Modality", "NumberOfFrames", "BlobUri", "BlobStorageSize",
+    ]  # fmt: skip
+    among = None
+    if uids is not None:
+        wanted, field = pa.array(uids, pa.string()), pc.field("SeriesInstanceUID")
+        # The bounds let whole files be skipped by their statistics.
+        among = (field >= pc.min(wanted)) & (field <= pc.max(wanted)) & field.isin(wanted)
+    rows = index.to_table(columns=columns, filter=among)
+    if paths:
+        rows = rows.filter(paths.mask(rows))
+    query = """
+        SELECT SeriesInstanceUID, any_value(Modality), count(*), sum(NumberOfFrames),
+          sum(BlobStorageSize), middle.TransferSyntaxUID, middle.BlobUri, middle.BlobStorageSize
+        FROM (SELECT *, nth_value(rows, cast(ceil(n / 2.0) AS BIGINT)) OVER (
+                PARTITION BY SeriesInstanceUID ORDER BY SOPInstanceUID
+                ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS middle
+              FROM (SELECT *, rows, count(*) OVER (PARTITION BY SeriesInstanceUID) AS n FROM rows))
+        GROUP BY SeriesInstanceUID, middle ORDER BY 2, 1"""
+    connection = duckdb.connect()
+    connection.register("rows", rows)
+    return [Series(*row) for row in connection.execute(query).fetchall()]
+
+
+def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail | str]:
+    """The picture of each blob, given with its size; or the code of the reason for none."""
+    return [_draw(blob, size, data) for blob, size in blobs]
+
+
+def _draw(blob: str, size: int, data: Storage) -> Thumbnail | str:
+    try:
+        with StorageFile(data, blob, size) as file:
+            return thumbnail(file, _PIXELS)
+    except InstanceError as error:
+        return error.code
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _figure(series: Series, picture: Thumbnail | str) -> str:
+    if isinstance(picture, Thumbnail):
+        shown = f"<img alt='' src='data:image/jpeg;base64,{picture.jpeg}'>"
+        size = f"{picture.columns} × {picture.rows}, "
+    else:
+        reason = Reason(picture).sentence.partition(":")[0].partition(";")[0]
+        shown, size = f"<span>{html.escape(reason)}</span>", ""
+    return (
+        f"<figure><div>{shown}</div><figcaption><b>{html.escape(series.modality or 'no modality')}"
+        f"</b> {_count(series.instances, 'instance')}, {_count(series.frames, 'frame')}"
+        f"<small>{size}{series.size / 1e6:,.1f} MB, "
+        f"{html.escape(UID(series.transfer_syntax).name)}</small>"
+        f"<small>{html.escape(series.uid)}</small></figcaption></figure>"
+    )

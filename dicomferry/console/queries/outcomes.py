@@ -1,0 +1,138 @@
+"""What became of every file, page by page: neither all shards nor one are held in memory."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.operations.operations import OUTCOMES, OperationFolder
+from dicomferry.storage.storage import Entry
+
+PAGE = 100
+_BLOCK_BYTES = 1 << 20
+# What one page may look through; a longer search goes on from a link.
+_SCAN_BYTES = 256 << 20
+_POSITION = re.compile(r"([A-Za-z0-9-]{1,64}):([0-9]{1,15})")
+FAILURES = ("conflict", "failed")
+
+
+class OutcomesPage(NamedTuple):
+    """Some outcomes, and the position where the next are to be looked for; '' at the end."""
+
+    lines: list[dict[str, Any]]
+    after: str
+
+
+class Reasons(NamedTuple):
+    """How often files failed for which code and reason, and whether all were counted."""
+
+    counts: Counter[tuple[str, str]]
+    is_complete: bool
+
+
+def check_outcome(outcome: str) -> str:
+    """Return the outcome that is filtered by; '' is all.
+
+    Raises:
+        ApiError: it is no outcome.
+    """
+    if outcome and outcome not in OUTCOMES:
+        raise ApiError(INVALID_ARGUMENT, f"{outcome!r} is no outcome: use {', '.join(OUTCOMES)}")
+    return outcome
+
+
+def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> OutcomesPage:
+    """Read a page, of one outcome or of all.
+
+    Raises:
+        ApiError: `after` is no position.
+    """
+    found: list[dict[str, Any]] = []
+    scanned = 0
+    for line, position in _lines(folder, after):
+        if len(found) == PAGE or scanned > _SCAN_BYTES:
+            return OutcomesPage(found, after)
+        scanned += len(line)
+        after = position
+        if _is_of(line, outcome):
+            found.append(json.loads(line))
+    return OutcomesPage(found, "")
+
+
+def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:
+    """All outcomes, or those of one kind, as JSON Lines, in blocks."""
+    block = bytearray()
+    for line, _ in _lines(folder, ""):
+        if _is_of(line, outcome):
+            block += line
+        if len(block) >= _BLOCK_BYTES:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
+
+
+def reasons(folder: OperationFolder, outcome: str) -> Reasons:
+    """Count why files failed, in as much as one page may look through.
+
+    Args:
+        folder: the operation's.
+        outcome: only failures of this kind; '' is all.
+    """
+    kinds = [kind for kind in FAILURES if outcome in ("", kind)]
+    counts: Counter[tuple[str, str]] = Counter()
+    scanned = 0
+    for line, _ in _lines(folder, ""):
+        scanned += len(line)
+        if scanned > _SCAN_BYTES:
+            return Reasons(counts, False)
+        if any(_is_of(line, kind) for kind in kinds):
+            record = json.loads(line)
+            counts[record["code"], record["reason"]] += 1
+    return Reasons(counts, True)
+
+
+def _is_of(line: bytes, outcome: str) -> bool:
+    """Whether a line has an outcome: quotes within a name are escaped, so it is none of those."""
+    return not outcome or f'"outcome": "{outcome}"'.encode() in line
+
+
+def _lines(folder: OperationFolder, after: str) -> Iterator[tuple[bytes, str]]:
+    """Every line with the position behind it, from a position on."""
+    shard, offset = _parse(after) if after else ("", 0)
+    for entry in _shards(folder):
+        name = entry.path.removeprefix("outcomes-").removesuffix(".jsonl")
+        if name >= shard:
+            for line, end in _lines_of(folder, entry, offset if name == shard else 0):
+                yield line, f"{name}:{end}"
+
+
+def _shards(folder: OperationFolder) -> list[Entry]:
+    entries = (entry for entry in folder.storage.list() if entry.path.startswith("outcomes-"))
+    return sorted(entry for entry in entries if entry.path.endswith(".jsonl"))
+
+
+def _lines_of(folder: OperationFolder, entry: Entry, offset: int) -> Iterator[tuple[bytes, int]]:
+    # One byte earlier, so that a position within a line means the next one.
+    position = max(offset - 1, 0)
+    begun = b""
+    skip = offset > 0
+    while position < entry.size:
+        length = min(_BLOCK_BYTES, entry.size - position)
+        block = begun + folder.storage.read_range(entry.path, position, length)
+        start = position - len(begun)
+        position += length
+        *lines, begun = block.split(b"\n")
+        for line in lines:
+            start += len(line) + 1
+            if not skip:
+                yield line + b"\n", start
+            skip = False
+
+
+def _parse(position: str) -> tuple[str, int]:
+    match = _POSITION.fullmatch(position)
+    if not match:
+        raise ApiError(INVALID_ARGUMENT, f"{position!r} is no position: follow the page's links")
+    return match[1], int(match[2])

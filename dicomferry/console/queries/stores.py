@@ -1,0 +1,99 @@
+"""What is there, a page at a time: datasets, their stores, their operations."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dicomferry.api.access import Principal
+from dicomferry.jobs.dataflow import OperationReader
+from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
+from dicomferry.resource_names import DatasetName, id_folder
+from dicomferry.storage.storage import Storage
+from dicomferry.store.dicom_store import DicomStore, store_in
+
+STORES_PAGE = 48
+OPERATIONS_PAGE = 25
+# A token that may see little must not make the server read everything for one page.
+_MAX_LOOKED_AT = 500
+
+
+class StoresPage(NamedTuple):
+    """Some stores, and where the next page starts; '' at the end."""
+
+    stores: list[DicomStore]
+    after: str
+
+
+class OperationsPage(NamedTuple):
+    """Some operations, the newest first, and where the older ones start; '' at the end."""
+
+    operations: list[Operation]
+    before: str
+
+
+def datasets(root: Storage, principal: Principal) -> list[DatasetName]:
+    """The datasets that a principal may see something of; the local default comes first."""
+    found = [name for name in _datasets(root) if principal.may_see_below(str(name))]
+    return sorted(found, key=lambda name: (name != DatasetName(), name))
+
+
+def page_of_stores(
+    root: Storage, parent: DatasetName, principal: Principal, after: str
+) -> StoresPage:
+    """The stores that a principal may see, in the order of their folders: one listing a page."""
+    folder = f"{parent.folder}/dicomStores"
+    may_list = principal.may("healthcare.dicomStores.list", str(parent))
+    names = [name for name in root.folders(folder) if name > after]
+    stores: list[DicomStore] = []
+    for looked_at, name in enumerate(names):
+        if len(stores) == STORES_PAGE or looked_at == _MAX_LOOKED_AT:
+            return StoresPage(stores, names[looked_at - 1])
+        store = store_in(root, f"{folder}/{name}")
+        if store and (may_list or principal.may("healthcare.dicomStores.get", str(store.name))):
+            stores.append(store)
+    return StoresPage(stores, "")
+
+
+def page_of_operations(
+    root: Storage,
+    parent: DatasetName,
+    principal: Principal,
+    before: str,
+    reader: OperationReader,
+    store: str = "",
+) -> OperationsPage:
+    """The operations that a principal may see, of one store or of all, the newest first."""
+    ids = sorted(root.folders(f"{parent.folder}/operations"), reverse=True)
+    ids = [each for each in ids if not before or each < before]
+    found: list[Operation] = []
+    for looked_at, operation_id in enumerate(ids):
+        if len(found) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
+            return OperationsPage(found, ids[looked_at - 1])
+        folder = OperationFolder(root, parent, operation_id)
+        try:
+            operation = folder.read()
+        except OperationNotFoundError:  # its process was killed at its very start
+            continue
+        names = operation["name"], operation["store"]
+        if principal.may("healthcare.operations.get", *names) and store in ("", operation["store"]):
+            found.append(reader.reconcile(folder, operation))
+    return OperationsPage(found, "")
+
+
+def _datasets(root: Storage) -> Iterator[DatasetName]:
+    for project in root.folders("projects"):
+        for location in root.folders(f"projects/{project}/locations"):
+            below = f"projects/{project}/locations/{location}/datasets"
+            for dataset in root.folders(below):
+                name = DatasetName(project, location, dataset)
+                if all(id_folder(part) == part for part in name):
+                    yield name
+                else:
+                    yield from _name_of(root, f"{below}/{dataset}")
+
+
+def _name_of(root: Storage, folder: str) -> Iterator[DatasetName]:
+    """The name of a dataset whose folder is a hash of it, as its stores tell; none has none."""
+    for store_folder in root.folders(f"{folder}/dicomStores"):
+        if store := store_in(root, f"{folder}/dicomStores/{store_folder}"):
+            yield store.name.parent
+            return

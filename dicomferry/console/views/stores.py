@@ -1,0 +1,181 @@
+"""Pages about stores: all of a dataset, one, and the pictures of one."""
+
+from collections.abc import Mapping, Sequence
+
+from pydicom.uid import UID
+
+from dicomferry.console.metrics_cache import Metrics
+from dicomferry.console.preview import Series
+from dicomferry.console.queries.series import SeriesPage
+from dicomferry.console.queries.stores import StoresPage
+from dicomferry.console.views import formatting
+from dicomferry.console.views.layout import definitions
+from dicomferry.console.views.markup import Html, html, join, link
+from dicomferry.resource_names import DatasetName
+from dicomferry.store.dicom_store import DicomStore
+
+_SECTION = """<section{live}><h2>DICOM stores</h2>
+{cards}{more}</section>"""
+_CARD = """<article class="store"><h3><a href="{href}">{id}</a></h3>
+{labels}{numbers}
+<p class="links"><a href="{pictures}">Pictures</a></p></article>"""
+_NO_STORES = """<p class="empty">No store here that this login may see.
+<code>dicomferry stores create trial</code> makes one.</p>"""
+_LIVE = ' data-live="{href}" data-seconds="{seconds}"'
+_STORE = """<p class="path">{parent}</p>
+<h1>{id}</h1>
+{labels}{numbers}
+<p class="links"><a href="{pictures}">Pictures</a></p>
+{configuration}"""
+_PICTURES = """<p class="path"><a href="{store}">{name}</a></p>
+<h1>Pictures</h1>
+<p class="about">{about}</p>
+{pictures}{more}"""
+_FIGURE = """<figure><img src="{source}" alt="" loading="lazy" width="192" height="192">
+<figcaption><b>{modality}</b> {instances}{frames}
+<small>{size}, {syntax}</small>
+<small class="uid" title="{study}">study {study}</small>
+<small class="uid" title="{uid}">series {uid}</small></figcaption></figure>"""
+
+
+def store_path(store: DicomStore) -> str:
+    """Where the page of a store is."""
+    return f"/console/{store.name}"
+
+
+def datasets_nav(names: Sequence[DatasetName], chosen: DatasetName) -> Html:
+    """Links to the datasets, where there are several."""
+    if len(names) < 2:
+        return Html()
+    links = (
+        html(
+            '<a href="{href}"{current}>{name}</a>',
+            href=link("/", dataset=str(name)),
+            current=Html(' aria-current="page"' if name == chosen else ""),
+            name=name,
+        )
+        for name in names
+    )
+    return html('<nav aria-label="Datasets">{links}</nav>', links=join(links))
+
+
+def stores_section(
+    parent: DatasetName, found: StoresPage, metrics: Mapping[str, Metrics | None], after: str
+) -> Html:
+    """The stores of a dataset as cards; it is loaded again while some are being counted."""
+    asked = link("/", dataset=str(parent), after=after, part="stores")
+    waits = any(metrics[str(store.name)] is None for store in found.stores)
+    following = link("/", dataset=str(parent), after=found.after)
+    more = html('<p class="more"><a href="{href}">More stores</a></p>', href=following)
+    cards = join(_card(store, metrics[str(store.name)]) for store in found.stores)
+    return html(
+        _SECTION,
+        live=html(_LIVE, href=asked, seconds=2) if waits else Html(),
+        cards=html('<div class="stores">{cards}</div>', cards=cards) if cards else Html(_NO_STORES),
+        more=more if found.after else Html(),
+    )
+
+
+def store_body(store: DicomStore, metrics: Metrics | None) -> Html:
+    """What a store is: its metrics, and where it tells of new instances."""
+    resource = store.resource
+    configs = [*resource.get("notificationConfigs", [])]
+    configs += [resource["notificationConfig"]] if "notificationConfig" in resource else []
+    pairs: list[tuple[str, str | Html]] = [
+        ("Publishes to", config["pubsubTopic"]) for config in configs if config.get("pubsubTopic")
+    ]
+    pairs += [
+        ("Streams to", config.get("bigqueryDestination", {}).get("tableUri", ""))
+        for config in resource.get("streamConfigs", [])
+    ]
+    return html(
+        _STORE,
+        parent=store.name.parent,
+        id=store.name.id,
+        labels=_labels(store),
+        numbers=_numbers(metrics),
+        pictures=link(f"{store_path(store)}/preview"),
+        configuration=definitions(pairs) if pairs else Html(),
+    )
+
+
+def pictures_body(
+    store: DicomStore, found: SeriesPage, metrics: Metrics | None, is_first: bool
+) -> Html:
+    """A page of the store's series, those of a study side by side."""
+    path = f"{store_path(store)}/preview"
+    links = []
+    if not is_first:
+        links.append(html('<a href="{href}">First page</a>', href=link(path)))
+    if found.after:
+        following = link(path, after=found.after)
+        links.append(html('<a rel="next" href="{href}">More series</a>', href=following))
+    about = "Each series is shown by the middle frame of its middle instance."
+    if metrics:
+        about = f"{formatting.number(metrics['seriesCount'])} series in all. {about}"
+    figures = join(_figure(store, study, series) for study, series in found.series)
+    nothing = html('<p class="empty">{text}</p>', text="No instances yet.")
+    return html(
+        _PICTURES,
+        store=link(store_path(store)),
+        name=store.name.id,
+        about=about,
+        pictures=html('<div class="pictures">{figures}</div>', figures=figures)
+        if figures
+        else nothing,
+        more=html('<p class="more">{links}</p>', links=join(links)) if links else Html(),
+    )
+
+
+def _card(store: DicomStore, metrics: Metrics | None) -> Html:
+    return html(
+        _CARD,
+        href=link(store_path(store)),
+        id=store.name.id,
+        labels=_labels(store),
+        numbers=_numbers(metrics),
+        pictures=link(f"{store_path(store)}/preview"),
+    )
+
+
+def _labels(store: DicomStore) -> Html:
+    labels = store.resource.get("labels", {})
+    if not labels:
+        return Html()
+    items = (
+        html("<li>{key}<b>{value}</b></li>", key=key, value=value)
+        for key, value in sorted(labels.items())
+    )
+    return html('<ul class="labels">{items}</ul>', items=join(items))
+
+
+def _numbers(metrics: Metrics | None) -> Html:
+    if metrics is None:
+        return html('<p class="counting">{text}</p>', text="counting …")
+    pairs = [
+        ("studies", formatting.number(metrics["studyCount"])),
+        ("series", formatting.number(metrics["seriesCount"])),
+        ("instances", formatting.number(metrics["instanceCount"])),
+        ("stored", formatting.size(int(metrics["blobStorageSizeBytes"]))),
+    ]
+    items = (html("<div><dd>{n}</dd><dt>{what}</dt></div>", n=n, what=what) for what, n in pairs)
+    return html('<dl class="numbers">{items}</dl>', items=join(items))
+
+
+def _figure(store: DicomStore, study: str, series: Series) -> Html:
+    # A blob's path is made of the UIDs and the checksum, so it serves as a link, too.
+    place = series.blob.partition("/")[2].removesuffix(".dcm")
+    frames = (
+        f", {formatting.count(series.frames, 'frame')}" if series.frames != series.instances else ""
+    )
+    return html(
+        _FIGURE,
+        source=link(f"{store_path(store)}/pictures/{place}"),
+        modality=series.modality or "no modality",
+        instances=formatting.count(series.instances, "instance"),
+        frames=frames,
+        size=formatting.size(series.size),
+        syntax=UID(series.transfer_syntax).name,
+        study=study,
+        uid=series.uid,
+    )

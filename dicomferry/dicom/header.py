@@ -1,0 +1,109 @@
+"""The header of an instance: what identifies it, and its Metadata. The hot path of an import."""
+
+import re
+from typing import NamedTuple
+
+from dicomferry.dicom.elements import ElementReader
+from dicomferry.dicom.json_model import encode
+from dicomferry.dicom.part10_reader import MEDIA_STORAGE_DIRECTORY, open_data_set
+from dicomferry.dicom.pixel_data_check import check_pixel_data
+from dicomferry.dicom.range_reader import RangeReader
+from dicomferry.dicom.uids import parse_uid
+from dicomferry.errors import InstanceError, Reason
+
+STUDY_INSTANCE_UID = 0x0020000D
+SERIES_INSTANCE_UID = 0x0020000E
+SOP_INSTANCE_UID = 0x00080018
+SOP_CLASS_UID = 0x00080016
+MODALITY = 0x00080060
+NUMBER_OF_FRAMES = 0x00280008
+DIRECTORY_RECORD_SEQUENCE = 0x00041220
+
+_WANTED = frozenset(
+    {
+        STUDY_INSTANCE_UID,
+        SERIES_INSTANCE_UID,
+        SOP_INSTANCE_UID,
+        SOP_CLASS_UID,
+        MODALITY,
+        NUMBER_OF_FRAMES,
+        DIRECTORY_RECORD_SEQUENCE,
+    }
+)
+_CODE_STRING = re.compile(rb"[A-Z0-9_ ]{1,16}")  # CS, PS3.5 Table 6.2-1
+_POSITIVE = re.compile(rb"\+?0*([1-9][0-9]{0,8})")
+
+
+class Header(NamedTuple):
+    """What an import needs to know of an instance.
+
+    Attributes:
+        study_instance_uid: (0020,000D), of the data set as all that follow.
+        series_instance_uid: (0020,000E).
+        sop_instance_uid: (0008,0018).
+        sop_class_uid: (0008,0016), empty if absent or not a UID.
+        transfer_syntax_uid: (0002,0010); if absent or not a transfer syntax, that of the native
+            encoding found.
+        modality: (0008,0060), empty if absent or not a code string.
+        number_of_frames: (0028,0008), 1 if absent or not a positive number.
+        metadata: the data set in the DICOM JSON model (PS3.18 Annex F), UTF-8; see
+            `dicomferry.dicom.json_model`.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    number_of_frames: int
+    metadata: bytes
+
+
+def read_header(file: RangeReader) -> Header:
+    """Read the header of a file; of its pixel data only whether it is complete.
+
+    Raises:
+        InstanceError: the file holds no instance that can be taken; for a DICOMDIR, which is on
+            every medium and has no instance of its own, with the code DICOMDIR.
+    """
+    start = open_data_set(file)
+    reader = ElementReader(start.window)
+    elements = reader.read(start.offset, start.encoding)
+    metadata, values = encode(start.file_meta, elements, start.encoding.order, _WANTED)
+    sop_class_uid = parse_uid(values.get(SOP_CLASS_UID, b""))
+    if DIRECTORY_RECORD_SEQUENCE in values or sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        raise InstanceError(Reason.DICOMDIR)
+    if reader.pixel_data is not None:
+        check_pixel_data(file, start.window, reader.pixel_data, start.encoding)
+    return Header(
+        study_instance_uid=_identity(values, STUDY_INSTANCE_UID, "STUDY_INSTANCE_UID"),
+        series_instance_uid=_identity(values, SERIES_INSTANCE_UID, "SERIES_INSTANCE_UID"),
+        sop_instance_uid=_identity(values, SOP_INSTANCE_UID, "SOP_INSTANCE_UID"),
+        sop_class_uid=sop_class_uid,
+        transfer_syntax_uid=start.transfer_syntax_uid,
+        modality=_modality(values.get(MODALITY, b"")),
+        number_of_frames=_number_of_frames(values.get(NUMBER_OF_FRAMES, b"")),
+        metadata=metadata,
+    )
+
+
+def _identity(values: dict[int, bytes], tag: int, name: str) -> str:
+    """Return one of the three UIDs without which an instance has no place in a store."""
+    value = values.get(tag, b"")
+    if not value.strip(b"\0 "):
+        raise InstanceError(Reason(f"MISSING_{name}"))
+    uid = parse_uid(value)
+    if not uid:
+        raise InstanceError(Reason(f"INVALID_{name}"))
+    return uid
+
+
+def _modality(value: bytes) -> str:
+    value = value.strip(b"\0 ")
+    return value.decode("ascii") if _CODE_STRING.fullmatch(value) else ""
+
+
+def _number_of_frames(value: bytes) -> int:
+    match = _POSITIVE.fullmatch(value.strip(b"\0 "))
+    return int(match[1]) if match else 1

@@ -1,0 +1,191 @@
+"""Encoded values as JSON text (PS3.18 F.2.3), a writer for each VR.
+
+A writer takes the encoded value and returns what stands between the brackets of "Value", empty if
+the element is. A value that does not fit its VR is kept as its raw text: better a string where a
+number should be than an instance that can't be found.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from json.encoder import encode_basestring
+from math import isfinite
+from struct import Struct
+
+from dicomferry.dicom.charsets import decode_text
+
+Writer = Callable[[bytes], str]
+
+_quoted: Callable[[str], str] = encode_basestring
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_SINGLE: dict[str, Struct] = {
+    order + vr: Struct(order + form) for order in "<>" for vr, form in _NUMBERS.items()
+}
+
+
+def _strings(text: str) -> str:
+    """Write the values of a text, null for an empty one among others."""
+    if "\\" not in text:
+        return _quoted(text) if text else ""
+    return ",".join([_quoted(part) if part else "null" for part in text.split("\\")])
+
+
+def _code_string(value: bytes) -> str:
+    """Write AS, CS, DA, DT or TM: default repertoire, padded at the end."""
+    text = value.decode("latin-1").rstrip(" \0")
+    if "\\" not in text:
+        return _quoted(text) if text else ""
+    return _strings(text)
+
+
+def _unique_identifier(value: bytes) -> str:
+    """Write UI: nothing around a UID has a meaning."""
+    text = value.decode("latin-1").rstrip(" \0")
+    if "\\" not in text:
+        text = text.strip()
+        return _quoted(text) if text else ""
+    return _strings("\\".join([part.strip() for part in text.split("\\")]))
+
+
+def _number_string(value: bytes) -> str:
+    """Write DS or IS as strings: no digit is lost, nothing unfit is refused."""
+    text = value.decode("latin-1").strip().rstrip(" \0")
+    if "\\" not in text:
+        return _quoted(text) if text else ""
+    return _strings("\\".join([part.strip() for part in text.split("\\")]))
+
+
+def _application_entity(value: bytes) -> str:
+    """Write AE: spaces on both sides have no meaning."""
+    text = value.decode("latin-1")
+    return _strings("\\".join([part.strip() for part in text.split("\\")]))
+
+
+def _universal_resource(value: bytes) -> str:
+    """Write UR: one value."""
+    text = value.decode("latin-1").rstrip()
+    return _quoted(text) if text else ""
+
+
+def raw_text(value: bytes) -> str:
+    """Write a value that does not fit its VR, each byte as a character."""
+    return _quoted(value.decode("latin-1"))
+
+
+def _tags_writer(order: str) -> Writer:
+    def write(value: bytes) -> str:
+        count, rest = divmod(len(value), 4)
+        if rest:
+            return raw_text(value)
+        parts = Struct(f"{order}{count * 2}H").unpack(value)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        return ",".join([f'"{group:04X}{number:04X}"' for group, number in pairs])
+
+    return write
+
+
+def _integers_writer(vr: str, order: str) -> Writer:
+    single = Struct(order + _NUMBERS[vr])
+    size, unpack = single.size, single.unpack
+
+    def write(value: bytes) -> str:
+        if len(value) == size:
+            return str(unpack(value)[0])
+        count, rest = divmod(len(value), size)
+        if rest:
+            return raw_text(value)
+        return ",".join(map(str, Struct(f"{order}{count}{_NUMBERS[vr]}").unpack(value)))
+
+    return write
+
+
+def _floats_writer(vr: str, order: str) -> Writer:
+    size = Struct(order + _NUMBERS[vr]).size
+
+    def write(value: bytes) -> str:
+        count, rest = divmod(len(value), size)
+        if rest:
+            return raw_text(value)
+        numbers = Struct(f"{order}{count}{_NUMBERS[vr]}").unpack(value)
+        return ",".join([repr(x) if isfinite(x) else _not_finite(x) for x in numbers])
+
+    return write
+
+
+def _not_finite(number: float) -> str:
+    """Write what JSON has no number for, in the words of PS3.18 F.2.3."""
+    return '"NaN"' if number != number else '"inf"' if number > 0 else '"-inf"'  # noqa: PLR0124
+
+
+def _texts_writer(codecs: tuple[str, ...]) -> Writer:
+    codec = codecs[0]
+
+    def write(value: bytes) -> str:
+        text = (
+            value.decode(codec)
+            if value.isascii() and b"\x1b" not in value
+            else decode_text(value, codecs)
+        )
+        if "\\" not in text:
+            text = text.rstrip("\0 ")
+            return _quoted(text) if text else ""
+        return _strings("\\".join([part.rstrip("\0 ") for part in text.split("\\")]))
+
+    return write
+
+
+def _long_text_writer(codecs: tuple[str, ...]) -> Writer:
+    def write(value: bytes) -> str:
+        text = decode_text(value, codecs).rstrip("\0 ")
+        return _quoted(text) if text else ""
+
+    return write
+
+
+def _person_name(name: str) -> str:
+    """Write the component groups of a person name (PS3.18 F.2.2)."""
+    groups = name.rstrip("=").split("=")
+    if groups == [""]:
+        return "null"
+    return (
+        "{"
+        + ",".join([f"{key}:{_quoted(group)}" for key, group in zip(_GROUPS, groups, strict=False)])
+        + "}"
+    )
+
+
+_GROUPS = ('"Alphabetic"', '"Ideographic"', '"Phonetic"')
+
+
+def _person_names_writer(codecs: tuple[str, ...]) -> Writer:
+    def write(value: bytes) -> str:
+        text = decode_text(value.rstrip(b"\0 "), codecs)
+        if "\\" in text:
+            return ",".join([_person_name(name) for name in text.split("\\")])
+        written = _person_name(text)
+        return "" if written == "null" else written
+
+    return write
+
+
+@lru_cache(maxsize=256)
+def writers(codecs: tuple[str, ...], order: str) -> dict[str, Writer]:
+    """Return the writer of each VR that has values, for a character set and a byte order.
+
+    Args:
+        codecs: as `dicomferry.dicom.charsets.codecs_of` gives them.
+        order: "<" little endian, ">" big endian.
+    """
+    texts, long_text = _texts_writer(codecs), _long_text_writer(codecs)
+    return {
+        **dict.fromkeys(("AS", "CS", "DA", "DT", "TM"), _code_string),
+        **dict.fromkeys(("DS", "IS"), _number_string),
+        **dict.fromkeys(("LO", "SH", "UC"), texts),
+        **dict.fromkeys(("LT", "ST", "UT"), long_text),
+        **{vr: _integers_writer(vr, order) for vr in ("SL", "SS", "SV", "UL", "US", "UV")},
+        **{vr: _floats_writer(vr, order) for vr in ("FD", "FL")},
+        "AE": _application_entity,
+        "AT": _tags_writer(order),
+        "PN": _person_names_writer(codecs),
+        "UI": _unique_identifier,
+        "UR": _universal_resource,
+    }

@@ -1,0 +1,179 @@
+"""Where the data set of a file starts, and how it is encoded (PS3.10 Section 7, PS3.5 Annex A).
+
+Files of old archives lack the preamble, the File Meta Information or parts of it; the data set
+tells its encoding by its first element then.
+"""
+
+from struct import Struct
+from typing import NamedTuple
+
+from pydicom._uid_dict import UID_dictionary
+
+from dicomferry.dicom.byte_window import ByteWindow, InflatedWindow, open_window
+from dicomferry.dicom.dictionary import STANDARD_VR
+from dicomferry.dicom.elements import Element
+from dicomferry.dicom.range_reader import RangeReader
+from dicomferry.dicom.uids import parse_uid
+from dicomferry.dicom.vr import (
+    BY_REFERENCE,
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    LONG_FORM,
+    SHORT_FORM,
+    UNDEFINED_LENGTH,
+    Encoding,
+    explicit_header,
+    looks_like_vr,
+)
+from dicomferry.errors import InstanceError, Reason
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
+
+_NATIVE = {
+    IMPLICIT_LITTLE: IMPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
+}
+_TAG = {order: Struct(f"{order}HH").unpack_from for order in "<>"}
+_LONG_LENGTH = Struct("<L").unpack_from
+_FILE_META_GROUP = 0x0002
+# An instance starts in group 0008, or with (0000,eeee) or (0002,eeee); (0004,eeee) is a DICOMDIR.
+_FIRST_GROUPS = (0x0000, 0x0002, 0x0004, 0x0008)
+_MAX_FIRST_VALUE_BYTES = 4096
+
+
+class DataSetStart(NamedTuple):
+    """A file, open at its data set.
+
+    Attributes:
+        window: the bytes that hold the data set.
+        offset: of the first element in `window`.
+        encoding: of the data set.
+        transfer_syntax_uid: as the file says; of the encoding found, if it says none.
+        file_meta: the elements of group 0002.
+    """
+
+    window: ByteWindow
+    offset: int
+    encoding: Encoding
+    transfer_syntax_uid: str
+    file_meta: list[Element]
+
+
+def open_data_set(file: RangeReader) -> DataSetStart:
+    """Find the data set of a file.
+
+    Raises:
+        InstanceError: EMPTY_FILE, GZIPPED, ZIPPED, NOT_DICOM, DICOMDIR, or what stands in the way
+            of reading the File Meta Information.
+    """
+    if file.size == 0:
+        raise InstanceError(Reason.EMPTY_FILE)
+    window = open_window(file)
+    head = window.data[: min(window.limit, 144)]
+    if head[128:132] == b"DICM":
+        offset = 132
+    else:
+        offset = 0
+        _refuse_other_files(head, file.size)
+    file_meta, offset = _read_file_meta(window, offset)
+    values = {tag: value for tag, _, _, _, value in file_meta}
+    if parse_uid(values.get(0x00020002, b"")) == MEDIA_STORAGE_DIRECTORY:
+        raise InstanceError(Reason.DICOMDIR)
+    syntax = parse_uid(values.get(0x00020010, b""))
+    if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        window, offset = InflatedWindow(file, offset), 0
+    window.load(offset, 8)
+    at = offset - window.base
+    first = window.data[at : min(at + 8, window.limit)]
+    if len(first) < 8:
+        raise InstanceError(Reason.TRUNCATED)
+    if not syntax or UID_dictionary.get(syntax, _PRIVATE)[1] != "Transfer Syntax":
+        encoding = _guess(first)
+        return DataSetStart(window, offset, encoding, _NATIVE[encoding], file_meta)
+    return DataSetStart(window, offset, _check(first, _declared(syntax)), syntax, file_meta)
+
+
+_PRIVATE = ("", "Transfer Syntax")
+
+
+def _refuse_other_files(head: bytes, size: int) -> None:
+    """Raise if a file without 'DICM' at byte 128 does not start with a data set either."""
+    if head.startswith(b"\x1f\x8b"):
+        raise InstanceError(Reason.GZIPPED)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        raise InstanceError(Reason.ZIPPED)
+    if len(head) < 8:
+        raise InstanceError(Reason.NOT_DICOM)
+    code = head[4:6]
+    vr = SHORT_FORM.get(code) or LONG_FORM.get(code)
+    for order in "<>" if vr else "<":
+        group, number = _TAG[order](head)
+        known = STANDARD_VR.get(group << 16 | number, "UL" if number == 0 else "")
+        if group not in _FIRST_GROUPS or not known:
+            continue
+        if vr and vr in (known, "UN"):
+            return
+        (length,) = _LONG_LENGTH(head, 4)
+        fits = length == 4 if known == "UL" else 8 + length <= size
+        if not vr and fits and length <= _MAX_FIRST_VALUE_BYTES:
+            return
+    raise InstanceError(Reason.NOT_DICOM)
+
+
+def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int]:
+    """Return the elements of group 0002 (PS3.10 7.1) and the offset after them.
+
+    Their end is where the group ends: (0002,0000) File Meta Information Group Length is too often
+    wrong. They are in explicit VR; implicit ones, a mistake, are read as well.
+    """
+    elements: list[Element] = []
+    while True:
+        window.load(offset, 12)
+        data, at = window.data, offset - window.base
+        if at + 8 > window.limit:
+            return elements, offset
+        group, number = _TAG["<"](data, at)
+        if group != _FILE_META_GROUP:
+            return elements, offset
+        tag = group << 16 | number
+        vr, start, length = explicit_header(data, at, window.size - window.base, "<")
+        vr = vr or STANDARD_VR.get(tag, "UN")
+        position = start + window.base
+        if length == UNDEFINED_LENGTH:
+            raise InstanceError(Reason.MALFORMED)
+        if position + length > window.size:
+            raise InstanceError(Reason.TRUNCATED)
+        if vr in BY_REFERENCE or vr == "SQ":
+            elements.append((tag, "UN" if vr == "SQ" else vr, position, length, b""))
+        else:
+            elements.append((tag, vr, position, length, window.require(position, length)))
+        offset = position + length
+
+
+def _declared(syntax: str) -> Encoding:
+    """Return the encoding of a transfer syntax: explicit little endian unless it is known not."""
+    if syntax == IMPLICIT_VR_LITTLE_ENDIAN:
+        return IMPLICIT_LITTLE
+    return EXPLICIT_BIG if syntax == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_LITTLE
+
+
+def _check(first: bytes, declared: Encoding) -> Encoding:
+    """Return the declared encoding, with the VRs that the first element really has."""
+    if declared.implicit:
+        known = first[4:6] in SHORT_FORM or first[4:6] in LONG_FORM
+        return EXPLICIT_LITTLE if known else declared
+    return declared if looks_like_vr(first[4:6]) else Encoding(True, declared.order)
+
+
+def _guess(first: bytes) -> Encoding:
+    """Return the encoding that the first element tells."""
+    if first[4:6] not in SHORT_FORM and first[4:6] not in LONG_FORM:
+        return IMPLICIT_LITTLE
+    # Read in the wrong order the groups at the start of a data set are at least 0100.
+    return EXPLICIT_LITTLE if _TAG["<"](first)[0] < 0x0100 else EXPLICIT_BIG

@@ -1,0 +1,189 @@
+"""Data elements from one encoding to another (PS3.5, Annex A): values keep their bytes.
+
+Only what the encoding dictates changes: VRs appear or vanish, lengths are counted anew, numbers
+of a big-endian data set are swapped. What no dictionary knows is UN, whose bytes stay.
+"""
+
+import struct
+from array import array
+from heapq import merge
+
+from dicomferry.dicom.dictionary import STANDARD_VR, other_vr
+from dicomferry.dicom.elements import MAX_NESTING
+from dicomferry.dicom.raw_elements import LONG_VRS, UNDEFINED, Encoding, RawElement, read_items
+from dicomferry.errors import InstanceError, Reason
+
+# (VR, value) by tag; None removes the attribute.
+Changes = dict[int, tuple[bytes, bytes] | None]
+
+_WORD = {
+    **dict.fromkeys((b"US", b"SS", b"OW", b"AT"), "H"),
+    **dict.fromkeys((b"UL", b"SL", b"FL", b"OF", b"OL"), "I"),
+    **dict.fromkeys((b"FD", b"OD", b"SV", b"UV", b"OV"), "Q"),
+}
+_ITEM_HEAD = struct.pack("<HH", 0xFFFE, 0xE000)
+_ITEM_TAIL = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
+_SEQUENCE_TAIL = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+_PIXEL_REPRESENTATION = 0x00280103
+
+
+def encode_element(tag: int, vr: bytes, value: bytes, explicit: bool) -> bytes:
+    """Return one little-endian element of defined length; UN where the VR's length is too short."""
+    group, element = tag >> 16, tag & 0xFFFF
+    if not explicit:
+        return struct.pack("<HHL", group, element, len(value)) + value
+    if vr not in LONG_VRS:
+        if len(value) < 0x10000:
+            return struct.pack("<HH2sH", group, element, vr, len(value)) + value
+        vr = b"UN"  # PS3.5, Section 6.2.2
+    return struct.pack("<HH2sHL", group, element, vr, 0, len(value)) + value
+
+
+def reencode(
+    buffer: bytes,
+    elements: list[RawElement],
+    source: Encoding,
+    target: Encoding,
+    signed: bool = False,
+    depth: int = 0,
+) -> list[tuple[int, bytes]]:
+    """Return (tag, encoded element) of each element, in their order.
+
+    Args:
+        buffer: holds the elements.
+        elements: of one data set.
+        source: how they are encoded.
+        target: how to encode them, little endian.
+        signed: the enclosing data set's Pixel Representation, for "US or SS".
+        depth: in how many sequences they are; at the top group lengths are the caller's to mend.
+
+    Raises:
+        InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP.
+    """
+    if depth > MAX_NESTING:
+        raise InstanceError(Reason.NESTED_TOO_DEEP)
+    if source == target:
+        return [(each.tag, buffer[each.start : each.end]) for each in elements]
+    for each in elements:
+        if each.tag == _PIXEL_REPRESENTATION and each.end - each.value == 2:
+            signed = buffer[each.value : each.end].strip(b"\0") != b""
+    encoded = [
+        (each.tag, _reencode_one(buffer, each, source, target, signed, depth)) for each in elements
+    ]
+    return encoded if not depth else mend_group_lengths(encoded, target.explicit)
+
+
+def join(
+    encoded: list[tuple[int, bytes]], changes: Changes, explicit: bool
+) -> list[tuple[int, bytes]]:
+    """Return the elements with `changes`; where the source is out of order its order stays."""
+    kept = [each for each in encoded if each[0] not in changes]
+    new = [
+        (tag, encode_element(tag, *change, explicit=explicit))
+        for tag, change in sorted(changes.items())
+        if change is not None
+    ]
+    return list(merge(kept, new, key=lambda each: each[0]))
+
+
+def mend_group_lengths(
+    encoded: list[tuple[int, bytes]], explicit: bool, groups: frozenset[int] | None = None
+) -> list[tuple[int, bytes]]:
+    """Return the elements with the values of their (gggg,0000), if any, counted anew (PS3.5 7.2).
+
+    That of group 7FE0 is left out: encapsulated pixel data has no length.
+
+    Args:
+        encoded: elements of one data set.
+        explicit: how they are encoded.
+        groups: those that changed; None for all. Of others even a wrong length stays as it is.
+    """
+    if all(tag & 0xFFFF for tag, _ in encoded):
+        return encoded
+    lengths: dict[int, int] = {}
+    for tag, data in encoded:
+        if tag & 0xFFFF:
+            lengths[tag >> 16] = lengths.get(tag >> 16, 0) + len(data)
+    mended = []
+    for tag, data in encoded:
+        group = tag >> 16
+        if tag & 0xFFFF or not (groups is None or group in groups):
+            mended.append((tag, data))
+        elif group != 0x7FE0:
+            length = struct.pack("<L", lengths.get(group, 0))
+            mended.append((tag, encode_element(tag, b"UL", length, explicit)))
+    return mended
+
+
+def swap(value: bytes, vr: bytes) -> bytes:
+    """Return a big-endian value of `vr` in little endian; what is left of a word stays."""
+    code = _WORD.get(vr)
+    if code is None:
+        return value
+    words = array(code)
+    whole = len(value) - len(value) % words.itemsize
+    words.frombytes(value[:whole])
+    words.byteswap()
+    return words.tobytes() + value[whole:]
+
+
+def _reencode_one(
+    buffer: bytes,
+    element: RawElement,
+    source: Encoding,
+    target: Encoding,
+    signed: bool,
+    depth: int,
+) -> bytes:
+    tag, value = element.tag, buffer[element.value : element.end]
+    known = _dictionary_vr(tag, signed)
+    vr = element.vr if source.explicit else known
+    if not source.little_endian and vr == b"UN" and known not in (b"UN", b"SQ"):
+        vr = known  # a public number that someone wrote as UN; UN alone could not be swapped
+    if vr == b"UN" or (element.undefined and vr != b"SQ"):
+        if not element.undefined:
+            return encode_element(tag, b"UN", value, target.explicit)
+        # A sequence that nobody knows is Implicit VR Little Endian within UN, and so in both.
+        # Encapsulated frames in an icon have items too, and a VR.
+        return _undefined(tag, vr if source.explicit else b"UN", value, target.explicit)
+    if vr != b"SQ":
+        if not source.little_endian:
+            value = swap(value, vr)
+        return encode_element(tag, vr, value, target.explicit)
+    parts = []
+    for item, inner in read_items(buffer, element.value, element.end, source):
+        content = b"".join(
+            data for _, data in reencode(buffer, inner, source, target, signed, depth + 1)
+        )
+        if item.undefined:
+            parts.append(_ITEM_HEAD + struct.pack("<L", UNDEFINED) + content + _ITEM_TAIL)
+        else:
+            parts.append(_ITEM_HEAD + struct.pack("<L", len(content)) + content)
+    content = b"".join(parts)
+    if element.undefined:
+        return _undefined(tag, b"SQ", content + _SEQUENCE_TAIL, target.explicit)
+    if len(content) >= UNDEFINED:
+        raise InstanceError(Reason.DATA_SET_TOO_LARGE)
+    return encode_element(tag, b"SQ", content, target.explicit)
+
+
+def _undefined(tag: int, vr: bytes, content: bytes, explicit: bool) -> bytes:
+    """Return an element of undefined length; `content` ends with its delimiter."""
+    group, number = tag >> 16, tag & 0xFFFF
+    if not explicit:
+        return struct.pack("<HHL", group, number, UNDEFINED) + content
+    return struct.pack("<HH2sHL", group, number, vr, 0, UNDEFINED) + content
+
+
+def _dictionary_vr(tag: int, signed: bool) -> bytes:
+    if tag >> 16 & 1:
+        # PS3.5 6.2.2 has UN for what a file in Implicit VR does not tell: a private dictionary
+        # could be wrong, the bytes can't.
+        return b"LO" if 0x10 <= tag & 0xFFFF <= 0xFF else b"UN"
+    vr = STANDARD_VR.get(tag) or other_vr(tag)
+    if len(vr) == 2:
+        return vr.encode()
+    if vr == "US or SS":
+        return b"SS" if signed else b"US"
+    # "OB or OW", "US or OW", "US or SS or OW": OW as in Implicit VR (PS3.5, Annex A.1)
+    return b"OW" if "OW" in vr else b"UN"

@@ -1,0 +1,100 @@
+"""Value representations, as elements have or lack them (PS3.5 6.2, 7.1)."""
+
+from struct import Struct
+from typing import NamedTuple
+
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
+
+from dicomferry.dicom.dictionary import STANDARD_VR, other_vr, private_vr
+from dicomferry.errors import InstanceError, Reason
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+SHORT_FORM = {  # explicit VRs with a length of 16 bits (PS3.5 Table 7.1-2)
+    str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16
+}
+LONG_FORM = {  # explicit VRs with 2 reserved bytes and a length of 32 bits (PS3.5 Table 7.1-1)
+    str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32
+}
+BY_REFERENCE = frozenset(
+    {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW", "US or OW", "US or SS or OW", "OB_OW"}
+)
+# How an Item (FFFE,E000) starts: byte order.
+ITEM_ORDER = {b"\xfe\xff\x00\xe0": "<", b"\xff\xfe\xe0\x00": ">"}
+_LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
+_SHORT_LENGTH = {order: Struct(f"{order}H").unpack_from for order in "<>"}
+
+
+class Encoding(NamedTuple):
+    """How a data set is encoded (PS3.5 Annex A), compression of its pixels aside."""
+
+    implicit: bool
+    order: str  # "<" little endian, ">" big endian
+
+
+IMPLICIT_LITTLE = Encoding(implicit=True, order="<")
+EXPLICIT_LITTLE = Encoding(implicit=False, order="<")
+EXPLICIT_BIG = Encoding(implicit=False, order=">")
+
+
+def looks_like_vr(code: bytes) -> bool:
+    """Tell whether two bytes could be a VR, known or not: two capital letters."""
+    return len(code) == 2 and b"A" <= code[:1] <= b"Z" and b"A" <= code[1:] <= b"Z"
+
+
+def explicit_header(data: bytes, at: int, end: int, order: str) -> tuple[str | None, int, int]:
+    """Return VR, start and length of the value of an element in explicit VR (PS3.5 7.1.2).
+
+    The VR is None if the element is in implicit VR, as some writers put into explicit data sets,
+    and "UN" if nobody knows it. VRs to come have the long form by the Standard; what does not fit
+    that is taken to be in the short one.
+
+    Args:
+        data: holds the header.
+        at: the index of the element in `data`.
+        end: the index up to which its value may reach.
+        order: "<" little endian, ">" big endian.
+
+    Raises:
+        InstanceError: TRUNCATED.
+    """
+    code = data[at + 4 : at + 6]
+    if (vr := SHORT_FORM.get(code)) is not None:
+        return vr, at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
+    vr = LONG_FORM.get(code)
+    if vr is None and not looks_like_vr(code):
+        return None, at + 8, _LENGTH[order](data, at + 4)[0]
+    if at + 12 <= len(data):
+        length: int = _LENGTH[order](data, at + 8)[0]
+        if vr or (data[at + 6 : at + 8] == b"\0\0" and at + 12 + length <= end):
+            return vr or "UN", at + 12, length
+    elif vr:
+        raise InstanceError(Reason.TRUNCATED)
+    return "UN", at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
+
+
+def resolve_vr(tag: int, vr: str | None, length: int, creator: str, head: bytes) -> str:
+    """Return the VR of an element that has none in the file, or UN.
+
+    Args:
+        tag: the tag.
+        vr: None or "UN".
+        length: the length of the value.
+        creator: the private creator of the tag.
+        head: the first four bytes of the value.
+    """
+    if vr == "UN" and length == UNDEFINED_LENGTH:
+        return "SQ"  # PS3.5 6.2.2
+    is_item = head in ITEM_ORDER
+    if tag & 0x10000:
+        known = private_vr(tag, creator)
+    elif vr == "UN" and length >= 0xFFFF:
+        return "UN"  # the length may be why a known tag has this VR
+    else:
+        known = STANDARD_VR.get(tag) or other_vr(tag)
+        if known != "UN" and vr is None:
+            return known
+    if length == UNDEFINED_LENGTH and is_item:
+        return "SQ"
+    if known == "SQ" and length and not is_item:
+        return "UN"
+    return known

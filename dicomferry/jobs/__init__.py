@@ -1,0 +1,1 @@
+"""Starting jobs: local processes, their queue, and Dataflow."""

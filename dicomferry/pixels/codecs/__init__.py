@@ -1,0 +1,1 @@
+"""Codecs: one family of transfer syntaxes a module."""

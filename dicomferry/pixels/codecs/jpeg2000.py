@@ -1,0 +1,104 @@
+"""JPEG 2000 (PS3.5, Section 8.2.4; ISO/IEC 15444-1)."""
+
+import threading
+
+import imagecodecs
+from openjpeg import utils as openjpeg_utils
+
+from dicomferry.dicom.transfer_syntaxes import JPEG_2000, JPEG_2000_LOSSLESS
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.codecs.codestream import read_jpeg2000
+from dicomferry.pixels.image_pixel import ImagePixel
+from dicomferry.pixels.quality import Quality
+from dicomferry.pixels.samples import (
+    DECODE_ERRORS,
+    Decoded,
+    Pixels,
+    from_decoder,
+    precision,
+    require_integers_to_16_bits,
+)
+
+METHOD = "ISO_15444_1"
+# pylibjpeg-openjpeg crashed when two threads encoded at once.
+_RATE_CONTROL = threading.Lock()
+_SRGB = 1
+_SMALLEST_FOR_RATE_CONTROL = 64
+
+
+def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
+    """Decode a frame; a colour transform of the stream is undone.
+
+    Raises:
+        InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
+    """
+    header = read_jpeg2000(stream, image)
+    try:
+        decoded = imagecodecs.jpeg2k_decode(stream, numthreads=1)
+    except DECODE_ERRORS:
+        raise InstanceError(Reason.CODE_STREAM_INVALID) from None
+    pixels = from_decoder(decoded, image, header.precision, header.signed)
+    return Decoded(pixels, decoded_photometric(image))
+
+
+def decoded_photometric(image: ImagePixel) -> str:
+    """Return the colour space of decoded samples: the transform is undone by every decoder."""
+    if image.photometric in ("YBR_RCT", "YBR_ICT"):
+        return "RGB"
+    return "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
+
+
+def plan(image: ImagePixel, syntax: str) -> ImagePixel:
+    """Return the attributes of the image as `encode` leaves it.
+
+    RGB is encoded with the colour transform, which the Standard wants to be told as YBR_RCT or
+    YBR_ICT and which makes the stream about half as long.
+
+    Raises:
+        InstanceError: the pixels do not fit; the code says why.
+    """
+    require_integers_to_16_bits(image)
+    lossless = syntax == JPEG_2000_LOSSLESS
+    if not lossless and image.photometric == "PALETTE COLOR":
+        raise InstanceError(Reason.PALETTE_NOT_LOSSY)
+    if image.photometric == "RGB":
+        return image._replace(photometric="YBR_RCT" if lossless else "YBR_ICT")
+    return image
+
+
+def encode(
+    pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
+) -> bytes:
+    """Encode a frame, reversibly or down to the ratio; below 64 lines or columns not so far."""
+    transform = source.photometric == "RGB"
+    depth = precision(source)
+    # A small frame is left at the best quality: its headers alone would exceed what the ratio
+    # allows, and rate control has 6 resolutions, for which it has too few lines.
+    small = min(source.rows, source.columns) < _SMALLEST_FOR_RATE_CONTROL
+    if syntax != JPEG_2000 or small:
+        return bytes(
+            imagecodecs.jpeg2k_encode(
+                pixels,
+                level=0,
+                codecformat="j2k",
+                bitspersample=depth,
+                reversible=syntax != JPEG_2000,
+                mct=transform,
+                numthreads=1,
+            )
+        )
+    narrow = pixels.astype(f"{pixels.dtype.kind}1") if depth <= 8 else pixels
+    with _RATE_CONTROL:
+        return bytes(
+            openjpeg_utils.encode_buffer(
+                narrow.tobytes(),
+                source.columns,
+                source.rows,
+                source.samples,
+                depth,
+                source.signed,
+                photometric_interpretation=_SRGB if transform else 0,
+                use_mct=transform,
+                compression_ratios=[quality.j2k_ratio],
+            )
+        )

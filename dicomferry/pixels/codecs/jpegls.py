@@ -1,0 +1,109 @@
+"""JPEG-LS, lossless and near-lossless (PS3.5, Section 8.2.3; ISO/IEC 14495-1)."""
+
+from contextlib import suppress
+
+import imagecodecs
+import jpeg_ls
+import numpy as np
+
+from dicomferry.dicom.transfer_syntaxes import JPEG_LS_LOSSLESS
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.codecs import jpegls_lossless
+from dicomferry.pixels.codecs.codestream import check_end, check_jpeg, read_jpeg
+from dicomferry.pixels.image_pixel import ImagePixel
+from dicomferry.pixels.quality import Quality
+from dicomferry.pixels.samples import (
+    DECODE_ERRORS,
+    Decoded,
+    Pixels,
+    from_decoder,
+    precision,
+    require_integers_to_16_bits,
+    unsigned,
+)
+
+METHOD = "ISO_14495_1"
+_COLOUR_BY_PIXEL = 2
+# For fewer samples pyjpegls may have no room. What then stands in writes other bytes, and which
+# are written must not depend on what was built.
+_FEWEST = 256
+
+
+def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
+    """Decode a frame.
+
+    Raises:
+        InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
+    """
+    header = read_jpeg(stream)
+    check_jpeg(header, image)
+    check_end(stream)
+    if header.marker != 0xF7:
+        raise InstanceError(Reason.CODE_STREAM_INVALID)
+    try:
+        buffer, info = jpeg_ls.decode_pixel_data(stream)
+    except DECODE_ERRORS:
+        raise InstanceError(Reason.CODE_STREAM_INVALID) from None
+    pixels = np.frombuffer(buffer, np.uint8 if header.precision <= 8 else np.dtype("<u2"))
+    if pixels.size != image.rows * image.columns * image.samples:
+        raise InstanceError(Reason.CODE_STREAM_MISMATCH)
+    if image.samples > 1 and info["interleave_mode"] == 0:
+        planes = pixels.reshape(image.samples, image.rows, image.columns)
+        pixels = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    photometric = "RGB" if header.has_rgb_ids and image.samples == 3 else image.photometric
+    if photometric == "YBR_FULL_422":
+        photometric = "YBR_FULL"
+    return Decoded(from_decoder(pixels, image, header.precision), photometric)
+
+
+def plan(image: ImagePixel, syntax: str) -> ImagePixel:
+    """Return the attributes of the image as `encode` leaves it.
+
+    Raises:
+        InstanceError: the pixels do not fit; the code says why.
+    """
+    require_integers_to_16_bits(image)
+    if syntax != JPEG_LS_LOSSLESS and image.photometric == "PALETTE COLOR":
+        raise InstanceError(Reason.PALETTE_NOT_LOSSY)
+    return image
+
+
+def encode(
+    pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
+) -> bytes:
+    """Encode a frame, within NEAR of each sample where the syntax is the near-lossless one."""
+    depth = max(2, precision(source))
+    near = 0 if syntax == JPEG_LS_LOSSLESS else min(quality.jpegls_near, (1 << depth) // 2 - 1)
+    if near and source.signed:
+        # The stream knows no sign: near its bounds a small difference would flip the number's.
+        bound = 1 << (depth - 1)
+        if int(pixels.max()) + near >= bound or int(pixels.min()) - near < -bound:
+            near = 0
+    samples = unsigned(pixels, source)
+    is_ours = jpegls_lossless.IS_BUILT and source.samples == 1 and samples.size >= _FEWEST
+    if is_ours and not near:
+        return jpegls_lossless.encode(samples, depth)
+    if source.samples == 1 and depth == 8 * samples.itemsize:
+        with suppress(RuntimeError):  # its buffer is too small for noise
+            return _encode_words(samples, near)
+    try:
+        return bytes(
+            jpeg_ls.encode_buffer(
+                samples.tobytes(),
+                source.rows,
+                source.columns,
+                source.samples,
+                depth,
+                lossy_error=near,
+                interleave_mode=_COLOUR_BY_PIXEL if source.samples > 1 else None,
+            )
+        )
+    except RuntimeError:  # its buffer has twice the frame's length: too little for a tiny frame
+        return _encode_words(samples, near)
+
+
+def _encode_words(samples: Pixels, near: int) -> bytes:
+    """Encode by what is faster, and has room for tiny frames, but knows whole words only."""
+    stream = bytes(imagecodecs.jpegls_encode(samples, level=near))
+    # It begins with a SPIFF header, which says nothing that the attributes do not.
+    return stream[:2] + stream[read_jpeg(stream).sof :]

@@ -1,0 +1,34 @@
+"""Which module decodes and encodes the frames of a transfer syntax; loaded when first needed."""
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import NamedTuple
+
+from dicomferry.dicom.transfer_syntaxes import SYNTAXES
+from dicomferry.pixels.image_pixel import ImagePixel
+from dicomferry.pixels.quality import Quality
+from dicomferry.pixels.samples import Decoded, Pixels
+
+
+class Codec(NamedTuple):
+    """What a codec module offers.
+
+    Attributes:
+        decode: (stream, attributes, syntax) to a frame.
+        plan: (attributes, syntax) to the attributes after encoding; refuses what does not fit.
+        encode: (frame, attributes, planned attributes, syntax, quality) to a stream.
+        method: Lossy Image Compression Method (0028,2114).
+    """
+
+    decode: Callable[[bytes, ImagePixel, str], Decoded]
+    plan: Callable[[ImagePixel, str], ImagePixel]
+    encode: Callable[[Pixels, ImagePixel, ImagePixel, str, Quality], bytes]
+    method: str
+
+
+@cache
+def codec(transfer_syntax: str) -> Codec:
+    """Return the codec of an encapsulated transfer syntax."""
+    module = import_module(f"dicomferry.pixels.codecs.{SYNTAXES[transfer_syntax].family}")
+    return Codec(module.decode, module.plan, module.encode, module.METHOD)

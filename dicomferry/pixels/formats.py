@@ -1,0 +1,142 @@
+"""What an export can be asked for: MIME types and transfer syntaxes.
+
+The registry behind `dicomferry formats`, the flag's check and the README's table. The forms are
+those of ExportDicomData's mimeType in the API reference, and the transfer syntaxes that the
+service has added since.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dicomferry.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, JPEG_BASELINE, SYNTAXES
+
+DICOM = "application/dicom"
+OCTET_STREAM = "application/octet-stream"
+JPEG = "image/jpeg"
+PNG = "image/png"
+
+
+class Format(NamedTuple):
+    """One thing that can be asked for.
+
+    Attributes:
+        media_type: type/subtype.
+        transfer_syntax: a UID, '*' for as uploaded, '' where the type has no parameter.
+        extension: of the file, with its dot.
+        per_frame: a multi-frame instance becomes one file a frame.
+    """
+
+    media_type: str
+    transfer_syntax: str
+    extension: str
+    per_frame: bool
+
+    @property
+    def mime_type(self) -> str:
+        """The canonical spelling, which `parse_format` takes back."""
+        if not self.transfer_syntax:
+            return self.media_type
+        return f"{self.media_type}; transfer-syntax={self.transfer_syntax}"
+
+
+class UnsupportedFormat(ValueError):  # noqa: N818 (the field's words)
+    """The MIME type cannot be exported; the message lists those that can."""
+
+
+class SourceRow(NamedTuple):
+    """What one stored transfer syntax allows.
+
+    Attributes:
+        transfer_syntax: UID.
+        name: the Standard's.
+        decoder: the library that reads its frames.
+        targets: what it can be exported as.
+    """
+
+    transfer_syntax: str
+    name: str
+    decoder: str
+    targets: str
+
+
+AS_UPLOADED = Format(DICOM, "*", ".dcm", False)
+
+FORMATS: tuple[Format, ...] = (
+    AS_UPLOADED,
+    *(Format(DICOM, uid, ".dcm", False) for uid, syntax in SYNTAXES.items() if syntax.written),
+    Format(OCTET_STREAM, "*", "", True),
+    Format(OCTET_STREAM, EXPLICIT_VR_LITTLE_ENDIAN, "", True),
+    Format(JPEG, JPEG_BASELINE, ".jpg", True),
+    Format(PNG, "", ".png", True),
+)
+_BY_NAME = {(each.media_type, each.transfer_syntax): each for each in FORMATS}
+_BY_NAME[(JPEG, "")] = _BY_NAME[(JPEG, JPEG_BASELINE)]
+
+_DECODERS = {
+    "": "numpy",
+    "jpeg": "imagecodecs (libjpeg-turbo)",
+    "jpegls": "pyjpegls (CharLS)",
+    "jpeg2000": "imagecodecs (OpenJPEG)",
+    "htj2k": "imagecodecs (OpenJPH; OpenJPEG for 4.203)",
+    "jpegxl": "imagecodecs (libjxl)",
+    "rle": "imagecodecs (PackBits)",
+    "deflate": "zlib",
+}
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})\s*")
+_PARAMETER = re.compile(rf';\s*(?:({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*)?')
+
+
+def parse_format(mime_type: str | None) -> Format:
+    """Read a MIME type as RFC 2045 allows: any case, spaces, quoted values.
+
+    Args:
+        mime_type: `application/dicom; transfer-syntax=UID` and so on; the parameter may be
+            spelled transfer-syntax or transferSyntax. None or '' asks for files as uploaded.
+
+    Raises:
+        UnsupportedFormat: not one of `FORMATS`; the message lists them.
+    """
+    if mime_type is None or not mime_type.strip():
+        return AS_UPLOADED
+    match = _TYPE.match(mime_type)
+    if not match:
+        raise _unsupported(mime_type, "it is not a MIME type")
+    media_type, position = match[1].lower(), match.end()
+    syntaxes = []
+    while position < len(mime_type):
+        match = _PARAMETER.match(mime_type, position)
+        if not match:
+            raise _unsupported(mime_type, "its parameters cannot be read")
+        position = match.end()
+        name, quoted, token = match.groups()
+        if name is None:  # an empty parameter, as after a trailing semicolon
+            continue
+        if name.lower() not in ("transfer-syntax", "transfersyntax"):
+            raise _unsupported(mime_type, "it has a parameter other than transfer-syntax")
+        syntaxes.append(token if quoted is None else re.sub(r"\\(.)", r"\1", quoted).strip())
+    if len(syntaxes) > 1:
+        raise _unsupported(mime_type, "it has more than one transfer-syntax")
+    found = _BY_NAME.get((media_type, syntaxes[0] if syntaxes else ""))
+    if found is None:
+        raise _unsupported(mime_type, "it is none of these")
+    return found
+
+
+def source_rows() -> Iterator[SourceRow]:
+    """Yield what each transfer syntax that a store may hold can be exported as."""
+    for syntax in SYNTAXES.values():
+        yield SourceRow(
+            syntax.uid, syntax.name, _DECODERS[syntax.family], "every format that fits its pixels"
+        )
+    yield SourceRow("any other", "MPEG, JPIP, private …", "none", "as uploaded (transfer-syntax=*)")
+
+
+def _unsupported(mime_type: str, why: str) -> UnsupportedFormat:
+    supported = "\n".join(f"  {each.mime_type}" for each in FORMATS)
+    return UnsupportedFormat(
+        f"MIME type {mime_type!r} cannot be exported: {why}. Supported are:\n{supported}\n"
+        "  image/jpeg\nor none at all, for files as uploaded."
+    )

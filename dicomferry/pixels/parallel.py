@@ -1,0 +1,41 @@
+"""How the frames of one instance may be worked on at once.
+
+Whoever calls `transcode` knows what is idle, so the way is theirs to give: something that acts as
+`map` does, in order, but may apply the function in forks of this process, several at a time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.pixels.image_pixel import ImagePixel
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MIN_FRAMES = 8
+# Several are in memory at once, and what a codec needs beside each.
+_MAX_FRAME_BYTES = 16 << 20
+
+
+class FrameMap(Protocol):
+    """Applies a function to items, as `map` does.
+
+    Items and results can be pickled; the function is called in this process and in forks of it.
+    """
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
+        """Yield the results in the order of the items."""
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
+    """Apply a function to one item after the other."""
+    return map(function, items)
+
+
+def parallel_map_for(file: DicomFile, image: ImagePixel, frame_map: FrameMap) -> FrameMap:
+    """Return `spread` where it pays and cannot harm, else one frame after the other."""
+    if image.frames < _MIN_FRAMES or image.decoded_size > _MAX_FRAME_BYTES:
+        return in_order
+    # What was inflated lies in a temporary file, whose position forks would share.
+    return in_order if file.syntax.deflated else frame_map

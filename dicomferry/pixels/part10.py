@@ -1,0 +1,165 @@
+"""application/dicom: one stored instance as a DICOM file in another transfer syntax.
+
+Encoded frames wait in a temporary file (64 MiB of them in memory) until all their lengths are
+known: the header, which goes before them, holds the offset table and the compression ratio.
+"""
+
+import tempfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.reencode import Changes
+from dicomferry.dicom.transfer_syntaxes import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    JPEG_BASELINE,
+    JPEG_XL_RECOMPRESSION,
+    SYNTAXES,
+    TransferSyntax,
+)
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels import part10_elements
+from dicomferry.pixels.attributes import (
+    extended_offset_table,
+    lossy_changes,
+    pixel_changes,
+    was_lossy_changes,
+)
+from dicomferry.pixels.codecs.registry import codec
+from dicomferry.pixels.decode import Decoding
+from dicomferry.pixels.frames import EncapsulatedFrames, chunks, swap_words, word_size
+from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size, read_image
+from dicomferry.pixels.parallel import FrameMap, in_order, parallel_map_for
+from dicomferry.pixels.quality import Quality
+from dicomferry.pixels.samples import pack
+
+_IN_MEMORY = 64 << 20
+_MAX_NATIVE_BYTES = 0xFFFFFFFE
+
+
+def write_dicom(
+    file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap = in_order
+) -> Iterator[bytes]:
+    """Yield the file in `target`, piece by piece.
+
+    Raises:
+        InstanceError: the pixels cannot be read, or do not fit; the code says why.
+    """
+    if file.pixels is None and target.encapsulated:
+        target = SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]  # nothing in it is compressed
+    yield part10_elements.file_head(file, target)
+    data_set = _data_set(file, target, quality, frame_map)
+    yield from part10_elements.deflated(data_set) if target.deflated else data_set
+
+
+def _data_set(
+    file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap
+) -> Iterator[bytes]:
+    if file.pixels is None:
+        yield part10_elements.attributes(file, target, {})
+    elif target.encapsulated:
+        image = read_image(file)
+        check_frame_size(image)
+        yield from _encoded(file, image, target, quality, frame_map)
+    elif file.syntax.encapsulated:
+        yield from _decompressed(file, read_image(file), target, frame_map)
+    else:
+        yield from _other_encoding(file, target)
+
+
+def _other_encoding(file: DicomFile, target: TransferSyntax) -> Iterator[bytes]:
+    """Yield a native data set in another encoding; its pixels are only swapped, if that."""
+    assert file.pixels is not None
+    length = file.pixels.end - file.pixels.value
+    if file.pixels.undefined or file.pixels.end > file.source.size:
+        raise InstanceError(Reason.PIXEL_DATA_TRUNCATED)
+    word_bytes = 1 if file.encoding.little_endian else word_size(file, read_image(file))
+    word = file.pixels.vr != b"OB"
+    yield part10_elements.attributes(file, target, {})
+    yield part10_elements.native_element(file, target, length + length % 2, word)
+    for chunk in chunks(file.source, file.pixels.value, length):
+        yield swap_words(chunk, word_bytes)
+    yield bytes(length % 2) + part10_elements.tail(file, target, file.pixels.end)
+
+
+def _decompressed(
+    file: DicomFile, image: ImagePixel, target: TransferSyntax, frame_map: FrameMap
+) -> Iterator[bytes]:
+    frames = Decoding(file, image, frame_map)
+    new = frames.image
+    length = (new.frame_bits * new.frames + 7) // 8
+    if length > _MAX_NATIVE_BYTES:
+        raise InstanceError(Reason.IMAGE_TOO_LARGE_FOR_TARGET)
+    changes = pixel_changes(file, image, new) | frames.lossy
+    yield part10_elements.attributes(file, target, changes)
+    yield part10_elements.native_element(file, target, length + length % 2, new.bits_allocated > 8)
+    bits = np.empty(0, np.uint8)
+    for pixels in frames:
+        if new.bits_allocated == 1:  # frames follow each other without padding
+            bits = np.concatenate((bits, pixels.reshape(-1)))
+            whole = bits.size - bits.size % 8
+            yield pack(bits[:whole], new)
+            bits = bits[whole:]
+        else:
+            yield pack(pixels, new)
+    yield pack(bits, new) if bits.size else b""
+    yield bytes(length % 2) + part10_elements.tail(file, target, frames.end)
+
+
+def _encoded(
+    file: DicomFile,
+    image: ImagePixel,
+    target: TransferSyntax,
+    quality: Quality,
+    frame_map: FrameMap,
+) -> Iterator[bytes]:
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
+        lengths = []
+        changes: Changes
+        added_loss = target.lossy
+        if {file.syntax.uid, target.uid} == {JPEG_BASELINE, JPEG_XL_RECOMPRESSION}:
+            stored_frames = EncapsulatedFrames(file, image)
+            frames: EncapsulatedFrames | Decoding = stored_frames
+            changes = pixel_changes(file, image, image) | was_lossy_changes(file)
+            streams = _recompressed(
+                stored_frames, image, target.uid, parallel_map_for(file, image, frame_map)
+            )
+            added_loss = False
+        else:
+            frames = decoding = Decoding(file, image, frame_map)
+            chosen = codec(target.uid)
+            planned = chosen.plan(decoding.image, target.uid)
+            changes = pixel_changes(file, image, planned) | decoding.lossy
+            streams = decoding.map(
+                lambda pixels: chosen.encode(pixels, decoding.image, planned, target.uid, quality)
+            )
+        for stream in streams:
+            spool.write(stream)
+            lengths.append(len(stream))
+        if added_loss:
+            stored = image.rows * image.columns * image.samples * image.bits_stored * image.frames
+            changes |= lossy_changes(file, codec(target.uid).method, stored / 8 / sum(lengths))
+        offsets = [0]
+        for length in lengths:
+            offsets.append(offsets[-1] + 8 + length + length % 2)
+        offsets.pop()
+        if offsets[-1] > 0xFFFFFFFF:
+            changes |= extended_offset_table(offsets, lengths)
+            offsets = []
+        yield part10_elements.attributes(file, target, changes)
+        yield part10_elements.encapsulated_element(offsets)
+        spool.seek(0)
+        for length in lengths:
+            yield part10_elements.fragment(spool.read(length))
+        yield part10_elements.SEQUENCE_DELIMITER + part10_elements.tail(file, target, frames.end)
+
+
+def _recompressed(
+    frames: EncapsulatedFrames, image: ImagePixel, target: str, frame_map: FrameMap
+) -> Iterator[bytes]:
+    """Return JPEG streams as JPEG XL or back: the one lossless way between two lossy forms."""
+    from dicomferry.pixels.codecs import jpegxl
+
+    recompress = jpegxl.to_jpeg if target == JPEG_BASELINE else jpegxl.from_jpeg
+    return frame_map(lambda place: recompress(frames.read(place), image), frames.located())

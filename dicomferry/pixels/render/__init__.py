@@ -1,0 +1,1 @@
+"""Frames as pictures for people (PS3.4 Annex N)."""

@@ -1,0 +1,31 @@
+"""YBR to RGB (PS3.3, Section C.7.6.3.1.2)."""
+
+import numpy as np
+
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.image_pixel import ImagePixel
+from dicomferry.pixels.samples import Pixels
+
+_RGB_OF_YBR = np.array(
+    [[1.0, 1.0, 1.0], [0.0, -0.114 * 1.772 / 0.587, 1.772], [1.402, -0.299 * 1.402 / 0.587, 0.0]],
+    np.float32,
+)
+
+
+def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
+    """Return colour samples as RGB of the same depth, rounded to the nearest.
+
+    Raises:
+        InstanceError: COLOUR_SPACE_UNKNOWN.
+    """
+    if photometric == "RGB":
+        return pixels
+    if photometric not in ("YBR_FULL", "YBR_FULL_422"):
+        raise InstanceError(Reason.COLOUR_SPACE_UNKNOWN)
+    highest = (1 << image.bits_stored) - 1
+    centred = pixels.astype(np.float32)
+    centred[..., 1:] -= (highest + 1) // 2
+    rgb = centred @ _RGB_OF_YBR
+    rgb += 0.5
+    np.clip(rgb, 0, highest, out=rgb)
+    return rgb.astype(pixels.dtype)

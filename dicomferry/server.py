@@ -1,0 +1,165 @@
+"""`dicomferry serve`: stores, jobs and the console for clients of the API.
+
+Jobs are processes of their own: they go on when the server ends, and one that starts
+again knows them all, since everything it knows lies below the root.
+"""
+
+import dataclasses
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import grpc
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from dicomferry.api.access import NoLogin, PathRules, TokenFile
+from dicomferry.api.dicom_service import DicomService
+from dicomferry.api.dispatch import Dispatcher
+from dicomferry.api.grpc.server import make_server
+from dicomferry.api.operations_service import OperationsService
+from dicomferry.api.rest.app import RestApp
+from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
+from dicomferry.api.rpcs import all_rpcs
+from dicomferry.console import console_routes
+from dicomferry.jobs.dataflow import Templates
+from dicomferry.storage.storage import Storage
+
+_GRACE_SECONDS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to serve; the fields are the flags."""
+
+    root: Storage
+    host: str = "127.0.0.1"
+    port: int = 8080
+    grpc_port: int = 9090
+    auth: str = ""
+    allow_path: tuple[str, ...] = ()
+    allow_prefix: tuple[str, ...] = ()
+    dataflow_templates: str = ""
+    dataflow_project: str = ""
+    dataflow_region: str = ""
+    max_jobs: int = 4
+
+    @property
+    def templates(self) -> Templates | None:
+        """The templates whose jobs run on Dataflow, or None."""
+        flags = (self.dataflow_templates, self.dataflow_project, self.dataflow_region)
+        return Templates(*flags) if any(flags) else None
+
+    def check(self) -> None:
+        """Refuse what would let strangers in.
+
+        Raises:
+            ValueError: without login on an interface that others can reach, no job may run, or
+                Dataflow is named in part or cannot reach the root.
+        """
+        if not self.auth and not is_loopback(self.host):
+            raise ValueError(
+                f"--host {self.host} can be reached from elsewhere, so callers have to log in: "
+                "name a file of tokens with --auth, or serve on 127.0.0.1"
+            )
+        if self.max_jobs < 1:
+            raise ValueError(f"--max-jobs must be 1 or more, got {self.max_jobs}")
+        if self.templates and not (all(self.templates) and self.root.root.startswith("gs://")):
+            raise ValueError(
+                "jobs on Dataflow take --dataflow-templates gs://bucket/folder, "
+                "--dataflow-project, --dataflow-region, and a --root in a bucket: name all four"
+            )
+
+
+class Service:
+    """Both surfaces of the API, and the console, over one set of handlers."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Put it together; no port is open yet.
+
+        Raises:
+            ValueError: a setting is wrong, or the root cannot hold stores.
+        """
+        settings.check()
+        settings.root.check_writable()
+        authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
+        paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
+        self._operations = OperationsService(settings.root)
+        service = DicomService(settings.root, paths, settings.templates, settings.max_jobs)
+        rpcs = all_rpcs(service, self._operations)
+        dispatcher = Dispatcher(authenticator)
+        pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
+        # Whatever is no page of the console is REST's to answer, if only that it is not there.
+        pages.router.default = RestApp(rpcs, dispatcher)
+        self.app: ASGIApp = pages if settings.auth else LocalhostGuard(pages)
+        self.grpc_server: grpc.Server = make_server(rpcs, dispatcher)
+
+    def stop(self) -> None:
+        """Let calls end that wait for something."""
+        self._operations.stop()
+
+
+def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests that run are finished.
+
+    Args:
+        settings: how.
+        announce: is told the ports of REST and gRPC once both can be called.
+
+    Raises:
+        ValueError: a setting is wrong, or a port is taken.
+    """
+    service = Service(settings)
+    listener = _listen(settings.host, settings.port)
+    grpc_port = _add_port(service.grpc_server, settings.host, settings.grpc_port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            service.app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+        )
+    )
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs, and raises what they caught once more
+    # afterwards, which would end this process before gRPC is done.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, end)
+    service.grpc_server.start()
+    announce(listener.getsockname()[1], grpc_port)
+    server.run(sockets=[listener])
+    service.stop()
+    service.grpc_server.stop(_GRACE_SECONDS).wait()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()  # who was told the port may come before uvicorn is ready
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"cannot serve on {host}:{port} ({error}): choose another --host or --port"
+        ) from None
+    return listener
+
+
+def _add_port(server: grpc.Server, host: str, port: int) -> int:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError:
+        raise ValueError(
+            f"cannot serve gRPC on {address}: choose another --host or --grpc-port"
+        ) from None

@@ -1,0 +1,1 @@
+"""Sources of an import: which files a URI means, listing them and reading them."""

@@ -1,0 +1,1 @@
+"""Folders and buckets: the storage that stores, sources and destinations are in."""

@@ -1,0 +1,130 @@
+"""How Google Cloud Storage is reached: the only place that knows.
+
+By application default credentials, or, where STORAGE_EMULATOR_HOST is set as Google's own clients
+have it, at that address and without credentials.
+"""
+
+import json
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from obstore.store import GCSStore
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+    from obstore.store import ClientConfig, RetryConfig
+
+# Listings and reads of one process go through one client, from this many threads at most.
+MAX_THREADS = 16
+# A request that is refused (429, 5xx) or cut off is made again so often and so long, with growing
+# pauses between; then the bundle fails. Google's client has 120 s by its own default.
+MAX_RETRIES = 10
+RETRY_SECONDS = 120
+_FIRST_PAUSE_SECONDS = 0.1
+_MAX_PAUSE_SECONDS = 10
+
+_reading_stores: dict[tuple[str, str | None], GCSStore] = {}
+_clients: dict[tuple[int, str | None], "storage.Client"] = {}
+
+
+def bucket_store(bucket: str, prefix: str = "", headers: dict[str, str] | None = None) -> GCSStore:
+    """Return a bucket, or what lies below a prefix of it, for obstore. It can be pickled.
+
+    Args:
+        bucket: its name.
+        prefix: "" for the whole bucket.
+        headers: sent with each request.
+    """
+    endpoint = emulator()
+    options: ClientConfig = {"default_headers": dict(headers or {})}
+    if endpoint is None:
+        return GCSStore(
+            bucket, prefix=prefix or None, client_options=options, retry_config=_retry_config()
+        )
+    return GCSStore(
+        bucket,
+        prefix=prefix or None,
+        config={"service_account_key": _emulator_key(endpoint)},
+        client_options={**options, "allow_http": True},
+        retry_config=_retry_config(),
+    )
+
+
+def reading_store(bucket: str) -> GCSStore:
+    """Return a bucket whose objects are read as they are stored, one for the whole process.
+
+    An object with `Content-Encoding: gzip` would else be unpacked by the service, which then takes
+    no ranges. Not for listings: these might come compressed, and obstore does not unpack.
+    """
+    key = (bucket, emulator())
+    if key not in _reading_stores:
+        _reading_stores[key] = bucket_store(bucket, headers={"accept-encoding": "gzip"})
+    return _reading_stores[key]
+
+
+def delta_storage_options() -> dict[str, str]:
+    """Return the `storage_options` with which deltalake opens a gs:// table."""
+    retries = {
+        "max_retries": str(MAX_RETRIES),
+        "retry_timeout": f"{RETRY_SECONDS}s",
+        "init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
+        "max_backoff": f"{_MAX_PAUSE_SECONDS}s",
+    }
+    endpoint = emulator()
+    if endpoint is None:
+        return retries
+    return {"google_service_account_key": _emulator_key(endpoint), "allow_http": "true", **retries}
+
+
+def client() -> "storage.Client":
+    """Return the Cloud Storage client of this process.
+
+    obstore is several times cheaper for reads and writes; this one is for what obstore lacks:
+    generations in listings, server-side rewrites, object names that are no clean path.
+    """
+    endpoint = emulator()
+    key = (os.getpid(), endpoint)  # a forked process must not share its parent's connections
+    if key not in _clients:
+        from google.cloud import storage
+        from requests.adapters import HTTPAdapter
+
+        # It reads STORAGE_EMULATOR_HOST itself, but would still look for a project.
+        made = storage.Client(project=None if endpoint is None else "emulated")
+        # The default pool keeps 10 connections and drops, with a warning, what goes beyond.
+        for scheme in ("https://", "http://"):
+            made._http.mount(scheme, HTTPAdapter(pool_maxsize=2 * MAX_THREADS))
+        _clients[key] = made
+    return _clients[key]
+
+
+def emulator() -> str | None:
+    """Return the URL of the emulator in use, None for the real service."""
+    host = os.environ.get("STORAGE_EMULATOR_HOST")
+    if not host:
+        return None
+    return (host if "://" in host else f"http://{host}").rstrip("/")
+
+
+def _retry_config() -> "RetryConfig":
+    return {
+        "max_retries": MAX_RETRIES,
+        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+        "backoff": {
+            "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
+            "max_backoff": timedelta(seconds=_MAX_PAUSE_SECONDS),
+            "base": 2,
+        },
+    }
+
+
+def _emulator_key(endpoint: str) -> str:
+    return json.dumps(
+        {
+            "gcs_base_url": endpoint,
+            "disable_oauth": True,
+            "client_email": "",
+            "private_key": "",
+            "private_key_id": "",
+        }
+    )

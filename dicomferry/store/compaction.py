@@ -1,0 +1,236 @@
+"""Sort the rows of an index among its files, so that a lookup reads little of it.
+
+Each commit of an import appends a file that is sorted by SOP Instance UID in itself. Random UIDs
+lie in all of them, so that a lookup has to read every one. Here they are merged, as a
+log-structured merge tree does, into sorted runs: files, and row groups within, whose ranges do not
+overlap. Their bounds then tell which few can hold a UID. A run is merged again only when what has
+come since has grown to a quarter of it, so a row is rewritten a few times, however large the store
+becomes.
+
+Every merge is a commit of its own: what was done stays if the process is killed, imports go on
+meanwhile, and snapshots of the last 7 days stay readable. Memory: some batches of each file that
+takes part, `_FAN_IN` at most, and one row group.
+"""
+
+import itertools
+import random
+import tempfile
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO
+
+import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dicomferry.resource_names import INDEX_FOLDER
+from dicomferry.storage.storage import Storage
+from dicomferry.store.index import (
+    SCHEMA,
+    STATISTICS,
+    CommitConflictError,
+    Index,
+    IndexFile,
+    read_row_group,
+    row_group_batches,
+    row_groups,
+)
+
+_UID = "SOPInstanceUID"
+# What the files of a run are called: sorted-{run}-{number}.parquet.
+_SORTED = "sorted-"
+_FAN_IN = 16
+# A run stays as it is while all smaller ones together have less than this part of its rows.
+_RATIO = 4
+_FILE_BYTES = 128 << 20
+_GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
+_GROUP_BYTES = 64 << 20  # of Metadata
+# What is sorted in memory.
+_PIECE_ROWS = 50_000
+_MAX_ATTEMPTS = 50
+# What is read of a file at once.
+_BATCH_ROWS = 1024
+_BATCH_BYTES = 2 << 20
+_DICTIONARY_COLUMNS = [
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPClassUID",
+    "TransferSyntaxUID",
+    "Modality",
+    "NumberOfFrames",
+    "Operation",
+    "LastUpdated",
+]
+
+
+def sort_index(data: Storage) -> None:
+    """Sort what is there now; what imports append meanwhile is left for the next time."""
+    mine = set(Index(data).files)
+    for file in sorted(mine):
+        if not file.startswith(_SORTED) and not _is_sorted(data, file):
+            pieces = (rows.sort_by(_UID) for rows in _grouped(_read(data, [file]), _PIECE_ROWS))
+            written = [_write(data, iter([rows])) for rows in pieces]
+            _replace(data, mine, [file], list(itertools.chain.from_iterable(written)))
+    while chosen := choose([file for file in Index(data).describe() if file.path in mine]):
+        runs = sorted(chains(chosen), key=_rows)[:_FAN_IN]
+        merged = merge([_read(data, [file.path for file in run]) for run in runs])
+        old = [file.path for run in runs for file in run]
+        _replace(data, mine, old, _write(data, merged))
+
+
+def choose(files: Sequence[IndexFile]) -> list[IndexFile]:
+    """Those to merge: all that are in no run, and the runs that are small beside what is merged."""
+    by_run = defaultdict(list)
+    for file in files:
+        by_run[_run_of(file.path)].append(file)
+    chosen = by_run.pop("", [])
+    total = _rows(chosen)
+    waiting: list[IndexFile] = []
+    for run in sorted(by_run.values(), key=_rows):
+        waiting += run
+        if _rows(run) <= _RATIO * total:
+            chosen += waiting
+            waiting = []
+        total += _rows(run)
+    return chosen
+
+
+def chains(files: Sequence[IndexFile]) -> list[list[IndexFile]]:
+    """Split files into as few lists as there can be of files that follow one after the other."""
+    found: list[list[IndexFile]] = []
+    for file in sorted(files, key=lambda file: file.first):
+        for chain in found:
+            if chain[-1].last < file.first:
+                chain.append(file)
+                break
+        else:
+            found.append([file])
+    return found
+
+
+def merge(runs: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
+    """Rows of several sorted runs in one order, a slice at a time."""
+    heads = [(head, run) for run in runs if (head := next(run, None)) is not None]
+    while heads:
+        # Up to here nothing can come any more that is not in the heads.
+        upto = min(head[_UID][-1].as_py() for head, _ in heads)
+        taken = []
+        left = []
+        for head, run in heads:
+            count = pc.sum(pc.less_equal(head[_UID], upto)).as_py()
+            taken.append(head.slice(0, count))
+            rest = head.slice(count) if count < len(head) else next(run, None)
+            if rest is not None:
+                left.append((rest, run))
+        yield pa.concat_tables(taken).sort_by(_UID)
+        heads = left
+
+
+def _rows(files: Sequence[IndexFile]) -> int:
+    return sum(file.rows for file in files)
+
+
+def _run_of(path: str) -> str:
+    return path.split("-")[1] if path.startswith(_SORTED) else ""
+
+
+def _replace(data: Storage, mine: set[str], old: Sequence[str], new: Sequence[str]) -> None:
+    """Commit, unless another replaced one of the old files meanwhile.
+
+    Raises:
+        CommitConflictError: others kept committing first.
+    """
+    mine.update(new)
+    for attempt in range(_MAX_ATTEMPTS):
+        index = Index(data)
+        if not set(old) <= set(index.files):
+            return
+        try:
+            index.replace(old, new)
+        except CommitConflictError:
+            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
+        else:
+            return
+    raise CommitConflictError(f"{_MAX_ATTEMPTS} attempts to commit were overtaken by others")
+
+
+def _is_sorted(data: Storage, file: str) -> bool:
+    """Whether it is as a commit wrote it: other programs merge files one behind the other."""
+    last = ""
+    for group in range(row_groups(data, file)):
+        uids = read_row_group(data, file, group, [_UID]).column(0).combine_chunks()
+        if uids[0].as_py() < last or pc.any(pc.less(uids[1:], uids[:-1])).as_py():
+            return False
+        last = uids[-1].as_py()
+    return True
+
+
+def _read(data: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
+    for file in files:
+        for group in range(row_groups(data, file)):
+            columns, rows, size = SCHEMA.names, _BATCH_ROWS, _BATCH_BYTES
+            for batch in row_group_batches(data, file, group, columns, rows, size):
+                yield pa.Table.from_batches([batch]).cast(SCHEMA)
+
+
+def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `count`, fewer where their Metadata is large."""
+    waiting: list[pa.Table] = []
+    size = 0
+    for table in rows:
+        left = table
+        while len(left):
+            part = left.slice(0, count - sum(map(len, waiting)))
+            left = left.slice(len(part))
+            waiting.append(part)
+            size += pc.sum(part["StructuredStorageSize"]).as_py() or 0
+            if sum(map(len, waiting)) == count or size >= _GROUP_BYTES:
+                yield pa.concat_tables(waiting)
+                waiting, size = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def _write(data: Storage, rows: Iterator[pa.Table]) -> list[str]:
+    """Write sorted rows as the files of a new run, that no version of the index has yet."""
+    run = uuid.uuid4().hex
+    groups = _grouped(rows, _GROUP_ROWS)
+    written: list[str] = []
+    for group in groups:
+        path = f"{_SORTED}{run}-{len(written):05d}.parquet"
+        with _create(data, path) as file:
+            _write_file(file, itertools.chain([group], groups))
+        written.append(path)
+    return written
+
+
+def _write_file(file: IO[bytes], groups: Iterator[pa.Table]) -> None:
+    with pq.ParquetWriter(
+        file,
+        SCHEMA,
+        compression="zstd",
+        use_dictionary=_DICTIONARY_COLUMNS,
+        write_statistics=STATISTICS,
+        column_encoding={_UID: "DELTA_BYTE_ARRAY"},  # of sorted ones: read in half the time
+    ) as writer:
+        for group in groups:
+            writer.write_table(group, row_group_size=len(group))
+            if file.tell() >= _FILE_BYTES:
+                return
+
+
+@contextmanager
+def _create(data: Storage, path: str) -> Iterator[IO[bytes]]:
+    path = f"{INDEX_FOLDER}/{path}"
+    if data.is_local:
+        with open(data.uri(path), "xb") as file:
+            yield file
+    else:
+        with tempfile.TemporaryFile() as spool:
+            yield spool
+            spool.seek(0)
+            obstore.put(data.store, path, spool)

@@ -1,0 +1,202 @@
+"""The DicomStore resource: created, read, listed, updated and deleted.
+
+`resource/{n}.json` is written create-only and the highest n counts, so that of two
+writers one sees that it lost. A version names the data folder; a deleted store is
+one whose highest version says so, and one recreated later never sees old data.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from dicomferry.resource_names import INDEX_FOLDER, DatasetName, StoreName, parse_store
+from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.storage.storage import Storage, StorageError
+from dicomferry.store.index import create_index
+from dicomferry.store.known_sources import create_known_sources
+from dicomferry.store.validation import check_resource
+
+# A resource as proto JSON: camelCase keys, as the API shows it.
+Resource = dict[str, Any]
+_MAX_ATTEMPTS = 50
+
+
+class StoreNotFoundError(LookupError):
+    """There is no such DICOM store."""
+
+
+class StoreExistsError(ValueError):
+    """A DICOM store of that name exists already."""
+
+
+class StoreBusyError(RuntimeError):
+    """Other writers were faster, again and again."""
+
+
+class DicomStore(NamedTuple):
+    """One version of a store's resource.
+
+    Attributes:
+        name: full resource name.
+        resource: the DicomStore message as proto JSON.
+        data: storage rooted at the store's data folder.
+        version: n of resource/{n}.json.
+    """
+
+    name: StoreName
+    resource: Resource
+    data: Storage
+    version: int
+
+
+def create_store(root: Storage, name: StoreName, resource: Resource | None = None) -> DicomStore:
+    """Create a store.
+
+    Raises:
+        StoreExistsError: the name is taken.
+        ResourceError: the resource breaks a rule of the reference.
+        StorageError: the root cannot hold a store.
+    """
+    resource = {**(resource or {}), "name": str(name)}
+    check_resource(resource)
+    if root.is_local and (unfit := unsupported_character(root.root)):
+        raise StorageError(
+            f"{root.root!r} cannot hold a store, whose index is a Delta table: such a path cannot "
+            f"have {unfit!r} in it; name another folder with --root or DICOMFERRY_ROOT"
+        )
+    root.check_writable()
+    for _ in range(_MAX_ATTEMPTS):
+        latest, record = _latest(root, name)
+        if record and not record["deleted"]:
+            break
+        record = {"dicomStore": resource, "dataFolder": secrets.token_hex(8), "deleted": False}
+        data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+        create_index(data)
+        create_known_sources(data)
+        if _write(root, name, latest + 1, record):
+            return get_store(root, name)
+    raise StoreExistsError(f"{name} exists already")
+
+
+def get_store(root: Storage, name: StoreName) -> DicomStore:
+    """Return the newest version of a store's resource.
+
+    Raises:
+        StoreNotFoundError: it was never created, or is deleted.
+    """
+    version, record = _latest(root, name)
+    if not record or record["deleted"]:
+        raise StoreNotFoundError(
+            f"{name} does not exist under {root.root}; "
+            f"`dicomferry stores create {name.id}` makes it"
+        )
+    return _store(root, name, version, record)
+
+
+def store_in(root: Storage, folder: str) -> DicomStore | None:
+    """The store that lies in a folder below the root, whatever its id; None if it is deleted."""
+    version, record = _highest(root, folder)
+    if not record or record["deleted"]:
+        return None
+    resource = record["dicomStore"]
+    data = root.below(f"{folder}/data/{record['dataFolder']}")
+    return DicomStore(parse_store(resource["name"]), resource, data, version)
+
+
+def list_stores(root: Storage, parent: DatasetName, after: str = "") -> Iterator[DicomStore]:
+    """Every store of a dataset whose id comes after another, in their order."""
+    folder = f"{parent.folder}/dicomStores"
+    found = []
+    for store_folder in root.folders(folder):
+        version, record = _highest(root, f"{folder}/{store_folder}")
+        if record and not record["deleted"]:
+            name = parse_store(record["dicomStore"]["name"])
+            if name.id > after:
+                found.append(_store(root, name, version, record))
+    # Names of folders are no order: they can be hashes of ids.
+    yield from sorted(found, key=lambda store: store.name)
+
+
+def update_store(
+    root: Storage, name: StoreName, change: Callable[[Resource], Resource]
+) -> DicomStore:
+    """Apply a change to the newest version, anew whenever another writer was faster.
+
+    Raises:
+        StoreNotFoundError: there is no such store.
+        ResourceError: the changed resource breaks a rule of the reference.
+        StoreBusyError: others changed it meanwhile, every time.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        version, record = _latest(root, name)
+        if not record or record["deleted"]:
+            break
+        resource = {**change(dict(record["dicomStore"])), "name": str(name)}
+        check_resource(resource)
+        if _write(root, name, version + 1, {**record, "dicomStore": resource}):
+            return get_store(root, name)
+    else:
+        raise _too_busy(name)
+    return get_store(root, name)  # tells that there is none
+
+
+def delete_store(root: Storage, name: StoreName) -> None:
+    """Delete a store: gone at once for readers, then all of its data.
+
+    Raises:
+        StoreNotFoundError: there is no such store.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        store = get_store(root, name)
+        record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
+        if _write(root, name, store.version + 1, record):
+            # First of all: an export that misses a blob then knows that the store is gone.
+            store.data.below(INDEX_FOLDER).remove_all()
+            store.data.remove_all()
+            return
+    raise _too_busy(name)
+
+
+def _too_busy(name: StoreName) -> StoreBusyError:
+    return StoreBusyError(f"{name} was changed {_MAX_ATTEMPTS} times meanwhile; try again")
+
+
+def _store(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> DicomStore:
+    data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+    return DicomStore(name, record["dicomStore"], data, version)
+
+
+def _latest(root: Storage, name: StoreName) -> tuple[int, dict[str, Any] | None]:
+    return _highest(root, name.folder)
+
+
+def _highest(root: Storage, folder: str) -> tuple[int, dict[str, Any] | None]:
+    versions = [
+        int(entry.path.rpartition("/")[2].removesuffix(".json"))
+        for entry in root.list(f"{folder}/resource")
+    ]
+    if not versions:
+        return 0, None
+    return max(versions), json.loads(root.read(f"{folder}/resource/{max(versions)}.json"))
+
+
+def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> bool:
+    path = f"{name.folder}/resource/{version}.json"
+    # What two writers have to say can be the same.
+    record = {**record, "writer": secrets.token_hex(8)}
+    data = json.dumps(record, indent=2, ensure_ascii=False).encode()
+    written = root.create(path, data) or _holds(root, path, data)
+    if written:
+        root.sync([path])
+    return written
+
+
+def _holds(root: Storage, path: str, data: bytes) -> bool:
+    """Whether a bucket has what it refused to create: it took it, and its first answer was lost."""
+    if root.is_local:
+        return False
+    try:
+        return root.read(path) == data
+    except FileNotFoundError:
+        return False

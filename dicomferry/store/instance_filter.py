@@ -1,0 +1,97 @@
+"""Which instances an export is limited to (DicomFilterConfig.resourcePathsGcsUri)."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dicomferry.storage.storage import Storage
+
+_UID = r"[0-9]+(?:\.[0-9]+)*"
+_PATH = re.compile(rf"/studies/({_UID})(?:/series/({_UID})(?:/instances/({_UID}))?)?/?")
+_LEVELS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+class FilterError(ValueError):
+    """A filter file that cannot be used; the message says which line and why."""
+
+
+class InstanceFilter(NamedTuple):
+    """Paths by their depth; '/' joins the UIDs of one.
+
+    Attributes:
+        studies: "{study}".
+        series: "{study}/{series}".
+        instances: "{study}/{series}/{instance}".
+    """
+
+    studies: frozenset[str]
+    series: frozenset[str]
+    instances: frozenset[str]
+
+    def mask(self, rows: pa.Table) -> pa.Array:
+        """Which rows, with their three UIDs, are meant."""
+        study, series, instance = (rows[name].combine_chunks() for name in _LEVELS)
+        in_series = pc.binary_join_element_wise(study, series, "/")
+        in_instance = pc.binary_join_element_wise(in_series, instance, "/")
+        found = pc.is_in(study, pa.array(self.studies, pa.string()))
+        found = pc.or_(found, pc.is_in(in_series, pa.array(self.series, pa.string())))
+        return pc.or_(found, pc.is_in(in_instance, pa.array(self.instances, pa.string())))
+
+    def find(self, batches: Iterable[pa.RecordBatch]) -> tuple[int, list[str]]:
+        """Look through an index once.
+
+        Returns:
+            How many of its rows are meant, and the paths that mean none of them, sorted.
+        """
+        matched = 0
+        unmatched = [set(self.studies), set(self.series), set(self.instances)]
+        for batch in batches:
+            rows = pa.Table.from_batches([batch])
+            rows = rows.filter(self.mask(rows))
+            matched += rows.num_rows
+            for row in zip(*(rows[name].to_pylist() for name in _LEVELS), strict=True):
+                for depth, paths in enumerate(unmatched, 1):
+                    paths.discard("/".join(row[:depth]))
+        return matched, sorted(map(_to_path, set().union(*unmatched)))
+
+
+def read_instance_filter(uri: str) -> InstanceFilter:
+    r"""Read a filter file, local or gs://: one path a line, \n or \r\n, empty lines ignored.
+
+    Raises:
+        FilterError: there is no such file, it has no path, or a line is not one.
+    """
+    folder, _, name = uri.rpartition("/")
+    try:
+        lines = Storage(folder or ("/" if uri.startswith("/") else ".")).read(name).splitlines()
+    except FileNotFoundError:
+        raise FilterError(f"there is no filter file {uri}") from None
+    paths = InstanceFilter(*map(frozenset, _parse(lines, uri)))
+    if not any(paths):
+        raise FilterError(f"{uri} has no resource path: write /studies/UID, one a line")
+    return paths
+
+
+def _parse(lines: Iterable[bytes], uri: str) -> Iterator[set[str]]:
+    levels: tuple[set[str], set[str], set[str]] = set(), set(), set()
+    for number, line in enumerate(lines, 1):
+        text = line.decode("utf-8", "replace").strip()
+        if not text:
+            continue
+        match = _PATH.fullmatch(text)
+        if not match:
+            raise FilterError(
+                f"line {number} of {uri} is not a resource path: "
+                "write /studies/UID[/series/UID[/instances/UID]]"
+            )
+        uids = [uid for uid in match.groups() if uid]
+        levels[len(uids) - 1].add("/".join(uids))
+    yield from levels
+
+
+def _to_path(uids: str) -> str:
+    names = ("studies", "series", "instances")
+    return "".join(f"/{name}/{uid}" for name, uid in zip(names, uids.split("/"), strict=False))

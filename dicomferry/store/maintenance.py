@@ -1,0 +1,139 @@
+"""Look after a store: count, verify, vacuum, optimize."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import duckdb
+import google_crc32c
+
+from dicomferry.operations import operations
+from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.storage.storage import Storage
+from dicomferry.store.blobs import FOLDER, INCOMING
+from dicomferry.store.compaction import sort_index
+from dicomferry.store.dicom_store import DicomStore
+from dicomferry.store.index import Index
+
+_VACUUM_AFTER = timedelta(days=7)
+_BROKEN_OFF = re.compile(r"\.dcm#[0-9]+$")
+
+
+class BusyError(ValueError):
+    """An operation of the store is running: what it wrote has no rows yet."""
+
+
+class Finding(NamedTuple):
+    """What `verify` found for one row; `problem` is '' if all is well."""
+
+    sop_instance_uid: str
+    blob: str
+    problem: str
+
+
+def metrics(store: DicomStore) -> dict[str, str]:
+    """DicomStoreMetrics as proto JSON: counts, and bytes of metadata and of blobs."""
+    instances = Index(store.data).dataset()  # noqa: F841 - duckdb finds it by name
+    row = (
+        duckdb.connect()
+        .execute(
+            "SELECT count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID), count(*), "
+            "coalesce(sum(StructuredStorageSize), 0), coalesce(sum(BlobStorageSize), 0) "
+            "FROM instances"
+        )
+        .fetchone()
+    )
+    names = (
+        "studyCount",
+        "seriesCount",
+        "instanceCount",
+        "structuredStorageSizeBytes",
+        "blobStorageSizeBytes",
+    )
+    return {"name": str(store.name), **dict(zip(names, map(str, row or ()), strict=True))}
+
+
+def verify(store: DicomStore) -> Iterator[Finding]:
+    """Read every row's blob and compare its size and checksum."""
+    columns = ["SOPInstanceUID", "BlobUri", "BlobStorageSize", "Sha256", "Crc32c"]
+    for batch in Index(store.data).dataset().to_batches(columns=columns):
+        for row in batch.to_pylist():
+            yield Finding(row["SOPInstanceUID"], row["BlobUri"], _problem(store.data, row))
+
+
+def vacuum(
+    root: Storage,
+    store: DicomStore,
+    *,
+    dry_run: bool = False,
+    read: Callable[[OperationFolder], Operation] = OperationFolder.read,
+) -> list[str]:
+    """Delete blobs without a row that are older than 7 days; return their paths.
+
+    The index is read after the listing, so that no blob is taken whose row came between.
+
+    Args:
+        root: where stores live.
+        store: which one.
+        dry_run: delete nothing.
+        read: gives an operation as it stands, for callers who know more than its record.
+
+    Raises:
+        BusyError: an operation of the store is running.
+    """
+    for folder in operations.list_operations(root, store.name.parent):
+        operation = read(folder)
+        if not operation["done"] and operation["store"] == str(store.name):
+            raise BusyError(f"{folder.name} is running: vacuum when it has ended")
+    old = datetime.now(UTC) - _VACUUM_AFTER
+    candidates = {
+        entry.path
+        for prefix in (FOLDER, INCOMING)
+        for entry in (store.data.list(prefix))
+        if entry.modified < old
+    }
+    for batch in Index(store.data).dataset().to_batches(columns=["BlobUri"]):
+        candidates.difference_update(batch.column(0).to_pylist())
+    broken_off = set(_broken_off(store.data, old.timestamp()))
+    if not dry_run:
+        store.data.delete(sorted(candidates))
+        for path in broken_off:
+            os.unlink(store.data.uri(path))
+    return sorted(candidates | broken_off)
+
+
+def optimize(store: DicomStore) -> tuple[int, int]:
+    """Sort the index among few files; return how many it had and has."""
+    before = len(Index(store.data).files)
+    sort_index(store.data)
+    index = Index(store.data)
+    index.remove_replaced()
+    return before, len(index.files)
+
+
+def _broken_off(data: Storage, old: float) -> Iterator[str]:
+    """What a killed process was writing into a local store by obstore, whose listings hide it."""
+    if not data.is_local:
+        return
+    for folder, _, names in os.walk(data.uri(FOLDER)):
+        for name in names:
+            path = os.path.join(folder, name)
+            if _BROKEN_OFF.search(name) and os.stat(path).st_mtime < old:
+                yield os.path.relpath(path, data.root)
+
+
+def _problem(data: Storage, row: dict[str, Any]) -> str:
+    entry = data.head(row["BlobUri"])
+    if entry is None:
+        return "missing"
+    if entry.size != row["BlobStorageSize"]:
+        return "wrong size"
+    sha256, crc32c = hashlib.sha256(), 0
+    for chunk in data.chunks(row["BlobUri"]):
+        sha256.update(chunk)
+        crc32c = google_crc32c.extend(crc32c, chunk)
+    right = crc32c == row["Crc32c"] and row["Sha256"] in (None, sha256.hexdigest())
+    return "" if right else "wrong checksum"

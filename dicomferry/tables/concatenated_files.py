@@ -1,0 +1,73 @@
+"""Several local files as one stream: one load job takes one upload."""
+
+import bisect
+import io
+import itertools
+import os
+from collections.abc import Sequence
+
+
+class ConcatenatedFiles(io.RawIOBase):
+    """The bytes of files one after the other; seekable, because an upload may resume.
+
+    Attributes:
+        size: of all files together, in bytes.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = list(paths)
+        # Where each file starts in the whole; an empty one where the next does.
+        sizes = [os.path.getsize(path) for path in paths]
+        self._starts = list(itertools.accumulate(sizes, initial=0))[:-1]
+        self._position = 0
+        self._file: io.FileIO | None = None
+        self._index = -1  # of the file that is open
+        self.size = sum(sizes)
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position in the whole."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move in the whole."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """Return `size` bytes, fewer only at the end; uploads take less for the end."""
+        wanted = self.size - self._position if size < 0 else size
+        parts = []
+        while wanted > 0 and (part := self._read_within(wanted)):
+            parts.append(part)
+            wanted -= len(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        super().close()
+
+    def _read_within(self, size: int) -> bytes:
+        """Return bytes of the file at the position, empty at the end of the last."""
+        if self._position >= self.size:
+            return b""
+        index = bisect.bisect_right(self._starts, self._position) - 1
+        if index != self._index or self._file is None:
+            if self._file is not None:
+                self._file.close()
+            self._file, self._index = io.FileIO(self._paths[index]), index
+        self._file.seek(self._position - self._starts[index])
+        data = self._file.read(size)
+        self._position += len(data)
+        return data

@@ -1,5 +1,0 @@
-"""A small read-only console: stores, operations, what became of every file, pictures."""
-
-from service.console.routes import console_routes
-
-__all__ = ["console_routes"]

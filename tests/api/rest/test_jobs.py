@@ -1,0 +1,159 @@
+"""Jobs and their operations."""
+
+import pytest
+
+from dicomferry.api import dicom_service
+from dicomferry.operations.operations import start_operation
+from dicomferry.operations.owner import Owner
+from dicomferry.resource_names import parse_store
+from tests.api.serving import DATASET, TRIAL
+
+HERE = (None, 4)  # not on Dataflow, and at most four at once
+
+
+class TestJobs:
+    """What is asked of jobs; that they run is for the real clients to see."""
+
+    @pytest.fixture
+    def asked(self, root, monkeypatch):
+        """What the jobs were started with; each has an operation of its own."""
+        calls = []
+
+        def start(name):
+            def started(_root, store, *arguments):
+                calls.append((name, *arguments))
+                return start_operation(
+                    root, store, "ImportDicomData", "op-1", Owner.this_process(), "here"
+                )
+
+            return started
+
+        for name in ("start_import", "start_export_files", "start_export_table"):
+            monkeypatch.setattr(dicom_service.jobs, name, start(name))
+        return calls
+
+    def test_an_import(self, trial, asked):
+        body = {"gcs_source": {"uri": "gs://bucket/**"}}
+        operation = trial.ok("POST", f"{TRIAL}:import", body)
+        assert [call[:2] for call in asked] == [("start_import", "gs://bucket/**")]
+        assert operation["name"] == f"{DATASET}/operations/op-1"
+        assert operation["metadata"]["@type"].endswith(
+            "google.cloud.healthcare.v1.OperationMetadata"
+        )
+        assert operation["metadata"]["createTime"].endswith("Z")
+        assert "store" not in operation
+        assert "owner" not in operation
+
+    def test_exports_to_files(self, trial, asked):
+        destination = {"uriPrefix": "gs://bucket/out", "mimeType": "image/png"}
+        trial.ok("POST", f"{TRIAL}:export", {"gcsDestination": destination})
+        paths = {"resourcePathsGcsUri": "gs://bucket/paths"}
+        body = {"gcsDestination": {"uriPrefix": "gs://b"}, "filterConfig": paths}
+        trial.ok("POST", f"{TRIAL}:export", body)
+        assert asked == [
+            ("start_export_files", "gs://bucket/out", "image/png", "", *HERE),
+            ("start_export_files", "gs://b", "", "gs://bucket/paths", *HERE),
+        ]
+
+    @pytest.mark.parametrize(
+        ("fields", "expected"),
+        [
+            ({}, ("WRITE_EMPTY", "flattened", False)),
+            ({"force": True}, ("WRITE_TRUNCATE", "flattened", False)),
+            ({"force": True, "writeDisposition": "WRITE_APPEND"},
+             ("WRITE_APPEND", "flattened", False)),
+            ({"force": True, "writeDisposition": "WRITE_DISPOSITION_UNSPECIFIED"},
+             ("WRITE_TRUNCATE", "flattened", False)),
+            ({"schemaJson": {}, "includeSourceStore": True}, ("WRITE_EMPTY", "json", True)),
+            ({"schemaFlattened": {}}, ("WRITE_EMPTY", "flattened", False)),
+        ],
+    )  # fmt: skip
+    def test_exports_to_tables(self, trial, asked, fields, expected):
+        body = {"bigqueryDestination": {"tableUri": "bq://project1.d.t", **fields}}
+        trial.ok("POST", f"{TRIAL}:export", body)
+        arguments = "bq://project1.d.t", *expected, "", *HERE
+        assert asked == [("start_export_table", *arguments)]
+
+    @pytest.mark.parametrize(
+        ("verb", "body", "said"),
+        [
+            ("import", {}, "gcs_source"),
+            ("import", {"gcsSource": {}}, "gcs_source"),
+            ("import", {"gcsSource": {"uri": "gs://b/**"}, "colour": 1}, "colour"),
+            ("import", {"gcsSource": {"uri": "gs://b/*/**"}}, "**"),
+            ("export", {}, "required"),
+            ("export", {"gcsDestination": {}}, "required"),
+            ("export", {"gcsDestination": {"uriPrefix": "gs://b", "mimeType": "x/y"}}, "x/y"),
+            ("export", {"gcsDestination": {}, "bigqueryDestination": {}}, "oneof"),
+            ("export", {"bigqueryDestination": {"tableUri": "bq://x"}}, "bq://x"),
+            ("export", {"bigqueryDestination": {"tableUri": "bq://project1.d.t",
+                                                "writeDisposition": 7}}, "7"),
+        ],
+    )  # fmt: skip
+    def test_wrong_requests_start_nothing(self, trial, verb, body, said):
+        message = trial.call("POST", f"{TRIAL}:{verb}", body).refused(400, "INVALID_ARGUMENT")
+        assert said in message
+        assert trial.ok("GET", f"{DATASET}/operations") == {}
+
+    def test_other_storage_classes_are_refused(self, trial, asked):
+        body = {"gcsSource": {"uri": "gs://b/**"}}
+        body["blobStorageSettings"] = {"blobStorageClass": "STANDARD"}
+        assert trial.ok("POST", f"{TRIAL}:import", body)
+        body["blobStorageSettings"] = {"blobStorageClass": "COLDLINE"}
+        answer = trial.call("POST", f"{TRIAL}:import", body)
+        assert "storage class" in answer.refused(501, "UNIMPLEMENTED")
+
+    @pytest.mark.parametrize(
+        ("verb", "body"),
+        [
+            ("import", {"gcsSource": {"uri": "/etc/**"}}),
+            ("export", {"gcsDestination": {"uriPrefix": "/tmp/x"}}),
+            ("export", {"bigqueryDestination": {"tableUri": "delta:/tmp/x"}}),
+            ("export", {"gcsDestination": {"uriPrefix": "gs://b/out"},
+                        "filterConfig": {"resourcePathsGcsUri": "/etc/passwd"}}),
+        ],
+    )  # fmt: skip
+    def test_local_paths_need_to_be_allowed(self, trial, asked, verb, body):
+        trial.call("POST", f"{TRIAL}:{verb}", body).refused(403, "PERMISSION_DENIED")
+        assert asked == []
+
+
+class TestOperations:
+    @pytest.fixture
+    def running(self, trial, root):
+        """Three operations that run, as far as can be told."""
+        for number in range(3):
+            start_operation(
+                root,
+                parse_store(TRIAL),
+                "ImportDicomData",
+                f"2026-{number}",
+                Owner.this_process(),
+                "here",
+            )
+        return trial
+
+    def test_are_listed_in_pages_the_newest_first(self, running):
+        first = running.ok("GET", f"{DATASET}/operations", pageSize=2)
+        token = first["nextPageToken"]
+        second = running.ok("GET", f"{DATASET}/operations", pageToken=token)
+        found = [o["name"].rpartition("/")[2] for o in first["operations"] + second["operations"]]
+        assert found == ["2026-2", "2026-1", "2026-0"]
+        assert "nextPageToken" not in second
+        # What a caller does not understand must not look like the whole list.
+        answer = running.call("GET", f"{DATASET}/operations", filter="done=true")
+        answer.refused(400, "INVALID_ARGUMENT")
+
+    def test_can_be_cancelled(self, running, root):
+        assert running.ok("POST", f"{DATASET}/operations/2026-1:cancel", {}) == {}
+        operation = running.ok("GET", f"{DATASET}/operations/2026-1")
+        assert operation["metadata"]["cancelRequested"] is True
+        other = running.ok("GET", f"{DATASET}/operations/2026-2")
+        assert "cancelRequested" not in other["metadata"]
+
+    @pytest.mark.parametrize("operation_id", ["nope", "..", "%2E%2E", "a%20b", "x" * 300])
+    def test_that_are_not_there_are_not_found(self, running, operation_id):
+        for method, path in (("GET", ""), ("POST", ":cancel")):
+            answer = running.call(method, f"{DATASET}/operations/{operation_id}{path}")
+            assert answer.status in (404, 400)
+            assert "error" in answer.content

@@ -1,0 +1,247 @@
+"""A gRPC client made from the published proto, with the operations client of google.api_core."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.api_core import exceptions, operation
+from google.api_core.operations_v1 import OperationsClient
+from google.longrunning import operations_pb2
+from google.protobuf import duration_pb2, field_mask_pb2
+
+from dicomferry.api.access import make_token
+from dicomferry.api.grpc.server import MAX_MESSAGE_BYTES
+from dicomferry.api.proto.generated import dicom_service_pb2 as pb
+from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
+from dicomferry.api.proto.generated.operation_metadata_pb2 import OperationMetadata
+from dicomferry.operations.operations import start_operation
+from dicomferry.operations.owner import Owner
+from dicomferry.resource_names import parse_store
+from dicomferry.store.dicom_store import get_store
+from tests.api.serving import DATASET, TRIAL, serving
+from tests.factories import dicom_bytes
+from tests.pipelines.jobs import images, write_files
+
+CREATE = pb.CreateDicomStoreRequest(parent=DATASET, dicom_store_id="trial")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A folder that requests may name."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def channel(root, files):
+    with (
+        serving(root, allow_path=(str(files),)) as ports,
+        grpc.insecure_channel(ports.grpc) as opened,
+    ):
+        yield opened
+
+
+@pytest.fixture
+def stub(channel):
+    return DicomServiceStub(channel)
+
+
+@pytest.fixture
+def operations_client(channel):
+    return OperationsClient(channel)
+
+
+def refused(call, code):
+    """What is said of a call that must fail with a code."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    assert caught.value.code() == code
+    return caught.value.details()
+
+
+def polled(started, client, response):
+    """An operation as google.api_core follows it."""
+    return operation.from_gapic(started, client, response, metadata_type=OperationMetadata)
+
+
+def running(root):
+    """An operation that runs, as far as can be told."""
+    return start_operation(
+        root, parse_store(TRIAL), "ImportDicomData", "op-1", Owner.this_process(), "here"
+    )
+
+
+def test_a_store_lives_from_creation_to_deletion(stub, root):
+    made = stub.CreateDicomStore(
+        pb.CreateDicomStoreRequest(
+            parent=DATASET, dicom_store_id="trial", dicom_store={"labels": {"site": "north"}}
+        )
+    )
+    assert made == pb.DicomStore(name=TRIAL, labels={"site": "north"})
+    assert stub.GetDicomStore(pb.GetDicomStoreRequest(name=TRIAL)) == made
+    changed = stub.UpdateDicomStore(
+        pb.UpdateDicomStoreRequest(
+            dicom_store={"name": TRIAL, "labels": {"new": "x"}},
+            update_mask=field_mask_pb2.FieldMask(paths=["labels.new"]),
+        )
+    )
+    assert changed.labels == {"site": "north", "new": "x"}
+    page = stub.ListDicomStores(pb.ListDicomStoresRequest(parent=DATASET, filter="labels.new=x"))
+    assert list(page.dicom_stores) == [changed]
+    metrics = stub.GetDicomStoreMetrics(pb.GetDicomStoreMetricsRequest(name=TRIAL))
+    assert metrics == pb.DicomStoreMetrics(name=TRIAL)
+    stub.DeleteDicomStore(pb.DeleteDicomStoreRequest(name=TRIAL))
+    gone = refused(
+        lambda: stub.GetDicomStore(pb.GetDicomStoreRequest(name=TRIAL)), grpc.StatusCode.NOT_FOUND
+    )
+    assert gone == f"{TRIAL} does not exist"
+
+
+def test_an_import_and_an_export_are_followed_to_their_ends(
+    stub, operations_client, files, root, tmp_path
+):
+    stub.CreateDicomStore(CREATE)
+    source = write_files(files, images(4))
+    started = stub.ImportDicomData(
+        pb.ImportDicomDataRequest(name=TRIAL, gcs_source={"uri": source})
+    )
+    imported = polled(started, operations_client, pb.ImportDicomDataResponse)
+    assert imported.result(timeout=90) == pb.ImportDicomDataResponse()
+    assert imported.metadata.counter.success == 4
+    assert imported.metadata.api_method_name.endswith("DicomService.ImportDicomData")
+    assert imported.metadata.end_time.ToDatetime() >= imported.metadata.create_time.ToDatetime()
+    out = files / "out"
+    started = stub.ExportDicomData(
+        pb.ExportDicomDataRequest(
+            name=TRIAL, gcs_destination={"uri_prefix": str(out), "mime_type": "image/png"}
+        )
+    )
+    exported = polled(started, operations_client, pb.ExportDicomDataResponse)
+    assert exported.result(timeout=90) == pb.ExportDicomDataResponse()
+    assert len(list(out.rglob("*.png"))) == 4
+    metrics = stub.GetDicomStoreMetrics(pb.GetDicomStoreMetricsRequest(name=TRIAL))
+    assert metrics.instance_count == 4
+    names = [o.name for o in operations_client.list_operations(DATASET, "")]
+    assert names == [exported.operation.name, imported.operation.name]
+
+
+def test_failed_files_end_an_import_with_an_error_that_tells_how_many(
+    stub, operations_client, files
+):
+    stub.CreateDicomStore(CREATE)
+    source = write_files(files, {"a.dcm": dicom_bytes(), "b.txt": b"text" * 99})
+    started = stub.ImportDicomData(
+        pb.ImportDicomDataRequest(name=TRIAL, gcs_source={"uri": source})
+    )
+    imported = polled(started, operations_client, pb.ImportDicomDataResponse)
+    with pytest.raises(exceptions.GoogleAPICallError, match="1 of 2 files failed"):
+        imported.result(timeout=90)
+    assert (imported.metadata.counter.success, imported.metadata.counter.failure) == (1, 1)
+
+
+def test_waiting_ends_when_the_operation_does_and_not_much_after_its_timeout(stub, channel, root):
+    stub.CreateDicomStore(CREATE)
+    folder = running(root)
+    wait = channel.unary_unary(
+        "/google.longrunning.Operations/WaitOperation",
+        operations_pb2.WaitOperationRequest.SerializeToString,
+        operations_pb2.Operation.FromString,
+    )
+    brief = duration_pb2.Duration(nanos=1000)
+    request = operations_pb2.WaitOperationRequest(name=folder.name, timeout=brief)
+    assert not wait(request).done
+    # More wait than there are threads to hold them: those beyond are answered at once.
+    patient = operations_pb2.WaitOperationRequest(name=folder.name)
+    with ThreadPoolExecutor(24) as threads:
+        answers = [threads.submit(wait, patient) for _ in range(24)]
+        record = folder.read()
+        record["done"] = True
+        record["error"] = {"code": 1, "message": "cancelled"}
+        folder.write(record)
+        assert any(answer.result().done for answer in answers)
+
+
+def test_an_operation_can_be_asked_to_end(stub, operations_client, root):
+    stub.CreateDicomStore(CREATE)
+    folder = running(root)
+    operations_client.cancel_operation(folder.name)
+    assert folder.is_cancel_requested()
+    with pytest.raises(exceptions.NotFound):
+        operations_client.get_operation(f"{DATASET}/operations/missing")
+    with pytest.raises(exceptions.InvalidArgument):
+        operations_client.get_operation("operations/missing")
+    with pytest.raises(exceptions.MethodNotImplemented):
+        operations_client.delete_operation(folder.name)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_"),
+    [
+        ("GetDicomStore", pb.GetDicomStoreRequest()),
+        ("GetDicomStore", pb.GetDicomStoreRequest(name="trial")),
+        ("GetDicomStore", pb.GetDicomStoreRequest(name=f"{TRIAL}/x")),
+        ("DeleteDicomStore", pb.DeleteDicomStoreRequest(name=DATASET)),
+        ("CreateDicomStore", pb.CreateDicomStoreRequest(parent=DATASET)),
+        ("CreateDicomStore", pb.CreateDicomStoreRequest(dicom_store_id="x")),
+        ("CreateDicomStore", pb.CreateDicomStoreRequest(parent="p", dicom_store_id="x")),
+        ("CreateDicomStore", pb.CreateDicomStoreRequest(parent=DATASET, dicom_store_id="a/b")),
+        ("UpdateDicomStore", pb.UpdateDicomStoreRequest(dicom_store={"name": TRIAL})),
+        ("UpdateDicomStore", pb.UpdateDicomStoreRequest(update_mask={"paths": ["labels"]})),
+        ("ListDicomStores", pb.ListDicomStoresRequest(parent=DATASET, page_token="x")),
+        ("ImportDicomData", pb.ImportDicomDataRequest(name=TRIAL)),
+        (
+            "ExportDicomData",
+            pb.ExportDicomDataRequest(
+                name=TRIAL,
+                bigquery_destination={"table_uri": "bq://project1.d.t", "write_disposition": 9},
+            ),
+        ),
+    ],
+)
+def test_wrong_requests_are_refused(stub, method, request_):
+    stub.CreateDicomStore(CREATE)
+    assert refused(lambda: getattr(stub, method)(request_), grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def test_messages_have_a_limit(stub):
+    request = pb.CreateDicomStoreRequest(
+        parent=DATASET, dicom_store_id="x", dicom_store={"labels": {"k": "x" * MAX_MESSAGE_BYTES}}
+    )
+    refused(lambda: stub.CreateDicomStore(request), grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def test_many_updates_at_once_lose_nothing(stub, root):
+    stub.CreateDicomStore(CREATE)
+
+    def add(number):
+        return stub.UpdateDicomStore(
+            pb.UpdateDicomStoreRequest(
+                dicom_store={"name": TRIAL, "labels": {f"k{number}": "x"}},
+                update_mask={"paths": [f"labels.k{number}"]},
+            )
+        )
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(16)))
+    kept = get_store(root, parse_store(TRIAL)).resource
+    assert set(kept["labels"]) == {f"k{number}" for number in range(16)}
+
+
+def test_tokens_are_asked_for_in_the_metadata(root, tmp_path):
+    token, entry = make_token("reader", ["healthcare.dicomStores.list"], [DATASET])
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    path.write_text(f"{entry}\n".replace("'", '"'))
+    request = pb.ListDicomStoresRequest(parent=DATASET)
+    with serving(root, auth=str(path)) as ports, grpc.insecure_channel(ports.grpc) as channel:
+        stub = DicomServiceStub(channel)
+        unknown = grpc.StatusCode.UNAUTHENTICATED
+        refused(lambda: stub.ListDicomStores(request), unknown)
+        wrong = [("authorization", "Bearer wrong")]
+        refused(lambda: stub.ListDicomStores(request, metadata=wrong), unknown)
+        right = [("authorization", f"Bearer {token}")]
+        assert stub.ListDicomStores(request, metadata=right) == pb.ListDicomStoresResponse()
+        denied = grpc.StatusCode.PERMISSION_DENIED
+        said = refused(lambda: stub.CreateDicomStore(CREATE, metadata=right), denied)
+        assert "healthcare.dicomStores.create" in said

@@ -1,0 +1,187 @@
+"""The command line as a user meets it: wrong requests first."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pydicom.data
+import pytest
+
+from dicomferry.pixels.formats import FORMATS, source_rows
+from tests.factories import dicom_bytes
+
+_PROGRAM = Path(sys.executable).with_name("dicomferry")
+_README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture
+def dicomferry(tmp_path):
+    """Run the program on an empty root; return (exit code, standard output, standard error)."""
+
+    def run(*arguments, **environment):
+        env = {**os.environ, "DICOMFERRY_ROOT": str(tmp_path / "root"), "COLUMNS": "200"}
+        done = subprocess.run(
+            [str(_PROGRAM), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**env, **environment},
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(3):
+        name = folder / f"{number}.dcm"
+        name.write_bytes(dicom_bytes(sop=f"1.2.3.{number}", PatientName="SECRET^NAME"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["import", "none", "/tmp/x"], "dicomferry stores create none"),
+        (["stores", "describe", "none"], "dicomferry stores create none"),
+        (["stores", "create", "a/b"], "use an id without '/'"),
+        (["operations", "describe", "none"], "dicomferry operations list"),
+        (["export", "files", "none", "s3://x"], "gs://bucket/prefix"),
+        (["export", "files", "none", "out", "--mime-type", "image/gif"], "image/png"),
+        (["export", "files", "none", "out", "--jpeg-quality", "0"], "1..100"),
+        (["export", "table", "none", "mysql:x"], "duckdb:"),
+        (["import", "none", "http://x/y"], "gs://"),
+        (["stores", "create", "x", "--stream-to", "mysql:x"], "duckdb:"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_its_remedy(dicomferry, arguments, remedy):
+    code, _, stderr = dicomferry(*arguments)
+    assert code == 2
+    assert remedy in stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_bare_folder_and_an_expanded_pattern_get_the_hint_that_helps(dicomferry, files):
+    dicomferry("stores", "create", "trial")
+    code, _, stderr = dicomferry("import", "trial", files)
+    assert code == 2
+    assert f"{files}/**" in stderr
+    code, _, stderr = dicomferry("import", "trial", *sorted(files.iterdir()))
+    assert code == 2
+    assert "quotes" in stderr
+    assert dicomferry("operations", "list")[1].count("import") == 0
+
+
+def test_from_files_to_a_store_and_back(dicomferry, files, tmp_path):
+    assert dicomferry("stores", "create", "trial")[0] == 0
+    code, stdout, _ = dicomferry("import", "trial", f"{files}/**")
+    assert code == 0
+    assert re.search(r"imported\W+3\b", stdout)
+    assert "next: dicomferry export files trial ./out" in stdout
+    assert dicomferry("export", "files", "trial", "out")[0] == 0
+    exported = sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm"))
+    assert exported == sorted(path.read_bytes() for path in files.iterdir())
+    metrics = json.loads(dicomferry("stores", "metrics", "trial")[1])
+    assert metrics["instanceCount"] == "3"
+    assert dicomferry("stores", "verify", "trial")[1].strip() == "3 instances, 0 damaged"
+
+
+def test_a_failed_file_costs_the_exit_code_and_is_explained(dicomferry, files):
+    (files / "notes.txt").write_text("SECRET^NAME")
+    dicomferry("stores", "create", "trial")
+    code, stdout, stderr = dicomferry("import", "trial", f"{files}/**")
+    assert code == 1
+    assert "1 × NOT_DICOM" in stdout
+    operation = re.search(r"--retry-failed (\S+)", stdout)[1]
+    assert dicomferry("import", "trial", f"{files}/**", "--max-failures", "1")[0] == 0
+    (files / "notes.txt").write_bytes(dicom_bytes(sop="1.2.9"))
+    code, stdout, stderr2 = dicomferry("import", "trial", "--retry-failed", operation)
+    assert code == 0
+    assert re.search(r"imported\W+1\b", stdout)
+    described = dicomferry("operations", "describe", operation)[1]
+    assert "NOT_DICOM" in described
+    assert "SECRET" not in stdout + stderr + stderr2 + described
+
+
+def test_damage_is_found(dicomferry, files, tmp_path):
+    dicomferry("stores", "create", "trial")
+    dicomferry("import", "trial", f"{files}/**")
+    first, second, _ = sorted((tmp_path / "root").rglob("instances/**/*.dcm"))
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1] + b"!")
+    code, stdout, stderr = dicomferry("stores", "verify", "trial")
+    assert code == 1
+    assert "3 instances, 2 damaged" in stdout
+    assert "missing" in stderr
+    assert "wrong checksum" in stderr
+
+
+def test_a_deleted_store_is_gone(dicomferry):
+    dicomferry("stores", "create", "trial")
+    assert "trial" in dicomferry("stores", "list")[1]
+    assert dicomferry("stores", "delete", "trial", "--yes")[0] == 0
+    assert "trial" not in dicomferry("stores", "list")[1].replace("stores create", "")
+
+
+def test_help_shows_examples(dicomferry):
+    for command in (["import"], ["export", "files"], ["export", "table"], ["stores", "create"]):
+        code, stdout, _ = dicomferry(*command, "--help")
+        assert code == 0
+        assert "Example" in stdout
+
+
+def test_the_readme_shows_what_can_be_asked_for():
+    table = _README.read_text().partition("<!-- formats -->")[2].partition("<!-- /formats -->")[0]
+    for each in FORMATS:
+        assert f"| {each.mime_type} |" in table
+    for row in source_rows():
+        assert f"| {' | '.join(row)} |" in table
+
+
+def test_a_preview_is_one_page_without_patient_data(dicomferry, tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("CT_small.dcm", "rtplan.dcm", "examples_palette.dcm"):
+        shutil.copy(Path(pydicom.data.__file__).parent / "test_files" / name, source)
+    dicomferry("stores", "create", "trial")
+    dicomferry("import", "trial", f"{source}/**")
+    assert dicomferry("preview", "trial", "-o", "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<figure>") == 3
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "has no pixel data" in page
+    assert "CompressedSamples" not in page  # the patient's name in CT_small.dcm
+    assert not re.search(r"(src|href)=['\"]?(http|/)", page)
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed: the page was not looked at in a browser")
+    shot = tmp_path / "page.png"
+    flags = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    ]  # fmt: skip
+    subprocess.run(
+        [
+            chromium,
+            *flags,
+            f"--user-data-dir={tmp_path / 'chromium'}",
+            f"--screenshot={shot}",
+            f"file://{tmp_path / 'page.html'}",
+        ],
+        timeout=60,
+        capture_output=True,
+        check=True,
+    )
+    from PIL import Image
+
+    colours = Image.open(shot).convert("RGB").getcolors(maxcolors=1 << 24)
+    assert len(colours) > 100  # pictures, not an error page

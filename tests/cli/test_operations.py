@@ -1,0 +1,50 @@
+"""`dicomferry operations`: of jobs here, and of jobs on Dataflow."""
+
+from collections import Counter
+
+import pytest
+from typer.testing import CliRunner
+
+from dicomferry.cli.main import app
+from dicomferry.jobs import dataflow
+from dicomferry.operations.operations import start_operation
+from dicomferry.operations.owner import DataflowJob
+from tests.pipelines.jobs import STORE, new_store
+
+
+class Recorded:
+    """Stands for the service: every job runs until it is cancelled."""
+
+    state = "JOB_STATE_RUNNING"
+
+    def find(self, _):
+        return {"id": "id-1", "currentState": Recorded.state}
+
+    def cancel(self, _):
+        Recorded.state = "JOB_STATE_CANCELLED"
+
+    def progress(self, *_):
+        return Counter()
+
+
+@pytest.fixture
+def on_dataflow(monkeypatch):
+    monkeypatch.setattr(Recorded, "state", "JOB_STATE_RUNNING")
+    monkeypatch.setattr(dataflow, "Dataflow", Recorded)
+
+
+def call(root, *arguments):
+    result = CliRunner().invoke(app, ["operations", *arguments, "--root", root.root])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("owner", [None, DataflowJob("p", "europe-west4", "dicomferry-1")])
+def test_cancel_asks_whoever_runs_the_job_and_describe_shows_it(root, on_dataflow, owner):
+    new_store(root)
+    folder = start_operation(root, STORE, "ImportDicomData", owner=owner)
+    assert "asked to end" in call(root, "cancel", folder.id)
+    assert folder.is_cancel_requested()
+    shown = call(root, "describe", folder.id)
+    # A process sees for itself that it is to end; a Dataflow job is told.
+    assert ("cancelled" in shown) == (owner is not None)

@@ -1,0 +1,101 @@
+"""Labels, streams and filters of stores on the command line."""
+
+import json
+
+import pytest
+
+from dicomferry.cli import main
+from dicomferry.operations.operations import start_operation
+from dicomferry.resource_names import parse_store
+
+
+@pytest.fixture
+def dicomferry(root, monkeypatch, capsys):
+    """Run a command; return its exit code and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["dicomferry", *arguments, f"--root={root.root}"])
+        with pytest.raises(SystemExit) as end:
+            main.main()
+        out, error = capsys.readouterr()
+        return end.value.code or 0, out, error
+
+    return run
+
+
+def described(dicomferry, store):
+    _, out, _ = dicomferry("stores", "describe", store)
+    return json.loads(out[: out.rindex("}") + 1])
+
+
+def test_labels_and_streams_are_given_changed_and_taken_away(dicomferry):
+    table, other = "bq://project1.d.t", "duckdb:x.duckdb#s.t"
+    code, _, _ = dicomferry(
+        "stores", "create", "trial", "--label=site=north", "--label=draft=", f"--stream-to={table}"
+    )
+    assert code == 0
+    created = described(dicomferry, "trial")
+    assert created["labels"] == {"site": "north", "draft": ""}
+    assert created["streamConfigs"] == [{"bigqueryDestination": {"tableUri": table}}]
+
+    dicomferry("stores", "update", "trial", "--label=site=south", "--remove-label=draft")
+    assert described(dicomferry, "trial") == {**created, "labels": {"site": "south"}}
+    dicomferry("stores", "update", "trial", f"--stream-to={other}")
+    streams = [{"bigqueryDestination": {"tableUri": other}}]
+    assert described(dicomferry, "trial")["streamConfigs"] == streams
+    dicomferry("stores", "update", "trial", "--no-streams", "--remove-label=site")
+    assert described(dicomferry, "trial") == {"name": created["name"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["update", "trial"], "--label"),
+        (["update", "trial", "--label=x"], "KEY=VALUE"),
+        (["update", "trial", "--label=X=y"], "label key 'X'"),
+        (["update", "trial", "--stream-to=x"], "bq://"),
+        (["update", "trial", "--stream-to=bq://project1.d.t", "--no-streams"], "either"),
+        (["update", "missing", "--label=a=b"], "missing does not exist"),
+        (["create", "other", "--label=x"], "KEY=VALUE"),
+        (["list", "--filter=site=north"], "filter, character 1"),
+    ],
+)
+def test_wrong_requests_are_told(dicomferry, arguments, said):
+    dicomferry("stores", "create", "trial")
+    code, _, error = dicomferry("stores", *arguments)
+    assert code == 2
+    assert said in error.replace("\n", " ")
+
+
+def test_stores_are_found_by_their_labels(dicomferry):
+    for name, site in (("a", "north"), ("b", "south"), ("c", "north")):
+        dicomferry("stores", "create", name, f"--label=site={site}")
+    assert dicomferry("stores", "list")[1].split() == ["a", "b", "c"]
+    assert dicomferry("stores", "list", "--filter=labels.site=north")[1].split() == ["a", "c"]
+    assert "No store matches" in dicomferry("stores", "list", "--filter=labels.site=west")[1]
+
+
+@pytest.mark.parametrize("name", ["[red]a", "[link=x]", "\\[b]", ":warning:", "-", "a\u202eb"])
+def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name):
+    shown = name.replace("\u202e", "\\u202e")
+    code, out, _ = dicomferry("stores", "create", name)
+    assert code == 0
+    assert f"/dicomStores/{shown} in " in out
+    assert dicomferry("stores", "list")[1].strip() == shown
+    folder = start_operation(root, parse_store(name), "ImportDicomData")
+    assert f" {shown} " in dicomferry("operations", "list")[1]
+    assert dicomferry("operations", "cancel", folder.id)[0] == 0
+    code, out, _ = dicomferry("stores", "delete", "--yes", name)
+    assert code == 0
+    assert f"/dicomStores/{shown}\n" in out
+    code, _, error = dicomferry("stores", "describe", name)
+    assert code == 2
+    assert f"/dicomStores/{shown} does not exist" in error
+
+
+def test_no_error_gives_a_terminal_orders(dicomferry):
+    for wrong in ("--label=\x1b[2J", "--label=a\nerror: b", "--stream-to=\x9b2J:"):
+        code, out, error = dicomferry("stores", "create", "trial", wrong)
+        assert code == 2
+        assert error.count("\n") == 1
+        assert not {"\x1b", "\x9b"} & set(out + error)

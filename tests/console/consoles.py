@@ -1,0 +1,97 @@
+"""Consoles and the browsers that look at them."""
+
+import http.client
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import uvicorn
+from starlette.applications import Starlette
+
+from dicomferry.console import console_routes
+from dicomferry.operations import operations
+from tests.pipelines.jobs import STORE
+
+DATASET = "projects/local/locations/local/datasets/default"
+TRIAL = f"/console/{DATASET}/dicomStores/trial"
+SCRIPT = "<script>alert(1)</script>".replace("/", "\u2215") + "\"&'"
+
+
+class Answer(NamedTuple):
+    """What the console said."""
+
+    status: int
+    headers: dict
+    text: str
+
+
+class Browser:
+    """Asks one server, and keeps a cookie if it is told to."""
+
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}"
+        self._port = port
+        self.headers = {}
+        self.answered = []
+
+    def get(self, path, **headers):
+        return self.ask("GET", path, None, headers)
+
+    def post(self, path, headers=None, **fields):
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self.ask("POST", path, urlencode(fields), kind | (headers or {}))
+
+    def ask(self, method, path, body, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection.request(method, path, body, {**self.headers, **headers})
+        response = connection.getresponse()
+        content = response.read().decode("utf-8", "surrogateescape")
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
+
+    def page(self, path):
+        """The text of a page that must be there."""
+        answer = self.get(path)
+        assert answer.status == 200, answer
+        return answer.text
+
+
+@contextmanager
+def serving(root, authenticator):
+    app = Starlette(routes=console_routes(root, authenticator.authenticate))
+    answered = []
+
+    async def noting(scope, receive, send):
+        await app(scope, receive, send)
+        answered.append((scope["path"], scope["query_string"].decode()))
+
+    config = uvicorn.Config(noting, port=0, log_config=None, access_log=False, lifespan="off")
+    listener = config.bind_socket()
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        browser = Browser(listener.getsockname()[1])
+        browser.answered = answered
+        yield browser
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def running(root, store=STORE, total=200, **counts):
+    """An operation of this process that is under way."""
+    folder = operations.start_operation(root, store, "ImportDicomData")
+    operation = folder.read()
+    operation["total"] = total
+    folder.write(operation)
+    folder.report_progress("00000-w", Counter(counts))
+    return folder
+
+
+def page_of(operation):
+    return f"/console/{operation['name']}"

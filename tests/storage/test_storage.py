@@ -1,0 +1,99 @@
+"""A root is a folder or a bucket, and what is written is written whole."""
+
+import os
+import pickle
+
+import pytest
+
+from dicomferry.storage.storage import Storage, StorageError
+from tests.sources.test_local import as_nobody, fresh_folder
+
+
+@pytest.fixture(params=["local", "gs"])
+def storage(request, tmp_path):
+    if request.param == "local":
+        return Storage(str(tmp_path / "root"))
+    bucket = _bucket(request)
+    return Storage(f"gs://{bucket.name}/some/prefix")
+
+
+def _bucket(request):
+    return request.getfixturevalue("gcs").bucket(f"storage-{os.urandom(6).hex()}")
+
+
+def test_a_file_is_created_once(storage):
+    assert storage.create("a/b.json", b"first")
+    assert not storage.create("a/b.json", b"second")
+    assert storage.read("a/b.json") == b"first"
+
+
+def test_a_write_replaces(storage):
+    storage.write("a", b"one")
+    storage.write("a", iter([b"t", b"wo"]))
+    assert storage.read("a") == b"two"
+    assert storage.read_range("a", 1, 2) == b"wo"
+    assert b"".join(storage.chunks("a")) == b"two"
+    assert storage.head("a").size == 3
+
+
+def test_a_write_whose_source_breaks_leaves_the_old_file(storage):
+    storage.write("a", b"old")
+
+    def broken():
+        yield b"x" * 20_000_000
+        raise OSError("gone")
+
+    with pytest.raises(Exception, match="gone"):
+        storage.write("a", broken())
+    assert storage.read("a") == b"old"
+    assert [entry.path for entry in storage.list()] == ["a"]
+
+
+def test_what_is_not_there_is_said_so(storage):
+    assert storage.head("nothing") is None
+    assert list(storage.list("nothing")) == []
+    assert list(storage.folders("nothing")) == []
+    storage.delete(["nothing"])
+    with pytest.raises(FileNotFoundError):
+        storage.read("nothing")
+    with pytest.raises(FileNotFoundError):
+        list(storage.chunks("nothing"))
+
+
+def test_folders_and_files_are_listed(storage):
+    for path in ("x/one/a", "x/two/b", "x/c"):
+        storage.write(path, b"")
+    assert sorted(entry.path for entry in storage.list("x")) == ["x/c", "x/one/a", "x/two/b"]
+    assert list(storage.folders("x")) == ["one", "two"]
+    storage.below("x/one").remove_all()
+    assert sorted(entry.path for entry in storage.list()) == ["x/c", "x/two/b"]
+
+
+def test_it_crosses_processes(storage):
+    storage.write("a", b"1")
+    again = pickle.loads(pickle.dumps(storage))
+    assert again == storage
+    assert again.read("a") == b"1"
+
+
+def test_other_schemes_and_roots_that_cannot_be_written_are_refused(tmp_path):
+    with pytest.raises(StorageError, match="s3://"):
+        Storage("s3://bucket")
+    with pytest.raises(StorageError, match="names no bucket"):
+        Storage("gs://")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="--root"):
+        Storage(str(tmp_path / "file")).check_writable()
+
+
+@pytest.mark.parametrize("root", ["duckdb:/x#t", "delta:/x", "gs:/bucket", "file:x", "bq:p.d.t"])
+def test_what_looks_like_a_table_or_lacks_slashes_is_no_folder_of_that_name(root):
+    with pytest.raises(StorageError, match="is no folder"):
+        Storage(root)
+
+
+def test_a_read_only_folder_is_refused():
+    with fresh_folder() as folder:
+        os.chmod(folder, 0o555)
+        with as_nobody(), pytest.raises(StorageError, match="writable"):
+            Storage(f"{folder}/root").check_writable()

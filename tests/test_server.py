@@ -1,0 +1,87 @@
+"""`dicomferry serve` as a process."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import grpc
+import pytest
+
+from dicomferry.api.proto.generated import dicom_service_pb2 as pb
+from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
+from dicomferry.resource_names import parse_store
+from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.store.maintenance import metrics
+from tests.api.serving import DATASET, TRIAL, served_by_process, wait_until
+from tests.pipelines.jobs import images, write_files
+
+COMMAND = [sys.executable, "-c", "from dicomferry.cli.main import main; main()", "serve"]
+
+
+def fetched(url):
+    with urllib.request.urlopen(url) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_all_surfaces_and_ends_well(root, signal_):
+    with served_by_process(root) as (process, ports):
+        with grpc.insecure_channel(ports.grpc) as channel:
+            request = pb.CreateDicomStoreRequest(parent=DATASET, dicom_store_id="trial")
+            DicomServiceStub(channel).CreateDicomStore(request)
+        assert fetched(f"{ports.rest}/v1/{TRIAL}") == {"name": TRIAL}
+        with urllib.request.urlopen(f"{ports.rest}/") as page:
+            assert "text/html" in page.headers["content-type"]
+        process.send_signal(signal_)
+        _, log = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert "CreateDicomStore by anyone: OK" in log
+    assert "trial" not in log
+
+
+def test_a_job_outlives_the_server_and_the_next_one_knows_it(root, tmp_path):
+    create_store(root, parse_store(TRIAL))
+    source = write_files(tmp_path / "in", images(3))
+    with served_by_process(root, f"--allow-path={tmp_path / 'in'}") as (process, ports):
+        body = json.dumps({"gcsSource": {"uri": source}}).encode()
+        request = urllib.request.Request(f"{ports.rest}/v1/{TRIAL}:import", body)
+        with urllib.request.urlopen(request) as answer:
+            name = json.load(answer)["name"]
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    with served_by_process(root) as (_, ports):
+        ended = wait_until(lambda: (o := fetched(f"{ports.rest}/v1/{name}")).get("done") and o)
+        assert ended["metadata"]["counter"] == {"success": "3"}
+        assert [o["name"] for o in fetched(f"{ports.rest}/v1/{DATASET}/operations")["operations"]]
+    assert metrics(get_store(root, parse_store(TRIAL)))["instanceCount"] == "3"
+
+
+def refusal(*flags):
+    done = subprocess.run(
+        [*COMMAND, *flags], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org", "10.0.0.1"])
+def test_others_cannot_reach_it_without_login(root, host):
+    said = refusal(f"--root={root.root}", f"--host={host}")
+    assert "--auth" in said
+    assert host in said
+
+
+def test_what_cannot_be_served_is_told(root, tmp_path):
+    here = f"--root={root.root}"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert "--port" in refusal(here, f"--port={port}", "--grpc-port=0")
+        assert "--grpc-port" in refusal(here, "--port=0", f"--grpc-port={port}")
+    assert "--allow-path" in refusal(here, f"--allow-path={tmp_path}/missing")
+    assert "missing" in refusal(here, f"--auth={tmp_path}/missing")
