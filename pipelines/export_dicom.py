@@ -1,7 +1,7 @@
 r"""Export the instances of a store, as files or as rows of a table.
 
 Local:    python -m dicomferry.pipelines.export_dicom --store S --destination out
-          python -m dicomferry.pipelines.export_dicom --store S --table duckdb:meta.duckdb#dicom.instances
+          the same with --table duckdb:meta.duckdb#dicom.instances instead of a destination
 Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --region=R \
           --temp_location=gs://B/tmp --setup_file=./setup.py
 """

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from dicomferry.api import access
 from dicomferry.api.access import PathRules
-from dicomferry.api.access.permissions import PERMISSIONS
+from dicomferry.api.access.permissions import METHOD_PERMISSIONS
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto import generate
@@ -116,5 +116,5 @@ def test_routes_are_those_of_the_published_api(rpcs):
 
 
 def test_every_method_needs_a_permission_that_tokens_can_have(rpcs):
-    assert {rpc.name for rpc in rpcs} == set(PERMISSIONS)
-    assert set(PERMISSIONS.values()) <= set(access.PERMISSIONS)
+    assert {rpc.name for rpc in rpcs} == set(METHOD_PERMISSIONS)
+    assert set(METHOD_PERMISSIONS.values()) <= set(access.METHOD_PERMISSIONS)

@@ -19,7 +19,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 WORK = REPOSITORY / ".fuzz"
 # What is looked at for coverage: our own code.
-_PACKAGES = ["headers", "transcode", "stores", "tables", "service"]
+_PACKAGES = ["dicomferry"]
 _MAX_INPUT_BYTES = 1 << 16
 _SECONDS_AN_INPUT = 20
 _MEMORY_MIB = 2048

@@ -122,7 +122,7 @@ class LocalJob(OperationTask, BeamRunPythonPipelineOperator):
     ) -> None:
         """Take the name of the pipeline, its flags, and what `OperationTask` says."""
         super().__init__(
-            # `python -m dicomferry.pipelines.…` of the interpreter in which dicomferry is installed.
+            # `python -m dicomferry.pipelines.…`, by the interpreter that has dicomferry.
             py_interpreter=os.environ.get("DICOMFERRY_PYTHON", "python3"),
             py_options=["-m"],
             py_file=f"dicomferry.pipelines.{pipeline}",
