@@ -9,10 +9,8 @@ import bz2
 import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -20,10 +18,8 @@ from apache_beam.portability.common_urns import primitives
 
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.storage.storage import Storage
+from tests.checkout import REPOSITORY, copy_checkout
 from tests.pipelines.jobs import STORE, images, new_store, observe, operation_folders, run_import
-
-REPOSITORY = Path(__file__).parents[2]
-FOLDERS = ("dicomferry", "pipelines", "transforms")
 
 
 class Graph:
@@ -230,13 +226,7 @@ def test_nothing_that_runs_on_a_worker_is_defined_in_the_main_program(stage, fla
 @pytest.fixture(scope="module")
 def source_tree(tmp_path_factory):
     """What a checkout has that makes the package; Beam builds in the folder of setup.py."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(REPOSITORY / name, folder)
-    for name in FOLDERS:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / name, folder / name, symlinks=True, ignore=ignored)
-    return folder
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 def modules(package):
