@@ -22,7 +22,7 @@ from benchmarks.machine import describe_machine, load
 from benchmarks.measuring import Run, run, settle, steady
 from benchmarks.targets import Target, print_targets
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 
@@ -180,7 +180,7 @@ def _memory(console: Console, size: _Size) -> Iterator[Target]:
     header = next(ct.rglob("*.dcm"))
     argv = ["benchmarks.million_sources", "bench", _ROOT, header, size.listed]
     measured = run([sys.executable, "-m", *map(str, argv)], sampled=True, limit=size.listed_seconds)
-    done = Index(get_store(Storage(str(_ROOT)), parse_store("bench")).data).count()
+    done = Index(get_store(open_storage(str(_ROOT)), parse_store("bench")).data).count()
     console.print(
         f"a listing of {size.listed:,} entries, headers made up: {done:,} of them committed in "
         f"{measured.seconds:.0f} s, {measured.peak / _MB:.0f} MB"

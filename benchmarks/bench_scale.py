@@ -33,7 +33,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.measuring import run, settle
 from dicomferry.resource_names import parse_store
 from dicomferry.sources.listing import Source
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
 from dicomferry.store.known_sources import known_sources, remember_sources
@@ -90,7 +91,7 @@ def make_instance(kind: str, number: int) -> Instance:
 
 def grow(folder: Path, kinds: Sequence[str], rows: int) -> None:
     """Make both stores."""
-    root = Storage(str(folder))
+    root = open_storage(str(folder))
     for kind in kinds:
         store = create_store(root, parse_store(kind))
         for start in range(0, rows, _COMMIT_ROWS):
@@ -131,7 +132,7 @@ def steps(data: Storage, kind: str, first: int) -> dict[str, float]:
 def compare(folder: Path, kinds: Sequence[str]) -> None:
     """Measure imports into both stores and into new ones."""
     print(describe_machine(["deltalake", "pyarrow"]))
-    root = Storage(str(folder))
+    root = open_storage(str(folder))
     for kind in kinds:
         large = get_store(root, parse_store(kind))
         index = Index(large.data)
@@ -156,7 +157,7 @@ def measure(stores: dict[str, Storage], kind: str) -> dict[str, dict[str, float]
 
 def whole_jobs(folder: Path, kind: str) -> None:
     """Show how long an import takes for 1,000 files, the same but for their UIDs."""
-    root = Storage(str(folder))
+    root = open_storage(str(folder))
     templates = [_file_bytes(kind, number) for number in range(_NEW)]
     seconds: dict[str, list[float]] = {"empty": [], "large": []}
     for _ in range(_JOBS):
@@ -194,7 +195,7 @@ def _file_bytes(kind: str, number: int) -> bytes:
 
 def optimize(folder: Path, kinds: Sequence[str]) -> None:
     """Show what `stores optimize` takes."""
-    root = Storage(str(folder))
+    root = open_storage(str(folder))
     for kind in kinds:
         data = get_store(root, parse_store(kind)).data
         before = len(Index(data).files)

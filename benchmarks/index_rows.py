@@ -18,7 +18,7 @@ import pyarrow as pa
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from dicomferry.store.index import SCHEMA, Index
 
@@ -73,7 +73,7 @@ def _row(header: Header, number: int) -> dict[str, object]:
 
 
 def main(root: str, name: str, count: str, source: str) -> None:
-    store = create_store(Storage(root), parse_store(name))
+    store = create_store(open_storage(root), parse_store(name))
     for rows in make_rows(read_headers(Path(source)), int(count)):
         Index(store.data).append(rows.sort_by("SOPInstanceUID"))
 

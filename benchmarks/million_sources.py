@@ -19,12 +19,12 @@ from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.options import beam_options
 from dicomferry.resource_names import parse_store
 from dicomferry.sources.uri import SourcePattern
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 
 def main(store: str, root: str, header_file: str, count: str) -> None:
     header = read_header(BytesReader(Path(header_file).read_bytes()))
-    config = ImportRequest(Storage(root), parse_store(store), "/archive/**")
+    config = ImportRequest(open_storage(root), parse_store(store), "/archive/**")
     ingest = functools.partial(ingest_synthetic, header=header)
 
     def listing(_: SourcePattern, *_links: object, **_flags: object) -> object:

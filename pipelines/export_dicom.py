@@ -33,7 +33,8 @@ from dicomferry.pipelines.options import (
 )
 from dicomferry.pixels.formats import parse_format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.tables.destination import parse_destination, parse_disposition
 from dicomferry.tables.errors import TableError
@@ -120,7 +121,7 @@ def parse_args(argv: Sequence[str]) -> tuple[ExportRequest, PipelineOptions]:
 def _to_request(known: argparse.Namespace, beam_args: list[str]) -> ExportRequest:
     return ExportRequest(
         **common_fields(known),
-        destination=Storage(known.destination) if known.destination else None,
+        destination=open_storage(known.destination) if known.destination else None,
         table=parse_destination(known.table) if known.table else None,
         write_disposition=parse_disposition(known.write_disposition or None),
         flattened=known.schema == "flattened",
@@ -206,7 +207,7 @@ def run(
             except TableError as error:
                 raise JobError(operations.FAILED_PRECONDITION, str(error)) from error
             finally:
-                job.folder.storage.below("rows").remove_all()
+                job.folder.storage.subfolder("rows").remove_all()
         return job.finish("instances")
 
     ready = functools.partial(prepare, request, remote_runner(options))

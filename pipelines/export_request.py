@@ -6,8 +6,8 @@ from typing import NamedTuple
 from dicomferry.pipelines.requests import Request, refuse_local_paths
 from dicomferry.pixels.formats import AS_UPLOADED, Format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
-from dicomferry.storage import gcs
-from dicomferry.storage.storage import Storage
+from dicomferry.storage import gs_clients
+from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter, read_instance_filter
@@ -84,4 +84,4 @@ def _check_table(table: Destination, disposition: WriteDisposition, remote_runne
             "a duckdb: table is a local file, which a remote runner does not serve: "
             "use bq:// or delta:gs://"
         )
-    check_table(table, disposition, None, Connections(gcs.delta_storage_options()))
+    check_table(table, disposition, None, Connections(gs_clients.delta_storage_options()))

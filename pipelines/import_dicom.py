@@ -36,7 +36,7 @@ from dicomferry.pipelines.options import (
 from dicomferry.sources.listing import Source, list_sources, no_match_message
 from dicomferry.sources.relisting import describe_sources
 from dicomferry.sources.uri import check_arguments, parse_source
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.notifications import Topic, import_topics
 from dicomferry.tables.stream import Stream
 from dicomferry.transforms.append_to_streams import AppendToStreams, begin_streams

@@ -9,7 +9,7 @@ from dicomferry.operations.operations import OperationFolder
 from dicomferry.pipelines.requests import Request, refuse_local_paths
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.uri import parse_source
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import DicomStore, get_store
 from dicomferry.tables.stream import Stream, refuse_local_tables, streams_of
 
@@ -77,7 +77,7 @@ def prepare(request: ImportRequest, remote_runner: str = "") -> ReadyImport:
     request.check()
     refuse_local_paths(remote_runner, root=request.root)
     if remote_runner and request.source and not parse_source(request.source).is_gcs:
-        refuse_local_paths(remote_runner, source=Storage(request.source))
+        refuse_local_paths(remote_runner, source=open_storage(request.source))
     store = get_store(request.root, request.store)
     streams = streams_of(store.resource, str(store.name))
     if remote_runner:

@@ -23,7 +23,7 @@ from dicomferry.operations.operations import Operation, OperationFolder
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.pipelines import log_format
 from dicomferry.resource_names import StoreName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import StoreNotFoundError, get_store
 from dicomferry.transforms.worker_pool import close_shared_pools
 

@@ -17,7 +17,7 @@ from dicomferry.operations.owner import DataflowJob
 from dicomferry.pipelines.log_format import FORMATS
 from dicomferry.pipelines.requests import Request
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 R = TypeVar("R", bound=Request)
 
@@ -140,7 +140,7 @@ def common_fields(known: argparse.Namespace) -> dict[str, Any]:
         ValueError: a store or root that is none.
     """
     return {
-        "root": Storage(known.root),
+        "root": open_storage(known.root),
         "store": parse_store(known.store),
         "max_failures": known.max_failures,
         "workers": known.workers,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from dicomferry.resource_names import StoreName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 
 @dataclasses.dataclass(frozen=True)

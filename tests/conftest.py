@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 pytest_plugins = ["tests.emulators.fixtures"]
 
@@ -10,4 +10,4 @@ pytest_plugins = ["tests.emulators.fixtures"]
 @pytest.fixture
 def root(tmp_path):
     """Where stores live: an empty local folder."""
-    return Storage(str(tmp_path / "root"))
+    return open_storage(str(tmp_path / "root"))

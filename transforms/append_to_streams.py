@@ -11,8 +11,8 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage import gcs
-from dicomferry.storage.storage import Storage
+from dicomferry.storage import gs_clients
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index, appended_files
 from dicomferry.store.stream_log import Append, StreamPosition
 from dicomferry.tables.destination import WriteDisposition, parse_destination
@@ -214,4 +214,4 @@ def _name(stream: Stream) -> str:
 
 
 def _connections() -> Connections:
-    return Connections(gcs.delta_storage_options())
+    return Connections(gs_clients.delta_storage_options())

@@ -14,7 +14,7 @@ import zstandard
 from apache_beam.metrics import Metrics
 
 from dicomferry.errors import Reason
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import SCHEMA, CommitConflictError, Index
 from dicomferry.transforms.dedupe import Verdict, resolve
 from dicomferry.transforms.records import CONFLICT, FileOutcome, Instance

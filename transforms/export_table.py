@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import read_row_group
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.tables.schema import Field, Schema

@@ -1,13 +1,12 @@
 """Read one source once: header, checksums, blob. No Beam here: worker processes import it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import google_crc32c
 import zstandard
-from google.api_core.exceptions import NotFound
 
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader, RangeReader
@@ -15,16 +14,14 @@ from dicomferry.errors import InstanceError, Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.listing import Source
 from dicomferry.sources.source_file import is_crc32c, open_source
-from dicomferry.storage import server_side_copy
-from dicomferry.storage.storage import Storage
-from dicomferry.store.blobs import blob_path, local_blob, store_blob
+from dicomferry.storage.base import ServerSideCopy, Storage
+from dicomferry.storage.registry import capabilities_of
+from dicomferry.store.blobs import blob_path, large_blob, write_blob
 from dicomferry.transforms.records import FAILED, SKIPPED, FileOutcome, Instance
 
 # Up to here a file is read whole, hashed and written from memory.
 _WHOLE_FILE_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 20
-# Buckets answer in tens of milliseconds: this many at once keep a core busy.
-_BUCKET_THREADS = 16
 # Listed and accounted for, but nothing to import.
 _SKIPPED_CODES = {Reason.DICOMDIR, Reason.FOLDER_MARKER, Reason.LINK_LOOP}
 
@@ -42,10 +39,12 @@ class ImportTarget(NamedTuple):
 
 def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance | FileOutcome]:
     """Read and store sources, in their order; a bad file is an `Outcome`, never an error."""
-    if target.data.is_local and not any(source.uri.startswith("gs://") for source in sources):
+    storages = [target.data.capabilities, *(capabilities_of(source.uri) for source in sources)]
+    concurrency = max(storage.concurrency for storage in storages)
+    if concurrency == 1:
         results = [ingest(source, target) for source in sources]
     else:
-        with ThreadPoolExecutor(_BUCKET_THREADS) as threads:
+        with ThreadPoolExecutor(concurrency) as threads:
             results = list(threads.map(lambda source: ingest(source, target), sources))
     if not target.dry_run:
         target.data.sync(result.blob for result in results if isinstance(result, Instance))
@@ -64,11 +63,10 @@ def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
             if file.size <= _WHOLE_FILE_BYTES:
                 return _ingest_whole(source, file, target)
             header = read_header(file)
-            if source.uri.startswith("gs://") and not target.data.is_local:
-                return _rewrite(source, header, target)
-            if target.data.is_local and not target.dry_run:
-                return _stream(source, header, file, target)
-            return _upload(source, header, file, target)
+            copier = target.data.copier(source.uri, source.version)
+            if copier:
+                return _copy_server_side(source, header, copier, target.dry_run)
+            return _stream(source, header, file, target)
     except InstanceError as error:
         outcome = SKIPPED if error.code in _SKIPPED_CODES else FAILED
         return FileOutcome(
@@ -84,54 +82,31 @@ def _ingest_whole(source: Source, file: RangeReader, target: ImportTarget) -> In
     sha256 = hashlib.sha256(content).hexdigest()
     instance = _describe(source, header, sha256, google_crc32c.value(content))
     if not target.dry_run:
-        store_blob(target.data, instance.blob, content)
+        write_blob(target.data, instance.blob, content)
     return instance
 
 
 def _stream(source: Source, header: Header, file: RangeReader, target: ImportTarget) -> Instance:
-    """A large file into a local store: one pass, named when its digest is known."""
-    with local_blob(target.data) as (blob, keep):
-        digest = _Digest()
-        for chunk in _chunks(file):
-            digest.update(chunk)
-            blob.write(chunk)
-        if not is_crc32c(source, digest.crc32c):
-            raise InstanceError(Reason.WRONG_CHECKSUM)
+    """Store a large file in one pass: it gets its name when its digest is known."""
+    if target.dry_run:
+        digest = _digest(source, file, lambda chunk: None)
+        return _describe(source, header, digest.sha256, digest.crc32c)
+    with large_blob(target.data) as (blob, keep):
+        digest = _digest(source, file, blob.write)
         instance = _describe(source, header, digest.sha256, digest.crc32c)
         keep(instance.blob)
     return instance
 
 
-def _upload(source: Source, header: Header, file: RangeReader, target: ImportTarget) -> Instance:
-    """A large local file into a bucket: one pass for its name, one to send it."""
-    digest = _Digest()
-    for chunk in _chunks(file):
-        digest.update(chunk)
-    instance = _describe(source, header, digest.sha256, digest.crc32c)
-    if not target.dry_run and target.data.head(instance.blob) is None:
-        again = _Digest()
-
-        def checked() -> Iterator[bytes]:
-            for chunk in _chunks(file):
-                again.update(chunk)
-                yield chunk
-            if again.sha256 != digest.sha256:
-                raise InstanceError(Reason.SOURCE_CHANGED)
-
-        target.data.write(instance.blob, checked())
-    return instance
-
-
-def _rewrite(source: Source, header: Header, target: ImportTarget) -> Instance:
-    """A large object into a bucket: copied by the storage itself, no byte comes here."""
+def _copy_server_side(
+    source: Source, header: Header, copier: ServerSideCopy, dry_run: bool
+) -> Instance:
+    """Store a large object that the storage copies by itself: no byte comes here."""
     try:
-        crc32c = server_side_copy.crc32c(source.uri, source.version)
-        instance = _describe(source, header, "", crc32c)
-        if not target.dry_run:
-            server_side_copy.rewrite(source.uri, source.version, target.data.uri(instance.blob))
-    except NotFound:
-        if server_side_copy.exists(source.uri, source.version):
-            raise  # it is the target's bucket that is missing
+        instance = _describe(source, header, "", copier.crc32c())
+        if not dry_run:
+            copier.create(instance.blob)
+    except FileNotFoundError:
         raise InstanceError(Reason.SOURCE_GONE) from None
     return instance
 
@@ -170,6 +145,17 @@ class _Digest:
     @property
     def sha256(self) -> str:
         return self._sha256.hexdigest()
+
+
+def _digest(source: Source, file: RangeReader, write: Callable[[bytes], object]) -> _Digest:
+    """Read a whole file, handing on its chunks; raise WRONG_CHECKSUM if it is not as listed."""
+    digest = _Digest()
+    for chunk in _chunks(file):
+        digest.update(chunk)
+        write(chunk)
+    if not is_crc32c(source, digest.crc32c):
+        raise InstanceError(Reason.WRONG_CHECKSUM)
+    return digest
 
 
 def _chunks(file: RangeReader) -> Iterator[bytes]:

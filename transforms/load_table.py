@@ -5,7 +5,7 @@ import dataclasses
 import apache_beam as beam
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage import gcs
+from dicomferry.storage import gs_clients
 from dicomferry.tables.destination import Destination, WriteDisposition
 from dicomferry.tables.drivers import Connections, load
 from dicomferry.tables.errors import TableError
@@ -38,10 +38,10 @@ def load_table(folder: OperationFolder, table: Destination, disposition: WriteDi
     """
     if not is_loaded(folder):
         written = read_written(folder)
-        connections = Connections(gcs.delta_storage_options())
+        connections = Connections(gs_clients.delta_storage_options())
         load(table, shards_of(folder, written), written.schema, disposition, folder.id, connections)
         record_loaded(written, folder)
-    folder.storage.below("rows").remove_all()
+    folder.storage.subfolder("rows").remove_all()
 
 
 def _load(

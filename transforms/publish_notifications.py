@@ -18,7 +18,7 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index, appended_files, read_row_group, row_groups
 from dicomferry.store.notifications import Topic
 from dicomferry.store.stream_log import Append, StreamPosition

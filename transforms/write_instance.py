@@ -10,8 +10,8 @@ from dicomferry.pixels.convert import can_copy, transcode
 from dicomferry.pixels.formats import AS_UPLOADED, Format
 from dicomferry.pixels.parallel import FrameMap, in_order
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
+from dicomferry.storage.base import Storage
 from dicomferry.storage.partial_files import remove_partial
-from dicomferry.storage.storage import Storage
 from dicomferry.store.stored_blob import StoredBlob, copy_blob, open_blob
 from dicomferry.transforms.parallel_frames import parallel_map
 from dicomferry.transforms.records import EXPORTED, FAILED, FileOutcome

@@ -13,7 +13,7 @@ import apache_beam as beam
 
 from dicomferry.errors import Reason
 from dicomferry.operations.operations import INVALID_ARGUMENT, OperationFolder
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import remember_sources
 from dicomferry.transforms.records import CONFLICT, DUPLICATE, FAILED, IMPORTED, FileOutcome
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import row_group_batches
 from dicomferry.tables.columns import order_of
 from dicomferry.tables.destination import Destination
@@ -137,7 +138,7 @@ def shards_of(folder: OperationFolder, written: WrittenRows) -> Shards:
 
 def _read_shard(uri: str) -> Iterator[bytes]:
     folder, _, name = uri.rpartition("/")
-    return Storage(folder).chunks(name)
+    return open_storage(folder).chunks(name)
 
 
 def _write(

@@ -30,7 +30,7 @@ from dicomferry.jobs import launch
 from dicomferry.jobs.dataflow import DataflowError, Templates
 from dicomferry.operations.operations import OperationFolder
 from dicomferry.resource_names import StoreName
-from dicomferry.storage.storage import Storage, StorageError
+from dicomferry.storage.base import Storage, StorageError
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.store.dicom_store import (
     Resource,

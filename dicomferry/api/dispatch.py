@@ -15,7 +15,7 @@ from dicomferry.api.access import Authenticator
 from dicomferry.api.errors import INTERNAL, UNAVAILABLE, ApiError
 from dicomferry.api.request_fields import check_required
 from dicomferry.api.rpcs import Rpc
-from dicomferry.storage.storage import StorageError
+from dicomferry.storage.base import StorageError
 
 _LOGGER = logging.getLogger(__name__)
 _STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError, DeltaError, StorageError)

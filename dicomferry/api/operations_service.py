@@ -16,7 +16,7 @@ from dicomferry.api.resources import operation_message
 from dicomferry.jobs import dataflow
 from dicomferry.operations import operations
 from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 _MAX_WAIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.25

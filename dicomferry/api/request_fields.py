@@ -15,7 +15,7 @@ from dicomferry.resource_names import (
     parse_dataset,
     parse_store,
 )
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 _OPERATION_NAME = re.compile(r"(projects/[^/]+/locations/[^/]+/datasets/[^/]+)/operations/([^/]+)")
 # They become folders.

@@ -9,7 +9,7 @@ import typer
 
 from dicomferry.cli.options import BEAM_FLAGS, DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import console, exit_with, operation_id_of, report, say, suggest
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.worker_pool import shared_pool
 
 export_app = typer.Typer(help="Export the instances of a store.", no_args_is_help=True)
@@ -116,7 +116,7 @@ def export_files(
     with showing_progress("export") as show:
         operation = export_dicom.run(config, options, show)
     report(operation, config.root)
-    say(f"files: {Storage(destination).root}")
+    say(f"files: {open_storage(destination).root}")
     exit_with(operation, max_failures)
 
 

@@ -12,7 +12,7 @@ from dicomferry.jobs import dataflow
 from dicomferry.operations import operations
 from dicomferry.operations.operations import Operation, OperationFolder
 from dicomferry.resource_names import DatasetName, parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 operations_app = typer.Typer(help="What jobs are doing, and did.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ def list_operations(root: Root = DEFAULT_ROOT) -> None:
     """List operations, the newest first."""
     table = Table("id", "what", "store", "state", "done", "failed", box=None)
     reader = dataflow.OperationReader()
-    for folder in operations.list_operations(Storage(root), DatasetName()):
+    for folder in operations.list_operations(open_storage(root), DatasetName()):
         operation = reader.read(folder)
         metadata = operation["metadata"]
         table.add_row(
@@ -42,7 +42,7 @@ def describe_operation(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Show an operation, in the API's JSON, and what became of the files that failed."""
-    folder = OperationFolder(Storage(root), DatasetName(), operation_id.rpartition("/")[2])
+    folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     console.print_json(data=dataflow.read(folder))
     list_failures(folder, limit=20)
 
@@ -56,7 +56,7 @@ def cancel_operation(
 
     Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
     """
-    folder = OperationFolder(Storage(root), DatasetName(), operation_id.rpartition("/")[2])
+    folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     if dataflow.read(folder)["done"]:
         say(f"{folder.name} has ended already")
         return

@@ -12,7 +12,8 @@ from dicomferry.cli.options import DEFAULT_ROOT
 from dicomferry.operations import operations
 from dicomferry.operations.operations import Operation, OperationFolder
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store
 
 console = Console()
@@ -21,7 +22,7 @@ errors = Console(stderr=True)
 
 def find_store(root: str, name: str) -> dicom_store.DicomStore:
     """The store of that name below a root."""
-    return dicom_store.get_store(Storage(root), parse_store(name))
+    return dicom_store.get_store(open_storage(root), parse_store(name))
 
 
 def operation_id_of(operation: Operation) -> str:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import console, find_store, say
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_file
 
 
 def preview(
@@ -30,9 +30,9 @@ def preview(
     found = find_store(root, store)
     paths = read_instance_filter(filter_) if filter_ else None
     pieces = preview_page(found.data, f"DICOM store {found.name.id}", paths, os.cpu_count() or 1)
-    folder, _, name = os.path.abspath(output).rpartition("/")
+    storage, name = open_file(os.path.abspath(output))
     with console.status("rendering"):
-        Storage(folder or "/").write(name, (piece.encode() for piece in pieces))
+        storage.write(name, (piece.encode() for piece in pieces))
     say(f"Open {output} in a browser")
 
 

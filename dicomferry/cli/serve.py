@@ -9,7 +9,7 @@ import typer
 from dicomferry.cli.options import DEFAULT_ROOT, Root
 from dicomferry.cli.output import console, errors
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 tokens_app = typer.Typer(
     help="Let others call a server that runs with --auth.", no_args_is_help=True
@@ -62,7 +62,7 @@ def serve_(
 
     logging.getLogger("dicomferry").setLevel(logging.INFO)
     settings = Settings(
-        Storage(root),
+        open_storage(root),
         host,
         port,
         grpc_port,

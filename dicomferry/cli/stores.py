@@ -10,7 +10,7 @@ from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import console, errors, find_store, say, suggest
 from dicomferry.jobs import dataflow
 from dicomferry.resource_names import DatasetName, parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.tables.destination import parse_destination
 
@@ -43,7 +43,7 @@ def create(
     """
     resource = {"labels": _labels(label), "streamConfigs": _streams(stream_to)}
     resource = {field: value for field, value in resource.items() if value}
-    made = dicom_store.create_store(Storage(root), parse_store(store), resource)
+    made = dicom_store.create_store(open_storage(root), parse_store(store), resource)
     say(f"Created {made.name} in {made.data.root}")
     suggest(f"dicomferry import {shlex.quote(store)} '/data/**'", root)
 
@@ -80,7 +80,7 @@ def update(
             changed["streamConfigs"] = streams
         return {field: value for field, value in changed.items() if value}
 
-    updated = dicom_store.update_store(Storage(root), parse_store(store), change)
+    updated = dicom_store.update_store(open_storage(root), parse_store(store), change)
     console.print_json(data=updated.resource)
 
 
@@ -102,13 +102,13 @@ def list_(
     wanted = parse_filter(filter_)
     found = [
         store
-        for store in dicom_store.list_stores(Storage(root), DatasetName())
+        for store in dicom_store.list_stores(open_storage(root), DatasetName())
         if wanted.matches(store.resource.get("labels", {}))
     ]
     if not found and filter_:
         console.print("No store matches", highlight=False)
     elif not found:
-        say(f"No stores under {Storage(root).root}")
+        say(f"No stores under {open_storage(root).root}")
         suggest("dicomferry stores create STORE", root)
     for store in found:
         say(store.name.id)
@@ -117,7 +117,7 @@ def list_(
 @stores_app.command()
 def describe(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     """Show a store's resource, in the API's JSON, and where its data lies."""
-    found = dicom_store.get_store(Storage(root), parse_store(store))
+    found = dicom_store.get_store(open_storage(root), parse_store(store))
     console.print_json(data=found.resource)
     say(f"data: {found.data.root}")
 
@@ -130,11 +130,11 @@ def delete(
 ) -> None:
     """Delete a store and every instance in it."""
     name = parse_store(store)
-    counts = maintenance.metrics(dicom_store.get_store(Storage(root), name))
+    counts = maintenance.metrics(dicom_store.get_store(open_storage(root), name))
     question = f"Delete {name} with its {counts['instanceCount']} instances for good?"
     if not yes and not typer.confirm(question):
         raise typer.Exit(1)
-    dicom_store.delete_store(Storage(root), name)
+    dicom_store.delete_store(open_storage(root), name)
     say(f"Deleted {name}")
 
 
@@ -173,7 +173,7 @@ def vacuum(
     """Delete blobs that no row points at and that are older than 7 days."""
     found = find_store(root, store)
     removed = maintenance.vacuum(
-        Storage(root), found, dry_run=dry_run, read=dataflow.OperationReader().read
+        open_storage(root), found, dry_run=dry_run, read=dataflow.OperationReader().read
     )
     for path in removed:
         say(path)

@@ -12,7 +12,7 @@ from pydicom.uid import UID
 
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.render.thumbnail import Thumbnail, thumbnail
-from dicomferry.storage.storage import Storage, StorageFile
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.transforms.worker_pool import WorkerPool
@@ -119,7 +119,7 @@ def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail 
 
 def _draw(blob: str, size: int, data: Storage) -> Thumbnail | str:
     try:
-        with StorageFile(data, blob, size) as file:
+        with data.open(blob, size) as file:
             return thumbnail(file, _PIXELS)
     except InstanceError as error:
         return error.code

@@ -41,7 +41,7 @@ from dicomferry.resource_names import (
     parse_dataset,
     parse_store,
 )
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import DicomStore, get_store
 
 _Answer = Callable[[Request, Principal], Response]

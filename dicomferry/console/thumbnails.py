@@ -11,7 +11,7 @@ from dicomferry.console.views.markup import Html, html
 from dicomferry.dicom.uids import parse_uid
 from dicomferry.errors import Reason
 from dicomferry.pixels.render.thumbnail import Thumbnail
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import blob_path
 from dicomferry.transforms.worker_pool import WorkerPool
 

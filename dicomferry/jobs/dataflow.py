@@ -22,7 +22,7 @@ from dicomferry.operations import operations
 from dicomferry.operations.operations import Operation, OperationFolder
 from dicomferry.operations.owner import DataflowJob, owner_of
 from dicomferry.resource_names import StoreName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 _LOGGER = logging.getLogger(__name__)
 

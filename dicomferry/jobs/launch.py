@@ -26,7 +26,8 @@ from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.requests import Request
 from dicomferry.pixels.formats import parse_format
 from dicomferry.resource_names import StoreName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.tables.destination import parse_destination, parse_disposition
 
 # Linux takes arguments of 128 KiB; no URI of ours is near that.
@@ -94,7 +95,7 @@ def start_export_files(
     request = ExportRequest(
         root,
         store,
-        destination=Storage(uri_prefix),
+        destination=open_storage(uri_prefix),
         format=parse_format(mime_type),
         filter=filter_uri,
     )

@@ -27,7 +27,8 @@ from obstore.exceptions import BaseError as ObjectStoreError
 from dicomferry.operations import operations
 from dicomferry.operations.operations import OperationFolder, adopt_operation
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
@@ -93,7 +94,7 @@ def _recorded(flags: Sequence[str]) -> OperationFolder:
     sys.stdin.buffer.read()
     given = dict(flag.removeprefix("--").split("=", 1) for flag in flags if "=" in flag)
     parent = parse_store(given["store"]).parent
-    return adopt_operation(Storage(given["root"]), parent, given["operation"])
+    return adopt_operation(open_storage(given["root"]), parent, given["operation"])
 
 
 def _wait(folder: str, places: int, job: OperationFolder) -> int:

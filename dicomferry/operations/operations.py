@@ -20,7 +20,7 @@ from typing import Any
 
 from dicomferry.operations.owner import DataflowJob, Owner, owner_of
 from dicomferry.resource_names import DatasetName, StoreName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 # google.rpc.Code
 CANCELLED, INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 1, 3, 5, 9
@@ -51,7 +51,7 @@ class OperationFolder:
         """Name it; nothing is read yet."""
         self.id = operation_id
         self.parent = parent
-        self.storage = root.below(f"{_folder(parent)}/{operation_id}")
+        self.storage = root.subfolder(f"{_folder(parent)}/{operation_id}")
 
     @property
     def name(self) -> str:

@@ -17,12 +17,12 @@ from google.api_core.exceptions import Forbidden, NotFound
 from dicomferry.errors import Reason
 from dicomferry.sources.listing import Source
 from dicomferry.sources.uri import SourceError, SourcePattern
-from dicomferry.storage import gcs
+from dicomferry.storage import gs_clients
 
 _PAGE = 5000  # asked for; the service gives 1,000 at most today
 _FIELDS = "items(name,size,generation,crc32c),prefixes,nextPageToken"
 # Runs that a listing is shared out into: several times the threads, for some are much longer.
-_SHARES = 4 * gcs.MAX_THREADS
+_SHARES = 4 * gs_clients.MAX_THREADS
 
 
 class _Step(NamedTuple):
@@ -80,10 +80,10 @@ def _work_off(first: Callable[[], _Step]) -> Iterator[Source]:
     """Make requests, a few at a time, until none follows; those waiting for are not kept."""
     todo = deque([first])
     running: set[Future[_Step]] = set()
-    with ThreadPoolExecutor(gcs.MAX_THREADS, "list") as threads:
+    with ThreadPoolExecutor(gs_clients.MAX_THREADS, "list") as threads:
         try:
             while todo or running:
-                while todo and len(running) < gcs.MAX_THREADS:
+                while todo and len(running) < gs_clients.MAX_THREADS:
                     running.add(threads.submit(todo.pop()))
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 steps = [future.result() for future in done]
@@ -105,7 +105,7 @@ class _Page(NamedTuple):
 def _request(
     pattern: SourcePattern, token: str | None, *, page_size: int = _PAGE, **query: str
 ) -> _Page:
-    iterator = gcs.client().list_blobs(
+    iterator = gs_clients.client().list_blobs(
         pattern.bucket, page_token=token, page_size=page_size, fields=_FIELDS, **query
     )
     page = next(iterator.pages, ())

@@ -6,7 +6,7 @@ from dicomferry.errors import Reason
 from dicomferry.sources.listing import Source
 from dicomferry.sources.local import describe_file
 from dicomferry.sources.uri import local_path, split_gcs
-from dicomferry.storage import gcs
+from dicomferry.storage import gs_clients
 
 
 def describe_sources(uris: Iterable[str]) -> Iterator[Source]:
@@ -21,7 +21,7 @@ def describe_sources(uris: Iterable[str]) -> Iterator[Source]:
 
 def _describe_object(uri: str) -> Source | None:
     bucket, name = split_gcs(uri)
-    blob = gcs.client().bucket(bucket).get_blob(name)
+    blob = gs_clients.client().bucket(bucket).get_blob(name)
     if blob is None:
         return None
     return Source(uri, blob.size, str(blob.generation), crc32c=blob.crc32c or "")

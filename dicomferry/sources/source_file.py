@@ -13,7 +13,7 @@ from dicomferry.errors import InstanceError, Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.listing import Source
 from dicomferry.sources.uri import local_path, split_gcs
-from dicomferry.storage import gcs
+from dicomferry.storage import gs_clients
 from dicomferry.storage.retries import ShortReadError, with_retries
 
 # Object names that obstore 0.12 refuses or, worse, takes for another's ('x/' for 'x'): paths with
@@ -181,7 +181,7 @@ class _Object:
 
         try:
             result = obstore.get(
-                gcs.reading_store(self._bucket),
+                gs_clients.reading_store(self._bucket),
                 self._name,
                 options={"range": (offset, end), "version": self._source.version},
             )
@@ -207,7 +207,7 @@ class _OddlyNamedObject(_Object):
     def _get(self, offset: int, end: int) -> bytes:
         from google.api_core.exceptions import NotFound
 
-        bucket = gcs.client().bucket(self._bucket)
+        bucket = gs_clients.client().bucket(self._bucket)
         blob = bucket.blob(self._name, generation=int(self._source.version))
         try:
             # As stored: an object that is marked as compressed has no ranges otherwise.

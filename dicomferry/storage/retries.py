@@ -1,49 +1,78 @@
-"""Another try at what storage clients do not try again themselves.
+"""Retries: how storage clients repeat requests, and what is repeated here because they do not.
 
-obstore and deltalake repeat requests that are refused (429, 5xx) or cut off, ten times within
-`gcs.RETRY_SECONDS`. What they pass on at once is an answer that breaks off in the midst of a
-listing, or that is shorter than what was asked for: measured, tests/faults holds it.
+obstore and deltalake repeat requests that are refused (429, 5xx) or cut off. They do not repeat one
+whose answer breaks off in the middle of a listing, or is shorter than the requested range: measured
+with obstore 0.8 and deltalake 1.6; tests/faults holds it.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from obstore.exceptions import GenericError
 
-from dicomferry.storage import gcs
-
 if TYPE_CHECKING:
     from obstore import ObjectMeta
+    from obstore.store import RetryConfig
 
 T = TypeVar("T")
 
-# Beyond `gcs.RETRY_SECONDS`, which one request to a bucket that is gone takes, there is none.
-_ATTEMPTS = 8
-_FIRST_PAUSE = 0.1  # seconds
-# Told by deltalake and pyarrow as OSError, by obstore as GenericError.
-_TRANSIENT = (GenericError, OSError)
-_PERMANENT = (FileNotFoundError, PermissionError, NotADirectoryError)
+# The storage clients repeat a request that is refused (429, 5xx) or cut off at most so often and so
+# long, with growing pauses; then the bundle fails. 120 s is the default of Google's client.
+MAX_RETRIES = 10
+RETRY_SECONDS = 120
+_FIRST_PAUSE_SECONDS = 0.1
+_MAX_PAUSE_SECONDS = 10
+# No attempt starts after `RETRY_SECONDS`; one request to a missing bucket already takes that long.
+_MAX_ATTEMPTS = 8
+# deltalake and pyarrow raise OSError, obstore GenericError.
+TRANSIENT = (GenericError, OSError)
+PERMANENT = (FileNotFoundError, PermissionError, NotADirectoryError)
 
 
 class ShortReadError(OSError):
-    """Storage gave fewer bytes than were asked for and are there."""
+    """A storage answered with fewer bytes than requested."""
+
+
+def retry_config() -> "RetryConfig":
+    """Return the retries of an obstore client."""
+    return {
+        "max_retries": MAX_RETRIES,
+        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+        "backoff": {
+            "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
+            "max_backoff": timedelta(seconds=_MAX_PAUSE_SECONDS),
+            "base": 2,
+        },
+    }
+
+
+def delta_retry_options() -> dict[str, str]:
+    """Return the same retries as `storage_options` of deltalake."""
+    return {
+        "max_retries": str(MAX_RETRIES),
+        "retry_timeout": f"{RETRY_SECONDS}s",
+        "init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
+        "max_backoff": f"{_MAX_PAUSE_SECONDS}s",
+    }
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Call a function that may be called any number of times until a bucket answers in full.
+    """Call a function that is harmless to repeat until it succeeds.
 
     Raises:
-        OSError, obstore.exceptions.GenericError: it failed eight times, or too long.
+        OSError, obstore.exceptions.GenericError: it failed eight times or for too long, or with a
+            permanent error.
     """
     attempts = _Attempts()
     while True:
         try:
             return call()
-        except _PERMANENT:
+        except PERMANENT:
             raise
-        except _TRANSIENT:
+        except TRANSIENT:
             if not attempts.pause():
                 raise
 
@@ -51,13 +80,14 @@ def with_retries(call: Callable[[], T]) -> T:
 def list_with_resume(
     list_after: Callable[[str | None], Iterable[Sequence["ObjectMeta"]]],
 ) -> "Iterator[ObjectMeta]":
-    """List a bucket, in the order of names, and go on after the last of them if it breaks off.
+    """List a bucket in the order of names, resuming after the last name if a listing breaks off.
 
     Args:
-        list_after: lists what comes after a name, None: everything.
+        list_after: lists the names after one; None lists all.
 
     Raises:
-        obstore.exceptions.GenericError: it broke off eight times without getting on, or too long.
+        obstore.exceptions.GenericError: it broke off eight times without a new name, or for too
+            long.
     """
     last, attempts = None, _Attempts()
     while True:
@@ -74,16 +104,20 @@ def list_with_resume(
 
 
 class _Attempts:
-    """Tries at the same thing, bounded in number and in time."""
+    """Attempts at one call, bounded in number and in time."""
 
     def __init__(self) -> None:
         self._failed = 0
-        self._until = time.monotonic() + gcs.RETRY_SECONDS
+        self._until = time.monotonic() + RETRY_SECONDS
 
     def pause(self) -> bool:
-        """Wait before the next try, longer each time and not as long as others; False: none is."""
+        """Sleep before the next attempt, with exponential backoff and jitter.
+
+        Returns:
+            False, at once, when attempts or time are used up.
+        """
         self._failed += 1
-        if self._failed == _ATTEMPTS or time.monotonic() > self._until:
+        if self._failed == _MAX_ATTEMPTS or time.monotonic() > self._until:
             return False
-        time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE * 2 ** (self._failed - 1))
+        time.sleep(random.uniform(0.5, 1.0) * _FIRST_PAUSE_SECONDS * 2 ** (self._failed - 1))
         return True

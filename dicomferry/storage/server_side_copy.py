@@ -1,80 +1,91 @@
 """Copies that Cloud Storage makes by itself: no byte comes through this process."""
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from dicomferry.storage import gcs
+from dicomferry.storage import gs_clients
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob
 
+    from dicomferry.storage.base import Storage
 
 _MAX_ATTEMPTS = 5
 
 
-def exists(uri: str, generation: str = "") -> bool:
-    """Whether an object, or that generation of it, is still there."""
-    found: bool = _blob(uri, generation).exists(client=gcs.client())
-    return found
+class GsCopy:
+    """An object that Cloud Storage copies: a `dicomferry.storage.base.ServerSideCopy`.
 
-
-def crc32c(uri: str, generation: str = "") -> int:
-    """The CRC-32C that Cloud Storage keeps of an object, or of one generation of it.
-
-    Raises:
-        google.api_core.exceptions.NotFound: that generation is gone.
+    A target whose bucket is gone raises google.api_core.exceptions.NotFound.
     """
-    blob = _blob(uri, generation)
-    blob.reload(client=gcs.client())
-    return _crc32c(blob)
 
+    def __init__(self, target: "Storage", source_uri: str, generation: str = "") -> None:
+        """Name an object, or one generation of it, and the storage that it is copied to."""
+        self._target = target
+        self._source_uri = source_uri
+        self._source = _blob(source_uri, generation)
+        self._generation = int(generation) if generation else None
 
-def rewrite(source_uri: str, generation: str, target_uri: str) -> None:
-    """Copy one generation of an object, unless the target exists.
+    def crc32c(self) -> int:
+        """Return the CRC-32C that is kept of the object; see `ServerSideCopy`."""
+        with self._reporting_gone():
+            self._source.reload(client=gs_clients.client())
+        return _crc32c(self._source)
 
-    Raises:
-        google.api_core.exceptions.NotFound: that generation, or the target's bucket, is gone.
-    """
-    from google.api_core.exceptions import PreconditionFailed
+    def create(self, path: str) -> None:
+        """Copy the object unless the target exists; see `ServerSideCopy`."""
+        from google.api_core.exceptions import PreconditionFailed
 
-    source = _blob(source_uri, generation)
-    target = _blob(target_uri)
-    token, attempt = None, 0
-    while True:
+        target = _blob(self._target.uri(path))
+        token, attempt = None, 0
+        while True:
+            try:
+                with self._reporting_gone():
+                    token, _, _ = target.rewrite(
+                        self._source,
+                        token=token,
+                        client=gs_clients.client(),
+                        if_generation_match=0,
+                        if_source_generation_match=self._generation,
+                    )
+            except PreconditionFailed:
+                if target.exists(client=gs_clients.client()):
+                    return  # the same content: its name is its checksum
+                if attempt == _MAX_ATTEMPTS:
+                    raise
+                # The target was deleted between the two requests.
+                token, attempt = None, attempt + 1
+                continue
+            if token is None:
+                return
+
+    def replace(self, path: str) -> int:
+        """Copy the object over the target; see `ServerSideCopy`."""
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        target, token = _blob(self._target.uri(path)), None
+        while True:
+            # A repeated copy is the same copy, but the client retries only if it is told to.
+            with self._reporting_gone():
+                token, _, _ = target.rewrite(
+                    self._source, token=token, client=gs_clients.client(), retry=DEFAULT_RETRY
+                )
+            if token is None:
+                return _crc32c(target)
+
+    @contextmanager
+    def _reporting_gone(self) -> Iterator[None]:
+        """Tell an object that is gone from a target whose bucket is."""
+        from google.api_core.exceptions import NotFound
+
         try:
-            token, _, _ = target.rewrite(
-                source,
-                token=token,
-                client=gcs.client(),
-                if_generation_match=0,
-                if_source_generation_match=int(generation),
-            )
-        except PreconditionFailed:
-            if target.exists(client=gcs.client()):
-                return  # the same content: its name is its checksum
-            if attempt == _MAX_ATTEMPTS:
+            yield
+        except NotFound:
+            if self._source.exists(client=gs_clients.client()):
                 raise
-            # It was there and was deleted between the two requests.
-            token, attempt = None, attempt + 1
-            continue
-        if token is None:
-            return
-
-
-def rewrite_over(source_uri: str, target_uri: str) -> int:
-    """Copy an object, replacing the target; return the CRC-32C that is kept of the copy.
-
-    Raises:
-        google.api_core.exceptions.NotFound: the object, or the target's bucket, is gone.
-    """
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    source, target, token = _blob(source_uri), _blob(target_uri), None
-    while True:
-        # Copied twice it is the same: by itself the client makes no second try here.
-        token, _, _ = target.rewrite(source, token=token, client=gcs.client(), retry=DEFAULT_RETRY)
-        if token is None:
-            return _crc32c(target)
+            raise FileNotFoundError(self._source_uri) from None
 
 
 def _crc32c(blob: "Blob") -> int:
@@ -83,6 +94,5 @@ def _crc32c(blob: "Blob") -> int:
 
 def _blob(uri: str, generation: str = "") -> "Blob":
     bucket, _, name = uri.removeprefix("gs://").partition("/")
-    return (
-        gcs.client().bucket(bucket).blob(name, generation=int(generation) if generation else None)
-    )
+    client = gs_clients.client()
+    return client.bucket(bucket).blob(name, generation=int(generation) if generation else None)

@@ -1,12 +1,11 @@
 """Blobs: the bytes of instances as uploaded, immutable, named by UIDs and content."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO
+from typing import IO
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 FOLDER = "instances"
 # Large blobs on their way to their names.
@@ -21,37 +20,31 @@ def blob_path(study: str, series: str, sop_instance: str, digest: str) -> str:
     return f"{FOLDER}/{study}/{series}/{sop_instance}/{digest}.dcm"
 
 
-def store_blob(data: Storage, path: str, content: bytes) -> None:
-    """Write a blob unless the same bytes lie there already."""
-    if not data.create(path, content) and _is_old(data, path):
+def write_blob(data: Storage, path: str, content: bytes) -> None:
+    """Write a blob unless the same bytes are there already."""
+    if not data.create(path, content) and not _is_current(data, path, len(content)):
         data.write(path, content)
 
 
 @contextmanager
-def local_blob(data: Storage) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
-    """Write a blob of any size in a local store, in one pass, before its name is known.
+def large_blob(data: Storage) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+    """Write a blob of any size, in one pass, before its name is known.
 
     Yields:
-        A temporary file, and a function that gives it its name when it is complete.
+        An open file, and a function that gives it its path when it is complete.
     """
-    folder = os.path.join(data.root, INCOMING)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f"{os.getpid()}-{os.urandom(8).hex()}")
+    with data.writing(INCOMING) as (file, keep):
 
-    def keep(path: str) -> None:
-        file.flush()
-        full = os.path.join(data.root, path)
-        os.makedirs(os.path.dirname(full), exist_ok=True)
-        os.replace(temporary, full)
+        def keep_unless_stored(path: str) -> None:
+            if not _is_current(data, path, file.tell()):
+                keep(path)
 
-    try:
-        with open(temporary, "xb") as file:
-            yield file, keep
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        yield file, keep_unless_stored
 
 
-def _is_old(data: Storage, path: str) -> bool:
+def _is_current(data: Storage, path: str, size: int) -> bool:
+    """Whether a blob is there as a whole, and too young for vacuum to delete it."""
     entry = data.head(path)
-    return entry is None or datetime.now(UTC) - entry.modified > _REWRITE_AFTER
+    if entry is None or entry.size != size:  # a power cut leaves a name without all of its bytes
+        return False
+    return datetime.now(UTC) - entry.modified <= _REWRITE_AFTER

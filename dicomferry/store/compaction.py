@@ -14,21 +14,18 @@ takes part, `_FAN_IN` at most, and one row group.
 
 import itertools
 import random
-import tempfile
 import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import IO
 
-import obstore
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicomferry.resource_names import INDEX_FOLDER
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import (
     SCHEMA,
     STATISTICS,
@@ -202,8 +199,9 @@ def _write(data: Storage, rows: Iterator[pa.Table]) -> list[str]:
     written: list[str] = []
     for group in groups:
         path = f"{_SORTED}{run}-{len(written):05d}.parquet"
-        with _create(data, path) as file:
+        with data.writing(INDEX_FOLDER) as (file, keep):
             _write_file(file, itertools.chain([group], groups))
+            keep(f"{INDEX_FOLDER}/{path}")
         written.append(path)
     return written
 
@@ -221,16 +219,3 @@ def _write_file(file: IO[bytes], groups: Iterator[pa.Table]) -> None:
             writer.write_table(group, row_group_size=len(group))
             if file.tell() >= _FILE_BYTES:
                 return
-
-
-@contextmanager
-def _create(data: Storage, path: str) -> Iterator[IO[bytes]]:
-    path = f"{INDEX_FOLDER}/{path}"
-    if data.is_local:
-        with open(data.uri(path), "xb") as file:
-            yield file
-    else:
-        with tempfile.TemporaryFile() as spool:
-            yield spool
-            spool.seek(0)
-            obstore.put(data.store, path, spool)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from dicomferry.resource_names import INDEX_FOLDER, DatasetName, StoreName, parse_store
+from dicomferry.storage.base import Storage, StorageError
 from dicomferry.storage.delta_paths import unsupported_character
-from dicomferry.storage.storage import Storage, StorageError
 from dicomferry.store.index import create_index
 from dicomferry.store.known_sources import create_known_sources
 from dicomferry.store.validation import check_resource
@@ -71,7 +71,7 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
         if record and not record["deleted"]:
             break
         record = {"dicomStore": resource, "dataFolder": secrets.token_hex(8), "deleted": False}
-        data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+        data = root.subfolder(f"{name.folder}/data/{record['dataFolder']}")
         create_index(data)
         create_known_sources(data)
         if _write(root, name, latest + 1, record):
@@ -100,7 +100,7 @@ def store_in(root: Storage, folder: str) -> DicomStore | None:
     if not record or record["deleted"]:
         return None
     resource = record["dicomStore"]
-    data = root.below(f"{folder}/data/{record['dataFolder']}")
+    data = root.subfolder(f"{folder}/data/{record['dataFolder']}")
     return DicomStore(parse_store(resource["name"]), resource, data, version)
 
 
@@ -152,7 +152,7 @@ def delete_store(root: Storage, name: StoreName) -> None:
         record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
         if _write(root, name, store.version + 1, record):
             # First of all: an export that misses a blob then knows that the store is gone.
-            store.data.below(INDEX_FOLDER).remove_all()
+            store.data.subfolder(INDEX_FOLDER).remove_all()
             store.data.remove_all()
             return
     raise _too_busy(name)
@@ -163,7 +163,7 @@ def _too_busy(name: StoreName) -> StoreBusyError:
 
 
 def _store(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> DicomStore:
-    data = root.below(f"{name.folder}/data/{record['dataFolder']}")
+    data = root.subfolder(f"{name.folder}/data/{record['dataFolder']}")
     return DicomStore(name, record["dicomStore"], data, version)
 
 

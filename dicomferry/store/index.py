@@ -6,7 +6,6 @@ the version that this object was loaded at: lookup and append must share one obj
 """
 
 import bisect
-import io
 import json
 import os
 import re
@@ -18,7 +17,6 @@ from datetime import datetime
 from typing import Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import unquote
 
-import obstore
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -29,9 +27,9 @@ from deltalake.transaction import AddAction, RemoveAction
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
 from dicomferry.resource_names import INDEX_FOLDER
-from dicomferry.storage import gcs
+from dicomferry.storage import gs_clients
+from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import with_retries
-from dicomferry.storage.storage import Storage
 
 SCHEMA = pa.schema(
     [
@@ -77,8 +75,6 @@ STATISTICS = [
 ]
 _OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
-# What a read of an object fetches at least: the footer of most files, a column of a row group.
-_BUFFER_BYTES = 1 << 20
 _UID_COLUMN = SCHEMA.get_field_index("SOPInstanceUID")
 # Footers of a bucket come in tens of milliseconds.
 _READ_THREADS = 16
@@ -416,37 +412,13 @@ def _too_long_ago(data: Storage) -> str:
     return f"what was imported long ago is no longer told apart in {data.uri(INDEX_FOLDER)}"
 
 
-def _open(data: Storage, file: str) -> pq.ParquetFile:
-    path = f"{INDEX_FOLDER}/{file}"
-    if data.is_local:
-        return pq.ParquetFile(data.uri(path))
-    return pq.ParquetFile(io.BufferedReader(_Object(data, path), _BUFFER_BYTES), pre_buffer=True)
-
-
-class _Object(io.RawIOBase):
-    """An object of a bucket as a file, read by ranges: pyarrow cannot take obstore's reader."""
-
-    def __init__(self, data: Storage, path: str) -> None:
-        self._reader = obstore.open_reader(data.store, path)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._reader.read(len(buffer))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._reader.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._reader.tell()
+@contextmanager
+def _open(data: Storage, file: str) -> Iterator[pq.ParquetFile]:
+    """Open one of `Index.files`; where requests wait, its columns are fetched at the same time."""
+    with data.open_seekable(f"{INDEX_FOLDER}/{file}") as source:
+        yield pq.ParquetFile(source, pre_buffer=data.capabilities.concurrency > 1)
 
 
 def storage_options(data: Storage) -> dict[str, str] | None:
     """What deltalake needs to reach a storage; None for local folders."""
-    return None if data.is_local else gcs.delta_storage_options()
+    return None if data.is_local else gs_clients.delta_storage_options()

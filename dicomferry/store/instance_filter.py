@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_file
 
 _UID = r"[0-9]+(?:\.[0-9]+)*"
 _PATH = re.compile(rf"/studies/({_UID})(?:/series/({_UID})(?:/instances/({_UID}))?)?/?")
@@ -64,9 +64,9 @@ def read_instance_filter(uri: str) -> InstanceFilter:
     Raises:
         FilterError: there is no such file, it has no path, or a line is not one.
     """
-    folder, _, name = uri.rpartition("/")
+    storage, name = open_file(uri)
     try:
-        lines = Storage(folder or ("/" if uri.startswith("/") else ".")).read(name).splitlines()
+        lines = storage.read(name).splitlines()
     except FileNotFoundError:
         raise FilterError(f"there is no filter file {uri}") from None
     paths = InstanceFilter(*map(frozenset, _parse(lines, uri)))

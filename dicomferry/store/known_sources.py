@@ -13,8 +13,8 @@ from deltalake import DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from dicomferry.sources.listing import Source
+from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import with_retries
-from dicomferry.storage.storage import Storage
 from dicomferry.store.index import arrow_dataset, create_table, raise_os_error, storage_options
 
 _FOLDER = "sources"

@@ -12,7 +12,7 @@ import google_crc32c
 
 from dicomferry.operations import operations
 from dicomferry.operations.operations import Operation, OperationFolder
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import FOLDER, INCOMING
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import DicomStore

@@ -12,14 +12,13 @@ import google_crc32c
 from dicomferry.dicom.range_reader import BytesReader, RangeReader
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.resource_names import INDEX_FOLDER
-from dicomferry.storage import server_side_copy
+from dicomferry.storage.base import ServerSideCopy, Storage
 from dicomferry.storage.retries import ShortReadError
-from dicomferry.storage.storage import Storage, StorageFile
 
 # Up to here a blob is read whole and worked on in memory.
 _WHOLE_BYTES = 32 << 20
-# Read anew, for it may be the way here on which a bit was lost.
-_BUCKET_READS = 3
+# A wrong checksum is read again: the bit may have been lost on the way.
+_NETWORK_READS = 3
 
 
 class StoredBlob(NamedTuple):
@@ -46,14 +45,16 @@ def copy_blob(blob: StoredBlob, destination: Storage, path: str) -> None:
         FileNotFoundError, google.api_core.exceptions.NotFound: the store, or the bucket to write
             to, is gone.
     """
-    if not blob.data.is_local and not destination.is_local:
-        _rewrite(blob, destination, path)
+    copier = destination.copier(blob.data.uri(blob.path))
+    if copier:
+        _copy_server_side(blob, copier, destination, path)
         return
-    for attempt in range(1, _BUCKET_READS + 1):
+    attempts = _read_attempts(blob)
+    for attempt in range(1, attempts + 1):
         try:
             destination.write(path, _checked_chunks(blob))
         except InstanceError:
-            if blob.data.is_local or attempt == _BUCKET_READS:
+            if attempt == attempts:
                 raise
         else:
             return
@@ -73,24 +74,20 @@ def open_blob(blob: StoredBlob) -> Iterator[RangeReader]:
     if blob.size <= _WHOLE_BYTES:
         yield BytesReader(_whole(blob))
         return
-    if blob.data.is_local:
-        for _ in _checked_chunks(blob):
-            pass
-    else:
-        _check_kept(blob)
-    with StorageFile(blob.data, blob.path, blob.size) as file:
+    _check_content(blob)
+    with blob.data.open(blob.path, blob.size) as file:
         yield file
 
 
 def _whole(blob: StoredBlob) -> bytes:
-    for _ in range(1 if blob.data.is_local else _BUCKET_READS):
+    for _ in range(_read_attempts(blob)):
         try:
-            with StorageFile(blob.data, blob.path, blob.size) as file:
+            with blob.data.open(blob.path, blob.size) as file:
                 content = file.read(0, blob.size)
         except FileNotFoundError:
             raise _missing(blob) from None
         except ShortReadError:
-            break  # of the right length were others
+            break  # a short read means damage: blobs never change length
         if google_crc32c.value(content) == blob.crc32c:
             return content
     raise InstanceError(Reason.BLOB_CORRUPT)
@@ -108,30 +105,33 @@ def _checked_chunks(blob: StoredBlob) -> Iterator[bytes]:
         raise InstanceError(Reason.BLOB_CORRUPT)
 
 
-def _rewrite(blob: StoredBlob, destination: Storage, path: str) -> None:
-    from google.api_core.exceptions import NotFound
-
-    source = blob.data.uri(blob.path)
+def _copy_server_side(
+    blob: StoredBlob, copier: ServerSideCopy, destination: Storage, path: str
+) -> None:
     try:
-        crc32c = server_side_copy.rewrite_over(source, destination.uri(path))
-    except NotFound:
-        if server_side_copy.exists(source):
-            raise  # it is the bucket to write to that is missing
+        crc32c = copier.replace(path)
+    except FileNotFoundError:
         raise _missing(blob) from None
     if crc32c != blob.crc32c:
         destination.delete([path])
         raise InstanceError(Reason.BLOB_CORRUPT)
 
 
-def _check_kept(blob: StoredBlob) -> None:
-    from google.api_core.exceptions import NotFound
-
+def _check_content(blob: StoredBlob) -> None:
+    """Compare the checksum that the storage keeps, or else that of all bytes."""
     try:
-        crc32c = server_side_copy.crc32c(blob.data.uri(blob.path))
-    except NotFound:
+        crc32c = blob.data.kept_crc32c(blob.path)
+    except FileNotFoundError:
         raise _missing(blob) from None
-    if crc32c != blob.crc32c:
+    if crc32c is None:
+        for _ in _checked_chunks(blob):
+            pass
+    elif crc32c != blob.crc32c:
         raise InstanceError(Reason.BLOB_CORRUPT)
+
+
+def _read_attempts(blob: StoredBlob) -> int:
+    return _NETWORK_READS if blob.data.capabilities.is_networked else 1
 
 
 def _missing(blob: StoredBlob) -> Exception:

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 # Of appends before the last that is done; a slow process may still ask for some.
 _KEPT = 100
@@ -54,7 +54,7 @@ class StreamPosition:
 
     def __init__(self, data: Storage, table: str) -> None:
         """Name the store by its data folder, and the table by something that can name a folder."""
-        self._files = data.below(f"streams/{table}")
+        self._files = data.subfolder(f"streams/{table}")
 
     def begin(self, version: int) -> None:
         """Let the table follow from a version of the index on, unless it does already."""

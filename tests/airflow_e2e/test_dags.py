@@ -242,10 +242,10 @@ import subprocess, sys
 from dicomferry.resource_names import parse_store
 from dicomferry.operations.operations import start_operation
 from dicomferry.operations.owner import Owner
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 owner = Owner.of(int(sys.argv[2]))
 folder = start_operation(
-    Storage(sys.argv[1]), parse_store("archive"), "ImportDicomData", owner=owner
+    open_storage(sys.argv[1]), parse_store("archive"), "ImportDicomData", owner=owner
 )
 print(folder.name)
 """

@@ -28,7 +28,7 @@ from dicomferry.api.errors import (
 )
 from dicomferry.cli.main import app
 from dicomferry.pipelines import import_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import images, new_store, rows, run_import, write_files
 
@@ -278,7 +278,7 @@ class TestLocalPaths:
             PathRules([str(disk / "missing")])
 
     def test_the_stores_themselves_are_out_of_reach(self, disk):
-        rules = PathRules([str(disk)], root=Storage(str(disk / "in/root")))
+        rules = PathRules([str(disk)], root=open_storage(str(disk / "in/root")))
         (disk / "in/root").mkdir()
         (disk / "side").symlink_to(disk / "in/root")
         for uri in ("in/root", "in/root/projects/x/**", "in/**", "in/*", "side/projects/x"):
@@ -322,7 +322,7 @@ class TestBuckets:
         assert _code(rules.check, "gs://b2/x")[0] == PERMISSION_DENIED
 
     def test_the_stores_themselves_are_out_of_reach(self):
-        rules = PathRules(root=Storage("gs://b/stores"))
+        rules = PathRules(root=open_storage("gs://b/stores"))
         for uri in (
             "gs://b/stores",
             "gs://b/stores/projects/**",

@@ -22,7 +22,7 @@ from deltalake.exceptions import CommitFailedError
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-from dicomferry.storage.gcs import bucket_store, delta_storage_options
+from dicomferry.storage.gs_clients import bucket_store, delta_storage_options
 from tests.emulators.storage import StorageEmulator
 
 _REPOSITORY = Path(__file__).parents[2]

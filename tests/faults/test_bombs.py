@@ -15,7 +15,7 @@ import pytest
 import dicomferry.dicom.dicom_file
 from dicomferry.dicom.byte_window import MAX_HEADER_BYTES, MAX_INFLATED_BYTES
 from dicomferry.errors import InstanceError
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.dicom.factories import DEFLATED, element, file_meta, identity, part10
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, new_store, run_import, tree, write_files
@@ -225,7 +225,7 @@ def test_a_store_named_as_a_path_stays_below_its_root(tmp_path):
     from dicomferry.resource_names import parse_store
     from dicomferry.store.dicom_store import create_store
 
-    inside = Storage(str(tmp_path / "inside"))
+    inside = open_storage(str(tmp_path / "inside"))
     for name in ("..", "a..b", "~x", "é" * 200, "con\nsole"):
         try:
             create_store(inside, parse_store(name))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
@@ -121,8 +121,8 @@ def test_a_file_system_that_is_full_ends_an_import_clearly(tmp_path, source):
     program = (
         "import sys; from pathlib import Path; from dicomferry.pipelines import import_dicom\n"
         "from tests.pipelines.jobs import new_store, operation_folders, rows\n"
-        "from dicomferry.storage.storage import Storage\n"
-        "root = Storage(sys.argv[1]); new_store(root)\n"
+        "from dicomferry.storage.registry import open_storage\n"
+        "root = open_storage(sys.argv[1]); new_store(root)\n"
         "flags = ['--store=trial', f'--root={root.root}', f'--source={sys.argv[2]}']\n"
         "code = import_dicom.main([*flags, '--workers=0'])\n"
         "halves = [p for p in Path(root.root).rglob('*.dcm') if p.stat().st_size < 2000]\n"
@@ -144,7 +144,7 @@ def test_a_file_system_that_is_full_ends_an_import_clearly(tmp_path, source):
 
 def test_a_store_that_may_not_be_written_is_said_so_and_stays_as_it_is(source):
     with fresh_folder() as folder:
-        root = Storage(f"{folder}/root")
+        root = open_storage(f"{folder}/root")
         new_store(root)
         run_import(root, source)
         before = without_run(root)
@@ -167,7 +167,7 @@ def run_quietly(module, root, flag):
 
 def test_a_destination_that_may_not_be_written_ends_an_export(source, caplog):
     with fresh_folder() as folder:
-        root = Storage(f"{folder}/root")
+        root = open_storage(f"{folder}/root")
         new_store(root)
         run_import(root, source)
         os.mkdir(f"{folder}/out")

@@ -7,8 +7,9 @@ import pytest
 
 import dicomferry.transforms.ingest
 from dicomferry.pipelines import export_dicom, import_dicom
-from dicomferry.storage import gcs as gcs_clients
-from dicomferry.storage.storage import Storage
+from dicomferry.storage import retries
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
@@ -69,7 +70,7 @@ def run_twice(bucket, faults, tmp_path, workers=0, **settings):
     ends = []
     for name, chances in (("calm", {}), ("rough", settings.pop("chances"))):
         faults.reset(**settings, chances=chances)
-        root = Storage(f"gs://{bucket.name}/{name}")
+        root = open_storage(f"gs://{bucket.name}/{name}")
         new_store(root)
         job = run_import(root, source, workers=workers)
         out = run_export(root, f"gs://{bucket.name}/{name}-out", workers=workers)
@@ -108,7 +109,7 @@ def test_jobs_end_right_on_storage_that_fails_in_every_way(bucket, faults, tmp_p
 def test_each_fault_alone_is_got_over_wherever_it_strikes(bucket, faults, fault):
     names = ("000.dcm", "copy.dcm", "conflict.dcm", "broken.dcm", "odd//name.dcm")
     source = upload(bucket, {name: FILES[name] for name in names})
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     # Of listings only a whole document is one: a service does not send half of it as if it were.
     only = "%2Edcm" if fault == SHORT else ""
     faults.reset(chances={fault: 0.5 if only else 0.25}, only=only)
@@ -128,7 +129,7 @@ def of_file(name):
 @pytest.mark.parametrize("where", ["bucket", "folder"])
 def test_wrong_bytes_never_enter_a_store(bucket, faults, tmp_path, where):
     source = upload(bucket)
-    root = Storage(f"gs://{bucket.name}/root" if where == "bucket" else str(tmp_path / "root"))
+    root = open_storage(f"gs://{bucket.name}/root" if where == "bucket" else str(tmp_path / "root"))
     new_store(root)
     faults.reset(seed=1, chances={FLIPPED: 1.0}, only=of_file("003.dcm"), most_in_a_row=1000)
     job = run_import(root, source)
@@ -162,7 +163,7 @@ def test_wrong_bytes_of_a_large_object_never_get_a_name(bucket, faults, root):
 @pytest.mark.parametrize("fault", [*TRANSIENT, SHORT, FLIPPED])
 @pytest.mark.parametrize("mime_type", ["", "image/png"])
 def test_exports_get_over_each_fault_of_what_they_read(bucket, faults, tmp_path, mime_type, fault):
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(6)))
     assert run_export(root, tmp_path / "calm", f"--mime-type={mime_type}").code == 0
@@ -180,7 +181,7 @@ def of_blob(uid):
 
 @pytest.mark.parametrize("mime_type", ["", "image/png"])
 def test_wrong_bytes_never_leave_a_store(bucket, faults, tmp_path, mime_type):
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(6)))
     faults.reset(chances={FLIPPED: 1.0}, only=of_blob("1.2.1.1.3"), most_in_a_row=1000)
@@ -194,8 +195,8 @@ def test_wrong_bytes_never_leave_a_store(bucket, faults, tmp_path, mime_type):
 @pytest.fixture
 def impatient(monkeypatch):
     """Clients that give up sooner, so that the tests do not wait as long as users would."""
-    monkeypatch.setattr(gcs_clients, "MAX_RETRIES", 2)
-    monkeypatch.setattr(gcs_clients, "RETRY_SECONDS", 5)
+    monkeypatch.setattr(retries, "MAX_RETRIES", 2)
+    monkeypatch.setattr(retries, "RETRY_SECONDS", 5)
 
 
 @pytest.mark.timeout(120)
@@ -204,7 +205,7 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
     bucket, faults, tmp_path, impatient, monkeypatch, caplog, after
 ):
     source = write_files(tmp_path / "in", FILES | {"odd/name.dcm": FILES["odd//name.dcm"]})
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
     store_blob = dicomferry.transforms.ingest.store_blob
     blobs = []
@@ -232,7 +233,7 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
 
 @pytest.mark.timeout(120)
 def test_storage_that_was_never_there_is_said_so(bucket, faults, impatient, tmp_path, caplog):
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(2)))
     faults.reset(down=True)
@@ -256,7 +257,7 @@ def run_direct(pipeline, root, flag):
 def test_storage_that_is_gone_ends_an_export_and_nothing_half_is_visible(
     bucket, faults, tmp_path, impatient, monkeypatch, caplog
 ):
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(20)))
     expected = {

@@ -8,9 +8,9 @@ from deltalake import DeltaTable
 
 import dicomferry.tables.delta_table
 from dicomferry.pipelines import export_dicom
-from dicomferry.storage import gcs as gcs_clients
-from dicomferry.storage.gcs import delta_storage_options
-from dicomferry.storage.storage import Storage
+from dicomferry.storage import retries
+from dicomferry.storage.gs_clients import delta_storage_options
+from dicomferry.storage.registry import open_storage
 from dicomferry.tables.destination import WriteDisposition, parse_destination
 from dicomferry.tables.drivers import Connections, check, load
 from dicomferry.tables.schema import Field
@@ -83,8 +83,8 @@ def test_a_commit_whose_answer_was_lost_keeps_its_rows(target, faults):
 
 @pytest.mark.timeout(120)
 def test_storage_that_is_gone_right_after_a_commit_leaves_its_rows(target, faults, monkeypatch):
-    monkeypatch.setattr(gcs_clients, "MAX_RETRIES", 1)
-    monkeypatch.setattr(gcs_clients, "RETRY_SECONDS", 2)
+    monkeypatch.setattr(retries, "MAX_RETRIES", 1)
+    monkeypatch.setattr(retries, "RETRY_SECONDS", 2)
     target.load("operation-1", EMPTY, "CT")
     add = dicomferry.tables.delta_table._add
 
@@ -94,7 +94,7 @@ def test_storage_that_is_gone_right_after_a_commit_leaves_its_rows(target, fault
         raise OSError("the answer was lost")
 
     monkeypatch.setattr(dicomferry.tables.delta_table, "_add", committed_and_lost)
-    monkeypatch.setattr("dicomferry.storage.retries._ATTEMPTS", 2)
+    monkeypatch.setattr("dicomferry.storage.retries._MAX_ATTEMPTS", 2)
     with pytest.raises(OSError):
         target.load("operation-2", APPEND, "MR")
     faults.reset()
@@ -113,7 +113,7 @@ def test_of_a_load_that_another_process_did_no_file_is_left(target, bucket, monk
 
 @pytest.mark.timeout(300)
 def test_an_export_to_a_table_ends_right_on_storage_that_fails(bucket, faults, tmp_path, seed):
-    root = Storage(f"gs://{bucket.name}/root")
+    root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(20)))
     faults.reset(seed=seed, chances=dict.fromkeys(TRANSIENT, 0.1))

@@ -24,7 +24,8 @@ from dicomferry.api.rpcs import all_rpcs
 from dicomferry.console import console_routes
 from dicomferry.operations import operations
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
 from dicomferry.store.maintenance import verify
@@ -35,7 +36,7 @@ from tests.pipelines.jobs import images, write_files
 
 MIB = 1 << 20
 RPCS = all_rpcs(
-    DicomService(Storage("nowhere"), PathRules()), OperationsService(Storage("nowhere"))
+    DicomService(open_storage("nowhere"), PathRules()), OperationsService(open_storage("nowhere"))
 )
 KNOWN = {
     "projects": "p",
@@ -88,7 +89,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("service")
-    root = Storage(str(scratch / "root"))
+    root = open_storage(str(scratch / "root"))
     create_store(root, parse_store(TRIAL))
     token, entry = make_token("tester", ["*"], ["*"])
     auth = scratch / "tokens"
@@ -148,7 +149,7 @@ def test_no_grpc_method_answers_without_a_token(service, rpc, token):
 
 
 def test_no_page_of_the_console_shows_anything_without_a_login(service):
-    routes = console_routes(Storage("nowhere"), NoLogin().authenticate)
+    routes = console_routes(open_storage("nowhere"), NoLogin().authenticate)
     places = KNOWN | {"project": "p", "location": "l", "dataset": "d", "store": "trial"}
     seen = 0
     for route in routes:

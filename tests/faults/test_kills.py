@@ -10,7 +10,8 @@ import pytest
 from deltalake import DeltaTable
 
 from dicomferry.pipelines import import_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.store.maintenance import verify
@@ -57,7 +58,7 @@ class Undisturbed(NamedTuple):
 
 def blobs(root):
     """Path and SHA-256 of the blobs; what obstore was writing when it was killed has a '#'."""
-    found = tree(data_folder(root).below("instances").root)
+    found = tree(data_folder(root).subfolder("instances").root)
     return {path: digest for path, digest in found.items() if "#" not in path}
 
 
@@ -76,7 +77,7 @@ def has_blobs(root):
 def undisturbed(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("undisturbed")
     source = write_files(scratch / "in", files())
-    root = Storage(str(scratch / "root"))
+    root = open_storage(str(scratch / "root"))
     new_store(root)
     seconds = seconds_of_work(lambda: importing(root, source), has_blobs(root))
     [folder] = operation_folders(root)
@@ -204,7 +205,7 @@ INSTANCES = 1500
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     scratch = tmp_path_factory.mktemp("exports")
-    root = Storage(str(scratch / "root"))
+    root = open_storage(str(scratch / "root"))
     new_store(root)
     run_import(root, write_files(scratch / "in", images(INSTANCES)), workers=2)
     trees, seconds = {}, {}

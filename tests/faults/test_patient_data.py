@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from tests.api.serving import served_by_process
 from tests.faults.marked_files import MARK, files
@@ -67,7 +67,7 @@ class Told:
     """What commands said, and the place they said it about."""
 
     def __init__(self, tmp_path, environment):
-        self.root = Storage(str(tmp_path / "root"))
+        self.root = open_storage(str(tmp_path / "root"))
         self.out = tmp_path / "out"
         self.out.mkdir()
         self._environment = environment

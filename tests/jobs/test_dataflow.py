@@ -27,7 +27,7 @@ from dicomferry.jobs.dataflow import DataflowClient, DataflowError, Template, Te
 from dicomferry.operations.operations import start_operation
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.server import Settings
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.maintenance import BusyError
 from tests.api.serving import client_of
 from tests.pipelines.jobs import STORE, new_store, operation_folders
@@ -343,7 +343,7 @@ TEMPLATES = Templates("gs://templates/dicomferry/", "p", "europe-west4")
 def bucket_root(gcs):
     gcs.bucket("dataflow-stores")
     gcs.bucket("dataflow-files")
-    root = Storage(f"gs://dataflow-stores/{uuid.uuid4()}")
+    root = open_storage(f"gs://dataflow-stores/{uuid.uuid4()}")
     new_store(root)
     return root
 
@@ -429,4 +429,4 @@ def test_a_refused_launch_is_told_to_the_caller(bucket_root, service):
 )
 def test_dataflow_named_in_part_or_over_local_stores_is_refused(tmp_path, flags):
     with pytest.raises(ValueError, match="name all four"):
-        Settings(Storage(str(tmp_path)), **flags).check()
+        Settings(open_storage(str(tmp_path)), **flags).check()

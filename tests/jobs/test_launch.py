@@ -20,7 +20,7 @@ from dicomferry.operations.operations import (
 from dicomferry.operations.owner import Owner
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import DatasetName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import StoreNotFoundError
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
@@ -42,8 +42,8 @@ SERVER = """
 import os, signal, sys
 from dicomferry.jobs import launch
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
-folder = launch.start_import(Storage(sys.argv[1]), parse_store(sys.argv[2]), sys.argv[3])
+from dicomferry.storage.registry import open_storage
+folder = launch.start_import(open_storage(sys.argv[1]), parse_store(sys.argv[2]), sys.argv[3])
 print(folder.id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -153,7 +153,7 @@ def test_the_service_need_not_load_beam():
 
 def test_a_bucket_holds_store_source_and_operation(gcs, tmp_path):
     bucket = gcs.bucket("jobs")
-    root = Storage("gs://jobs/stores")
+    root = open_storage("gs://jobs/stores")
     new_store(root)
     bucket.blob("in/a.dcm").upload_from_string(dicom_bytes(sop="1.2.9"))
     operation = ended(launch.start_import(root, STORE, "gs://jobs/in/**"))

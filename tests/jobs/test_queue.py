@@ -17,7 +17,7 @@ from dicomferry.operations.operations import OperationFolder
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import DatasetName
 from dicomferry.server import Settings
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import delete_store
 from tests.api.serving import DATASET, TRIAL, client_of, served_by_process, wait_until
 from tests.factories import dicom_bytes
@@ -28,9 +28,10 @@ SERVER = """
 import os, signal, sys
 from dicomferry.jobs import launch
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 for source in sys.argv[3:]:
-    folder = launch.start_import(Storage(sys.argv[1]), parse_store(sys.argv[2]), source, max_jobs=1)
+    root, store = open_storage(sys.argv[1]), parse_store(sys.argv[2])
+    folder = launch.start_import(root, store, source, max_jobs=1)
     print(folder.id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -199,8 +200,8 @@ def test_a_store_that_is_deleted_while_its_job_waits_ends_the_job(store, tmp_pat
 
 
 def test_roots_have_places_of_their_own(root, tmp_path):
-    assert queue.folder_of(root) == queue.folder_of(Storage(root.root))
-    assert queue.folder_of(root) != queue.folder_of(Storage(str(tmp_path / "other")))
+    assert queue.folder_of(root) == queue.folder_of(open_storage(root.root))
+    assert queue.folder_of(root) != queue.folder_of(open_storage(str(tmp_path / "other")))
 
 
 def test_a_folder_of_places_that_another_user_made_is_refused(root, tmp_path):

@@ -9,7 +9,8 @@ import csv
 import tempfile
 from pathlib import Path
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from tests.corpus import CORPUS
 from tests.pipelines.jobs import Run, new_store, run_import
 
@@ -49,7 +50,7 @@ def main() -> None:
     """Write the table."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "in")
-        outcomes = found(import_corpus(Storage(f"{scratch}/root"), folder), folder)
+        outcomes = found(import_corpus(open_storage(f"{scratch}/root"), folder), folder)
     with TABLE.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "outcome", "code"])

@@ -13,7 +13,7 @@ import dicomferry.transforms.export_files
 import dicomferry.transforms.write_instance
 from dicomferry.operations.operations import OperationFolder
 from dicomferry.pipelines import export_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.pipelines.disturbed_import import POINTS, disturb, kill
 from tests.pipelines.jobs import STORE
 
@@ -32,7 +32,7 @@ def main(moment, root, destination, mime_type, workers):
     if moment.startswith("chunk:"):
         break_off(int(moment.split(":")[1]))
     else:
-        disturb(kill, moment, Storage(root))
+        disturb(kill, moment, open_storage(root))
     flags = [f"--destination={destination}", f"--mime-type={mime_type}", f"--workers={workers}"]
     return export_dicom.main([f"--store={STORE.id}", f"--root={root}", *flags])
 

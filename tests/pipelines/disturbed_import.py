@@ -21,7 +21,7 @@ import dicomferry.transforms.write_outcomes
 from dicomferry.operations.operations import OperationFolder
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import DatasetName
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.stream_log import StreamPosition
 from tests.pipelines.jobs import STORE
 
@@ -78,7 +78,9 @@ def disturb(event, moment, root):
 def main(event, moment, root, source, workers):
     import_dicom.PART_FILES = PART_FILES
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-    disturb({"kill": kill, "cancel": cancel, "interrupt": interrupt}[event], moment, Storage(root))
+    disturb(
+        {"kill": kill, "cancel": cancel, "interrupt": interrupt}[event], moment, open_storage(root)
+    )
     flags = [f"--store={STORE.id}", f"--root={root}", f"--source={source}", f"--workers={workers}"]
     return import_dicom.main(flags)
 

@@ -3,7 +3,8 @@
 import shutil
 from typing import NamedTuple
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from tests.pipelines.jobs import PACKAGED, new_store, rows, run_import
 
 FILES = (
@@ -66,7 +67,7 @@ def filled_store(folder, files=FILES):
 
 def store_of(folder, source):
     """Import all files of a folder into a new store; every one has to get there."""
-    root = Storage(str(folder / "root"))
+    root = open_storage(str(folder / "root"))
     new_store(root)
     job = run_import(root, f"{source}/**")
     assert job.kinds == {"imported": len(list(source.iterdir()))}

@@ -6,7 +6,7 @@ import duckdb
 from deltalake import DeltaTable
 
 from dicomferry.pipelines import export_dicom
-from dicomferry.storage.gcs import delta_storage_options
+from dicomferry.storage.gs_clients import delta_storage_options
 from dicomferry.tables.destination import parse_destination
 from tests.pipelines.jobs import run
 from tests.tables.test_equal_content import plain

@@ -6,7 +6,7 @@ import os
 import pytest
 
 import dicomferry.transforms.load_table
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.pipelines.jobs import PACKAGED, images, new_store, run_import, write_files
 from tests.pipelines.tables import NAME, in_order, read_table, run_table_export
 from tests.tables import bqemulator
@@ -44,7 +44,7 @@ def test_bigquery_reads_the_shards_of_a_bucket_by_itself(
     gcs, tmp_path, emulator, client, monkeypatch
 ):
     bucket = gcs.bucket(f"bq-{os.urandom(6).hex()}")
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(3)))
     load = dicomferry.transforms.load_table.load

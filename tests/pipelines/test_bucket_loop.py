@@ -14,7 +14,8 @@ import pytest
 from deltalake import DeltaTable
 
 import dicomferry.transforms.ingest
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.maintenance import metrics, verify
 from tests.factories import dicom_bytes
@@ -75,7 +76,7 @@ def loop(gcs):
     bucket = gcs.bucket(f"loop-{os.urandom(6).hex()}")
     for name, content in FILES.items():
         bucket.blob(f"in/{name}").upload_from_string(content)
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     new_store(root)
     read = {}
     open_source = dicomferry.transforms.ingest.open_source
@@ -224,7 +225,7 @@ def test_a_bucket_source_that_matches_nothing_ends_with_2(loop, caplog):
 
 def test_the_programs_run_on_buckets_with_worker_processes_and_without_stalling(gcs, loop):
     environment = os.environ | gcs.environment
-    root = Storage(f"gs://{loop.bucket.name}/by-program")
+    root = open_storage(f"gs://{loop.bucket.name}/by-program")
     new_store(root)
     started = time.monotonic()
     for module, flags in [

@@ -6,7 +6,7 @@ import duckdb
 import pydicom
 import pytest
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.maintenance import metrics, verify
 from tests.corpus import CORPUS, corpus_files
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory):
     """(root, source folder, job): the corpus, imported once."""
     corpus_files()
     scratch = tmp_path_factory.mktemp("corpus")
-    root = Storage(str(scratch / "root"))
+    root = open_storage(str(scratch / "root"))
     return root, scratch / "in", corpus_outcomes.import_corpus(root, scratch / "in")
 
 
@@ -182,7 +182,7 @@ def test_another_import_takes_nothing_in_and_counts_the_same_failures(corpus):
 
 def test_files_that_end_a_dry_run_are_those_that_end_an_import(corpus, tmp_path):
     _, folder, imported = corpus
-    root = Storage(str(tmp_path / "root"))
+    root = open_storage(str(tmp_path / "root"))
     new_store(root)
     dry = run_import(root, f"{folder}/**", "--dry-run")
     assert corpus_outcomes.found(dry, folder) == corpus_outcomes.found(imported, folder)

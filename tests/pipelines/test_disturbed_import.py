@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 import dicomferry.transforms.ingest
 import dicomferry.transforms.read_and_store
 from dicomferry.pipelines import import_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import delete_store, get_store
 from dicomferry.store.maintenance import verify
 from tests.factories import dicom_bytes
@@ -90,7 +90,7 @@ def undisturbed(tmp_path_factory):
     """What an import that nothing befalls leaves."""
     scratch = tmp_path_factory.mktemp("undisturbed")
     source = write_files(scratch / "in", files())
-    root = Storage(str(scratch / "root"))
+    root = open_storage(str(scratch / "root"))
     new_store(root)
     job = run_import(root, source)
     assert job.kinds == {"imported": 51, "duplicate": 3, "conflict": 1, "failed": 1}
@@ -104,7 +104,7 @@ def killed(undisturbed, tmp_path_factory):
     with ThreadPoolExecutor(2) as threads:
 
         def start(moment, workers=0):
-            root = Storage(str(scratch / moment.replace(":", "-")))
+            root = open_storage(str(scratch / moment.replace(":", "-")))
             new_store(root)
             return root, threads.submit(disturbed, "kill", moment, root, undisturbed, workers)
 
@@ -129,7 +129,7 @@ def disturbed(event, moment, root, undisturbed, workers=0):
 
 
 def blobs(root):
-    return tree(data_folder(root).below("instances").root)
+    return tree(data_folder(root).subfolder("instances").root)
 
 
 def known(root):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.emulators.request_log import noted, request_log
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import images, new_store, run_export, run_import
@@ -22,7 +22,7 @@ def bucket(gcs):
     bucket = gcs.bucket(f"export-{os.urandom(6).hex()}")
     for name, content in (STORED | OTHER).items():
         bucket.blob(f"in/{name}").upload_from_string(content)
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     new_store(root)
     assert run_import(root, f"gs://{bucket.name}/in/**").kinds == {"imported": 7}
     return bucket
@@ -51,7 +51,7 @@ def of_blobs(requests):
 
 @pytest.mark.parametrize("mime_type", ["", AS_STORED])
 def test_what_is_stored_as_asked_is_copied_without_a_download(bucket, log, mime_type):
-    root, out = Storage(f"gs://{bucket.name}/stores"), f"out-{len(mime_type)}"
+    root, out = open_storage(f"gs://{bucket.name}/stores"), f"out-{len(mime_type)}"
     job = run_export(root, f"gs://{bucket.name}/{out}", f"--mime-type={mime_type}")
     assert job.kinds == {"exported": 7}
     copies, reads = of_blobs(log())
@@ -75,7 +75,7 @@ def by_uid():
 
 
 def test_what_is_asked_for_in_another_form_is_read_once(bucket, log):
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     job = run_export(root, f"gs://{bucket.name}/png", "--mime-type=image/png")
     assert job.kinds == {"exported": 7}
     copies, reads = of_blobs(log())

@@ -13,7 +13,7 @@ import dicomferry.store.stored_blob
 import dicomferry.transforms.write_instance
 from dicomferry.errors import Reason
 from dicomferry.pixels.formats import FORMATS
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import StoreNotFoundError, delete_store, get_store
 from dicomferry.store.maintenance import verify
 from tests.pipelines.jobs import (
@@ -41,7 +41,7 @@ class _UnderWayError(Exception):
 def root(tmp_path_factory):
     """A store of four instances: the pixels of one are wrong by a bit, the blob of one is gone."""
     folder = tmp_path_factory.mktemp("damaged")
-    root = Storage(str(folder / "root"))
+    root = open_storage(str(folder / "root"))
     new_store(root)
     assert run_import(root, write_files(folder / "in", images(4, **PIXELS))).code == 0
     damage(root)
@@ -82,7 +82,7 @@ def test_a_damaged_and_a_lost_blob_fail_alone(root, tmp_path, monkeypatch, mime_
 
 
 def test_the_remedy_that_is_named_helps(tmp_path):
-    root = Storage(str(tmp_path / "root"))
+    root = open_storage(str(tmp_path / "root"))
     new_store(root)
     source = write_files(tmp_path / "in", images(4, **PIXELS))
     assert run_import(root, source).code == 0
@@ -106,7 +106,7 @@ def test_the_remedy_that_is_named_helps(tmp_path):
 def test_a_store_that_is_deleted_meanwhile_ends_an_export_and_no_blob_is_called_missing(
     tmp_path, monkeypatch
 ):
-    root = Storage(str(tmp_path / "root"))
+    root = open_storage(str(tmp_path / "root"))
     new_store(root)
     assert run_import(root, write_files(tmp_path / "in", images(4, **PIXELS))).code == 0
     copy_blob = dicomferry.transforms.write_instance.copy_blob

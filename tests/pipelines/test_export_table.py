@@ -19,7 +19,7 @@ import dicomferry.transforms.load_table
 import dicomferry.transforms.write_rows
 from dicomferry.pipelines import export_dicom, export_request
 from dicomferry.pipelines.export_request import ExportRequest
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from dicomferry.tables.destination import parse_destination
 from dicomferry.transforms.write_rows import RowGroupSelection, TableTarget, write_parts
@@ -47,7 +47,7 @@ BQ = f"bq://{PROJECT}.data.instances"
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
     """A root with pydicom's files in its store, whose blobs are gone: no export misses them."""
-    root = Storage(str(tmp_path_factory.mktemp("packaged") / "root"))
+    root = open_storage(str(tmp_path_factory.mktemp("packaged") / "root"))
     new_store(root)
     run_import(root, f"{PACKAGED}/**")
     shutil.rmtree(data_folder(root).uri("instances"))
@@ -153,7 +153,7 @@ def test_a_wrong_request_is_told_with_its_remedy(packaged, capsys, flags, told):
 
 def test_a_duckdb_file_is_no_table_for_a_remote_runner():
     config = ExportRequest(
-        Storage("gs://bucket/stores"), STORE, table=parse_destination("duckdb:t.duckdb#t")
+        open_storage("gs://bucket/stores"), STORE, table=parse_destination("duckdb:t.duckdb#t")
     )
     with pytest.raises(ValueError, match="remote runner does not serve: use bq:// or delta:gs://"):
         export_dicom.run(config, PipelineOptions(["--runner=DataflowRunner"]))
@@ -321,7 +321,7 @@ def test_a_part_that_is_written_again_replaces_its_own_shards(packaged):
     before = tree(folder.storage.root)
     assert write_parts(parts, data, folder, target) == first
     assert tree(folder.storage.root) == before
-    folder.storage.below("rows").remove_all()
+    folder.storage.subfolder("rows").remove_all()
 
 
 # BigQuery and buckets
@@ -365,7 +365,7 @@ def test_a_failed_load_job_is_no_export(packaged, bigquery, caplog):
 
 def test_a_store_in_a_bucket_goes_into_every_kind_of_table(gcs, tmp_path, bigquery):
     bucket = gcs.bucket(f"table-{os.urandom(6).hex()}")
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(3)))
     for blob in bucket.client.list_blobs(bucket.name, prefix="stores"):
@@ -392,7 +392,7 @@ def test_a_store_in_a_bucket_goes_into_every_kind_of_table(gcs, tmp_path, bigque
 
 def test_the_corpus_is_the_same_in_all_three_destinations(tmp_path, bigquery):
     corpus_files()
-    root = Storage(str(tmp_path / "root"))
+    root = open_storage(str(tmp_path / "root"))
     corpus_outcomes.import_corpus(root, tmp_path / "in")
     duck, delta = f"duckdb:{tmp_path}/t.duckdb#{NAME}", f"delta:{tmp_path}/delta"
     for table in (duck, delta, BQ):

@@ -9,7 +9,7 @@ import pytest
 import dicomferry.transforms.ingest
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
@@ -330,11 +330,11 @@ def test_a_file_that_changed_in_place_is_read_again(store, inbox, opened, how):
 def test_the_same_bytes_at_another_place_are_a_duplicate(store, inbox):
     run_import(store, write_files(inbox / "a", images(2)))
     shutil.copytree(inbox / "a", inbox / "b")
-    before = tree(data_folder(store).below("instances").root)
+    before = tree(data_folder(store).subfolder("instances").root)
     job = run_import(store, f"{inbox}/b/**")
     assert job.kinds == {"duplicate": 2}
     assert job.outcomes[f"{inbox}/b/000.dcm"]["other"] == f"{inbox}/a/000.dcm"
-    assert tree(data_folder(store).below("instances").root) == before
+    assert tree(data_folder(store).subfolder("instances").root) == before
 
 
 def test_what_failed_can_be_retried_alone_when_it_is_repaired(store, inbox, opened):
@@ -390,7 +390,7 @@ def mixed_files():
 def undisturbed(tmp_path_factory):
     """(source, outcomes, rows) of the mixed files in one part."""
     scratch = tmp_path_factory.mktemp("undisturbed")
-    root = Storage(str(scratch / "root"))
+    root = open_storage(str(scratch / "root"))
     new_store(root)
     source = write_files(scratch / "in", mixed_files())
     job = run_import(root, source)

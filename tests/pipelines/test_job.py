@@ -31,8 +31,8 @@ START = """
 import sys
 from dicomferry.resource_names import parse_store
 from dicomferry.operations.operations import start_operation
-from dicomferry.storage.storage import Storage
-print(start_operation(Storage(sys.argv[1]), parse_store(sys.argv[2]), "ImportDicomData").id)
+from dicomferry.storage.registry import open_storage
+print(start_operation(open_storage(sys.argv[1]), parse_store(sys.argv[2]), "ImportDicomData").id)
 """
 
 

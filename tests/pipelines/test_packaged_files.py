@@ -6,7 +6,7 @@ import pydicom
 import pytest
 
 from dicomferry.pipelines import export_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.pipelines.jobs import (
     PACKAGED,
     check_accounts,
@@ -26,7 +26,7 @@ FILES = [str(path) for path in sorted(PACKAGED.rglob("*")) if path.is_file()]
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory):
     """(root, job): pydicom's files, imported once with worker processes."""
-    root = Storage(str(tmp_path_factory.mktemp("packaged") / "root"))
+    root = open_storage(str(tmp_path_factory.mktemp("packaged") / "root"))
     new_store(root)
     return root, run_import(root, f"{PACKAGED}/**", workers=2)
 

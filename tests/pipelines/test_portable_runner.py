@@ -17,8 +17,8 @@ import pytest
 from deltalake import DeltaTable
 
 from dicomferry.pipelines import export_dicom
-from dicomferry.storage.gcs import delta_storage_options
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.gs_clients import delta_storage_options
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
@@ -52,7 +52,7 @@ def test_the_direct_runner_leaves_the_same_store_outcomes_and_export_as_the_defa
     source = write_files(tmp_path / "in", FILES)
     jobs, roots = {}, {}
     for runner, flags in (("default", []), ("direct", ["--runner=DirectRunner"])):
-        roots[runner] = Storage(str(tmp_path / runner))
+        roots[runner] = open_storage(str(tmp_path / runner))
         new_store(roots[runner])
         jobs[runner] = run_import(roots[runner], source, *flags)
         check_accounts(jobs[runner], [str(tmp_path / "in" / name) for name in FILES])
@@ -148,7 +148,7 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
     jobs, rows, files, tables = {}, {}, {}, {}
     for runner, flags in (("local", []), ("remote", remote_flags)):
         base = f"gs://{bucket.name}/{runner}"
-        root = Storage(f"{base}/stores")
+        root = open_storage(f"{base}/stores")
         new_store(root)
         jobs[runner] = run_import(root, f"gs://{bucket.name}/in/**", *flags)
         check_accounts(jobs[runner], [f"gs://{bucket.name}/in/{name}" for name in FILES])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from dicomferry.cli import main
 from dicomferry.pipelines import import_dicom
 from dicomferry.pipelines.import_request import ImportRequest
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import create_store, update_store
 from dicomferry.store.index import Index
@@ -308,7 +308,7 @@ def test_a_remote_runner_does_not_append_to_tables_on_its_workers_disks(table):
 
 
 def test_a_remote_import_is_refused_before_it_starts(gcs, tmp_path):
-    root = Storage(f"gs://{gcs.bucket('streams-refused').name}/stores")
+    root = open_storage(f"gs://{gcs.bucket('streams-refused').name}/stores")
     new_streaming_store(root, {"tableUri": f"delta:{tmp_path}/delta"})
     config = ImportRequest(root, STORE, "gs://streams-refused/in/**")
     with pytest.raises(ValueError, match="delta:gs://"):
@@ -317,7 +317,7 @@ def test_a_remote_import_is_refused_before_it_starts(gcs, tmp_path):
 
 def test_a_bucket_holds_a_streamed_table(gcs, tmp_path):
     bucket = gcs.bucket("streams-bucket")
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     uri = f"delta:gs://{bucket.name}/tables/instances"
     new_streaming_store(root, {"tableUri": uri})
     assert run_import(root, write_files(tmp_path / "in", images(2))).code == 0

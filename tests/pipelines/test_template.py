@@ -17,7 +17,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.portability.common_urns import primitives
 
 from dicomferry.pipelines import export_dicom, import_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from tests.checkout import REPOSITORY, copy_checkout
 from tests.pipelines.jobs import STORE, images, new_store, observe, operation_folders, run_import
 
@@ -84,7 +84,7 @@ def bucket(gcs):
     bucket = gcs.bucket(f"template-{os.urandom(6).hex()}")
     for name, content in images(3).items():
         bucket.blob(f"in/{name}").upload_from_string(content)
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
     new_store(root)
     assert run_import(root, f"gs://{bucket.name}/in/**").code == 0
     return bucket
@@ -93,7 +93,7 @@ def bucket(gcs):
 @pytest.fixture(scope="module")
 def stage(bucket):
     """Stages a pipeline, once for the same flags."""
-    root = Storage(f"gs://{bucket.name}/stores")
+    root = open_storage(f"gs://{bucket.name}/stores")
 
     @functools.cache
     def run(main, *flags):

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 from dicomferry.storage.partial_files import partial_name, remove_partial
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 WRITER = """
 import os, signal, sys
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 
 def chunks():
     yield b"half of it"
@@ -19,7 +19,7 @@ def chunks():
     sys.stdin.read(1)
     os.kill(os.getpid(), signal.SIGKILL)
 
-Storage(sys.argv[1]).write("a.dcm", chunks())
+open_storage(sys.argv[1]).write("a.dcm", chunks())
 """
 
 
@@ -68,7 +68,7 @@ def test_a_folder_that_is_not_there_holds_nothing_to_remove(tmp_path):
 
 def test_names_never_repeat(tmp_path):
     assert partial_name("a") != partial_name("a")
-    Storage(str(tmp_path)).write("b.dcm", iter([b"whole"]))
+    open_storage(str(tmp_path)).write("b.dcm", iter([b"whole"]))
     assert os.listdir(tmp_path) == ["b.dcm"]
 
 

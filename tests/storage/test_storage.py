@@ -5,16 +5,17 @@ import pickle
 
 import pytest
 
-from dicomferry.storage.storage import Storage, StorageError
+from dicomferry.storage.base import StorageError
+from dicomferry.storage.registry import open_storage
 from tests.sources.test_local import as_nobody, fresh_folder
 
 
 @pytest.fixture(params=["local", "gs"])
 def storage(request, tmp_path):
     if request.param == "local":
-        return Storage(str(tmp_path / "root"))
+        return open_storage(str(tmp_path / "root"))
     bucket = _bucket(request)
-    return Storage(f"gs://{bucket.name}/some/prefix")
+    return open_storage(f"gs://{bucket.name}/some/prefix")
 
 
 def _bucket(request):
@@ -65,7 +66,7 @@ def test_folders_and_files_are_listed(storage):
         storage.write(path, b"")
     assert sorted(entry.path for entry in storage.list("x")) == ["x/c", "x/one/a", "x/two/b"]
     assert list(storage.folders("x")) == ["one", "two"]
-    storage.below("x/one").remove_all()
+    storage.subfolder("x/one").remove_all()
     assert sorted(entry.path for entry in storage.list()) == ["x/c", "x/two/b"]
 
 
@@ -78,22 +79,22 @@ def test_it_crosses_processes(storage):
 
 def test_other_schemes_and_roots_that_cannot_be_written_are_refused(tmp_path):
     with pytest.raises(StorageError, match="s3://"):
-        Storage("s3://bucket")
+        open_storage("s3://bucket")
     with pytest.raises(StorageError, match="names no bucket"):
-        Storage("gs://")
+        open_storage("gs://")
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="--root"):
-        Storage(str(tmp_path / "file")).check_writable()
+        open_storage(str(tmp_path / "file")).check_writable()
 
 
 @pytest.mark.parametrize("root", ["duckdb:/x#t", "delta:/x", "gs:/bucket", "file:x", "bq:p.d.t"])
 def test_what_looks_like_a_table_or_lacks_slashes_is_no_folder_of_that_name(root):
     with pytest.raises(StorageError, match="is no folder"):
-        Storage(root)
+        open_storage(root)
 
 
 def test_a_read_only_folder_is_refused():
     with fresh_folder() as folder:
         os.chmod(folder, 0o555)
         with as_nobody(), pytest.raises(StorageError, match="writable"):
-            Storage(f"{folder}/root").check_writable()
+            open_storage(f"{folder}/root").check_writable()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dicomferry.store.compaction
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.compaction import chains, choose, merge, sort_index
 from dicomferry.store.index import CommitConflictError, Index, IndexFile
 from dicomferry.transforms.commit_instances import commit
@@ -302,7 +302,7 @@ def test_a_full_disk_says_so_and_leaves_every_row(data, monkeypatch):
 
 def test_an_index_in_a_bucket_is_sorted_too(gcs):
     bucket = gcs.bucket(f"sorted-{next(_numbers)}")
-    data = new_store(Storage(f"gs://{bucket.name}")).data
+    data = new_store(open_storage(f"gs://{bucket.name}")).data
     add(data, commits(3))
     before = rows(data)
     sort_index(data)

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dicomferry.resource_names import DatasetName, parse_store
-from dicomferry.storage.storage import Storage, StorageError
+from dicomferry.storage.base import StorageError
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import (
     StoreExistsError,
     StoreNotFoundError,
@@ -47,13 +48,13 @@ FIT = ["a b", "a%", "100%z", "é", "~a", "a#b?c", "{a}", "a*", "a;$(b)'\"`", "\u
 @pytest.mark.parametrize("folder", UNFIT)
 def test_a_root_that_delta_cannot_name_is_refused_before_anything_is_made(tmp_path, folder):
     with pytest.raises(StorageError, match="--root"):
-        create_store(Storage(f"{tmp_path}/{folder}"), NAME)
+        create_store(open_storage(f"{tmp_path}/{folder}"), NAME)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("folder", FIT)
 def test_any_other_root_holds_a_store(tmp_path, folder):
-    made = create_store(Storage(f"{tmp_path}/{folder}"), NAME)
+    made = create_store(open_storage(f"{tmp_path}/{folder}"), NAME)
     assert Index(made.data).count() == 0
     assert [path.name for path in tmp_path.iterdir()] == [folder]
 

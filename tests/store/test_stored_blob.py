@@ -9,7 +9,7 @@ from google.api_core.exceptions import NotFound
 import dicomferry.store.stored_blob
 from dicomferry.errors import InstanceError
 from dicomferry.resource_names import INDEX_FOLDER
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.stored_blob import StoredBlob, copy_blob, open_blob
 
 CONTENT = b"0123456789" * 200_000
@@ -33,9 +33,9 @@ def destination(request, tmp_path):
 
 def new_storage(request, kind, name):
     if kind == "local":
-        return Storage(str(request.getfixturevalue("tmp_path") / name))
+        return open_storage(str(request.getfixturevalue("tmp_path") / name))
     bucket = request.getfixturevalue("gcs").bucket(f"blobs-{os.urandom(6).hex()}")
-    return Storage(f"gs://{bucket.name}")
+    return open_storage(f"gs://{bucket.name}")
 
 
 def stored(data, content=CONTENT, right=CONTENT):
@@ -82,7 +82,7 @@ def test_what_is_right_is_read(data, way):
 
 @pytest.mark.parametrize("damaged", [DAMAGE["a bit"], DAMAGE["its end"]], ids=["a bit", "its end"])
 def test_what_is_damaged_is_not_opened(data, way, damaged, monkeypatch):
-    monkeypatch.setattr("dicomferry.storage.retries._ATTEMPTS", 2)
+    monkeypatch.setattr("dicomferry.storage.retries._MAX_ATTEMPTS", 2)
     with pytest.raises(InstanceError, match="BLOB_CORRUPT"), open_blob(stored(data, damaged)):
         pytest.fail("was opened")
 
@@ -103,7 +103,7 @@ def test_a_blob_that_is_gone_is_told_from_a_store_that_is(data, destination, way
 
 
 def test_a_bucket_to_write_to_that_is_gone_is_no_fault_of_the_blob(gcs):
-    data = Storage(f"gs://{gcs.bucket(f'blobs-{os.urandom(6).hex()}').name}")
+    data = open_storage(f"gs://{gcs.bucket(f'blobs-{os.urandom(6).hex()}').name}")
     data.write(f"{INDEX_FOLDER}/row", b"")
     with pytest.raises(NotFound):
-        copy_blob(stored(data), Storage("gs://there-is-none"), "to")
+        copy_blob(stored(data), open_storage("gs://there-is-none"), "to")

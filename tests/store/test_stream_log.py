@@ -1,12 +1,12 @@
 import pytest
 
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.stream_log import Append, StreamPosition
 
 
 @pytest.fixture
 def position(tmp_path):
-    begun = StreamPosition(Storage(str(tmp_path)), "table")
+    begun = StreamPosition(open_storage(str(tmp_path)), "table")
     begun.begin(5)
     return begun
 
@@ -31,7 +31,7 @@ def test_a_table_follows_from_where_it_began_first(position):
 
 def test_a_table_that_did_not_begin_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"start\.json"):
-        StreamPosition(Storage(str(tmp_path)), "table").standing()
+        StreamPosition(open_storage(str(tmp_path)), "table").standing()
 
 
 def test_appends_follow_each_other_and_stay_to_be_made_until_they_are_done(position):

@@ -6,7 +6,7 @@ import obstore
 import pytest
 from deltalake import DeltaTable
 
-from dicomferry.storage.gcs import bucket_store, delta_storage_options
+from dicomferry.storage.gs_clients import bucket_store, delta_storage_options
 from dicomferry.tables.destination import WriteDisposition, parse_destination
 from dicomferry.tables.drivers import Connections, check, load
 from dicomferry.tables.errors import TableNotEmptyError

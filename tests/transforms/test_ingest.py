@@ -14,7 +14,8 @@ from google.api_core.exceptions import NotFound
 import dicomferry.transforms.ingest
 from dicomferry.sources.listing import Source
 from dicomferry.sources.local import describe_file
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.local import LocalStorage
+from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.ingest import ImportTarget, ingest, ingest_all
 from dicomferry.transforms.records import FileOutcome, Instance
 from tests.factories import dicom_bytes
@@ -23,7 +24,7 @@ from tests.factories import dicom_bytes
 @pytest.fixture
 def target(tmp_path):
     """An empty data folder."""
-    return ImportTarget(Storage(str(tmp_path / "data")), dry_run=False)
+    return ImportTarget(open_storage(str(tmp_path / "data")), dry_run=False)
 
 
 @pytest.fixture(params=["whole", "streamed"])
@@ -122,8 +123,8 @@ def test_errors_of_storage_are_not_those_of_a_file(way, file, target, monkeypatc
     def broken(*args):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(dicomferry.transforms.ingest, "store_blob", broken)
-    monkeypatch.setattr(dicomferry.transforms.ingest, "local_blob", broken)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "write_blob", broken)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "large_blob", broken)
     with pytest.raises(OSError, match="Input/output"):
         ingest(source, target)
 
@@ -175,7 +176,7 @@ def test_results_come_in_the_order_of_the_sources(file, target):
 
 def test_blobs_are_synced_before_they_are_handed_on(file, target, monkeypatch):
     synced = []
-    monkeypatch.setattr(Storage, "sync", lambda storage, paths: synced.extend(paths))
+    monkeypatch.setattr(LocalStorage, "sync", lambda storage, paths: synced.extend(paths))
     found = ingest_all([file(dicom_bytes()), file(b"bad", "b")], target)
     assert synced == [found[0].blob]
     ingest_all([file(dicom_bytes())], target._replace(dry_run=True))
@@ -196,7 +197,7 @@ def test_a_blob_that_vacuum_could_take_is_written_again(file, target, age_hours,
 def test_a_large_local_file_goes_into_a_bucket_once(gcs, file, monkeypatch):
     monkeypatch.setattr(dicomferry.transforms.ingest, "_WHOLE_FILE_BYTES", -1)
     bucket = gcs.bucket(f"ingest-{os.urandom(6).hex()}")
-    target = ImportTarget(Storage(f"gs://{bucket.name}/data"), dry_run=False)
+    target = ImportTarget(open_storage(f"gs://{bucket.name}/data"), dry_run=False)
     source = file(dicom_bytes())
     assert isinstance(ingest(source, target._replace(dry_run=True)), Instance)
     assert list(bucket.list_blobs()) == []
@@ -215,7 +216,7 @@ def test_a_large_object_that_was_replaced_after_it_was_listed_fails_alone(gcs, m
     blob = bucket.blob("a.dcm")
     blob.upload_from_string(dicom_bytes())
     source = Source(f"gs://{bucket.name}/a.dcm", blob.size, str(blob.generation))
-    target = ImportTarget(Storage(f"gs://{bucket.name}/data"), dry_run=False)
+    target = ImportTarget(open_storage(f"gs://{bucket.name}/data"), dry_run=False)
     read_header = dicomferry.transforms.ingest.read_header
 
     def replacing(readable):
@@ -234,6 +235,6 @@ def test_a_bucket_that_is_missing_is_no_failure_of_the_source(gcs, monkeypatch):
     blob = bucket.blob("a.dcm")
     blob.upload_from_string(dicom_bytes())
     source = Source(f"gs://{bucket.name}/a.dcm", blob.size, str(blob.generation))
-    target = ImportTarget(Storage(f"gs://{bucket.name}-missing/data"), dry_run=False)
+    target = ImportTarget(open_storage(f"gs://{bucket.name}-missing/data"), dry_run=False)
     with pytest.raises(NotFound):
         ingest(source, target)

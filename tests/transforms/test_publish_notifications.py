@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from dicomferry.pipelines import import_dicom
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import create_store, update_store
 from dicomferry.store.index import Index

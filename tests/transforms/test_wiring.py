@@ -14,7 +14,7 @@ import dicomferry.transforms.write_instance
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.formats import parse_format
 from dicomferry.sources.local import describe_file
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.transforms.export_files import ExportFiles
@@ -62,7 +62,7 @@ def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers)
     files = {"a.dcm": dicom_bytes(), "b.txt": b"not DICOM", "c.dcm": dicom_bytes(sop="1.2.3")}
     write_files(tmp_path / "in", files)
     share = [describe_file(str(tmp_path / "in" / name)) for name in files]
-    target = ImportTarget(Storage(str(tmp_path / "data")), dry_run=False)
+    target = ImportTarget(open_storage(str(tmp_path / "data")), dry_run=False)
     with test_pipeline.TestPipeline() as pipeline:
         read = (
             pipeline | beam.Create([share]) | ReadAndStore(target, workers, ProgressReporter(None))
@@ -161,7 +161,7 @@ def stored(data, content):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_exporting_counts_what_it_wrote(tmp_path, workers):
-    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    data, out = open_storage(str(tmp_path / "data")), open_storage(str(tmp_path / "out"))
     instance = stored(data, dicom_bytes())
     with test_pipeline.TestPipeline() as pipeline:
         found = (
@@ -181,7 +181,7 @@ def test_exporting_counts_what_it_wrote(tmp_path, workers):
 
 
 def test_frames_of_an_instance_that_breaks_off_are_taken_away_again(tmp_path, monkeypatch):
-    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    data, out = open_storage(str(tmp_path / "data")), open_storage(str(tmp_path / "out"))
     instance = stored(data, dicom_bytes())
     target = FileTarget(data, out, parse_format("image/png"))
     transcode = dicomferry.transforms.write_instance.transcode
@@ -197,7 +197,7 @@ def test_frames_of_an_instance_that_breaks_off_are_taken_away_again(tmp_path, mo
 
 
 def test_an_instance_that_cannot_be_shown_fails_alone_and_in_order(tmp_path):
-    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    data, out = open_storage(str(tmp_path / "data")), open_storage(str(tmp_path / "out"))
     good = stored(data, dicom_bytes())
     data.write("instances/b.dcm", dicom_bytes()[:-40])
     bad = good._replace(sop_instance_uid="1.2.3.5", blob="instances/b.dcm", size=good.size - 40)
@@ -207,7 +207,7 @@ def test_an_instance_that_cannot_be_shown_fails_alone_and_in_order(tmp_path):
 
 
 def test_a_blob_that_is_gone_is_an_error_of_storage(tmp_path):
-    data, out = Storage(str(tmp_path / "data")), Storage(str(tmp_path / "out"))
+    data, out = open_storage(str(tmp_path / "data")), open_storage(str(tmp_path / "out"))
     instance = stored(data, dicom_bytes())
     data.delete([instance.blob])
     with pytest.raises(FileNotFoundError):

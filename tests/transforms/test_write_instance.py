@@ -11,7 +11,7 @@ from pydicom.encaps import encapsulate, generate_frames
 
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.formats import FORMATS, PNG, parse_format
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.core_budget import CoreBudget
 from dicomferry.transforms.parallel_frames import parallel_map
 from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write
@@ -38,7 +38,7 @@ SOURCES = {
 @pytest.fixture(scope="module", params=SOURCES)
 def stored(request, tmp_path_factory):
     """A multi-frame instance in a folder."""
-    data = Storage(str(tmp_path_factory.mktemp("data")))
+    data = open_storage(str(tmp_path_factory.mktemp("data")))
     content = SOURCES[request.param]()
     data.write("blob", content)
     return data, instance_of(content, request.param)
@@ -66,7 +66,7 @@ def cores():
 def test_helpers_change_no_byte(stored, cores, tmp_path, form):
     data, instance = stored
     alone, helped = (
-        write(instance, FileTarget(data, Storage(str(tmp_path / name)), form), frame_map)
+        write(instance, FileTarget(data, open_storage(str(tmp_path / name)), form), frame_map)
         for name, frame_map in (("alone", parallel_map(None)), ("helped", parallel_map(cores)))
     )
     assert helped == alone
@@ -84,12 +84,12 @@ def test_helpers_change_no_byte(stored, cores, tmp_path, form):
 
 @pytest.mark.parametrize("cut", [0.5, 0.95])
 def test_of_an_instance_that_breaks_off_no_frame_is_left(cores, tmp_path, cut):
-    data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
+    data, content = open_storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
     content = content[: int(len(content) * cut)]
     data.write("blob", content)
     instance = instance_of(content, "1.2.840.10008.1.2.4.90")
     for frame_map in (parallel_map(None), parallel_map(cores)):
-        target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
+        target = FileTarget(data, open_storage(str(tmp_path / "out")), parse_format(PNG))
         outcome = write(instance, target, frame_map)
         assert (outcome.outcome, outcome.code) == ("failed", "FRAMES_NOT_FOUND")
         assert not tree(tmp_path / "out")
@@ -97,9 +97,9 @@ def test_of_an_instance_that_breaks_off_no_frame_is_left(cores, tmp_path, cut):
 
 def test_frames_of_an_attempt_that_came_further_go_when_the_instance_fails(cores, tmp_path):
     """A process that crashed on the last frame has left the others; the next fails sooner."""
-    data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
+    data, content = open_storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
     data.write("blob", content)
-    out = Storage(str(tmp_path / "out"))
+    out = open_storage(str(tmp_path / "out"))
     target = FileTarget(data, out, parse_format(PNG))
     whole = instance_of(content, "1.2.840.10008.1.2.4.90")
     assert write(whole, target).outcome == "exported"
@@ -117,9 +117,9 @@ def test_frames_of_an_attempt_that_came_further_go_when_the_instance_fails(cores
 
 
 def test_frames_of_an_earlier_export_stay_when_a_later_one_has_written_none(tmp_path):
-    data, content = Storage(str(tmp_path / "data")), frames(12)
+    data, content = open_storage(str(tmp_path / "data")), frames(12)
     data.write("blob", content)
-    target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
+    target = FileTarget(data, open_storage(str(tmp_path / "out")), parse_format(PNG))
     instance = instance_of(content)
     assert write(instance, target).outcome == "exported"
     before = tree(tmp_path / "out")
@@ -129,9 +129,9 @@ def test_frames_of_an_earlier_export_stay_when_a_later_one_has_written_none(tmp_
 
 
 def test_frames_go_too_where_the_attempt_that_lost_its_helper_has_written_none(tmp_path):
-    data, content = Storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
+    data, content = open_storage(str(tmp_path / "data")), to_dicom(frames(12), ".4.90")
     data.write("blob", content)
-    target = FileTarget(data, Storage(str(tmp_path / "out")), parse_format(PNG))
+    target = FileTarget(data, open_storage(str(tmp_path / "out")), parse_format(PNG))
     instance = instance_of(content, "1.2.840.10008.1.2.4.90")
     assert write(instance, target).outcome == "exported"
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from dicomferry.api.errors import INVALID_ARGUMENT, PERMISSION_DENIED, ApiError
 from dicomferry.sources.allowed_folders import is_below
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]*(?:/|$)")
 _WILDCARD = re.compile(r"[*?]")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
 from dicomferry.operations.operations import OUTCOMES, OperationFolder
-from dicomferry.storage.storage import Entry
+from dicomferry.storage.base import Entry
 
 PAGE = 100
 _BLOCK_BYTES = 1 << 20

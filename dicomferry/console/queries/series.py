@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomferry.console.preview import Series, series_of
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 
 PAGE = 24

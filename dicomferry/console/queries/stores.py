@@ -7,7 +7,7 @@ from dicomferry.api.access import Principal
 from dicomferry.jobs.dataflow import OperationReader
 from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
 from dicomferry.resource_names import DatasetName, id_folder
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import DicomStore, store_in
 
 STORES_PAGE = 48

@@ -8,7 +8,7 @@ from dicomferry.api.access import make_token
 from dicomferry.operations.operations import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from tests.api.serving import DATASET, TRIAL, client_of
 
@@ -89,4 +89,4 @@ def test_the_root_is_not_told_to_callers(root):
 def test_a_root_that_cannot_hold_stores_is_refused_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="cannot hold a store"):
-        client_of(Storage(str(tmp_path / "file")))
+        client_of(open_storage(str(tmp_path / "file")))

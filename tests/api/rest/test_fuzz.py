@@ -18,7 +18,7 @@ from dicomferry.api.rpcs import all_rpcs
 from dicomferry.operations.operations import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.storage import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from tests.api.serving import DATASET, TRIAL, client_of
 
@@ -122,7 +122,7 @@ oddly = st.sampled_from([False, False, False, True])
 
 @functools.cache
 def all_routes():
-    root = Storage("nowhere")
+    root = open_storage("nowhere")
     return routes_of(all_rpcs(DicomService(root, PathRules()), OperationsService(root)))
 
 
@@ -149,7 +149,7 @@ def paths(draw, route):
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """A service whose jobs are records only: thousands of processes prove nothing more."""
-    root = Storage(str(tmp_path_factory.mktemp("fuzz")))
+    root = open_storage(str(tmp_path_factory.mktemp("fuzz")))
     create_store(root, parse_store(TRIAL))
 
     def start(_root, store, *_):

@@ -6,23 +6,18 @@ have it, at that address and without credentials.
 
 import json
 import os
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from obstore.store import GCSStore
 
+from dicomferry.storage.retries import delta_retry_options, retry_config
+
 if TYPE_CHECKING:
     from google.cloud import storage
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig
 
 # Listings and reads of one process go through one client, from this many threads at most.
 MAX_THREADS = 16
-# A request that is refused (429, 5xx) or cut off is made again so often and so long, with growing
-# pauses between; then the bundle fails. Google's client has 120 s by its own default.
-MAX_RETRIES = 10
-RETRY_SECONDS = 120
-_FIRST_PAUSE_SECONDS = 0.1
-_MAX_PAUSE_SECONDS = 10
 
 _reading_stores: dict[tuple[str, str | None], GCSStore] = {}
 _clients: dict[tuple[int, str | None], "storage.Client"] = {}
@@ -40,14 +35,14 @@ def bucket_store(bucket: str, prefix: str = "", headers: dict[str, str] | None =
     options: ClientConfig = {"default_headers": dict(headers or {})}
     if endpoint is None:
         return GCSStore(
-            bucket, prefix=prefix or None, client_options=options, retry_config=_retry_config()
+            bucket, prefix=prefix or None, client_options=options, retry_config=retry_config()
         )
     return GCSStore(
         bucket,
         prefix=prefix or None,
         config={"service_account_key": _emulator_key(endpoint)},
         client_options={**options, "allow_http": True},
-        retry_config=_retry_config(),
+        retry_config=retry_config(),
     )
 
 
@@ -65,16 +60,11 @@ def reading_store(bucket: str) -> GCSStore:
 
 def delta_storage_options() -> dict[str, str]:
     """Return the `storage_options` with which deltalake opens a gs:// table."""
-    retries = {
-        "max_retries": str(MAX_RETRIES),
-        "retry_timeout": f"{RETRY_SECONDS}s",
-        "init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
-        "max_backoff": f"{_MAX_PAUSE_SECONDS}s",
-    }
     endpoint = emulator()
     if endpoint is None:
-        return retries
-    return {"google_service_account_key": _emulator_key(endpoint), "allow_http": "true", **retries}
+        return delta_retry_options()
+    key = _emulator_key(endpoint)
+    return {"google_service_account_key": key, "allow_http": "true", **delta_retry_options()}
 
 
 def client() -> "storage.Client":
@@ -104,18 +94,6 @@ def emulator() -> str | None:
     if not host:
         return None
     return (host if "://" in host else f"http://{host}").rstrip("/")
-
-
-def _retry_config() -> "RetryConfig":
-    return {
-        "max_retries": MAX_RETRIES,
-        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
-        "backoff": {
-            "init_backoff": timedelta(seconds=_FIRST_PAUSE_SECONDS),
-            "max_backoff": timedelta(seconds=_MAX_PAUSE_SECONDS),
-            "base": 2,
-        },
-    }
 
 
 def _emulator_key(endpoint: str) -> str:

@@ -1,0 +1,341 @@
+"""Storage: files below one root, and the few things that jobs do with them.
+
+One class per URI scheme, which `registry` finds. This base class is a bucket behind obstore, which
+most of them are: such a class gives its capabilities and connects; what it can do better than a
+plain bucket, it overrides. Nobody asks a storage which one it is.
+
+Everything is written whole or not at all.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+from obstore.store import ObjectStore
+
+from dicomferry.storage.range_file import RangeFile, SeekableObject, StoredFile
+from dicomferry.storage.retries import ShortReadError, list_with_resume, with_retries
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
+    from pyarrow.fs import FileSystem
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 1 << 20
+_SPOOL_BYTES = 64 << 20
+NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
+
+
+class StorageError(ValueError):
+    """A root or destination that cannot serve; the message says what to do."""
+
+
+class Entry(NamedTuple):
+    """A file or object.
+
+    Attributes:
+        path: below the storage's root.
+        size: bytes.
+        modified: time of the last change.
+        version: the entity tag; '' where the storage has none.
+    """
+
+    path: str
+    size: int
+    modified: datetime
+    version: str = ""
+
+
+class Capabilities(NamedTuple):
+    """How kinds of storage differ.
+
+    Attributes:
+        is_shared: other machines reach it, so the workers of a distributed job can use it.
+        is_networked: bytes can be damaged on the way, and answers lost: a write that fails, or a
+            create that is refused, may have happened.
+        concurrency: requests at once that keep one core busy; 1 where requests do not wait.
+        has_empty_folders: a folder can exist without a file in it.
+    """
+
+    is_shared: bool
+    is_networked: bool
+    concurrency: int
+    has_empty_folders: bool
+
+
+class ServerSideCopy(Protocol):
+    """One object that a storage copies by itself: no byte comes through this process.
+
+    Each method raises FileNotFoundError if the object, or that version of it, is gone.
+    """
+
+    def crc32c(self) -> int:
+        """Return the CRC-32C that the storage keeps of the object."""
+
+    def create(self, path: str) -> None:
+        """Copy the object to a path, unless a file of that name exists."""
+
+    def replace(self, path: str) -> int:
+        """Copy the object over a path; return the CRC-32C that is kept of the copy."""
+
+
+class Storage:
+    """Files below one root, such as gs://bucket/prefix.
+
+    Picklable, and equal to another of the same root; each process opens its own connection. Paths
+    are relative to the root, use '/', and are made of UIDs, hashes and fixed names, never of user
+    input.
+    """
+
+    capabilities: ClassVar[Capabilities]
+
+    def __init__(self, root: str) -> None:
+        """Name the root; nothing is touched yet.
+
+        Raises:
+            StorageError: it names no bucket.
+        """
+        scheme, _, rest = root.partition("://")
+        self.bucket, _, prefix = rest.partition("/")
+        if not self.bucket:
+            raise StorageError(f"{root!r} names no bucket: use {scheme}://bucket/prefix")
+        prefix = prefix.strip("/")
+        self.root = f"{scheme}://{self.bucket}/{prefix}".rstrip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._store: ObjectStore | None = None
+
+    def _connect(self) -> ObjectStore:
+        """Return the obstore object of the whole bucket."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self.root,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Storage) and other.root == self.root
+
+    def __hash__(self) -> int:
+        return hash(self.root)
+
+    @property
+    def store(self) -> ObjectStore:
+        """The obstore object behind, connected when first used."""
+        if self._store is None:
+            self._store = self._connect()
+        return self._store
+
+    def uri(self, path: str = "") -> str:
+        """Return the URI, or the absolute local path, of something below the root."""
+        return f"{self.root}/{path}" if path else self.root
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is in this machine's file system."""
+        return self.local_path() is not None
+
+    def local_path(self, path: str = "") -> str | None:
+        """Return the path of something in this machine's file system; None if it is not in one."""
+        return None
+
+    def subfolder(self, path: str) -> Self:
+        """Return the same storage, rooted deeper."""
+        return type(self)(self.uri(path))
+
+    # Reading
+
+    def read(self, path: str) -> bytes:
+        """Return a whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        try:
+            return bytes(obstore.get(self.store, self._key(path)).bytes())
+        except NOT_FOUND:
+            raise FileNotFoundError(self.uri(path)) from None
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length); both must lie in the file."""
+        if length == 0:
+            return b""
+        key = self._key(path)
+
+        def read() -> bytes:
+            try:
+                content = bytes(obstore.get_range(self.store, key, start=offset, length=length))
+            except NOT_FOUND:
+                raise FileNotFoundError(self.uri(path)) from None
+            if len(content) != length:
+                raise ShortReadError(f"{self.uri(path)}: {len(content)} bytes of {length}")
+            return content
+
+        return self.retry(read)
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file's bytes, 1 MiB at a time.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        try:
+            yield from map(bytes, obstore.get(self.store, self._key(path)).stream(CHUNK_BYTES))
+        except NOT_FOUND:
+            raise FileNotFoundError(self.uri(path)) from None
+
+    def open(self, path: str, size: int) -> StoredFile:
+        """Return a file of known size, for a `with` block that reads it by ranges."""
+        return RangeFile(self, path, size)
+
+    def open_seekable(self, path: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file for a library that seeks in it, such as a Parquet reader."""
+        return SeekableObject.buffered(self.store, self._key(path))
+
+    def head(self, path: str) -> Entry | None:
+        """Return size and time of a file, or None if there is none."""
+        try:
+            return self._entry(obstore.head(self.store, self._key(path)))
+        except NOT_FOUND:
+            return None
+
+    def kept_crc32c(self, path: str) -> int | None:
+        """Return the CRC-32C that the storage itself keeps of a file; None if it keeps none.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        return None
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield every file below a folder, in no order; nothing if the folder does not exist."""
+        key = self._key(prefix) or None
+
+        def list_after(last: str | None) -> "Iterable[Sequence[ObjectMeta]]":
+            return obstore.list(self.store, key, offset=last, chunk_size=1000)
+
+        yield from map(self._entry, list_with_resume(list_after))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders directly below one, sorted."""
+        key = self._key(prefix) or None
+        listing = self.retry(lambda: obstore.list_with_delimiter(self.store, key))
+        for path in sorted(listing["common_prefixes"]):
+            yield path.rstrip("/").rpartition("/")[2]
+
+    def partial_files(self, prefix: str) -> Iterator[Entry]:
+        """Yield files below a folder that a process was writing when it was killed."""
+        return iter(())
+
+    def retry(self, call: Callable[[], T]) -> T:
+        """Call a function that may be called any number of times until the storage answers."""
+        return with_retries(call)
+
+    # Writing
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it exists; return whether this call wrote it.
+
+        Where `is_networked`, False can mean that it did, if the answer to its first attempt was
+        lost: a caller who must know has to read the file.
+        """
+        try:
+            obstore.put(self.store, self._key(path), data, mode="create")
+        except (AlreadyExistsError, PreconditionError):
+            return False
+        return True
+
+    def write(self, path: str, data: bytes | Iterable[bytes]) -> None:
+        """Write a file, replacing an earlier one at once; nothing if the chunks break off."""
+        if isinstance(data, bytes):
+            obstore.put(self.store, self._key(path), data)
+            return
+        # Chunks that are themselves read through obstore must not be consumed inside a put.
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+            spool.writelines(data)
+            spool.seek(0)
+            obstore.put(self.store, self._key(path), spool)
+
+    @contextmanager
+    def writing(self, folder: str) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+        """Write a file of any size, in one pass, before its name is known.
+
+        Args:
+            folder: where a storage that renames files may keep it until then.
+
+        Yields:
+            An open file, and a function that gives it a path when it is complete, replacing an
+            earlier file at once. A file that gets no path is dropped.
+        """
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
+
+            def keep(path: str) -> None:
+                spool.seek(0)
+                obstore.put(self.store, self._key(path), spool)
+
+            yield spool, keep
+
+    def copier(self, source_uri: str, version: str = "") -> ServerSideCopy | None:
+        """Return how this storage copies an object by itself; None if bytes have to be read.
+
+        Args:
+            source_uri: the object, of any storage.
+            version: of the object; '' for the newest.
+        """
+        return None
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; it is not an error if one is gone already."""
+        for path in paths:
+            try:
+                obstore.delete(self.store, self._key(path))
+            except NOT_FOUND:
+                continue
+
+    def remove_all(self) -> None:
+        """Delete everything below the root, the root itself last."""
+        self.delete(entry.path for entry in self.list())
+
+    def remove_partial(self, folder: str) -> None:
+        """Remove files that ended writers on this host left in a folder under partial names."""
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """Make files and their folders survive a power cut, where writing alone does not."""
+
+    def check_writable(self) -> None:
+        """Find out before any work whether the root can be written as a store needs.
+
+        Raises:
+            StorageError: it cannot, with the reason.
+        """
+
+    # Delta tables
+
+    def for_delta(self) -> "Storage":
+        """Return the storage in which Delta finds the tables that belong below this root."""
+        return self
+
+    def delta_options(self) -> dict[str, str] | None:
+        """Return the `storage_options` with which deltalake reaches this storage."""
+        return None
+
+    def arrow_filesystem(self) -> "FileSystem | None":
+        """Return a file system rooted here that pyarrow reads faster; None for deltalake's own."""
+        return None
+
+    def check_delta(self) -> None:
+        """Find out whether Delta tables can be below this root.
+
+        Raises:
+            StorageError: they cannot, with the reason.
+        """
+
+    def _key(self, path: str) -> str:
+        return f"{self._prefix}{path}"
+
+    def _entry(self, meta: "ObjectMeta") -> Entry:
+        path = meta["path"].removeprefix(self._prefix)
+        return Entry(path, meta["size"], meta["last_modified"], meta["e_tag"] or "")

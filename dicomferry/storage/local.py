@@ -1,0 +1,217 @@
+"""Local folders: the storage of paths without a scheme and of file://.
+
+Puts go through a temporary file that is linked or renamed. A write is durable only after `sync`:
+neither obstore nor deltalake calls fsync.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Self, cast
+
+import obstore
+from obstore.store import LocalStore
+
+from dicomferry.storage.base import CHUNK_BYTES, Capabilities, Entry, Storage, StorageError, T
+from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.storage.partial_files import partial_name, remove_partial
+from dicomferry.storage.range_file import StoredFile
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+# What obstore adds to a file's name until the file is complete.
+_OBSTORE_PARTIAL = re.compile(r"#[0-9]+$")
+
+
+class LocalStorage(Storage):
+    """Files below a local folder, which is created when it is first used."""
+
+    capabilities = Capabilities(
+        is_shared=False, is_networked=False, concurrency=1, has_empty_folders=True
+    )
+
+    def __init__(self, root: str) -> None:
+        """Name the folder; nothing is touched yet."""
+        self.bucket = ""
+        self.root = os.path.abspath(root.removeprefix("file://"))
+        self._prefix = ""
+        self._store = None
+
+    def _connect(self) -> LocalStore:
+        return LocalStore(self.root, mkdir=True)
+
+    def local_path(self, path: str = "") -> str:
+        """Return the absolute path of something below the folder."""
+        return os.path.join(self.root, path) if path else self.root
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file's bytes; see `Storage.chunks`."""
+        with open(self.local_path(path), "rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
+
+    def open(self, path: str, size: int) -> StoredFile:
+        """Return a file of known size; see `Storage.open`."""
+        return _LocalFile(self.local_path(path), size)
+
+    def open_seekable(self, path: str) -> AbstractContextManager[IO[bytes]]:
+        """Open a file; see `Storage.open_seekable`."""
+        import pyarrow as pa
+
+        # Read without Python's lock, as a path given to pyarrow is.
+        return cast("IO[bytes]", pa.OSFile(self.local_path(path), "rb"))
+
+    def head(self, path: str) -> Entry | None:
+        """Return size and time of a file, or None; see `Storage.head`."""
+        return super().head(path) if os.path.isdir(self.root) else None
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield every file below a folder; see `Storage.list`."""
+        if os.path.isdir(self.local_path(prefix)):
+            for page in obstore.list(self.store, prefix or None, chunk_size=1000):
+                yield from map(self._entry, page)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of folders; see `Storage.folders`."""
+        if os.path.isdir(self.local_path(prefix)):
+            yield from super().folders(prefix)
+
+    def partial_files(self, prefix: str) -> Iterator[Entry]:
+        """Yield files that obstore was writing; its own listings hide them."""
+        for folder, _, names in os.walk(self.local_path(prefix)):
+            for name in filter(_OBSTORE_PARTIAL.search, names):
+                full = os.path.join(folder, name)
+                status = os.stat(full)
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield Entry(os.path.relpath(full, self.root), status.st_size, modified)
+
+    def retry(self, call: Callable[[], T]) -> T:
+        """Call a function once: a disk that fails once fails again."""
+        return call()
+
+    def write(self, path: str, data: bytes | Iterable[bytes]) -> None:
+        """Write a file, replacing an earlier one at once; see `Storage.write`."""
+        if isinstance(data, bytes):
+            super().write(path, data)
+            return
+        full = self.local_path(path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        temporary = partial_name(full)
+        try:
+            with open(temporary, "xb") as file:
+                file.writelines(data)
+            os.replace(temporary, full)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+    @contextmanager
+    def writing(self, folder: str) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+        """Write a file before its name is known; see `Storage.writing`."""
+        temporary = self.local_path(f"{folder}/{os.getpid()}-{os.urandom(8).hex()}")
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)
+
+        def keep(path: str) -> None:
+            file.flush()
+            full = self.local_path(path)
+            os.makedirs(os.path.dirname(full), exist_ok=True)
+            os.replace(temporary, full)
+
+        try:
+            with open(temporary, "xb") as file:
+                yield file, keep
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; see `Storage.delete`."""
+        for path in paths:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(self.local_path(path))
+
+    def remove_all(self) -> None:
+        """Delete the folder and everything in it."""
+        if os.path.isdir(self.root):
+            shutil.rmtree(self.root)
+
+    def remove_partial(self, folder: str) -> None:
+        """Remove files of ended writers; see `Storage.remove_partial`."""
+        remove_partial(self.local_path(folder))
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """Flush files and their folders to the disk."""
+        folders = set()
+        for path in paths:
+            full = self.local_path(path)
+            _sync(full, os.fdatasync)
+            folders.add(os.path.dirname(full))
+        for folder in sorted(folders):
+            _sync(folder, os.fsync)
+
+    def check_writable(self) -> None:
+        """Find out whether the folder can be written; see `Storage.check_writable`.
+
+        Raises:
+            StorageError: not a folder, no permission, or a file system without the hard links
+                that a create-only write needs.
+        """
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.root, prefix=".probe-") as file:
+                link = f"{file.name}-link"
+                os.link(file.name, link)
+                os.unlink(link)
+        except OSError as error:
+            raise StorageError(
+                f"{self.root} cannot hold a store ({error.strerror}): it must be a writable "
+                "folder on a file system with hard links; name another with --root or "
+                "DICOMFERRY_ROOT"
+            ) from error
+
+    def arrow_filesystem(self) -> "FileSystem":
+        """Return the folder itself: deltalake's own layer doubles the time of many small reads."""
+        from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
+        return SubTreeFileSystem(self.root, LocalFileSystem())
+
+    def check_delta(self) -> None:
+        """Find out whether Delta tables can be in the folder; see `Storage.check_delta`."""
+        if unfit := unsupported_character(self.root):
+            raise StorageError(
+                f"{self.root!r} cannot hold a store, whose index is a Delta table: such a path "
+                f"cannot have {unfit!r} in it; name another folder with --root or DICOMFERRY_ROOT"
+            )
+
+
+class _LocalFile:
+    """A `StoredFile` of a local folder."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self.size = size
+        self._path = path
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._descriptor = os.open(self._path, os.O_RDONLY)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._descriptor, max(min(length, self.size - offset), 0), offset)
+
+
+def _sync(path: str, sync: Callable[[int], None]) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

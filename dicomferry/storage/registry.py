@@ -1,0 +1,75 @@
+"""The storages, by URI scheme: the only place that knows which there are.
+
+A new one is a subclass of `Storage` in a module of its own, and a line here.
+"""
+
+import os
+import re
+
+from dicomferry.storage.base import Capabilities, Storage, StorageError
+from dicomferry.storage.gs import GsStorage
+from dicomferry.storage.local import LocalStorage
+
+_STORAGES: dict[str, type[Storage]] = {"file": LocalStorage, "gs": GsStorage}
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+# A scheme without slashes would be a local folder of that name.
+_LACKS_SLASHES = re.compile(r"(?:gs|file|bq|duckdb|delta):(?!//)")
+
+
+def register(scheme: str, kind: type[Storage]) -> None:
+    """Add a kind of storage: from now on its URIs are roots, sources and destinations.
+
+    Args:
+        scheme: as in `scheme://bucket/prefix`, in lower case.
+        kind: its class.
+    """
+    _STORAGES[scheme] = kind
+
+
+def open_storage(uri: str) -> Storage:
+    """Return the storage of a root or destination; nothing is touched yet.
+
+    Raises:
+        StorageError: the scheme is not registered, or no bucket is named.
+    """
+    if _LACKS_SLASHES.match(uri):
+        raise StorageError(
+            f"{uri!r} is no folder: use a local one or gs://bucket/prefix; tables are for "
+            "exports to tables"
+        )
+    scheme, is_url, _ = uri.partition("://")
+    if is_url and scheme not in _STORAGES:
+        raise StorageError(
+            f"{scheme}:// is not supported: use a local folder or gs://bucket/prefix"
+        )
+    return _STORAGES[scheme if is_url else "file"](uri)
+
+
+def open_file(uri: str) -> tuple[Storage, str]:
+    """Return the storage of the folder that a file is in, and the file's name.
+
+    Raises:
+        StorageError: the scheme is not registered, or no bucket is named.
+    """
+    folder, _, name = uri.rpartition("/")
+    return open_storage(folder or ("/" if uri.startswith("/") else os.curdir)), name
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme of a URI, registered or not; 'file' for a local path."""
+    match = _SCHEME.match(uri)
+    return match[1] if match else "file"
+
+
+def is_registered(scheme: str) -> bool:
+    """Whether there is a storage of a scheme."""
+    return scheme in _STORAGES
+
+
+def capabilities_of(uri: str) -> Capabilities:
+    """Return the capabilities of the storage that a file's URI belongs to.
+
+    Raises:
+        KeyError: the scheme is not registered.
+    """
+    return _STORAGES[scheme_of(uri)].capabilities
