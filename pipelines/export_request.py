@@ -6,14 +6,11 @@ from typing import NamedTuple
 from dicomferry.pipelines.requests import Request, refuse_local_paths
 from dicomferry.pixels.formats import AS_UPLOADED, Format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
-from dicomferry.storage import gs_clients
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter, read_instance_filter
-from dicomferry.tables.destination import Destination, DuckDBTable, WriteDisposition
-from dicomferry.tables.drivers import Connections
-from dicomferry.tables.drivers import check as check_table
+from dicomferry.tables.destination import Destination, WriteDisposition, refuse_local_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +76,6 @@ def prepare(request: ExportRequest, remote_runner: str = "") -> ReadyExport:
 
 def _check_table(table: Destination, disposition: WriteDisposition, remote_runner: str) -> None:
     """Refuse before any work what the load would refuse, as far as it can be known."""
-    if remote_runner and isinstance(table, DuckDBTable):
-        raise ValueError(
-            "a duckdb: table is a local file, which a remote runner does not serve: "
-            "use bq:// or delta:gs://"
-        )
-    check_table(table, disposition, None, Connections(gs_clients.delta_storage_options()))
+    if remote_runner:
+        refuse_local_table(table)
+    table.check(disposition)

@@ -11,12 +11,10 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage import gs_clients
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index, appended_files
 from dicomferry.store.stream_log import Append, StreamPosition
-from dicomferry.tables.destination import WriteDisposition, parse_destination
-from dicomferry.tables.drivers import Connections, check, load
+from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import TableError
 from dicomferry.tables.stream import Stream
 from dicomferry.transforms.export_table import divide, write_in_pool
@@ -88,7 +86,7 @@ def _plan(
     for number, stream in enumerate(streams):
         position = StreamPosition(data, _name(stream))
         try:
-            check(parse_destination(stream.table_uri), _APPEND, None, _connections())
+            stream.destination.check(_APPEND)
         except TableError as error:
             _refused(folder, stream, newest, error)
             continue
@@ -136,7 +134,7 @@ def _write(
     (key, _), units = keyed
     stream = options.streams[key[0]]
     target = TableTarget(
-        parse_destination(stream.table_uri),
+        stream.destination,
         stream.flattened,
         stream.source_store,
         stream=f"{_name(stream)}-{Append(*key[1]).number}",
@@ -175,14 +173,9 @@ def _load(stream: Stream, append: Append, written: WrittenRows, options: AppendT
     if not written.rows:
         return
     store = options.data.root.rpartition("/")[2]
-    load(
-        parse_destination(stream.table_uri),
-        shards_of(options.folder, written),
-        written.schema,
-        _APPEND,
-        f"{store}-{_name(stream)}-{append.number}",
-        _connections(),
-    )
+    job = f"{store}-{_name(stream)}-{append.number}"
+    shards = shards_of(options.folder, written)
+    stream.destination.load(Load(shards, written.schema, _APPEND, job))
 
 
 def _refused(folder: OperationFolder, stream: Stream, number: int, error: TableError) -> None:
@@ -209,9 +202,4 @@ def _list_errors(
 
 def _name(stream: Stream) -> str:
     """What stands for a table in the names of files and loads."""
-    uri = parse_destination(stream.table_uri).uri
-    return hashlib.sha256(uri.encode()).hexdigest()[:16]
-
-
-def _connections() -> Connections:
-    return Connections(gs_clients.delta_storage_options())
+    return hashlib.sha256(stream.destination.uri.encode()).hexdigest()[:16]

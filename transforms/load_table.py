@@ -5,9 +5,7 @@ import dataclasses
 import apache_beam as beam
 
 from dicomferry.operations.operations import OperationFolder
-from dicomferry.storage import gs_clients
-from dicomferry.tables.destination import Destination, WriteDisposition
-from dicomferry.tables.drivers import Connections, load
+from dicomferry.tables.destination import Destination, Load, WriteDisposition
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.export_table import is_loaded, read_written, record_loaded
 from dicomferry.transforms.write_rows import WrittenRows, shards_of
@@ -38,8 +36,7 @@ def load_table(folder: OperationFolder, table: Destination, disposition: WriteDi
     """
     if not is_loaded(folder):
         written = read_written(folder)
-        connections = Connections(gs_clients.delta_storage_options())
-        load(table, shards_of(folder, written), written.schema, disposition, folder.id, connections)
+        table.load(Load(shards_of(folder, written), written.schema, disposition, folder.id))
         record_loaded(written, folder)
     folder.storage.subfolder("rows").remove_all()
 

@@ -13,8 +13,8 @@ from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import row_group_batches
 from dicomferry.tables.columns import order_of
 from dicomferry.tables.destination import Destination
-from dicomferry.tables.drivers import row_writer
-from dicomferry.tables.rows import WARNINGS, RowWarning, RowWriter
+from dicomferry.tables.row_writer import RowWriter, row_writer
+from dicomferry.tables.rows import WARNINGS, RowWarning
 from dicomferry.tables.schema import Schema, merge
 from dicomferry.tables.shards import Shards
 from dicomferry.tables.stream import StreamRows

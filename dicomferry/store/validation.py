@@ -4,13 +4,13 @@ import re
 import unicodedata
 from typing import Any
 
+from dicomferry.tables.destination import MAX_URI_CHARACTERS, kind_of, uri_forms
+
 _KNOWN_FIELDS = {"name", "notificationConfig", "notificationConfigs", "labels", "streamConfigs"}
 _MAX_LABELS = 64
 _MAX_LABEL_CHARACTERS = 63
 _MAX_LABEL_BYTES = 128
 _MAX_STREAM_CONFIGS = 5
-_MAX_TABLE_URI = 2000
-_TABLE_URI = re.compile(r"(bq|duckdb|delta):.+")
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 
 
@@ -91,10 +91,10 @@ def _check_streams(configs: list[dict[str, Any]]) -> None:
         )
     uris = [config.get("bigqueryDestination", {}).get("tableUri", "") for config in configs]
     for uri in uris:
-        if len(uri) > _MAX_TABLE_URI or not _TABLE_URI.fullmatch(uri):
+        if len(uri) > MAX_URI_CHARACTERS or not kind_of(uri):
             raise ResourceError(
                 "each stream config needs a bigqueryDestination.tableUri of at most "
-                f"{_MAX_TABLE_URI} characters: bq://project.dataset.table, duckdb:… or delta:…"
+                f"{MAX_URI_CHARACTERS} characters: {uri_forms()}"
             )
     if len(set(uris)) < len(uris):
         raise ResourceError("each stream config must have a destination of its own")

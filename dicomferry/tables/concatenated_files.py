@@ -25,11 +25,11 @@ class ConcatenatedFiles(io.RawIOBase):
         self.size = sum(sizes)
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:

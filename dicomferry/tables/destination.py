@@ -1,23 +1,23 @@
-"""Where a table lives: bq://, duckdb: or delta:, and what happens to rows that are there.
+"""Where rows go: the protocol of a table, the registry of its kinds, and the write dispositions.
 
-BigQueryDestination of the API reference names the first and the dispositions.
+BigQueryDestination of the API reference names bq:// and the dispositions.
 """
 
+import abc
+import dataclasses
 import enum
-import os
-import re
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
-from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.tables.limits import Limits
+from dicomferry.tables.schema import Field, Schema
+from dicomferry.tables.shards import Shards
 
-_PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
-_DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
-_TABLE = re.compile(r"[\w -]{1,1024}")
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_MAX_URI = 2000
-_FORMS = (
-    "bq://project.dataset.table, duckdb:path/to/file.duckdb#schema.table,"
-    " or delta:path/or/gs://bucket/prefix"
+MAX_URI_CHARACTERS = 2000
+# What every instance has: the columns of a flattened table without rows.
+_IDENTITY: Schema = (
+    Field("SOPInstanceUID", "STRING"),
+    Field("StudyInstanceUID", "STRING"),
+    Field("SeriesInstanceUID", "STRING"),
 )
 
 
@@ -32,69 +32,167 @@ class WriteDisposition(enum.StrEnum):
     """Add rows, and the columns that they need."""
 
 
-class BigQueryTable(NamedTuple):
-    """bq://project.dataset.table."""
+class Place(NamedTuple):
+    """Where a table's files are, for rules about which files a caller may name.
 
-    project: str
-    dataset: str
-    table: str
-
-    @property
-    def uri(self) -> str:
-        """The canonical spelling, equal for equal destinations."""
-        return f"bq://{self.project}.{self.dataset}.{self.table}"
-
-
-class DuckDBTable(NamedTuple):
-    """duckdb:path#schema.table."""
-
-    path: str
-    schema: str
-    table: str
-
-    @property
-    def uri(self) -> str:
-        """The canonical spelling, equal for equal destinations."""
-        return f"duckdb:{os.path.abspath(self.path)}#{self.schema}.{self.table}"
-
-
-class DeltaTablePath(NamedTuple):
-    """delta:folder or delta:gs://bucket/prefix; no slash at the end."""
+    Attributes:
+        location: a local path or a bucket's URI, as the user spells it.
+        is_folder: whether every file below it belongs to the table.
+        in_bucket: whether a bucket can hold such a table.
+    """
 
     location: str
+    is_folder: bool = False
+    in_bucket: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """Rows for a table, to be put in all or none.
+
+    Attributes:
+        shards: the rows; no shards make the table as a load without rows does.
+        schema: of the rows; if empty, the columns that every instance has.
+        disposition: what becomes of rows that are there.
+        job: names this load for ever, like an operation's ID.
+    """
+
+    shards: Shards
+    schema: Schema
+    disposition: WriteDisposition
+    job: str
+
+    def __post_init__(self) -> None:
+        if not self.schema:
+            object.__setattr__(self, "schema", _IDENTITY)
+
+
+class Destination(abc.ABC):
+    """A table that rows are loaded into: an immutable value that can be pickled.
+
+    A kind is one class, a frozen dataclass in a module of its own, under the decorator
+    `register`. Its module imports quickly: command lines and worker processes hold destinations
+    and load nothing, so what `check` and `load` need is imported by them.
+    """
+
+    prefix: ClassVar[str]
+    """What the URIs of this kind begin with, such as "duckdb:"."""
+    form: ClassVar[str]
+    """How the URIs of this kind are spelled, for messages."""
+    limits: ClassVar[Limits]
+    """What it takes of one instance."""
+
+    @classmethod
+    @abc.abstractmethod
+    def parse(cls, text: str) -> Self:
+        """Return the destination that a URI with this kind's prefix names.
+
+        Raises:
+            ValueError: the rest of the URI is malformed; the message says the rule and the remedy.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def place(cls, text: str) -> Place | None:
+        """Return where the files of a table are, by its URI, which may be malformed.
+
+        None: it has no files, but is in a service that has permissions of its own.
+        """
 
     @property
+    @abc.abstractmethod
     def uri(self) -> str:
         """The canonical spelling, equal for equal destinations."""
-        local = "://" not in self.location
-        return f"delta:{os.path.abspath(self.location) if local else self.location}"
+
+    @property
+    @abc.abstractmethod
+    def is_local(self) -> bool:
+        """Whether it is on this machine's disk, which workers of a remote runner do not reach."""
+
+    @abc.abstractmethod
+    def check(self, disposition: WriteDisposition, schema: Schema = ()) -> None:
+        """Refuse before any work what `load` would refuse, as far as it can be known.
+
+        Changes nothing.
+
+        Args:
+            disposition: of the load to come.
+            schema: of its rows, as far as it is known.
+
+        Raises:
+            TableError: and its subclasses; the message says what is wrong and the remedy.
+        """
+
+    @abc.abstractmethod
+    def load(self, load: Load) -> None:
+        """Put the rows in, atomically.
+
+        Called again with the same job it appends nothing twice. The shards are files of
+        newline-delimited JSON, whose rows `tables.row_writer` made within `limits`.
+
+        Raises:
+            TableError: and its subclasses; the table is as it was.
+        """
+
+    def __str__(self) -> str:
+        return self.uri
 
 
-Destination = BigQueryTable | DuckDBTable | DeltaTablePath
+_KINDS: list[type[Destination]] = []
+_Kind = TypeVar("_Kind", bound=type[Destination])
+
+
+def register(kind: _Kind) -> _Kind:
+    """Let URIs with a kind's prefix name tables of that kind; a class decorator."""
+    _KINDS[:] = [known for known in _KINDS if known.prefix != kind.prefix] + [kind]
+    return kind
 
 
 def parse_destination(text: str) -> Destination:
     """Return the destination that a user or an API request names.
 
     Raises:
-        ValueError: `text` is none; the message says the rule and the remedy.
+        ValueError: `text` names no table; the message says the rule and the remedy.
     """
-    if len(text) > _MAX_URI:
-        raise ValueError(f"the table's URI has {len(text)} characters; at most {_MAX_URI} fit")
-    if text.startswith("bq://"):
-        return _bigquery(text)
-    if text.startswith("duckdb:"):
-        return _duckdb(text)
-    if text.startswith("delta:"):
-        return _delta(text)
-    raise ValueError(f"{text!r} names no table. Give {_FORMS}.")
+    if len(text) > MAX_URI_CHARACTERS:
+        raise ValueError(
+            f"the table's URI has {len(text)} characters; at most {MAX_URI_CHARACTERS} fit"
+        )
+    kind = kind_of(text)
+    if kind is None:
+        raise ValueError(f"{text!r} names no table. Give {uri_forms()}.")
+    return kind.parse(text)
+
+
+def kind_of(text: str) -> type[Destination] | None:
+    """Return the kind of table that a URI has the prefix of, None if it has none's."""
+    return next((kind for kind in _KINDS if text.startswith(kind.prefix)), None)
+
+
+def uri_forms() -> str:
+    """Return how the URIs of all registered kinds are spelled, for a message."""
+    *forms, last = [kind.form for kind in _KINDS]
+    return f"{', '.join(forms)}, or {last}"
+
+
+def refuse_local_table(destination: Destination) -> None:
+    """Refuse, for a remote runner, a table that its workers would write on their own disks.
+
+    Raises:
+        ValueError: with the remedy.
+    """
+    if destination.is_local:
+        raise ValueError(
+            f"{destination.uri} is on a local disk, which a remote runner does not serve: "
+            "use bq:// or delta:gs://"
+        )
 
 
 def parse_disposition(name: str | None, *, force: bool | None = None) -> WriteDisposition:
     """Return the disposition of a request; `force` counts only where `name` says nothing.
 
     Raises:
-        ValueError: `name` is no WriteDisposition.
+        ValueError: `name` is not a WriteDisposition.
     """
     if name in (None, "", "WRITE_DISPOSITION_UNSPECIFIED"):
         return WriteDisposition.WRITE_TRUNCATE if force else WriteDisposition.WRITE_EMPTY
@@ -103,52 +201,3 @@ def parse_disposition(name: str | None, *, force: bool | None = None) -> WriteDi
     except ValueError:
         choices = ", ".join(WriteDisposition)
         raise ValueError(f"{name!r} is no write disposition. Choose one of {choices}.") from None
-
-
-def _bigquery(text: str) -> BigQueryTable:
-    # Legacy projects contain a dot ("example.com:project"), datasets and tables never do.
-    parts = text.removeprefix("bq://").rsplit(".", 2)
-    if len(parts) != 3:
-        raise ValueError(f"{text!r} has not three parts. Give bq://project.dataset.table.")
-    for part, pattern, what, rule in (
-        (parts[0], _PROJECT, "project id", "6 to 30 of a-z, 0-9 and '-', a letter first"),
-        (parts[1], _DATASET, "dataset id", "letters, digits and '_'"),
-        (parts[2], _TABLE, "table id", "letters, digits, '_', '-' and space"),
-    ):
-        if not pattern.fullmatch(part):
-            raise ValueError(f"{part!r} in {text!r} is no {what}: it has {rule}.")
-    return BigQueryTable(*parts)
-
-
-def _duckdb(text: str) -> DuckDBTable:
-    path, separator, name = text.removeprefix("duckdb:").rpartition("#")
-    if not separator or not path:
-        raise ValueError(f"{text!r} names no file or no table. Give duckdb:file.duckdb#table.")
-    if "://" in path or path == ":memory:":
-        raise ValueError(f"{path!r} is no local file, and duckdb writes only to one.")
-    schema, _, table = name.rpartition(".")
-    schema = schema or "main"
-    for part in (schema, table):
-        if not _IDENTIFIER.fullmatch(part):
-            raise ValueError(
-                f"{part!r} in {text!r} is no table or schema name: a letter or '_' first, then"
-                " letters, digits and '_'. Give duckdb:file.duckdb#schema.table."
-            )
-    return DuckDBTable(path, schema, table)
-
-
-def _delta(text: str) -> DeltaTablePath:
-    location = text.removeprefix("delta:")
-    scheme, separator, rest = location.partition("://")
-    if separator and scheme != "gs":
-        raise ValueError(f"{text!r}: a Delta table is a local folder or gs://bucket/prefix.")
-    if separator and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/[^/].*", rest):
-        raise ValueError(f"{text!r} has no bucket or no prefix. Give delta:gs://bucket/prefix.")
-    location = location.rstrip("/")
-    if not location:
-        raise ValueError(f"{text!r} names no folder. Give delta:path/to/folder.")
-    if not separator and (unfit := unsupported_character(location)):
-        raise ValueError(
-            f"{text!r}: the path of a Delta table cannot have {unfit!r} in it. Give another folder."
-        )
-    return DeltaTablePath(location)

@@ -1,245 +1,77 @@
-"""A table in a duckdb file: no server, no cloud; loaded in one transaction.
+"""duckdb: — tables in a duckdb file: no server and no cloud."""
 
-duckdb lets no second process in while one has the file open for writing. Which jobs were appended
-is kept in the table dicomferry.appends of the same file, in the same transaction.
-"""
-
-import contextlib
+import dataclasses
 import os
 import re
-import time
-from collections.abc import Iterator
-from typing import NoReturn
+from typing import ClassVar
 
-import duckdb
-
-from dicomferry.tables.destination import DuckDBTable, WriteDisposition
-from dicomferry.tables.duckdb_types import (
-    DUCKDB_TYPES,
-    MEMORY_BUDGETS,
-    UNFIT_ROW_ERRORS,
-    MemoryBudget,
-    apply_memory_budget,
-    field_of,
-    is_out_of_memory,
-    quoted,
-    rows_sql,
-    sql_type,
-    too_large,
-    unfit_row,
+from dicomferry.tables.destination import (
+    Destination,
+    Load,
+    Place,
+    WriteDisposition,
+    register,
 )
-from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
-from dicomferry.tables.schema import Schema, widened
-from dicomferry.tables.shards import Shards
+from dicomferry.tables.limits import EMBEDDED, Limits
+from dicomferry.tables.schema import Schema
 
-LOCK_WAIT_S = 60.0
-_POLL_S = 0.2
-# Connections of one process share a file, and of two transactions that meet one fails.
-_CONFLICTS = (duckdb.TransactionException, duckdb.ConstraintException)
-_APPENDS_SCHEMA, _APPENDS = "dicomferry", "appends"
-_APPENDS_COLUMNS = "job VARCHAR, table_name VARCHAR, PRIMARY KEY (job, table_name)"
-_HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
 
-def check(
-    destination: DuckDBTable,
-    disposition: WriteDisposition,
-    schema: Schema | None = None,
-) -> None:
-    """Refuse what `load` would refuse, as far as it can be known; changes nothing.
+@register
+@dataclasses.dataclass(frozen=True)
+class DuckDBTable(Destination):
+    """duckdb:path#schema.table."""
 
-    Raises:
-        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError.
-    """
-    folder = os.path.dirname(os.path.abspath(destination.path))
-    if not os.path.isdir(folder):
-        raise TableError(f"the folder {folder} does not exist. Create it, or choose another file.")
-    if not os.path.exists(destination.path):
-        return
-    with _connected(destination) as connection:
-        _existing(connection, destination, disposition, schema or ())
+    prefix: ClassVar[str] = "duckdb:"
+    form: ClassVar[str] = "duckdb:path/to/file.duckdb#schema.table"
+    limits: ClassVar[Limits] = EMBEDDED
 
+    path: str
+    schema: str
+    table: str
 
-def load(
-    destination: DuckDBTable,
-    shards: Shards,
-    schema: Schema,
-    disposition: WriteDisposition,
-    job: str,
-) -> None:
-    """Put the rows in, all or none of them; those of a `job` are appended once, however often.
+    @classmethod
+    def parse(cls, text: str) -> "DuckDBTable":
+        """Return the table that duckdb:path#schema.table names; the schema is main if left out."""
+        path, separator, name = text.removeprefix(cls.prefix).rpartition("#")
+        if not separator or not path:
+            raise ValueError(f"{text!r} names no file or no table. Give duckdb:file.duckdb#table.")
+        if "://" in path or path == ":memory:":
+            raise ValueError(f"{path!r} is no local file, and duckdb writes only to one.")
+        schema, _, table = name.rpartition(".")
+        schema = schema or "main"
+        for part in (schema, table):
+            if not _IDENTIFIER.fullmatch(part):
+                raise ValueError(
+                    f"{part!r} in {text!r} is no table or schema name: a letter or '_' first, then"
+                    " letters, digits and '_'. Give duckdb:file.duckdb#schema.table."
+                )
+        return cls(path, schema, table)
 
-    Readers in this process see the old table until the new one is complete; other processes
-    get no connection meanwhile.
+    @classmethod
+    def place(cls, text: str) -> Place:
+        """Return the file."""
+        return Place(text.removeprefix(cls.prefix).rpartition("#")[0])
 
-    Raises:
-        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: nothing changed.
-    """
-    deadline = time.monotonic() + LOCK_WAIT_S
-    with _connected(destination) as connection:
-        efforts = iter(MEMORY_BUDGETS)
-        effort = next(efforts)
-        while True:
-            apply_memory_budget(connection, effort)
-            try:
-                with _transaction(connection):
-                    _insert(connection, destination, shards, schema, disposition, job, effort)
-                return
-            except duckdb.Error as error:
-                if is_out_of_memory(error):
-                    effort = next(efforts, None) or _give_up(destination)
-                elif isinstance(error, UNFIT_ROW_ERRORS):
-                    raise unfit_row(destination.uri) from None
-                elif not isinstance(error, _CONFLICTS):
-                    raise
-                elif time.monotonic() >= deadline:
-                    raise TableBusyError(
-                        f"other loads of this process into {destination.uri} did not end within"
-                        f" {LOCK_WAIT_S:.0f} s. Try again later."
-                    ) from None
-                else:
-                    time.sleep(_POLL_S)
+    @property
+    def uri(self) -> str:
+        """The canonical spelling, equal for equal destinations."""
+        return f"{self.prefix}{os.path.abspath(self.path)}#{self.schema}.{self.table}"
 
+    @property
+    def is_local(self) -> bool:
+        """True: duckdb writes local files only."""
+        return True
 
-def _give_up(destination: DuckDBTable) -> NoReturn:
-    raise too_large(destination.uri)
+    def check(self, disposition: WriteDisposition, schema: Schema = ()) -> None:
+        """Refuse what `load` would refuse; see `Destination.check`."""
+        from dicomferry.tables import duckdb_load
 
+        duckdb_load.check(self, disposition, schema)
 
-def _insert(
-    connection: duckdb.DuckDBPyConnection,
-    destination: DuckDBTable,
-    shards: Shards,
-    schema: Schema,
-    disposition: WriteDisposition,
-    job: str,
-    effort: MemoryBudget,
-) -> None:
-    is_append = disposition is WriteDisposition.WRITE_APPEND
-    if is_append and not _is_first(connection, destination, job):
-        return
-    _prepare(connection, destination, schema, disposition)
-    rows = rows_sql(schema, DUCKDB_TYPES, effort.max_row_bytes)
-    for globs in shards.local_globs():
-        connection.execute(f"INSERT INTO {_name(connection, destination)} BY NAME {rows}", [globs])
+    def load(self, load: Load) -> None:
+        """Put the rows in by one transaction; see `Destination.load`."""
+        from dicomferry.tables import duckdb_load
 
-
-def _is_first(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, job: str) -> bool:
-    """Note that a job is appended; return False if it was before."""
-    schema_name = _qualified(connection, _APPENDS_SCHEMA)
-    appends = _qualified(connection, _APPENDS_SCHEMA, _APPENDS)
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema_name}")
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {appends} ({_APPENDS_COLUMNS})")
-    key = [job, f"{quoted(destination.schema)}.{quoted(destination.table)}"]
-    known = f"SELECT 1 FROM {appends} WHERE job = $1 AND table_name = $2"
-    if connection.execute(known, key).fetchall():
-        return False
-    connection.execute(f"INSERT INTO {appends} VALUES ($1, $2)", key)
-    return True
-
-
-def _prepare(
-    connection: duckdb.DuckDBPyConnection,
-    destination: DuckDBTable,
-    schema: Schema,
-    disposition: WriteDisposition,
-) -> None:
-    """Make the table have the columns that the rows need."""
-    table = _name(connection, destination)
-    existing = _existing(connection, destination, disposition, schema)
-    if existing is None or disposition is WriteDisposition.WRITE_TRUNCATE:
-        columns = ", ".join(f"{quoted(f.name)} {sql_type(f, DUCKDB_TYPES)}" for f in schema)
-        schema_name = _qualified(connection, destination.schema)
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema_name}")
-        connection.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
-        return
-    known = {field.name: field for field in existing}
-    for field in widened(existing, schema):
-        type_ = "" if known.get(field.name) == field else sql_type(field, DUCKDB_TYPES)
-        if type_ and field.name in known:
-            connection.execute(f"ALTER TABLE {table} ALTER {quoted(field.name)} TYPE {type_}")
-        elif type_:
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {quoted(field.name)} {type_}")
-
-
-def _existing(
-    connection: duckdb.DuckDBPyConnection,
-    destination: DuckDBTable,
-    disposition: WriteDisposition,
-    schema: Schema,
-) -> Schema | None:
-    """Return the table's columns, None if it does not exist, and refuse what must be."""
-    # Results are read to their end, fetchall: an unfinished one blocks its connection.
-    found = connection.execute(
-        "SELECT table_type FROM information_schema.tables"
-        " WHERE table_catalog = current_database()"
-        " AND lower(table_schema) = lower($1) AND lower(table_name) = lower($2)",
-        [destination.schema, destination.table],
-    ).fetchall()
-    if not found:
-        return None
-    ((kind,),) = found
-    if kind != "BASE TABLE":
-        raise TableError(f"{destination.uri} is no table but a {kind.lower()}. Choose another.")
-    relation = connection.sql(f"FROM {_name(connection, destination)}")
-    columns = tuple(map(field_of, relation.columns, relation.types))
-    if disposition is WriteDisposition.WRITE_TRUNCATE:
-        return columns
-    has_rows = connection.execute(
-        f"SELECT 1 FROM {_name(connection, destination)} LIMIT 1"
-    ).fetchall()
-    if has_rows and disposition is WriteDisposition.WRITE_EMPTY:
-        raise TableNotEmptyError(destination.uri)
-    widened(columns, schema)
-    return columns
-
-
-@contextlib.contextmanager
-def _connected(destination: DuckDBTable) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the file for writing; wait if another process has it."""
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while True:
-        try:
-            connection = duckdb.connect(destination.path)
-            break
-        except duckdb.IOException as error:
-            holder = _HOLDER.search(str(error))
-            if holder is None:
-                raise TableError(
-                    f"{destination.path} cannot be opened as a duckdb file for writing. Check what"
-                    " it is and its permissions, or choose another."
-                ) from error
-            if time.monotonic() >= deadline:
-                raise TableBusyError(
-                    f"process {holder[2]} ({holder[1]}) has {destination.path} open, and duckdb"
-                    f" lets no second one in. It was waited for {LOCK_WAIT_S:.0f} s. Close it"
-                    " there and try again."
-                ) from error
-            time.sleep(_POLL_S)
-    with connection:
-        connection.execute("SET enable_progress_bar = false")  # else it is printed among our lines
-        yield connection
-
-
-@contextlib.contextmanager
-def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    connection.begin()
-    try:
-        yield
-    except BaseException:
-        connection.rollback()
-        raise
-    connection.commit()
-
-
-def _name(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable) -> str:
-    return _qualified(connection, destination.schema, destination.table)
-
-
-def _qualified(connection: duckdb.DuckDBPyConnection, *names: str) -> str:
-    """Return a name from its catalog on.
-
-    duckdb names the catalog like the file: in dicom.duckdb it refuses `dicom.instances`, which
-    could be a table of the catalog or of its schema.
-    """
-    ((catalog,),) = connection.execute("SELECT current_database()").fetchall()
-    return ".".join(map(quoted, (catalog, *names)))
+        duckdb_load.load(self, load)

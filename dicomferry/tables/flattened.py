@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 
 from dicomferry.tables.columns import OTHER_ELEMENTS, Column, Kind, column_of, order_of
+from dicomferry.tables.limits import Limits
 from dicomferry.tables.rows import (
     STORAGE_CLASS,
     TYPE_OF_NEW_INSTANCE,
     Dropped,
-    Limits,
     Row,
     RowWarning,
     drop_large,
@@ -91,13 +91,6 @@ class FlattenedRows:
             record["Type"] = TYPE_OF_NEW_INSTANCE
             self._seen.update((field.name, field) for field in _STREAM_COLUMNS)
         return Row(orjson.dumps(record), tuple(walk.warnings))
-
-
-def schema_of(metadata: str | bytes, limits: Limits) -> Schema:
-    """Return the columns that one instance needs; its Metadata is the DICOM JSON model."""
-    writer = FlattenedRows(limits)
-    writer.row({"Metadata": metadata})
-    return writer.schema
 
 
 def merge_flattened(*schemas: Schema) -> Schema:

@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
+from dicomferry.tables.limits import Limits
 from dicomferry.tables.rows import (
     STORAGE_CLASS,
     TYPE_OF_NEW_INSTANCE,
     Dropped,
-    Limits,
     Row,
     drop_large,
     timestamp_text,

@@ -1,10 +1,9 @@
 """Parquet files of a Delta table, before a commit makes them part of it.
 
-duckdb writes them, rather than deltalake, which brings 8,192 rows together in memory: of the JSON
-schema these can be many gigabytes. Row groups are bounded by their bytes here.
+duckdb writes them rather than deltalake, which holds 8,192 rows in memory: of the JSON schema
+these can be many gigabytes. Row groups are bounded by their bytes here.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,11 +14,10 @@ from collections.abc import Collection, Mapping
 from types import TracebackType
 
 import duckdb
-import obstore
 import pyarrow.parquet as pq
 from deltalake.transaction import AddAction
-from obstore.store import GCSStore
 
+from dicomferry.storage.base import CHUNK_BYTES, Storage
 from dicomferry.tables.duckdb_types import MemoryBudget, apply_memory_budget, rows_sql
 from dicomferry.tables.schema import Schema
 from dicomferry.tables.shards import Shards
@@ -31,18 +29,21 @@ _FORMAT = (
 
 
 class ParquetFiles:
-    """Files in a folder of their own below a table; gone afterwards unless they are kept.
+    """Files in a folder of their own below a table; deleted at the end unless they are kept.
 
     Attributes:
-        added: what a commit says of them.
+        added: the actions that a commit adds them with.
     """
 
-    def __init__(self, location: str, storage_options: Mapping[str, str] | None) -> None:
-        """Name the table, a local folder or gs://bucket/prefix."""
+    def __init__(self, table: Storage) -> None:
+        """Start with no files.
+
+        Args:
+            table: whose root is the table's folder.
+        """
         self.added: list[AddAction] = []
-        self._location = location
-        self._bucket = _bucket(location, storage_options or {}) if "://" in location else None
-        # At random: two processes may run the same load at the same time.
+        self._table = table
+        # Random: two processes may run the same load at the same time.
         self._folder = uuid.uuid4().hex
         self._kept = False
 
@@ -59,26 +60,30 @@ class ParquetFiles:
             self._remove()
 
     def keep(self, taken: Collection[str] | None = None) -> None:
-        """Say that a commit has taken them, or may have; with `taken`, if they are among these."""
+        """Keep the files, because a commit has added them, or may have.
+
+        Args:
+            taken: paths of the table's files: then keep ours if they are among these only.
+        """
         paths = {action.path for action in self.added}
         self._kept = taken is None or not paths.isdisjoint(taken)
 
     def write(
-        self, shards: Shards, schema: Schema, types: Mapping[str, str], effort: MemoryBudget
+        self, shards: Shards, schema: Schema, types: Mapping[str, str], budget: MemoryBudget
     ) -> None:
-        """Write the rows of all shards, in place of what was written before.
+        """Write the rows of all shards; replaces the files of an earlier call.
 
         Raises:
-            duckdb.Error: a row does not fit, or the effort was not enough.
+            duckdb.Error: a row does not fit, or the budget was not enough.
         """
         self._remove()
         connection = parser()
-        apply_memory_budget(connection, effort)
-        rows = rows_sql(schema, types, effort.max_row_bytes)
+        apply_memory_budget(connection, budget)
+        rows = rows_sql(schema, types, budget.max_row_bytes)
         for turn, globs in enumerate(shards.local_globs()):
             with tempfile.TemporaryDirectory(prefix="dicomferry-") as scratch:
                 folder = f"{self._folder}/{turn}"
-                local = scratch if self._bucket else os.path.join(self._location, folder)
+                local = self._table.local_path(folder) or scratch
                 os.makedirs(local, exist_ok=True)
                 target = local.replace("'", "''")
                 connection.execute(f"COPY ({rows}) TO '{target}' ({_FORMAT})", [globs])
@@ -89,9 +94,9 @@ class ParquetFiles:
         rows = pq.read_metadata(local).num_rows
         if not rows:
             return
-        if self._bucket:
+        if not self._table.is_local:
             with open(local, "rb") as file:
-                obstore.put(self._bucket, path, file)
+                self._table.write(path, iter(lambda: file.read(CHUNK_BYTES), b""))
         self.added.append(
             AddAction(
                 path=path,
@@ -104,31 +109,16 @@ class ParquetFiles:
         )
 
     def _remove(self) -> None:
-        if self._bucket:
-            for action in self.added:
-                # It is gone, if the answer to a first try was lost.
-                with contextlib.suppress(FileNotFoundError):
-                    obstore.delete(self._bucket, action.path)
+        if folder := self._table.local_path(self._folder):
+            shutil.rmtree(folder, ignore_errors=True)
         else:
-            shutil.rmtree(os.path.join(self._location, self._folder), ignore_errors=True)
+            self._table.delete(action.path for action in self.added)
         self.added = []
-
-
-def _bucket(location: str, storage_options: Mapping[str, str]) -> GCSStore:
-    """Return a prefix of a bucket, reached as deltalake is told to."""
-    bucket, _, prefix = location.removeprefix("gs://").partition("/")
-    key = storage_options.get("google_service_account_key")
-    return GCSStore(
-        bucket,
-        prefix=prefix,
-        config={"service_account_key": key} if key else {},
-        client_options={"allow_http": storage_options.get("allow_http") == "true"},
-    )
 
 
 def parser() -> duckdb.DuckDBPyConnection:
     """Return a database that parses rows."""
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")  # else a timestamp bears the machine's zone
-    connection.execute("SET enable_progress_bar = false")  # else it is printed among our lines
+    connection.execute("SET TimeZone = 'UTC'")  # a timestamp would have the machine's zone
+    connection.execute("SET enable_progress_bar = false")  # it would be printed among our lines
     return connection

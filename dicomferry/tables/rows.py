@@ -1,16 +1,14 @@
-"""What every writer of rows gives: a line of newline-delimited JSON, and what it could not place.
+"""Rows of tables: a line of newline-delimited JSON each, with warnings about single elements.
 
 Lines rather than Arrow batches: a flattened table has hundreds of columns of which an instance
-fills some, so a line costs what the instance holds; all three destinations load lines.
+fills some, so a line costs what the instance holds; every kind of destination loads lines.
 """
 
 import datetime
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from dicomferry.tables.columns import column_of
-from dicomferry.tables.schema import Schema
 
 TYPE_OF_NEW_INSTANCE = "INSERT"
 """Column Type. SchemaJSON of the API reference says INSERT; streamed tables were seen with
@@ -60,28 +58,6 @@ class Row(NamedTuple):
     warnings: tuple[RowWarning, ...]
 
 
-class Limits(NamedTuple):
-    """What a destination takes of one instance.
-
-    Attributes:
-        sequence_depth: levels of nested sequences that are columns, 1 for one at the top.
-        sequence_size: bytes of one top-level sequence in the DICOM JSON model; 0: any.
-        drops: whether what is beyond a limit is left out; else it is kept as text.
-    """
-
-    sequence_depth: int
-    sequence_size: int
-    drops: bool = True
-
-
-# BigQuery nests 15 RECORDs, and the service leaves out sequences of about 1 MiB. Two levels
-# stay free, because a person name in the deepest item takes two.
-BIGQUERY = Limits(sequence_depth=13, sequence_size=1 << 20)
-# Deeper than any known IOD. duckdb holds more than a hundred levels, but Arrow hands no column
-# over that nests more than 64: a sequence and its items count as two, names in an item as four.
-EMBEDDED = Limits(sequence_depth=24, sequence_size=0, drops=False)
-
-
 class Dropped(NamedTuple):
     """A sequence that the destination does not take.
 
@@ -104,17 +80,6 @@ def drop_large(dataset: dict[str, Any], size: int) -> tuple[Dropped, ...]:
             warning = RowWarning(tag, "SEQUENCE_TOO_LARGE")
             dropped.append(Dropped(column_of(tag, "SQ").name, warning))
     return tuple(dropped)
-
-
-class RowWriter(Protocol):
-    """Turns index rows of instances into rows of one table."""
-
-    @property
-    def schema(self) -> Schema:
-        """The columns of the rows that were written so far."""
-
-    def row(self, instance: Mapping[str, Any]) -> Row | None:
-        """Return the row of an instance, given its index row; None if the table takes none."""
 
 
 def timestamp_text(moment: datetime.datetime) -> str:

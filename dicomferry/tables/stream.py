@@ -4,14 +4,9 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dicomferry.tables.destination import (
-    DeltaTablePath,
-    Destination,
-    DuckDBTable,
-    parse_destination,
-)
-from dicomferry.tables.drivers import row_writer
+from dicomferry.tables.destination import Destination, parse_destination
 from dicomferry.tables.flattened import merge_flattened
+from dicomferry.tables.row_writer import row_writer
 from dicomferry.tables.rows import Row
 from dicomferry.tables.schema import Schema
 
@@ -26,7 +21,7 @@ class Stream(NamedTuple):
     """One of a store's stream_configs.
 
     Attributes:
-        table_uri: bq:, duckdb: or delta:.
+        table_uri: the table as the resource names it.
         flattened: SchemaFlattened, else SchemaJSON.
         source_store: the store's name for the column SourceDicomStore; no such column if ''.
     """
@@ -35,9 +30,19 @@ class Stream(NamedTuple):
     flattened: bool
     source_store: str
 
+    @property
+    def destination(self) -> Destination:
+        """The table."""
+        return parse_destination(self.table_uri)
+
 
 def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
-    """The streams of a DicomStore in proto JSON form."""
+    """Return the streams of a DicomStore.
+
+    Args:
+        resource: the DicomStore in proto JSON form.
+        store: its name, for streams that have the column SourceDicomStore.
+    """
     configs = resource.get("streamConfigs", [])
     assert isinstance(configs, list)
     destinations = [config["bigqueryDestination"] for config in configs]
@@ -52,16 +57,13 @@ def streams_of(resource: dict[str, object], store: str) -> list[Stream]:
 
 
 def refuse_local_tables(streams: Sequence[Stream]) -> None:
-    """Refuse, for a remote runner, tables that its workers would make on their own disks.
+    """Refuse, for a remote runner, tables that its workers would write on their own disks.
 
     Raises:
         ValueError: with the table and the remedy.
     """
     for stream in streams:
-        destination = parse_destination(stream.table_uri)
-        if isinstance(destination, DuckDBTable) or (
-            isinstance(destination, DeltaTablePath) and "://" not in destination.location
-        ):
+        if stream.destination.is_local:
             raise ValueError(
                 f"the store streams to {stream.table_uri}, which the workers of a remote runner "
                 "cannot reach: use bq:// or delta:gs:// in its stream_configs, or a local runner"
@@ -69,10 +71,10 @@ def refuse_local_tables(streams: Sequence[Stream]) -> None:
 
 
 class StreamRows:
-    """Writes rows of streams, which are not larger than `MAX_ROW_BYTES`."""
+    """Writer of a stream's rows, which are not larger than `MAX_ROW_BYTES`."""
 
     def __init__(self, destination: Destination, flattened: bool, source_store: str = "") -> None:
-        """Write rows for a table, SchemaFlattened or SchemaJSON.
+        """Create a writer for one table.
 
         Args:
             destination: the table.
@@ -94,7 +96,7 @@ class StreamRows:
         """Return the row of an instance, given its index row; None if it is too large."""
         if len(instance["Metadata"]) < _SMALL:
             return self._usual.row(instance)
-        own = self._writer()  # a row that is left out must not leave its columns in the table
+        own = self._writer()  # a row that is left out adds no columns to the table
         row = own.row(instance)
         if row is None or len(row.line) > MAX_ROW_BYTES:
             return None

@@ -30,10 +30,10 @@ from dicomferry.pixels.quality import DEFAULT_QUALITY
 from dicomferry.resource_names import parse_dataset, parse_store
 from dicomferry.sources.uri import SourceError, parse_source
 from dicomferry.store.instance_filter import _parse as parse_resource_paths
+from dicomferry.tables.bigquery_table import BIGQUERY
 from dicomferry.tables.destination import parse_destination, parse_disposition
 from dicomferry.tables.flattened import FlattenedRows
 from dicomferry.tables.json_schema import JsonRows
-from dicomferry.tables.rows import BIGQUERY
 from tests.dicom.factories import (
     DEFLATED,
     IMPLICIT,

@@ -6,13 +6,12 @@ import os
 import pytest
 from deltalake import DeltaTable
 
-import dicomferry.tables.delta_table
+import dicomferry.tables.delta_load
 from dicomferry.pipelines import export_dicom
 from dicomferry.storage import retries
 from dicomferry.storage.gs_clients import delta_storage_options
 from dicomferry.storage.registry import open_storage
-from dicomferry.tables.destination import WriteDisposition, parse_destination
-from dicomferry.tables.drivers import Connections, check, load
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
 from tests.faults.faulty_storage import LOST, TRANSIENT, UNMET
@@ -32,10 +31,8 @@ class ImportTarget:
         path = self._folder / f"{job}.ndjson"
         path.write_text("".join(json.dumps({"Modality": each}) + "\n" for each in modalities))
         schema = (Field("Modality", "STRING"),)
-        connections = Connections(delta_storage_options())
-        check(self.destination, disposition, schema, connections)
-        shards = Shards((str(path),))
-        load(self.destination, shards, schema, disposition, job, connections)
+        self.destination.check(disposition, schema)
+        self.destination.load(Load(Shards((str(path),)), schema, disposition, job))
 
     def rows(self):
         """What any reader sees, from the files themselves."""
@@ -86,14 +83,14 @@ def test_storage_that_is_gone_right_after_a_commit_leaves_its_rows(target, fault
     monkeypatch.setattr(retries, "MAX_RETRIES", 1)
     monkeypatch.setattr(retries, "RETRY_SECONDS", 2)
     target.load("operation-1", EMPTY, "CT")
-    add = dicomferry.tables.delta_table._add
+    add = dicomferry.tables.delta_load._add
 
     def committed_and_lost(*args):
         add(*args)
         faults.reset(down=True)
         raise OSError("the answer was lost")
 
-    monkeypatch.setattr(dicomferry.tables.delta_table, "_add", committed_and_lost)
+    monkeypatch.setattr(dicomferry.tables.delta_load, "_add", committed_and_lost)
     monkeypatch.setattr("dicomferry.storage.retries._MAX_ATTEMPTS", 2)
     with pytest.raises(OSError):
         target.load("operation-2", APPEND, "MR")
@@ -104,7 +101,7 @@ def test_storage_that_is_gone_right_after_a_commit_leaves_its_rows(target, fault
 def test_of_a_load_that_another_process_did_no_file_is_left(target, bucket, monkeypatch):
     target.load("operation-1", EMPTY, "CT")
     # It did it after this process had looked.
-    monkeypatch.setattr(dicomferry.tables.delta_table, "_has", lambda *_: False)
+    monkeypatch.setattr(dicomferry.tables.delta_load, "_has", lambda *_: False)
     target.load("operation-1", APPEND, "CT")
     assert target.rows() == ["CT"]
     names = [blob.name for blob in bucket.client.list_blobs(bucket.name)]

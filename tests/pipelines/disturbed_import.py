@@ -33,7 +33,7 @@ POINTS = {
     "append": (dicomferry.store.index.Index, "append"),
     "write_parquet": (dicomferry.store.index, "write_deltalake"),
     "plan_append": (StreamPosition, "plan"),
-    "load_append": (dicomferry.transforms.append_to_streams, "load"),
+    "load_append": (dicomferry.transforms.append_to_streams, "_load"),
     "finish_append": (StreamPosition, "finish"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
     "remember": (dicomferry.transforms.write_outcomes, "remember_sources"),

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-import dicomferry.transforms.load_table
 from dicomferry.storage.registry import open_storage
+from dicomferry.tables.bigquery_table import BigQueryTable
 from tests.pipelines.jobs import PACKAGED, images, new_store, run_import, write_files
 from tests.pipelines.tables import NAME, in_order, read_table, run_table_export
 from tests.tables import bqemulator
@@ -47,19 +47,19 @@ def test_bigquery_reads_the_shards_of_a_bucket_by_itself(
     root = open_storage(f"gs://{bucket.name}/stores")
     new_store(root)
     run_import(root, write_files(tmp_path / "in", images(3)))
-    load = dicomferry.transforms.load_table.load
+    load_rows = BigQueryTable.load
 
-    def load_from_mirror(table, shards, *args):
+    def load_from_mirror(table, load):
         # It takes objects from a folder, where Cloud Storage's emulator has none.
-        assert all(uri.startswith(f"gs://{bucket.name}/") for uri in shards.uris)
-        for uri in shards.uris:
+        assert all(uri.startswith(f"gs://{bucket.name}/") for uri in load.shards.uris)
+        for uri in load.shards.uris:
             path = emulator.objects / uri.removeprefix("gs://")
             path.parent.mkdir(parents=True, exist_ok=True)
             name = uri.removeprefix(f"gs://{bucket.name}/")
             path.write_bytes(bucket.client.bucket(bucket.name).blob(name).download_as_bytes())
-        load(table, shards, *args)
+        load_rows(table, load)
 
-    monkeypatch.setattr(dicomferry.transforms.load_table, "load", load_from_mirror)
+    monkeypatch.setattr(BigQueryTable, "load", load_from_mirror)
     assert run_table_export(root, bqemulator.TABLE).code == 0
     delta = f"delta:gs://{bucket.name}/tables/instances"
     assert run_table_export(root, delta).code == 0

@@ -15,12 +15,12 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 import dicomferry.transforms.export_table
-import dicomferry.transforms.load_table
 import dicomferry.transforms.write_rows
 from dicomferry.pipelines import export_dicom, export_request
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
+from dicomferry.tables.delta_table import DeltaTablePath
 from dicomferry.tables.destination import parse_destination
 from dicomferry.transforms.write_rows import RowGroupSelection, TableTarget, write_parts
 from tests.corpus import corpus_files
@@ -123,7 +123,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
     def breaking(*_):
         raise ConnectionResetError("connection reset")
 
-    monkeypatch.setattr(dicomferry.transforms.load_table, "load", breaking)
+    monkeypatch.setattr(type(parse_destination(table)), "load", breaking)
     job = run_table_export(packaged, table)
     assert job.code == 2
     assert job.operation["error"]["code"] == 14
@@ -294,11 +294,11 @@ def test_shards_of_any_size_and_packing_make_the_same_table(root, tmp_path, monk
     assert len(Index(data_folder(root)).files) == 5
     tables = [f"delta:{tmp_path}/delta-{number}" for number in range(3)]
     made = []
-    load = dicomferry.transforms.load_table.load
+    load_rows = DeltaTablePath.load
     monkeypatch.setattr(
-        dicomferry.transforms.load_table,
+        DeltaTablePath,
         "load",
-        lambda *args: (made.append(args[1].uris), load(*args)),
+        lambda table, load: (made.append(load.shards.uris), load_rows(table, load)),
     )
     run_table_export(root, tables[0])
     monkeypatch.setattr(dicomferry.transforms.export_table, "_MAX_PARTS", 2)

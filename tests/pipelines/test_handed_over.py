@@ -5,10 +5,10 @@ from collections import Counter
 
 import pytest
 
-import dicomferry.transforms.load_table
 from dicomferry.operations.operations import start_operation
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.tables.delta_table import DeltaTablePath
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.finish_operation import OperationFailedError, finish_operation
 from tests.pipelines.jobs import (
@@ -90,7 +90,7 @@ def test_a_table_that_refuses_its_rows_ends_the_operation_with_its_reason(
     new_store(root)
     pattern, _ = sources(tmp_path, images(3))
     run_import(root, pattern)
-    monkeypatch.setattr(dicomferry.transforms.load_table, "load", refuse)
+    monkeypatch.setattr(DeltaTablePath, "load", refuse)
     job = run(export_dicom.main, root, f"--table=delta:{tmp_path}/table", "--workers=0")
     assert job.operation["error"] == {"code": 9, "message": "the table is closed"}
 

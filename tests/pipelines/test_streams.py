@@ -232,7 +232,7 @@ def test_what_a_busy_table_did_not_take_comes_with_the_next_import(root, tmp_pat
     path = tmp_path / "t.duckdb"
     uri = f"duckdb:{path}#{NAME}"
     new_streaming_store(root, {"tableUri": uri})
-    monkeypatch.setattr("dicomferry.tables.duckdb_table.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("dicomferry.tables.duckdb_load.LOCK_WAIT_S", 0.1)
     hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(); sys.stdin.read()"
     command = [sys.executable, "-c", hold, path]
     pipe = subprocess.PIPE

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from google.cloud import bigquery
 
-from dicomferry.tables.bigquery_table import client_for
+from dicomferry.tables.bigquery_load import client_for
 from dicomferry.tables.destination import parse_destination
 from tests.tables.fake_bigquery import PROJECT
 

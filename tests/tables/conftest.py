@@ -6,9 +6,8 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
-from dicomferry.tables import bigquery_table
+from dicomferry.tables import bigquery_load
 from dicomferry.tables.destination import parse_destination
-from dicomferry.tables.drivers import Connections
 from dicomferry.tables.duckdb_types import field_of
 from dicomferry.tables.shards import Shards
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
@@ -37,7 +36,7 @@ def bigquery(monkeypatch):
     fake = FakeBigQuery()
     with serving(fake) as address:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", address)
-        monkeypatch.setattr(bigquery_table, "_BACKOFF_S", 0.0)
+        monkeypatch.setattr(bigquery_load, "_BACKOFF_S", 0.0)
         yield fake
 
 
@@ -46,7 +45,6 @@ class Table:
 
     def __init__(self, destination, read):
         self.destination = destination
-        self.connections = Connections()
         self.read = read
 
     def rows(self):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pydicom
 
+from dicomferry.tables.bigquery_table import BIGQUERY
 from dicomferry.tables.flattened import FlattenedRows
-from dicomferry.tables.rows import BIGQUERY
 from tests.tables.instances import encoded, instance_of, packaged_files
 
 FOLDER = Path(__file__).parent / "golden"

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from dicomferry.dicom.header import read_header
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.tables.flattened import FlattenedRows
-from dicomferry.tables.rows import EMBEDDED
+from dicomferry.tables.limits import EMBEDDED
 
 LAST_UPDATED = datetime.datetime(2026, 11, 24, 10, 20, 30, 400, tzinfo=datetime.UTC)
 
@@ -71,6 +71,13 @@ def flattened(elements, limits=EMBEDDED, **options):
     writer = FlattenedRows(limits, **options)
     row = writer.row(make_instance(elements))
     return json.loads(row.line), [tuple(warning) for warning in row.warnings], writer.schema
+
+
+def schema_of(metadata, limits):
+    """The columns that one instance needs; its metadata is DICOM JSON text."""
+    writer = FlattenedRows(limits)
+    writer.row({"Metadata": metadata})
+    return writer.schema
 
 
 def names(schema):

@@ -2,12 +2,12 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth.exceptions import DefaultCredentialsError
 
-from dicomferry.tables import bigquery_table
-from dicomferry.tables.bigquery_table import check, client_for, load
+from dicomferry.tables import bigquery_load
+from dicomferry.tables.bigquery_load import client_for
+from dicomferry.tables.bigquery_table import BIGQUERY
 from dicomferry.tables.concatenated_files import ConcatenatedFiles
-from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
-from dicomferry.tables.rows import BIGQUERY
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
 from tests.tables.fake_bigquery import PROJECT
@@ -18,18 +18,13 @@ SCHEMA = (Field("Modality", "STRING"),)
 DESTINATION = parse_destination(f"bq://{PROJECT}.data.instances")
 
 
-@pytest.fixture
-def client(bigquery):
-    return client_for(DESTINATION)
-
-
 def rows(bigquery):
     return [row["Modality"] for row in bigquery.tables["data.instances"]["rows"]]
 
 
-def test_shards_in_a_bucket_are_read_by_bigquery_in_one_job(bigquery, client):
+def test_shards_in_a_bucket_are_read_by_bigquery_in_one_job(bigquery):
     bigquery.objects = {f"gs://b/{n}": b'{"Modality": "%d"}\n' % n for n in range(3)}
-    load(client, DESTINATION, Shards(tuple(bigquery.objects)), SCHEMA, EMPTY, "operation-1")
+    DESTINATION.load(Load(Shards(tuple(bigquery.objects)), SCHEMA, EMPTY, "operation-1"))
     assert rows(bigquery) == ["0", "1", "2"]
     (job,) = bigquery.jobs.values()
     assert job["jobReference"] == {
@@ -40,41 +35,41 @@ def test_shards_in_a_bucket_are_read_by_bigquery_in_one_job(bigquery, client):
     assert job["configuration"]["load"]["sourceFormat"] == "NEWLINE_DELIMITED_JSON"
 
 
-def test_a_large_local_upload_is_one_job_too(bigquery, client, shards):
+def test_a_large_local_upload_is_one_job_too(bigquery, shards):
     files = [[{"Modality": f"{n}" * 1000}] * 1500 for n in range(6)]
-    load(client, DESTINATION, shards(*files), SCHEMA, EMPTY, "j")
+    DESTINATION.load(Load(shards(*files), SCHEMA, EMPTY, "j"))
     assert len(rows(bigquery)) == 9000
     assert bigquery.inserted == ["dicomferry_j_0"]
     assert len(bigquery.uploads) == 1
 
 
 @pytest.mark.parametrize("disposition", [EMPTY, TRUNCATE, APPEND])
-def test_a_load_that_is_asked_for_again_meets_its_job(bigquery, client, shards, disposition):
+def test_a_load_that_is_asked_for_again_meets_its_job(bigquery, shards, disposition):
     for _ in range(2):
-        load(client, DESTINATION, shards([{"Modality": "CT"}]), SCHEMA, disposition, "j")
+        DESTINATION.load(Load(shards([{"Modality": "CT"}]), SCHEMA, disposition, "j"))
     assert rows(bigquery) == ["CT"]
     assert bigquery.inserted == ["dicomferry_j_0"]
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_a_lost_answer_loads_nothing_twice(bigquery, client, shards, remote):
+def test_a_lost_answer_loads_nothing_twice(bigquery, shards, remote):
     bigquery.lose_answers = 1
     bigquery.objects["gs://b/0"] = b'{"Modality": "CT"}\n'
     rows_ = Shards(("gs://b/0",)) if remote else shards([{"Modality": "CT"}])
-    load(client, DESTINATION, rows_, SCHEMA, APPEND, "j")
+    DESTINATION.load(Load(rows_, SCHEMA, APPEND, "j"))
     assert rows(bigquery) == ["CT"]
     assert set(bigquery.inserted) == {"dicomferry_j_0"}
     assert len(bigquery.inserted) == 2  # the second was answered 409
 
 
-def test_the_next_attempt_starts_after_the_last_is_known_to_have_failed(bigquery, client, shards):
+def test_the_next_attempt_starts_after_the_last_is_known_to_have_failed(bigquery, shards):
     bigquery.fail = ["backendError", "rateLimitExceeded"]
-    load(client, DESTINATION, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j")
+    DESTINATION.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j"))
     assert rows(bigquery) == ["CT"]
     assert bigquery.inserted == [f"dicomferry_j_{attempt}" for attempt in range(3)]
 
 
-def test_a_job_of_unknown_outcome_is_not_followed_by_another(bigquery, client, shards, monkeypatch):
+def test_a_job_of_unknown_outcome_is_not_followed_by_another(bigquery, shards, monkeypatch):
     def result(self):
         raise ServiceUnavailable("gone")
 
@@ -83,31 +78,31 @@ def test_a_job_of_unknown_outcome_is_not_followed_by_another(bigquery, client, s
         job._properties["status"] = {"state": "RUNNING"}
         return job
 
-    started = bigquery_table._started
-    monkeypatch.setattr(bigquery_table, "_started", unknown)
+    started = bigquery_load._start
+    monkeypatch.setattr(bigquery_load, "_start", unknown)
     monkeypatch.setattr("google.cloud.bigquery.LoadJob.result", result)
     with pytest.raises(ServiceUnavailable):
-        load(client, DESTINATION, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j")
+        DESTINATION.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j"))
     assert bigquery.inserted == ["dicomferry_j_0"]
 
 
-def test_failures_in_bigquery_itself_end_after_some_attempts(bigquery, client, shards):
+def test_failures_in_bigquery_itself_end_after_some_attempts(bigquery, shards):
     bigquery.fail = ["internalError"] * 9
     with pytest.raises(TableBusyError, match="Try again later"):
-        load(client, DESTINATION, shards([]), SCHEMA, EMPTY, "j")
+        DESTINATION.load(Load(shards([]), SCHEMA, EMPTY, "j"))
     assert len(bigquery.inserted) == 5
     assert bigquery.tables == {}
 
 
-def test_a_refused_job_is_named_without_what_its_message_holds(bigquery, client, shards):
+def test_a_refused_job_is_named_without_what_its_message_holds(bigquery, shards):
     bigquery.fail = ["invalid"]
     with pytest.raises(TableError, match=r"bq show -j my-project:EU.dicomferry_j_0") as refused:
-        load(client, DESTINATION, shards([]), SCHEMA, EMPTY, "j")
+        DESTINATION.load(Load(shards([]), SCHEMA, EMPTY, "j"))
     assert "DOE" not in str(refused.value)
     assert bigquery.inserted == ["dicomferry_j_0"]
 
 
-def test_rows_that_come_between_check_and_load_are_found_by_the_job(bigquery, client, shards):
+def test_rows_that_come_between_check_and_load_are_found_by_the_job(bigquery, shards):
     def intrude():
         fields = [{"name": "Modality", "type": "STRING"}]
         bigquery.tables["data.instances"] = {
@@ -116,14 +111,14 @@ def test_rows_that_come_between_check_and_load_are_found_by_the_job(bigquery, cl
             "type": "TABLE",
         }
 
-    check(client, DESTINATION, EMPTY, SCHEMA)
+    DESTINATION.check(EMPTY, SCHEMA)
     bigquery.before_load = intrude
     with pytest.raises(TableNotEmptyError):
-        load(client, DESTINATION, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j")
+        DESTINATION.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j"))
     assert rows(bigquery) == ["MR"]
 
 
-def test_rows_in_the_streaming_buffer_are_rows(bigquery, client):
+def test_rows_in_the_streaming_buffer_are_rows(bigquery):
     buffer = {"estimatedRows": "3", "estimatedBytes": "9", "oldestEntryTime": "1"}
     bigquery.tables["data.instances"] = {
         "fields": [],
@@ -132,47 +127,47 @@ def test_rows_in_the_streaming_buffer_are_rows(bigquery, client):
         "more": {"streamingBuffer": buffer},
     }
     with pytest.raises(TableNotEmptyError):
-        check(client, DESTINATION, EMPTY)
+        DESTINATION.check(EMPTY)
 
 
-def test_a_missing_dataset_is_named_with_the_command_that_makes_it(bigquery, client, shards):
+def test_a_missing_dataset_is_named_with_the_command_that_makes_it(bigquery, shards):
     destination = parse_destination(f"bq://{PROJECT}.nowhere.t")
     for refused in (
-        lambda: check(client, destination, EMPTY),
-        lambda: load(client, destination, shards([]), SCHEMA, EMPTY, "j"),
+        lambda: destination.check(EMPTY),
+        lambda: destination.load(Load(shards([]), SCHEMA, EMPTY, "j")),
     ):
         with pytest.raises(TableError, match=r"bq mk --dataset my-project:nowhere"):
             refused()
 
 
-def test_a_view_is_not_written_to(bigquery, client):
+def test_a_view_is_not_written_to(bigquery):
     bigquery.tables["data.instances"] = {"fields": [], "rows": [], "type": "VIEW"}
     for disposition in WriteDisposition:
         with pytest.raises(TableError, match="is no table but a VIEW"):
-            check(client, DESTINATION, disposition)
+            DESTINATION.check(disposition)
 
 
-def test_what_exceeds_the_limits_of_one_load_is_refused_before_it(bigquery, client, shards):
+def test_what_exceeds_the_limits_of_one_load_is_refused_before_it(bigquery, shards):
     wide = tuple(Field(f"C{n}", "STRING") for n in range(10_001))
     with pytest.raises(TableError, match="need 10001 columns"):
-        check(client, DESTINATION, EMPTY, wide)
+        DESTINATION.check(EMPTY, wide)
     deep = Field("C", "STRING")
     for _ in range(16):
         deep = Field("C", "RECORD", "REPEATED", (deep,))
     with pytest.raises(TableError, match="nested 16 deep"):
-        load(client, DESTINATION, shards([]), (deep,), EMPTY, "j")
+        DESTINATION.load(Load(shards([]), (deep,), EMPTY, "j"))
     many = Shards(tuple(f"gs://b/{n}" for n in range(10_001)))
     with pytest.raises(TableError, match="Write larger shards"):
-        load(client, DESTINATION, many, SCHEMA, EMPTY, "j")
+        DESTINATION.load(Load(many, SCHEMA, EMPTY, "j"))
     assert bigquery.inserted == []
 
 
-def test_the_deepest_row_that_is_written_is_one_that_bigquery_takes(bigquery, client, shards):
+def test_the_deepest_row_that_is_written_is_one_that_bigquery_takes(bigquery, shards):
     leaf = {"0040A123": {"vr": "PN", "Value": [{"Alphabetic": "A"}]}}
     for _ in range(30):
         leaf = {"0040A730": {"vr": "SQ", "Value": [leaf]}, "0040A123": {"vr": "PN"}}
     row, _, schema = flattened(leaf, BIGQUERY)
-    load(client, DESTINATION, shards([row]), schema, EMPTY, "j")
+    DESTINATION.load(Load(shards([row]), schema, EMPTY, "j"))
     assert bigquery.tables["data.instances"]["rows"] == [row]
 
 
@@ -180,7 +175,7 @@ def test_without_an_emulator_the_client_is_googles_own(monkeypatch):
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
     made = {}
     monkeypatch.setattr(
-        bigquery_table.bigquery, "Client", lambda *args, **kwargs: made.update(args=args, **kwargs)
+        bigquery_load.bigquery, "Client", lambda *args, **kwargs: made.update(args=args, **kwargs)
     )
     client_for(DESTINATION)
     assert made == {"args": (PROJECT,)}
@@ -204,10 +199,10 @@ def test_files_read_as_one_stream_wherever_an_upload_resumes(tmp_path):
 
 
 @pytest.mark.parametrize("forbidden", ["data", "instances"])
-def test_what_credentials_may_not_do_is_told_with_the_roles(bigquery, client, forbidden):
+def test_what_credentials_may_not_do_is_told_with_the_roles(bigquery, forbidden):
     bigquery.forbidden = {forbidden}
     with pytest.raises(TableError, match="They need the roles BigQuery Data Editor"):
-        check(client, DESTINATION, EMPTY)
+        DESTINATION.check(EMPTY)
 
 
 def test_credentials_that_are_missing_are_told_with_the_remedy(monkeypatch):
@@ -215,6 +210,6 @@ def test_credentials_that_are_missing_are_told_with_the_remedy(monkeypatch):
         raise DefaultCredentialsError("no credentials")
 
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
-    monkeypatch.setattr(bigquery_table.bigquery, "Client", missing)
+    monkeypatch.setattr(bigquery_load.bigquery, "Client", missing)
     with pytest.raises(TableError, match="gcloud auth application-default login"):
-        bigquery_table.client_for(DESTINATION)
+        client_for(DESTINATION)

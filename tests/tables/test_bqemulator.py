@@ -10,9 +10,9 @@ import time
 import pytest
 
 from dicomferry.errors import InstanceError
-from dicomferry.tables.destination import WriteDisposition, parse_destination
-from dicomferry.tables.drivers import check, load, row_writer
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.errors import TableNotEmptyError
+from dicomferry.tables.row_writer import row_writer
 from tests.tables import bqemulator
 from tests.tables.instances import instance_of, packaged_files
 from tests.tables.test_equal_content import by_uid
@@ -49,14 +49,14 @@ def test_real_rows_go_through_every_disposition(client, shards, flattened):
     schema, job = writer.schema, f"wire-{flattened}-{time.time_ns()}"
     expected = [row["SOPInstanceUID"] for row in rows]
 
-    check(DESTINATION, EMPTY, schema)
-    load(DESTINATION, loaded, schema, EMPTY, f"{job}-1")
+    DESTINATION.check(EMPTY, schema)
+    DESTINATION.load(Load(loaded, schema, EMPTY, f"{job}-1"))
     assert by_uid(bqemulator.read_rows(client)) == by_uid(rows)
     with pytest.raises(TableNotEmptyError):
-        check(DESTINATION, EMPTY, schema)
-    check(DESTINATION, APPEND, schema)
-    load(DESTINATION, loaded, schema, APPEND, f"{job}-2")
+        DESTINATION.check(EMPTY, schema)
+    DESTINATION.check(APPEND, schema)
+    DESTINATION.load(Load(loaded, schema, APPEND, f"{job}-2"))
     assert uids(client) == sorted(expected * 2)
-    load(DESTINATION, loaded, schema, TRUNCATE, f"{job}-3")
-    load(DESTINATION, loaded, schema, TRUNCATE, f"{job}-3")
+    DESTINATION.load(Load(loaded, schema, TRUNCATE, f"{job}-3"))
+    DESTINATION.load(Load(loaded, schema, TRUNCATE, f"{job}-3"))
     assert uids(client) == sorted(expected)

@@ -7,8 +7,7 @@ import pytest
 from deltalake import DeltaTable
 
 from dicomferry.storage.gs_clients import bucket_store, delta_storage_options
-from dicomferry.tables.destination import WriteDisposition, parse_destination
-from dicomferry.tables.drivers import Connections, check, load
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.errors import TableNotEmptyError
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
@@ -37,19 +36,18 @@ def test_every_disposition_works_in_a_bucket(bucket):
     shards = Shards(tuple(uris), read)
     destination = parse_destination(f"delta:{prefix}tables/instances")
     options = delta_storage_options()
-    connections = Connections(delta_storage_options=options)
 
     def modalities():
         table = DeltaTable(destination.location, storage_options=options)
         return sorted(table.to_pyarrow_table().column("Modality").to_pylist())
 
-    check(destination, EMPTY, SCHEMA, connections)
-    load(destination, shards, SCHEMA, EMPTY, "operation-1", connections)
-    load(destination, shards, SCHEMA, EMPTY, "operation-1", connections)
+    destination.check(EMPTY, SCHEMA)
+    destination.load(Load(shards, SCHEMA, EMPTY, "operation-1"))
+    destination.load(Load(shards, SCHEMA, EMPTY, "operation-1"))
     assert modalities() == ["0", "1", "2"]
     with pytest.raises(TableNotEmptyError):
-        check(destination, EMPTY, SCHEMA, connections)
-    load(destination, shards, SCHEMA, APPEND, "operation-2", connections)
+        destination.check(EMPTY, SCHEMA)
+    destination.load(Load(shards, SCHEMA, APPEND, "operation-2"))
     assert modalities() == ["0", "0", "1", "1", "2", "2"]
-    load(destination, shards, SCHEMA, TRUNCATE, "operation-3", connections)
+    destination.load(Load(shards, SCHEMA, TRUNCATE, "operation-3"))
     assert modalities() == ["0", "1", "2"]

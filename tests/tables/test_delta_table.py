@@ -10,9 +10,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from dicomferry.tables import delta_table
-from dicomferry.tables.delta_table import check, load
-from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables import delta_load
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
@@ -41,9 +40,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(destination, shards
         file.write("mine")
     for disposition in WriteDisposition:
         with pytest.raises(TableError, match="is no Delta table"):
-            check(destination, disposition)
+            destination.check(disposition)
         with pytest.raises(TableError, match="is no Delta table"):
-            load(destination, shards([]), SCHEMA, disposition, "j")
+            destination.load(Load(shards([]), SCHEMA, disposition, "j"))
     assert os.listdir(destination.location) == ["thesis.txt"]
 
 
@@ -51,20 +50,20 @@ def test_a_file_in_the_place_of_the_folder_is_refused(destination):
     with open(destination.location, "w") as file:
         file.write("mine")
     with pytest.raises(TableError, match="is no Delta table"):
-        check(destination, TRUNCATE)
+        destination.check(TRUNCATE)
 
 
 def test_an_empty_folder_becomes_the_table(destination, shards):
     os.makedirs(destination.location)
-    load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j")
+    destination.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j"))
     assert modalities(destination) == ["CT"]
 
 
 @pytest.mark.parametrize("disposition", [EMPTY, TRUNCATE, APPEND])
 def test_a_job_that_is_asked_for_again_is_not_loaded_again(destination, shards, disposition):
     for _ in range(2):
-        load(destination, shards([{"Modality": "CT"}]), SCHEMA, disposition, "operation-1")
-    load(destination, shards([{"Modality": "MR"}]), SCHEMA, APPEND, "operation-2")
+        destination.load(Load(shards([{"Modality": "CT"}]), SCHEMA, disposition, "operation-1"))
+    destination.load(Load(shards([{"Modality": "MR"}]), SCHEMA, APPEND, "operation-2"))
     assert modalities(destination) == ["CT", "MR"]
 
 
@@ -87,7 +86,7 @@ def test_appends_at_the_same_time_all_arrive_with_their_columns(destination, sha
 
     def append(n):
         schema = (*SCHEMA, Field(f"C{n}", "INTEGER"))
-        load(destination, files[n], schema, APPEND, f"operation-{n}")
+        destination.load(Load(files[n], schema, APPEND, f"operation-{n}"))
 
     assert at_once(4, append) == []
     table = DeltaTable(destination.location).to_pyarrow_table()
@@ -100,36 +99,36 @@ def test_appends_at_the_same_time_all_arrive_with_their_columns(destination, sha
 
 def test_of_two_exports_into_an_empty_place_one_is_refused(destination, shards):
     files = [shards([{"Modality": str(n)}] * 1000) for n in range(3)]
-    raised = at_once(3, lambda n: load(destination, files[n], SCHEMA, EMPTY, f"operation-{n}"))
+    raised = at_once(3, lambda n: destination.load(Load(files[n], SCHEMA, EMPTY, f"operation-{n}")))
     assert [type(error) for error in raised] == [TableNotEmptyError] * 2
     assert len(set(modalities(destination))) == 1
     assert len(modalities(destination)) == 1000
 
 
 def test_a_load_that_is_always_overtaken_gives_up_and_says_so(destination, shards, monkeypatch):
-    load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "first")
-    monkeypatch.setattr(delta_table, "_ATTEMPTS", 2)
+    destination.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "first"))
+    monkeypatch.setattr(delta_load, "_ATTEMPTS", 2)
     overtaking = shards([{"Modality": "MR"}])
-    real, count = delta_table._add, 0
+    real, count = delta_load._add, 0
 
     def overtaken(*args):
         nonlocal count
         count += 1
         if count in (1, 3):  # the loads that overtake come here too
-            load(destination, overtaking, SCHEMA, APPEND, f"overtaking-{count}")
+            destination.load(Load(overtaking, SCHEMA, APPEND, f"overtaking-{count}"))
         real(*args)
 
-    monkeypatch.setattr(delta_table, "_add", overtaken)
+    monkeypatch.setattr(delta_load, "_add", overtaken)
     with pytest.raises(TableBusyError, match="Try again when fewer run"):
-        load(destination, shards([{"Modality": "XA"}]), SCHEMA, TRUNCATE, "slow")
+        destination.load(Load(shards([{"Modality": "XA"}]), SCHEMA, TRUNCATE, "slow"))
     assert modalities(destination) == ["CT", "MR", "MR"]
     assert len(parquet_files(destination)) == 3
 
 
 def test_a_reader_keeps_the_version_it_has(destination, shards):
-    load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "a")
+    destination.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "a"))
     reader = DeltaTable(destination.location)
-    load(destination, shards([{"Rows": 5}]), (Field("Rows", "INTEGER"),), TRUNCATE, "b")
+    destination.load(Load(shards([{"Rows": 5}]), (Field("Rows", "INTEGER"),), TRUNCATE, "b"))
     assert reader.to_pyarrow_table().to_pylist() == [{"Modality": "CT"}]
     assert DeltaTable(destination.location).to_pyarrow_table().to_pylist() == [{"Rows": 5}]
 
@@ -138,7 +137,7 @@ def test_instants_are_in_utc_whatever_the_zone_of_the_machine(destination, shard
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     schema = (Field("LastUpdated", "TIMESTAMP"), Field("StudyTime", "TIME"))
     row = {"LastUpdated": "2026-01-02T03:04:05Z", "StudyTime": "10:11:12"}
-    load(destination, shards([row]), schema, EMPTY, "a")
+    destination.load(Load(shards([row]), schema, EMPTY, "a"))
     table = DeltaTable(destination.location).to_pyarrow_table()
     assert table.schema.field("LastUpdated").type == pa.timestamp("us", tz="UTC")
     (stored,) = table.to_pylist()
@@ -149,10 +148,10 @@ def test_instants_are_in_utc_whatever_the_zone_of_the_machine(destination, shard
 def test_a_users_table_with_types_that_we_have_not_is_appended_to(destination, shards):
     made = pa.table({"Modality": ["MR"], "checked": [True]})
     write_deltalake(destination.location, made)
-    load(destination, shards([{"Modality": "CT"}]), SCHEMA, APPEND, "a")
+    destination.load(Load(shards([{"Modality": "CT"}]), SCHEMA, APPEND, "a"))
     assert modalities(destination) == ["CT", "MR"]
     with pytest.raises(TableError, match="column checked is delta"):
-        check(destination, APPEND, (Field("checked", "STRING"),))
+        destination.check(APPEND, (Field("checked", "STRING"),))
 
 
 def test_remote_shards_are_fetched_one_by_one(destination):
@@ -163,7 +162,7 @@ def test_remote_shards_are_fetched_one_by_one(destination):
         asked.append(uri)
         return [objects[uri]]
 
-    load(destination, Shards(tuple(objects), read), SCHEMA, EMPTY, "a")
+    destination.load(Load(Shards(tuple(objects), read), SCHEMA, EMPTY, "a"))
     assert modalities(destination) == ["0", "1", "2"]
     assert asked == list(objects)
 
@@ -173,27 +172,26 @@ def test_a_shard_that_cannot_be_fetched_is_the_error_that_comes_out(destination)
         raise ConnectionResetError(uri)
 
     with pytest.raises(ConnectionResetError):
-        load(destination, Shards(("gs://bucket/0",), read), SCHEMA, EMPTY, "a")
+        destination.load(Load(Shards(("gs://bucket/0",), read), SCHEMA, EMPTY, "a"))
     assert modalities(destination) == []
 
 
 def test_a_load_that_fails_leaves_no_files(destination, shards):
     good, bad = [{"Rows": n} for n in range(5000)], [{"Rows": "many"}]
     with pytest.raises(TableError, match="does not fit the columns"):
-        load(destination, shards(good, bad), (Field("Rows", "INTEGER"),), EMPTY, "a")
+        destination.load(Load(shards(good, bad), (Field("Rows", "INTEGER"),), EMPTY, "a"))
     assert parquet_files(destination) == []
     assert [path.name for path in Path(destination.location).iterdir()] == ["_delta_log"]
 
 
 _LOAD = """
 import sys
-from dicomferry.tables.delta import load
-from dicomferry.tables.destination import WriteDisposition, parse_destination
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
 schema = (Field("Metadata", "JSON"),)
 table = parse_destination("delta:" + sys.argv[1])
-load(table, Shards((sys.argv[2],)), schema, WriteDisposition.WRITE_EMPTY, "a")
+table.load(Load(Shards((sys.argv[2],)), schema, WriteDisposition.WRITE_EMPTY, "a"))
 from tests.pixels.fuzz import peak_mib
 print(peak_mib())
 """

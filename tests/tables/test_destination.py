@@ -1,15 +1,21 @@
+import contextlib
+import dataclasses
 import os
+import pickle
+import subprocess
+import sys
 
 import pytest
 
+from dicomferry.tables.bigquery_table import BigQueryTable
+from dicomferry.tables.delta_table import DeltaTablePath
 from dicomferry.tables.destination import (
-    BigQueryTable,
-    DeltaTablePath,
-    DuckDBTable,
     WriteDisposition,
     parse_destination,
     parse_disposition,
+    refuse_local_table,
 )
+from dicomferry.tables.duckdb_table import DuckDBTable
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,46 @@ def test_what_is_no_destination_is_refused_with_the_remedy(text, message):
     with pytest.raises(ValueError, match=r".") as refused:
         parse_destination(text)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["bq://my-project.d.t", "duckdb:/a/b.duckdb#main.t", "delta:/a/b", "delta:gs://bkt/a/b"]
+)
+def test_a_destination_is_a_value_that_can_be_pickled_and_reads_as_its_uri(text):
+    destination = parse_destination(text)
+    assert pickle.loads(pickle.dumps(destination)) == destination
+    assert hash(destination) == hash(parse_destination(text))
+    assert str(destination) == destination.uri == text
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        destination.table = "other"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_local"),
+    [
+        ("bq://my-project.d.t", False),
+        ("duckdb:b.duckdb#t", True),
+        ("delta:b", True),
+        ("delta:gs://bkt/b", False),
+    ],
+)
+def test_a_table_on_a_local_disk_is_refused_for_a_remote_runner(text, is_local):
+    destination = parse_destination(text)
+    assert destination.is_local == is_local
+    with pytest.raises(ValueError, match="use bq://") if is_local else contextlib.nullcontext():
+        refuse_local_table(destination)
+
+
+def test_destinations_are_parsed_without_the_libraries_that_load_them():
+    code = """
+import sys
+from dicomferry.tables.destination import parse_destination
+for uri in ("bq://my-project.d.t", "duckdb:b.duckdb#t", "delta:gs://bkt/b"):
+    parse_destination(uri)
+print({"duckdb", "deltalake", "google.cloud.bigquery", "pyarrow"} & sys.modules.keys())
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
 
 
 def test_two_spellings_of_one_table_have_one_uri():

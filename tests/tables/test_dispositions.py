@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dicomferry.tables.destination import WriteDisposition
-from dicomferry.tables.drivers import check, load
+from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import SchemaConflictError, TableError, TableNotEmptyError
 from dicomferry.tables.schema import Field
 
@@ -35,14 +34,7 @@ def put(table, shards):
         nonlocal count
         count += 1
         name = job or f"operation-{count}"
-        load(
-            table.destination,
-            shards(list(rows)),
-            tuple(schema),
-            disposition,
-            name,
-            table.connections,
-        )
+        table.destination.load(Load(shards(list(rows)), tuple(schema), disposition, name))
 
     return _put
 
@@ -53,7 +45,7 @@ def modalities(table):
 
 @pytest.mark.parametrize("disposition", [EMPTY, TRUNCATE, APPEND])
 def test_a_missing_table_is_made(table, put, disposition):
-    check(table.destination, disposition, (MODALITY, IMAGES), table.connections)
+    table.destination.check(disposition, (MODALITY, IMAGES))
     assert table.columns() is None
     put(disposition, [MODALITY, IMAGES], CT)
     assert table.columns() == ["Modality", "Images"]
@@ -75,7 +67,7 @@ def test_a_load_without_columns_makes_those_that_every_instance_has(table, put, 
 def test_write_empty_refuses_a_table_with_rows_and_leaves_it_untouched(table, put):
     put(EMPTY, [MODALITY, IMAGES], CT)
     with pytest.raises(TableNotEmptyError, match="Choose WRITE_TRUNCATE") as refused:
-        check(table.destination, EMPTY, None, table.connections)
+        table.destination.check(EMPTY)
     assert table.destination.uri in str(refused.value)
     with pytest.raises(TableNotEmptyError):
         put(EMPTY, [MODALITY, ROWS], MR)
@@ -84,7 +76,7 @@ def test_write_empty_refuses_a_table_with_rows_and_leaves_it_untouched(table, pu
 
 def test_write_empty_fills_an_empty_table_and_widens_it(table, put):
     put(EMPTY, [MODALITY, IMAGES])
-    check(table.destination, EMPTY, (MODALITY, ROWS, WIDER_IMAGES), table.connections)
+    table.destination.check(EMPTY, (MODALITY, ROWS, WIDER_IMAGES))
     put(EMPTY, [MODALITY, ROWS, WIDER_IMAGES], MR)
     assert table.columns() == ["Modality", "Images", "Rows"]
     assert modalities(table) == ["MR"]
@@ -101,7 +93,7 @@ def test_write_empty_refuses_an_empty_table_with_another_type(table, put):
 def test_write_truncate_replaces_rows_and_schema(table, put):
     put(EMPTY, [MODALITY, IMAGES], CT, CT)
     other = Field("Modality", "INTEGER")
-    check(table.destination, TRUNCATE, (ROWS, other), table.connections)
+    table.destination.check(TRUNCATE, (ROWS, other))
     put(TRUNCATE, [ROWS, other], {"Rows": 5, "Modality": 1})
     assert table.columns() == ["Rows", "Modality"]
     assert table.rows() == [{"Rows": 5, "Modality": 1}]
@@ -134,7 +126,7 @@ def test_a_reader_sees_the_old_table_or_the_new_one_while_it_is_replaced(table, 
 
 def test_write_append_adds_rows_and_columns(table, put):
     put(APPEND, [MODALITY, IMAGES], CT)
-    check(table.destination, APPEND, (MODALITY, ROWS), table.connections)
+    table.destination.check(APPEND, (MODALITY, ROWS))
     put(APPEND, [MODALITY, ROWS], MR)
     assert table.columns() == ["Modality", "Images", "Rows"]
     assert modalities(table) == ["CT", "MR"]
@@ -195,7 +187,7 @@ def test_a_load_that_fails_half_way_changes_nothing(table, put, shards, disposit
     bad = shards([{"Modality": "MR", "Rows": 5}] * 3000, [{"Modality": "XA", "Rows": "DOE^JOHN"}])
     schema = (MODALITY, ROWS)
     with pytest.raises(TableError) as refused:
-        load(table.destination, bad, schema, disposition, "bad", table.connections)
+        table.destination.load(Load(bad, schema, disposition, "bad"))
     assert "DOE" not in str(refused.value)
     assert refused.value.__cause__ is None
     assert (table.columns(), table.rows()) == (["Modality", "Images"], [CT])
@@ -203,7 +195,7 @@ def test_a_load_that_fails_half_way_changes_nothing(table, put, shards, disposit
 
 def test_rows_of_several_shards_all_arrive(table, shards):
     files = [[{"Modality": f"{shard}-{row}"} for row in range(50)] for shard in range(4)]
-    load(table.destination, shards(*files), (MODALITY,), EMPTY, "j", table.connections)
+    table.destination.load(Load(shards(*files), (MODALITY,), EMPTY, "j"))
     assert modalities(table) == sorted(row["Modality"] for rows in files for row in rows)
 
 
@@ -242,4 +234,4 @@ def test_every_type_arrives_as_it_is(table, put):
 
 
 def check_of(table, disposition, schema):
-    return lambda: check(table.destination, disposition, schema, table.connections)
+    return lambda: table.destination.check(disposition, schema)

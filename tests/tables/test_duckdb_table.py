@@ -6,9 +6,8 @@ import threading
 import duckdb
 import pytest
 
-from dicomferry.tables import duckdb_table
-from dicomferry.tables.destination import WriteDisposition, parse_destination
-from dicomferry.tables.duckdb_table import check
+from dicomferry.tables import duckdb_load
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
 from dicomferry.tables.duckdb_types import MEMORY_BUDGETS, MemoryBudget
 from dicomferry.tables.errors import TableBusyError, TableError
 from dicomferry.tables.schema import Field
@@ -18,7 +17,7 @@ SCHEMA = (Field("Modality", "STRING"),)
 
 
 def load(destination, shards, schema, disposition, job="job"):
-    duckdb_table.load(destination, shards, schema, disposition, job)
+    destination.load(Load(shards, schema, disposition, job))
 
 
 _HOLD = """
@@ -59,10 +58,10 @@ def rows(destination):
 
 
 def test_a_process_that_keeps_the_file_is_named(destination, shards, hold, monkeypatch):
-    monkeypatch.setattr(duckdb_table, "LOCK_WAIT_S", 0.5)
+    monkeypatch.setattr(duckdb_load, "LOCK_WAIT_S", 0.5)
     holder = hold(60)
     for refused in (
-        lambda: check(destination, EMPTY),
+        lambda: destination.check(EMPTY),
         lambda: load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY),
     ):
         with pytest.raises(TableBusyError, match=f"process {holder.pid} .* Close it there"):
@@ -77,14 +76,14 @@ def test_a_process_that_closes_the_file_is_waited_for(destination, shards, hold)
 
 def test_a_folder_that_does_not_exist_is_refused_before_any_work(tmp_path):
     with pytest.raises(TableError, match="Create it"):
-        check(parse_destination(f"duckdb:{tmp_path}/no/t.duckdb#t"), EMPTY)
+        parse_destination(f"duckdb:{tmp_path}/no/t.duckdb#t").check(EMPTY)
 
 
 def test_a_file_of_another_kind_is_refused_and_left_alone(destination, shards):
     with open(destination.path, "wb") as file:
         file.write(b"DICM" * 5000)
     for refused in (
-        lambda: check(destination, TRUNCATE),
+        lambda: destination.check(TRUNCATE),
         lambda: load(destination, shards([]), SCHEMA, TRUNCATE),
     ):
         with pytest.raises(TableError, match="cannot be opened as a duckdb file"):
@@ -97,7 +96,7 @@ def test_a_view_is_not_written_to(destination, shards):
         connection.execute("CREATE VIEW instances AS SELECT 'CT' AS Modality")
     for disposition in WriteDisposition:
         with pytest.raises(TableError, match="is no table but a view"):
-            check(destination, disposition)
+            destination.check(disposition)
         with pytest.raises(TableError, match="is no table but a view"):
             load(destination, shards([]), SCHEMA, disposition)
 
@@ -179,9 +178,9 @@ def test_a_row_larger_than_any_limit_is_refused_and_nothing_changes(
     destination, shards, monkeypatch
 ):
     load(destination, shards([{"Modality": "CT"}]), SCHEMA, EMPTY)
-    efforts = (MemoryBudget(16 << 20, "512MB"), MemoryBudget(16 << 20, "512MB"))
-    monkeypatch.setattr("dicomferry.tables.duckdb_table.MEMORY_BUDGETS", efforts)
-    monkeypatch.setattr("dicomferry.tables.duckdb_types.MEMORY_BUDGETS", efforts)
+    budgets = (MemoryBudget(16 << 20, "512MB"), MemoryBudget(16 << 20, "512MB"))
+    monkeypatch.setattr("dicomferry.tables.duckdb_load.MEMORY_BUDGETS", budgets)
+    monkeypatch.setattr("dicomferry.tables.duckdb_types.MEMORY_BUDGETS", budgets)
     with pytest.raises(TableError, match="Leave instances out with a filter"):
         load(destination, shards([{"Modality": "x" * (33 << 20)}]), SCHEMA, APPEND)
     assert rows(destination) == [("CT",)]
@@ -208,8 +207,8 @@ def test_which_jobs_were_appended_is_kept_beside_the_table(destination, shards):
 
 def test_thousands_of_large_rows_are_loaded_with_more_effort(destination, shards, monkeypatch):
     # As many as one row group of duckdb has, which it compresses in memory.
-    efforts = (MemoryBudget(16 << 20, "64MB"), MEMORY_BUDGETS[1])
-    monkeypatch.setattr("dicomferry.tables.duckdb_table.MEMORY_BUDGETS", efforts)
+    budgets = (MemoryBudget(16 << 20, "64MB"), MEMORY_BUDGETS[1])
+    monkeypatch.setattr("dicomferry.tables.duckdb_load.MEMORY_BUDGETS", budgets)
     many = [{"Modality": os.urandom(100_000).hex()} for _ in range(600)]
     load(destination, shards(many), SCHEMA, EMPTY)
     assert len(rows(destination)) == 600
@@ -222,7 +221,7 @@ def test_a_file_may_be_named_like_a_schema(tmp_path, shards, disposition, name):
     destination = parse_destination(f"duckdb:{tmp_path}/{name}#{schema}.instances")
     for job in ("one", "two"):
         if job == "one" or disposition is not EMPTY:
-            check(destination, disposition, SCHEMA)
+            destination.check(disposition, SCHEMA)
             load(destination, shards([{"Modality": "CT"}]), SCHEMA, disposition, job)
     with duckdb.connect(destination.path) as connection:
         found = connection.sql(f"FROM {schema}.{schema}.instances").fetchall()

@@ -11,8 +11,8 @@ import pytest
 from deltalake import DeltaTable
 
 from dicomferry.errors import InstanceError
-from dicomferry.tables.destination import WriteDisposition, parse_destination
-from dicomferry.tables.drivers import check, load, row_writer
+from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
+from dicomferry.tables.row_writer import row_writer
 from dicomferry.tables.shards import Shards
 from tests.corpus import corpus_files
 from tests.tables.fake_bigquery import PROJECT
@@ -33,11 +33,11 @@ def instances(paths):
 def export(paths, destination, tmp_path, flattened=True):
     """Export instances as a job does; the rows as they were written."""
     writer = row_writer(destination, flattened=flattened)
-    check(destination, EMPTY)
+    destination.check(EMPTY)
     lines = [writer.row(instance).line for instance in instances(paths)]
     shard = tmp_path / f"{type(destination).__name__}-{flattened}.ndjson"
     shard.write_bytes(b"".join(line + b"\n" for line in lines))
-    load(destination, Shards((str(shard),)), writer.schema, EMPTY, "operation")
+    destination.load(Load(Shards((str(shard),)), writer.schema, EMPTY, "operation"))
     rows = [json.loads(line) for line in lines]
     assert all(misfits(row, writer.schema) == [] for row in rows)
     return rows
@@ -129,7 +129,7 @@ def test_the_deepest_and_the_largest_sequences_are_in_duckdb_and_delta(tmp_path)
             lines = [writer.row(make_instance(each)).line for each in (deep, large)]
             shard = tmp_path / "rows.ndjson"
             shard.write_bytes(b"".join(line + b"\n" for line in lines))
-            load(table, Shards((str(shard),)), writer.schema, EMPTY, "operation")
+            table.load(Load(Shards((str(shard),)), writer.schema, EMPTY, "operation"))
         stored = [duckdb_rows(tables[0]), delta_rows(tables[1])]
         if flattened:
             written = by_uid(map(json.loads, lines))

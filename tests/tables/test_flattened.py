@@ -3,10 +3,20 @@ import json
 import pytest
 from pydicom.dataset import Dataset
 
-from dicomferry.tables.flattened import FlattenedRows, merge_flattened, schema_of
-from dicomferry.tables.rows import BIGQUERY, EMBEDDED, WARNINGS, Limits
+from dicomferry.tables.bigquery_table import BIGQUERY
+from dicomferry.tables.flattened import FlattenedRows, merge_flattened
+from dicomferry.tables.limits import EMBEDDED, Limits
+from dicomferry.tables.rows import WARNINGS
 from dicomferry.tables.schema import Field
-from tests.tables.instances import encoded, flattened, instance_of, make_instance, misfits, names
+from tests.tables.instances import (
+    encoded,
+    flattened,
+    instance_of,
+    make_instance,
+    misfits,
+    names,
+    schema_of,
+)
 
 
 def nested(levels, leaf):

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dicomferry.tables.flattened import FlattenedRows, merge_flattened, schema_of
-from dicomferry.tables.rows import BIGQUERY, EMBEDDED
+from dicomferry.tables.bigquery_table import BIGQUERY
+from dicomferry.tables.flattened import FlattenedRows, merge_flattened
+from dicomferry.tables.limits import EMBEDDED
 from dicomferry.tables.schema import widened
-from tests.tables.instances import encoded, instance_of, make_instance, misfits
+from tests.tables.instances import encoded, instance_of, make_instance, misfits, schema_of
 from tests.tables.strategies import data_sets, metadata
 
 # Values that break the rules are the point.

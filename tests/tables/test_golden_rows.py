@@ -6,7 +6,7 @@ import pytest
 
 from dicomferry.errors import InstanceError
 from dicomferry.tables.flattened import FlattenedRows
-from dicomferry.tables.rows import EMBEDDED
+from dicomferry.tables.limits import EMBEDDED
 from tests.corpus import corpus_files
 from tests.tables import oracle
 from tests.tables.golden_rows import FOLDER, NAMES, golden_of

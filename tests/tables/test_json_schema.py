@@ -3,8 +3,9 @@ import json
 
 import pytest
 
+from dicomferry.tables.bigquery_table import BIGQUERY
 from dicomferry.tables.json_schema import JsonRows, json_schema
-from dicomferry.tables.rows import BIGQUERY, EMBEDDED
+from dicomferry.tables.limits import EMBEDDED
 from tests.tables.instances import make_instance, misfits, names
 
 ELEMENTS = {"00080060": {"vr": "CS", "Value": ["CT"]}, "00100010": {"vr": "PN"}}

@@ -1,7 +1,6 @@
 import pytest
 
-from dicomferry.tables.destination import WriteDisposition
-from dicomferry.tables.drivers import load
+from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import SchemaConflictError
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
@@ -30,7 +29,7 @@ def append(table, tmp_path):
         path = tmp_path / f"{count}.ndjson"
         path.write_bytes(b"".join(writer.row(each).line + b"\n" for each in instances))
         shards, disposition = Shards((str(path),)), WriteDisposition.WRITE_APPEND
-        load(table.destination, shards, writer.schema, disposition, f"j-{count}", table.connections)
+        table.destination.load(Load(shards, writer.schema, disposition, f"j-{count}"))
 
     return _append
 
@@ -80,12 +79,5 @@ def test_a_table_of_another_schema_is_refused_by_the_column(table, append):
     assert "Metadata" in table.columns()
     schema = (Field("DroppedTags", "RECORD", "REPEATED", (Field("TagName", "STRING"),)),)
     with pytest.raises(SchemaConflictError, match="column DroppedTags is "):
-        load(
-            table.destination,
-            Shards(()),
-            schema,
-            WriteDisposition.WRITE_APPEND,
-            "other",
-            table.connections,
-        )
+        table.destination.load(Load(Shards(()), schema, WriteDisposition.WRITE_APPEND, "other"))
     assert len(table.rows()) == 2

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from dicomferry.api.errors import INVALID_ARGUMENT, PERMISSION_DENIED, ApiError
 from dicomferry.sources.allowed_folders import is_below
 from dicomferry.storage.base import Storage
+from dicomferry.tables.destination import Place, kind_of
 
 _BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]*(?:/|$)")
 _WILDCARD = re.compile(r"[*?]")
@@ -57,25 +58,23 @@ class PathRules:
         """Let a source, a destination, a table or a filter file through, or not.
 
         Args:
-            uri: gs://…, bq://…, file://…, a local path, or duckdb: or delta: and where it lies;
-                a source may have wildcards.
+            uri: gs://…, file://…, a local path, or the URI of a table; a source may have
+                wildcards.
 
         Raises:
             ApiError: PERMISSION_DENIED with the remedy; INVALID_ARGUMENT if it is no such URI.
         """
         _check_text(uri)
-        if uri.startswith("bq://"):
-            return  # BigQuery's own permissions
-        location = uri
-        if uri.startswith("duckdb:"):
-            location = uri.removeprefix("duckdb:").rpartition("#")[0]
-        elif uri.startswith("delta:"):
-            location = uri.removeprefix("delta:")
-        if location.startswith("gs://") and not uri.startswith("duckdb:"):
-            self._check_bucket(uri, location)
-        elif location.startswith("/") or (location.startswith("file://") and location == uri):
+        table = kind_of(uri)
+        place = table.place(uri) if table else Place(uri, in_bucket=True)
+        if place is None:
+            return  # a service with permissions of its own
+        location = place.location
+        if location.startswith("gs://") and place.in_bucket:
+            self._check_bucket(uri, place)
+        elif location.startswith("/") or (location.startswith("file://") and not table):
             for path in _readings(location):
-                self._check_local(uri, path)
+                self._check_local(uri, place._replace(location=path))
         elif _SCHEME.match(location):
             raise ApiError(
                 INVALID_ARGUMENT,
@@ -85,7 +84,8 @@ class PathRules:
         else:
             raise _denied(uri, "is no whole path: name it from '/' on, or use gs://bucket/…")
 
-    def _check_bucket(self, uri: str, location: str) -> None:
+    def _check_bucket(self, uri: str, place: Place) -> None:
+        location = place.location
         if not _BUCKET.match(location):
             raise ApiError(INVALID_ARGUMENT, f"{uri!r} names no bucket: use gs://bucket/prefix")
         _refuse_dots(uri, location)
@@ -104,12 +104,13 @@ class PathRules:
         scheme, _, rest = fixed.partition("://")
         fixed = f"{scheme}://{re.sub('/+', '/', rest)}"
         reaches = fixed != location and root.startswith(fixed)
-        takes_all = uri.startswith("delta:") and is_below(root, fixed.rstrip("/"))
+        takes_all = place.is_folder and is_below(root, fixed.rstrip("/"))
         if root and (is_below(fixed.rstrip("/"), root) or reaches or takes_all):
             raise _is_root(uri)
 
-    def _check_local(self, uri: str, path: str) -> None:
+    def _check_local(self, uri: str, place: Place) -> None:
         """Check both what a path is with its wildcards as characters, and where they begin."""
+        path = place.location
         _refuse_dots(uri, path)
         fixed = _fixed(path)
         folder = fixed.rpartition("/")[0] or "/"
@@ -121,8 +122,7 @@ class PathRules:
                     "is not below a folder that this server allows: it is started with "
                     "--allow-path DIR; or use gs://bucket/…",
                 )
-            # A Delta table takes every file below its folder for its own.
-            reaches = (each != path or uri.startswith("delta:")) and is_below(self._root, resolved)
+            reaches = (each != path or place.is_folder) and is_below(self._root, resolved)
             if self._root and (is_below(resolved, self._root) or reaches):
                 raise _is_root(uri)
 

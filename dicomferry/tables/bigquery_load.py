@@ -1,0 +1,260 @@
+"""Check and load a BigQuery table, by one load job: BigQuery makes it visible as a whole.
+
+The load job's ID comes from `Load.job`, so a load that is repeated meets the load job of the first
+time instead of loading twice.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable
+
+from google.api_core.exceptions import Conflict, Forbidden, GoogleAPICallError, NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError
+from google.cloud import bigquery
+
+from dicomferry.tables.bigquery_table import BigQueryTable
+from dicomferry.tables.concatenated_files import ConcatenatedFiles
+from dicomferry.tables.destination import Load, WriteDisposition
+from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
+from dicomferry.tables.schema import NULLABLE, Field, Schema, widened
+
+_ATTEMPTS = 5
+_BACKOFF_S = 2.0
+# Reasons of a failed job after which BigQuery's documentation says to try again.
+_TRANSIENT = frozenset(
+    (
+        "backendError",
+        "internalError",
+        "jobBackendError",
+        "jobInternalError",
+        "jobRateLimitExceeded",
+        "rateLimitExceeded",
+        "tableUnavailable",
+    )
+)
+# "Quotas and limits" of BigQuery's documentation.
+_MAX_FILES = 10_000
+_MAX_COLUMNS = 10_000
+_MAX_DEPTH = 15
+_STANDARD_NAMES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "STRUCT": "RECORD"}
+
+
+def client_for(destination: BigQueryTable) -> bigquery.Client:
+    """Return a client: application default credentials, or an emulator's.
+
+    The emulator is at BIGQUERY_EMULATOR_HOST, as everywhere in Google's library.
+
+    Raises:
+        TableError: there are no credentials.
+    """
+    if os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        return bigquery.Client(destination.project, credentials=anonymous)
+    try:
+        return bigquery.Client(destination.project)
+    except DefaultCredentialsError:
+        raise TableError(
+            f"there are no credentials for {destination.uri}. Log in: gcloud auth"
+            " application-default login"
+        ) from None
+
+
+def check(destination: BigQueryTable, disposition: WriteDisposition, schema: Schema) -> None:
+    """Refuse what `load` would refuse, as far as it can be known; changes nothing.
+
+    Raises:
+        TableNotEmptyError, SchemaConflictError, TableError.
+    """
+    client = client_for(destination)
+    _location(client, destination)
+    _refuse_unloadable(schema)
+    _existing(_table(client, destination), destination, disposition, schema)
+
+
+def load(destination: BigQueryTable, load: Load) -> None:
+    """Put the rows in by one load job, all or none, and once for a `Load.job`.
+
+    A further load job is started only after the last is known to have failed, and for a reason
+    that passes. BigQuery itself reads shards in a bucket; local ones are uploaded.
+
+    Raises:
+        TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: no row was added.
+        GoogleAPICallError: BigQuery did not answer. The load may still happen; calling again
+            with the same `Load.job` finds out.
+    """
+    _refuse_unloadable(load.schema)
+    if load.shards.remote and len(load.shards.uris) > _MAX_FILES:
+        raise TableError(
+            f"{len(load.shards.uris)} files are too many for one load job of BigQuery, which takes"
+            f" {_MAX_FILES}. Write larger shards."
+        )
+    client = client_for(destination)
+    location = _location(client, destination)
+    for attempt in range(_ATTEMPTS):
+        job_id = f"dicomferry_{re.sub('[^A-Za-z0-9_-]', '-', load.job)}_{attempt}"
+        load_job = _known_job(client, job_id, location)
+        if load_job is None:
+            load_job = _start(client, destination, load, job_id, location)
+        try:
+            load_job.result()
+            return
+        except GoogleAPICallError:
+            if load_job.state != "DONE" or not load_job.error_result:
+                raise
+        _refuse_failed(load_job, destination)
+        time.sleep(_BACKOFF_S * (attempt + 1))
+    raise TableBusyError(
+        f"{_ATTEMPTS} load jobs into {destination.uri} failed in BigQuery itself. Try again later."
+    )
+
+
+def _load_config(
+    client: bigquery.Client, destination: BigQueryTable, load: Load
+) -> bigquery.LoadJobConfig:
+    table = _table(client, destination)
+    existing = _existing(table, destination, load.disposition, load.schema)
+    columns = load.schema if existing is None else widened(existing, load.schema)
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+        schema=[_schema_field(field) for field in columns],
+        write_disposition=str(load.disposition),
+        create_disposition=bigquery.CreateDisposition.CREATE_IF_NEEDED,
+        autodetect=False,
+    )
+    if load.disposition is WriteDisposition.WRITE_APPEND:
+        addition = bigquery.SchemaUpdateOption.ALLOW_FIELD_ADDITION
+        config.schema_update_options = [addition] if table is not None else []
+    elif table is not None and existing is not None and columns != existing:
+        # BigQuery adds columns while it loads under WRITE_APPEND only; this table is empty.
+        table.schema = config.schema
+        client.update_table(table, ["schema"])
+    return config
+
+
+def _start(
+    client: bigquery.Client, destination: BigQueryTable, load: Load, job_id: str, location: str
+) -> bigquery.LoadJob:
+    config = _load_config(client, destination, load)
+    table, shards = _reference(destination), load.shards
+    try:
+        if shards.remote:
+            return client.load_table_from_uri(
+                list(shards.uris), table, job_id=job_id, location=location, job_config=config
+            )
+        with ConcatenatedFiles(shards.uris) as stream:
+            # No size: then the upload is one that resumes after a broken connection.
+            return client.load_table_from_file(
+                stream, table, job_id=job_id, location=location, job_config=config
+            )
+    except Conflict:  # an answer was lost, or another process has started the same load job
+        return client.get_job(job_id, location=location)
+    except Forbidden:
+        raise _forbidden(destination) from None
+
+
+def _refuse_failed(load_job: bigquery.LoadJob, destination: BigQueryTable) -> None:
+    """Raise unless the reason of a failed job is transient; its text can hold values of rows."""
+    reason = load_job.error_result.get("reason", "unknown")
+    if reason == "duplicate":  # rows came between the check and the job
+        raise TableNotEmptyError(destination.uri)
+    if reason not in _TRANSIENT:
+        raise TableError(
+            f"BigQuery refused to load {destination.uri}: {reason}. See why with: bq show -j"
+            f" {load_job.project}:{load_job.location}.{load_job.job_id}"
+        )
+
+
+def _known_job(client: bigquery.Client, job_id: str, location: str) -> bigquery.LoadJob | None:
+    try:
+        return client.get_job(job_id, location=location)
+    except NotFound:
+        return None
+
+
+def _location(client: bigquery.Client, destination: BigQueryTable) -> str:
+    dataset = bigquery.DatasetReference(destination.project, destination.dataset)
+    try:
+        return str(client.get_dataset(dataset).location)
+    except NotFound:
+        raise TableError(
+            f"the BigQuery dataset {destination.project}.{destination.dataset} does not exist."
+            f" Create it: bq mk --dataset {destination.project}:{destination.dataset}"
+        ) from None
+    except Forbidden:
+        raise _forbidden(destination) from None
+
+
+def _table(client: bigquery.Client, destination: BigQueryTable) -> bigquery.Table | None:
+    try:
+        return client.get_table(_reference(destination))
+    except NotFound:
+        return None
+    except Forbidden:
+        raise _forbidden(destination) from None
+
+
+def _forbidden(destination: BigQueryTable) -> TableError:
+    return TableError(
+        f"BigQuery does not let these credentials load {destination.uri}. They need the roles"
+        f" BigQuery Data Editor on its dataset and BigQuery Job User on {destination.project}."
+    )
+
+
+def _existing(
+    table: bigquery.Table | None,
+    destination: BigQueryTable,
+    disposition: WriteDisposition,
+    schema: Schema,
+) -> Schema | None:
+    """Return the columns that remain, None if the load replaces or creates the table.
+
+    Raises:
+        TableNotEmptyError, SchemaConflictError, TableError: the table refuses the rows.
+    """
+    if table is None:
+        return None
+    if table.table_type not in ("TABLE", None):
+        raise TableError(f"{destination.uri} is no table but a {table.table_type}. Choose another.")
+    if disposition is WriteDisposition.WRITE_TRUNCATE:
+        return None
+    # num_rows does not count what was streamed in the last minutes.
+    has_rows = table.num_rows or (table.streaming_buffer and table.streaming_buffer.estimated_rows)
+    if disposition is WriteDisposition.WRITE_EMPTY and has_rows:
+        raise TableNotEmptyError(destination.uri)
+    existing = tuple(map(_field_of, table.schema))
+    widened(existing, schema)
+    return existing
+
+
+def _refuse_unloadable(schema: Schema) -> None:
+    columns, depth = _columns(schema), _depth(schema)
+    if columns > _MAX_COLUMNS or depth > _MAX_DEPTH:
+        raise TableError(
+            f"the rows need {columns} columns, nested {depth} deep; BigQuery takes {_MAX_COLUMNS}"
+            f" and {_MAX_DEPTH}. Use the json schema, or export fewer kinds of instances."
+        )
+
+
+def _columns(schema: Iterable[Field]) -> int:
+    return sum(1 + _columns(field.fields) for field in schema)
+
+
+def _depth(schema: Iterable[Field]) -> int:
+    return max((1 + _depth(field.fields) for field in schema if field.fields), default=0)
+
+
+def _schema_field(field: Field) -> bigquery.SchemaField:
+    inner = [_schema_field(inner) for inner in field.fields]
+    return bigquery.SchemaField(field.name, field.type, field.mode, fields=inner)
+
+
+def _field_of(field: bigquery.SchemaField) -> Field:
+    name = _STANDARD_NAMES.get(field.field_type, field.field_type)
+    return Field(field.name, name, field.mode or NULLABLE, tuple(map(_field_of, field.fields)))
+
+
+def _reference(destination: BigQueryTable) -> bigquery.TableReference:
+    dataset = bigquery.DatasetReference(destination.project, destination.dataset)
+    return dataset.table(destination.table)
