@@ -23,3 +23,22 @@ def pytest_collection_modifyitems(items):
 def root(tmp_path):
     """Where stores live: an empty local folder."""
     return open_storage(str(tmp_path / "root"))
+
+
+@pytest.fixture
+def store(root):
+    """The root, with an empty store in it."""
+    from tests.pipelines.jobs import new_store
+
+    new_store(root)
+    return root
+
+
+@pytest.fixture
+def slowed(monkeypatch):
+    """Jobs take their time: see tests/pipelines/slow.py."""
+    from dicomferry.jobs import launch
+
+    start = launch._start
+    module = "tests.pipelines.slowed"
+    monkeypatch.setattr(launch, "_start", lambda method, _, *rest: start(method, module, *rest))

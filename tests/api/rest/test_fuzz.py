@@ -159,7 +159,7 @@ def client(tmp_path_factory):
     start(root, parse_store(TRIAL))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("start_import", "start_export_files", "start_export_table"):
-            patch.setattr(dicom_service.jobs, name, start)
+            patch.setattr(dicom_service.launch, name, start)
         yield client_of(root)
 
 
