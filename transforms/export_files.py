@@ -69,20 +69,20 @@ class _WriteFn(beam.DoFn):
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         write = functools.partial(write_all, target=self._target)
-        self._work = pool.begin(write, self._lost, _seconds)
+        self._work = pool.open(write, self._on_worker_lost, _timeout_for)
 
     def process(self, share: list[StoredInstance]) -> Iterator[FileOutcome]:
         # What is under way at the end of a share goes on while the next one is taken.
         cost = functools.partial(_cost, target=self._target.format)
         for chunk in batch_by_size(share, cost, _CHUNK_INSTANCES, _CHUNK_BYTES):
-            for outcomes in self._work.add(chunk):
+            for outcomes in self._work.submit(chunk):
                 yield from self._counted(outcomes)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for outcomes in self._work.rest():
+        for outcomes in self._work.drain():
             yield from map(GlobalWindows.windowed_value, self._counted(outcomes))
 
-    def _lost(self, instance: StoredInstance) -> FileOutcome:
+    def _on_worker_lost(self, instance: StoredInstance) -> FileOutcome:
         discard(instance, self._target)
         return FileOutcome(
             resource_path(instance), FAILED, Reason.WORKER_LOST, instance.sop_instance_uid
@@ -109,6 +109,6 @@ def _cost(instance: StoredInstance, target: Format) -> int:
     return instance.size * (_CODEC_COST if to_codec or is_encapsulated(source) else 1)
 
 
-def _seconds(instance: StoredInstance) -> float:
-    """Far beyond what the slowest codec takes: 0.1 MB/s of what is stored, compressed."""
+def _timeout_for(instance: StoredInstance) -> float:
+    """Return seconds far beyond what the slowest codec takes: 0.1 MB/s of compressed data."""
     return 10 + instance.size / 1e5

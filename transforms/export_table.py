@@ -124,7 +124,8 @@ def write_in_pool(
 ) -> Iterator[WrittenRows]:
     """Write the rows of each part into shards of its own, on as many processes."""
     write = functools.partial(write_parts, data=data, folder=folder, target=target)
-    for [written] in shared_pool(workers).map(write, ([part] for part in parts), _lost, _seconds):
+    chunks = ([part] for part in parts)
+    for [written] in shared_pool(workers).map(write, chunks, _on_worker_lost, _timeout_for):
         yield written
 
 
@@ -132,11 +133,11 @@ def _assign(unit: tuple[str, int], shares: int) -> tuple[int, tuple[str, int]]:
     return zlib.crc32(f"{unit[0]} {unit[1]}".encode()) % shares, unit
 
 
-def _seconds(units: Sequence[RowGroupSelection]) -> float:
+def _timeout_for(units: Sequence[RowGroupSelection]) -> float:
     return _UNIT_SECONDS * len(units)
 
 
-def _lost(units: Sequence[RowGroupSelection]) -> WrittenRows:
+def _on_worker_lost(units: Sequence[RowGroupSelection]) -> WrittenRows:
     # Unlike a codec on a bad file, nothing here may fail for one instance alone.
     raise RuntimeError("a worker process died while it wrote rows")
 

@@ -60,7 +60,7 @@ class _ReadFn(beam.DoFn):
         # A partial of a function that knows no Beam: workers stay small and start fast.
         ingest = functools.partial(ingest_all, target=self._target)
         chunks = batch_by_size(share, _size, _CHUNK_FILES, _CHUNK_BYTES)
-        for results in pool.map(ingest, chunks, _lost, _seconds):
+        for results in pool.map(ingest, chunks, _on_worker_lost, _timeout_for):
             self._count(results)
             for result in results:
                 yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
@@ -81,12 +81,12 @@ def _size(source: Source) -> int:
     return 0 if source.uri.startswith("gs://") else source.size
 
 
-def _seconds(source: Source) -> float:
-    """Far beyond what a slow disk or network takes: 1 MB/s."""
+def _timeout_for(source: Source) -> float:
+    """Return seconds far beyond what a slow disk or network takes: 1 MB/s."""
     return 60 + source.size / 1e6
 
 
-def _lost(source: Source) -> FileOutcome:
+def _on_worker_lost(source: Source) -> FileOutcome:
     return FileOutcome(
         source.uri, FAILED, Reason.WORKER_LOST, size=source.size, version=source.version
     )

@@ -1,8 +1,8 @@
-"""Processes that do the heavy work of a stage, and survive what kills one of them.
+"""Processes that do the heavy work of a stage, and survive the loss of one of them.
 
-Beam's local runner stays on one core; a codec or a hostile file can kill or hang the
-process that reads it. So a stage hands chunks of elements to a pool: a worker that
-dies or hangs costs the one element that did it. No Beam here.
+Beam's local runner uses one core, and a codec or a hostile file can kill or hang the process that
+reads it. So a stage hands chunks of elements to a pool: only the element that killed or hung its
+worker is lost. No Beam here.
 """
 
 import atexit
@@ -25,23 +25,23 @@ from dicomferry.transforms.core_budget import CoreBudget
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LOST_WORKER = (BrokenProcessPool, CancelledError, TimeoutError)
+_WORKER_LOST = (BrokenProcessPool, CancelledError, TimeoutError)
 _START_SECONDS = 60
-# Chunks under way per worker: one to work on, one waiting.
-_AHEAD = 2
-# Results per worker that wait for that of an earlier chunk.
-_WAITING = 8
+# Chunks per worker: one in progress, one waiting.
+_MAX_CHUNKS = 2
+# Results per worker that wait for the result of an earlier chunk.
+_MAX_RESULTS = 8
 
 
 class _WorkerProcess(ForkServerProcess):
     """A process that does not import the main module of its parent.
 
-    What workers run lies in modules; the main module would bring Beam into each of them,
-    which takes two seconds and 100 MB, and run a script that has no `__main__` guard again.
+    Workers run functions of modules. The main module would import Beam into each of them, which
+    takes two seconds and 100 MB, and would run a script without a `__main__` guard again.
     """
 
     def start(self) -> None:
-        """Start it."""
+        """Start the process, with the main module hidden from it."""
         main = vars(sys.modules["__main__"])
         hidden: dict[str, Any] = {
             name: main.pop(name) for name in ("__file__", "__spec__") if name in main
@@ -58,53 +58,60 @@ class _WorkerContext(ForkServerContext):
 
 
 class WorkerPool:
-    """A pool of processes that is started when first used and lives as long as its owner.
+    """A pool of processes that starts when first used and ends with its owner.
 
-    Never forked from this process: gRPC and storage clients have threads.
+    Its processes are not forked from this one: gRPC and storage clients have threads.
     """
 
     def __init__(self, workers: int) -> None:
-        """Set up `workers` processes; 0 runs everything in this one. Nothing starts yet."""
+        """Create a pool; no process starts yet.
+
+        Args:
+            workers: number of processes; 0 runs everything in this one.
+        """
         self.workers = workers
         self._executor: ProcessPoolExecutor | None = None
         self._has_worked = False
 
     def warm(self, module: str) -> None:
-        """Start the processes and let them import a module, while the caller goes on."""
+        """Start the processes and let them import a module in the background."""
         for _ in range(self.workers):
             self._opened().submit(_import, module)
 
     def map(
         self,
-        function: Callable[[Sequence[T]], Sequence[R]],
+        fn: Callable[[Sequence[T]], Sequence[R]],
         chunks: Iterable[Sequence[T]],
-        lost: Callable[[T], R],
-        seconds: Callable[[T], float],
+        on_worker_lost: Callable[[T], R],
+        timeout_for: Callable[[T], float],
     ) -> Iterator[Sequence[R]]:
-        """Apply a module-level function to chunks of elements, in their order.
+        """Apply a module-level function to chunks of elements.
 
         Args:
-            function: gives one result for each element of its chunk.
-            chunks: what to work on, taken as workers become free.
-            lost: the result for an element that killed or hung its worker.
-            seconds: how long an element may take before its worker counts as hung.
-        """
-        work = self.begin(function, lost, seconds)
-        for chunk in chunks:
-            yield from work.add(chunk)
-        yield from work.rest()
+            fn: returns one result for each element of its chunk.
+            chunks: the elements; the next chunk is read when a worker becomes free.
+            on_worker_lost: returns the result for an element that killed or hung its worker.
+            timeout_for: returns the seconds after which an element's worker counts as hung.
 
-    def begin(
+        Yields:
+            The results of each chunk, in the order of the chunks.
+        """
+        work = self.open(fn, on_worker_lost, timeout_for)
+        for chunk in chunks:
+            yield from work.submit(chunk)
+        yield from work.drain()
+
+    def open(
         self,
-        function: Callable[[Sequence[T]], Sequence[R]],
-        lost: Callable[[T], R],
-        seconds: Callable[[T], float],
+        fn: Callable[[Sequence[T]], Sequence[R]],
+        on_worker_lost: Callable[[T], R],
+        timeout_for: Callable[[T], float],
     ) -> "Work[T, R]":
-        """Begin what `map` does, for chunks that come bit by bit."""
-        return Work(self, function, lost, seconds)
+        """Return what does the same as `map` for chunks that are submitted one by one."""
+        return Work(self, fn, on_worker_lost, timeout_for)
 
     def close(self) -> None:
-        """End the processes, at once and with whatever they are doing."""
+        """Kill the processes, even if they are working."""
         executor, self._executor = self._executor, None
         self._has_worked = False
         if executor is None:
@@ -113,38 +120,38 @@ class WorkerPool:
         for process in processes:
             process.kill()
         for process in processes:
-            process.join()  # whoever cleans up after them shall find them idle
+            process.join()  # so that nothing is written after a cleanup
         executor.shutdown(wait=False, cancel_futures=True)
 
-    def submit(self, function: Callable[..., Any], chunk: Sequence[T]) -> "Future[Any]":
-        """Hand a chunk to a worker; a pool that is broken starts anew."""
+    def submit(self, fn: Callable[..., Any], chunk: Sequence[T]) -> "Future[Any]":
+        """Hand a chunk to a worker; a broken pool is restarted."""
         try:
-            return self._start().submit(_work, function, chunk)
+            return self._started().submit(_run, fn, chunk)
         except BrokenProcessPool:
             self.close()
-            return self._start().submit(_work, function, chunk)
+            return self._started().submit(_run, fn, chunk)
 
     def _opened(self) -> ProcessPoolExecutor:
         if self._executor is None:
-            # numpy's own threads would only look for work that a codec never gives them.
+            # numpy's own threads would spin without ever getting work from a codec.
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             context = _WorkerContext()
             cores = CoreBudget(self.workers, context)
-            self._executor = ProcessPoolExecutor(self.workers, context, _begin, (cores,))
-            # All start before any works. One that dies while another is started would close that
-            # one's pipes: its start fails, and the fork server dies of it.
+            self._executor = ProcessPoolExecutor(self.workers, context, _become_worker, (cores,))
+            # All processes start before any works. One that dies while another starts would close
+            # the pipes of the other, whose start then fails and takes the fork server with it.
             self._executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
             atexit.register(self.close)
         return self._executor
 
-    def _start(self) -> ProcessPoolExecutor:
+    def _started(self) -> ProcessPoolExecutor:
         executor = self._opened()
         if not self._has_worked:
             try:
                 executor.submit(os.getpid).result(_START_SECONDS)
-            except _LOST_WORKER as error:
+            except _WORKER_LOST as error:
                 self.close()
-                # Else each element would be tried, and lost, in a pool that never starts.
+                # Otherwise each element would be tried, and lost, in a pool that never starts.
                 raise RuntimeError(
                     "no worker process could start; --workers=0 does without"
                 ) from error
@@ -153,87 +160,87 @@ class WorkerPool:
 
 
 class Work(Generic[T, R]):
-    """Chunks under way in a pool, their results in the order of the chunks."""
+    """Chunks in progress in a pool; their results come in the order of the chunks."""
 
     def __init__(
         self,
         pool: WorkerPool,
-        function: Callable[[Sequence[T]], Sequence[R]],
-        lost: Callable[[T], R],
-        seconds: Callable[[T], float],
+        fn: Callable[[Sequence[T]], Sequence[R]],
+        on_worker_lost: Callable[[T], R],
+        timeout_for: Callable[[T], float],
     ) -> None:
-        """Use `WorkerPool.begin`."""
+        """Use `WorkerPool.open`."""
         self._pool = pool
-        self._function = function
-        self._lost = lost
-        self._seconds = seconds
+        self._fn = fn
+        self._on_worker_lost = on_worker_lost
+        self._timeout_for = timeout_for
         self._waiting: deque[tuple[Sequence[T], Future[Sequence[R]]]] = deque()
         self._deadline = 0.0
 
-    def add(self, chunk: Sequence[T]) -> Iterator[Sequence[R]]:
-        """Hand over a chunk; yield what is done until a worker has use for another one."""
+    def submit(self, chunk: Sequence[T]) -> Iterator[Sequence[R]]:
+        """Hand over a chunk; yield finished results until the pool needs another chunk."""
         workers = self._pool.workers
         if not workers:
-            yield self._function(chunk)
+            yield self._fn(chunk)
             return
-        self._waiting.append((chunk, self._pool.submit(self._function, chunk)))
+        self._waiting.append((chunk, self._pool.submit(self._fn, chunk)))
         if len(self._waiting) == 1:
             self._set_deadline()
         while self._waiting:
-            under_way = [future for _, future in self._waiting if not future.done()]
-            if self._waiting[0][1].done() or len(self._waiting) >= workers * _WAITING:
+            running = [future for _, future in self._waiting if not future.done()]
+            if self._waiting[0][1].done() or len(self._waiting) >= workers * _MAX_RESULTS:
                 yield self._result()
-            elif len(under_way) < workers * _AHEAD:
+            elif len(running) < workers * _MAX_CHUNKS:
                 return
-            elif not wait(under_way, self._left(), FIRST_COMPLETED).done:
+            elif not wait(running, self._seconds_left(), FIRST_COMPLETED).done:
                 yield self._result()
 
-    def rest(self) -> Iterator[Sequence[R]]:
-        """Yield the results that are not yet."""
+    def drain(self) -> Iterator[Sequence[R]]:
+        """Yield the remaining results."""
         while self._waiting:
             yield self._result()
 
     def _set_deadline(self) -> None:
-        """Give the first chunk its time: it has begun, since chunks begin in their order."""
+        """Start the time of the first chunk; it is in progress, since chunks start in order."""
         if self._waiting:
-            self._deadline = monotonic() + sum(map(self._seconds, self._waiting[0][0]))
+            self._deadline = monotonic() + sum(map(self._timeout_for, self._waiting[0][0]))
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         return max(0.0, self._deadline - monotonic())
 
     def _result(self) -> Sequence[R]:
         chunk, future = self._waiting[0]
         try:
-            return future.result(self._left())
-        except _LOST_WORKER as error:
-            _raise_if_own(error, future)
+            return future.result(self._seconds_left())
+        except _WORKER_LOST as error:
+            _raise_if_raised_by_fn(error, future)
             self._pool.close()
-            # Which element did it is only known when each has a process of its own.
-            return [self._alone(element) for element in chunk]
+            # Only a process of its own for each element shows which of them was the cause.
+            return [self._result_alone(element) for element in chunk]
         finally:
             self._waiting.popleft()
             self._set_deadline()
 
-    def _alone(self, element: T) -> R:
-        future: Future[Sequence[R]] = self._pool.submit(self._function, [element])
+    def _result_alone(self, element: T) -> R:
+        future: Future[Sequence[R]] = self._pool.submit(self._fn, [element])
         try:
-            return future.result(self._seconds(element))[0]
-        except _LOST_WORKER as error:
-            _raise_if_own(error, future)
+            return future.result(self._timeout_for(element))[0]
+        except _WORKER_LOST as error:
+            _raise_if_raised_by_fn(error, future)
             self._pool.close()
-            return self._lost(element)
+            return self._on_worker_lost(element)
 
 
-def _begin(cores: CoreBudget) -> None:
-    """Make this process a worker."""
+def _become_worker(cores: CoreBudget) -> None:
+    """Make this process a worker of a pool."""
     _set_cores(cores)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """End when the process that this one works for has, however that died.
+def _exit_with_parent() -> None:
+    """Exit when the parent process has ended, in whatever way.
 
-    A worker would else wait for ever for work from it, and hold its memory.
+    Otherwise a worker would wait for work forever and keep its memory.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -243,33 +250,33 @@ def _end_with_parent() -> None:
 
 def _import(module: str) -> None:
     importlib.import_module(module)
-    gc.freeze()  # modules stay; to look through them again and again takes a part of each file
+    gc.freeze()  # modules remain; scanning them again and again takes a share of each file's time
 
 
 _cores: CoreBudget | None = None
 
 
 def own_cores() -> CoreBudget | None:
-    """Who else is at work in the pool of this worker process; None outside of one."""
+    """Return the core budget of this worker process's pool; None outside a worker."""
     return _cores
 
 
 def _set_cores(cores: CoreBudget) -> None:
-    global _cores  # noqa: PLW0603 (what a process is started with)
+    global _cores  # noqa: PLW0603 (set once, when the process starts)
     _cores = cores
 
 
-def _work(function: Callable[[Sequence[T]], Sequence[R]], chunk: Sequence[T]) -> Sequence[R]:
+def _run(fn: Callable[[Sequence[T]], Sequence[R]], chunk: Sequence[T]) -> Sequence[R]:
     assert _cores is not None
     _cores.enter()
     try:
-        return function(chunk)
+        return fn(chunk)
     finally:
         _cores.leave()
 
 
-def _raise_if_own(error: Exception, future: "Future[Any]") -> None:
-    """Raise a timeout that is the function's own, such as of a network: no worker hangs."""
+def _raise_if_raised_by_fn(error: Exception, future: "Future[Any]") -> None:
+    """Re-raise a TimeoutError raised by the function itself; the worker is not hung."""
     if isinstance(error, TimeoutError) and future.done() and future.exception() is error:
         raise error
 
@@ -278,13 +285,13 @@ _shared: dict[int, WorkerPool] = {}
 
 
 def shared_pool(workers: int) -> WorkerPool:
-    """The pool of this process: stages and parts of a job use one, started once."""
+    """Return this process's pool of that size, which all stages and parts of a job share."""
     if workers not in _shared:
         _shared[workers] = WorkerPool(workers)
     return _shared[workers]
 
 
 def close_shared_pools() -> None:
-    """End the pools of this process."""
+    """Close the pools of this process."""
     for pool in _shared.values():
         pool.close()
