@@ -23,7 +23,7 @@ from benchmarks.export_rows import FULL, QUICK, ROWS, Row, Size
 from benchmarks.export_runs import RUN, RowRuns, Stores
 from benchmarks.machine import describe_machine, load
 from benchmarks.measuring import Run, steady
-from benchmarks.readme import write_block
+from benchmarks.performance_page import write_block
 from benchmarks.targets import Target, print_targets
 
 _DISTRIBUTIONS = ("apache-beam", "pydicom", "numpy", "imagecodecs", "pyjpegls", "pylibjpeg-rle")
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if known.quick or known.rows:
         return
     if not write_block("bench-export", _markdown(results, targets, method)):
-        console.print("README.md has no <!-- bench-export --> and <!-- /bench-export -->")
+        console.print("docs/performance.md has no <!-- bench-export --> and <!-- /bench-export -->")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,9 @@ from pathlib import Path
 import pydicom.data
 import pytest
 
-from dicomferry.pixels.formats import FORMATS, source_rows
 from tests.factories import dicom_bytes
 
 _PROGRAM = Path(sys.executable).with_name("dicomferry")
-_README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -137,14 +135,6 @@ def test_help_shows_examples(dicomferry):
         code, stdout, _ = dicomferry(*command, "--help")
         assert code == 0
         assert "Example" in stdout
-
-
-def test_the_readme_shows_what_can_be_asked_for():
-    table = _README.read_text().partition("<!-- formats -->")[2].partition("<!-- /formats -->")[0]
-    for each in FORMATS:
-        assert f"| {each.mime_type} |" in table
-    for row in source_rows():
-        assert f"| {' | '.join(row)} |" in table
 
 
 def test_a_preview_is_one_page_without_patient_data(dicomferry, tmp_path):

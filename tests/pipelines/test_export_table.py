@@ -408,7 +408,7 @@ def test_the_corpus_is_the_same_in_all_three_destinations(tmp_path, bigquery):
         assert in_order([row]) == in_order([kept])
 
 
-# The command line and the README
+# The command line and docs/tables.md
 
 
 def dicomferry(*argv):
@@ -435,17 +435,17 @@ def test_the_command_tells_what_was_exported_and_where_warnings_are(unfit, tmp_p
     assert "Traceback" not in again.stderr
 
 
-def readme_queries():
-    text = (REPOSITORY / "README.md").read_text()
+def documented_queries():
+    text = (REPOSITORY / "docs" / "tables.md").read_text()
     section = text.partition("## Ask questions of a store")[2]
     block = section.partition("```sql\n")[2].partition("```")[0]
     return [query for query in block.split(";") if query.strip()]
 
 
-def test_the_queries_of_the_readme_answer_what_pydicom_finds_in_the_files(packaged, tmp_path):
+def test_the_queries_of_the_docs_answer_what_pydicom_finds_in_the_files(packaged, tmp_path):
     path = tmp_path / "trial.duckdb"
     run_table_export(packaged, f"duckdb:{path}#{NAME}")
-    series, thickness, frames = (query(path, sql) for sql in readme_queries())
+    series, thickness, frames = (query(path, sql) for sql in documented_queries())
     found = [
         pydicom.dcmread(row["SourceUri"], force=True, stop_before_pixels=True)
         for row in rows(packaged).values()
