@@ -24,7 +24,7 @@ from dicomferry.api.rest.app import RestApp
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
 from dicomferry.api.rpcs import all_rpcs
 from dicomferry.console import console_routes
-from dicomferry.jobs.dataflow import Templates
+from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.storage.base import Storage
 
 _GRACE_SECONDS = 10

@@ -3,25 +3,24 @@
 import json
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, adopt_operation
+from dicomferry.operations.folder import adopt_operation
 from dicomferry.operations.owner import DataflowJob
+from dicomferry.operations.ownership import ProgressCallback
+from dicomferry.operations.record import Method, OperationRecord
 from dicomferry.pipelines import log_format
 from dicomferry.pipelines.job import (
-    STORAGE_ERRORS,
     Job,
     JobError,
-    ProgressCallback,
-    storage_message,
 )
 from dicomferry.pipelines.options import dataflow_job
 from dicomferry.pipelines.requests import Request
+from dicomferry.storage.failures import storage_errors, storage_message
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,13 +29,13 @@ F = TypeVar("F")
 
 
 def run_job(
-    method: str,
+    method: Method,
     request: Request,
     prepare: Callable[[], F],
-    work: Callable[[F, Job], Operation],
+    work: Callable[[F, Job], OperationRecord],
     show: ProgressCallback | None,
     owner: DataflowJob | None = None,
-) -> Operation:
+) -> OperationRecord:
     """Run a job to its end, under a new operation or the one that the request names.
 
     Args:
@@ -63,7 +62,7 @@ def run_job(
         except (ValueError, LookupError) as error:
             # Who recorded it found nothing wrong, so this has changed since.
             is_missing = isinstance(error, LookupError)
-            code = operations.NOT_FOUND if is_missing else operations.INVALID_ARGUMENT
+            code = NOT_FOUND if is_missing else INVALID_ARGUMENT
             raise JobError(code, str(error)) from error
         return work(found, job)
     return job.folder.read()
@@ -72,7 +71,7 @@ def run_job(
 def main(
     argv: Sequence[str] | None,
     parse_args: Callable[[Sequence[str]], tuple[Q, PipelineOptions]],
-    run: Callable[[Q, PipelineOptions], Operation],
+    run: Callable[[Q, PipelineOptions], OperationRecord],
 ) -> int:
     """Run a pipeline by its command line; return the process exit code."""
     request, options = parse_args(sys.argv[1:] if argv is None else argv)
@@ -86,12 +85,12 @@ def main(
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
         return 2
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         _LOGGER.error("%s", storage_message(error))
         return 2
-    summary = operations.summary(operation)
+    summary = operation.summary()
     _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})
-    return 0 if operations.failures(Counter(operation["counts"])) <= request.max_failures else 1
+    return 0 if operation.counts.failures <= request.max_failures else 1
 
 
 def _wait_for_record() -> None:

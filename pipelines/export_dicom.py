@@ -13,13 +13,15 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from google.rpc.code_pb2 import FAILED_PRECONDITION
 
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.ownership import ProgressCallback
+from dicomferry.operations.record import Method, OperationRecord
 from dicomferry.pipelines import entry_point
 from dicomferry.pipelines.entry_point import run_job
 from dicomferry.pipelines.export_request import ExportRequest, ReadyExport, prepare
-from dicomferry.pipelines.job import Job, JobError, ProgressCallback
+from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.options import (
     FlagParser,
     add_common_flags,
@@ -181,7 +183,7 @@ def build(
 
 def run(
     request: ExportRequest, options: PipelineOptions, show: ProgressCallback | None = None
-) -> Operation:
+) -> OperationRecord:
     """Run an export to its end and return the finished operation.
 
     Raises:
@@ -189,7 +191,7 @@ def run(
         ValueError, LookupError: the request is wrong; no operation was started.
     """
 
-    def work(found: ReadyExport, job: Job) -> Operation:
+    def work(found: ReadyExport, job: Job) -> OperationRecord:
         data, index, paths = found
         total, unmatched = paths.find(index.uids()) if paths else (index.count(), [])
         job.expect(total + len(unmatched))
@@ -205,13 +207,13 @@ def run(
             try:
                 load_table(job.folder, request.table, request.write_disposition)
             except TableError as error:
-                raise JobError(operations.FAILED_PRECONDITION, str(error)) from error
+                raise JobError(FAILED_PRECONDITION, str(error)) from error
             finally:
                 job.folder.storage.subfolder("rows").remove_all()
         return job.finish("instances")
 
     ready = functools.partial(prepare, request, remote_runner(options))
-    return run_job("ExportDicomData", request, ready, work, show, dataflow_job(options))
+    return run_job(Method.EXPORT, request, ready, work, show, dataflow_job(options))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,20 +8,22 @@ Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --r
 import argparse
 import functools
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
+from google.rpc.code_pb2 import NOT_FOUND
 
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import OutcomeCounts
+from dicomferry.operations.ownership import ProgressCallback
+from dicomferry.operations.record import Method, OperationRecord
 from dicomferry.pipelines import entry_point, memory
 from dicomferry.pipelines.entry_point import run_job
 from dicomferry.pipelines.import_request import ImportRequest, ReadyImport, prepare
-from dicomferry.pipelines.job import Job, JobError, ProgressCallback
+from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.options import (
     FlagParser,
     add_common_flags,
@@ -131,7 +133,7 @@ def build(
     job: OperationFolder,
     part: str,
     options: PipelineOptions,
-) -> beam.PCollection[Counter[str]]:
+) -> beam.PCollection[OutcomeCounts]:
     """Lay out the graph; nothing is read or written here."""
     remote = is_remote(options)
     workers = worker_count(request.workers, options)
@@ -178,7 +180,7 @@ def build(
 
 def run(
     request: ImportRequest, options: PipelineOptions, show: ProgressCallback | None = None
-) -> Operation:
+) -> OperationRecord:
     """Run an import to its end and return the finished operation.
 
     Raises:
@@ -186,7 +188,7 @@ def run(
         ValueError, LookupError: the request is wrong; no operation was started.
     """
 
-    def work(found: ReadyImport, job: Job) -> Operation:
+    def work(found: ReadyImport, job: Job) -> OperationRecord:
         store, streams, retried = found
         begin_streams(streams, store.data)
         topics = import_topics(store.resource)
@@ -201,15 +203,15 @@ def run(
                 build(pipeline, listings, request, data, streams, topics, folder, part, options)
             if owner:
                 return job.folder.read()
-            job.expect(sum(job.folder.counts()[name] for name in operations.OUTCOMES))
+            job.expect(job.folder.counts().done)
         else:
             _run_parts(request, options, store.data, streams, topics, job, retried)
         if not job.total and retried is None:
-            raise JobError(operations.NOT_FOUND, no_match_message(parse_source(request.source)))
+            raise JobError(NOT_FOUND, no_match_message(parse_source(request.source)))
         return job.finish("files")
 
     ready = functools.partial(prepare, request, remote_runner(options))
-    return run_job("ImportDicomData", request, ready, work, show, dataflow_job(options))
+    return run_job(Method.IMPORT, request, ready, work, show, dataflow_job(options))
 
 
 def _list_remotely(

@@ -4,8 +4,11 @@ import dataclasses
 import os
 from typing import NamedTuple
 
-from dicomferry.operations import operations
-from dicomferry.operations.operations import OperationFolder
+from google.rpc.code_pb2 import INVALID_ARGUMENT
+
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import PROBLEMS
+from dicomferry.operations.record import Method
 from dicomferry.pipelines.requests import Request, refuse_local_paths
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.uri import parse_source
@@ -96,17 +99,15 @@ def _uris_to_retry(request: ImportRequest) -> list[str]:
     earlier = OperationFolder(
         request.root, request.store.parent, request.retry_failed.rpartition("/")[2]
     )
-    operation = earlier.read()
-    method = operation["metadata"]["apiMethodName"]
-    if operation["store"] != str(request.store) or not method.endswith(".ImportDicomData"):
+    record = earlier.read()
+    if record.store != request.store or record.metadata.method != Method.IMPORT:
         raise ValueError(
             f"{earlier.name} is no import into {request.store}: "
             "`dicomferry operations list` shows which are"
         )
-    code = operation.get("error", {}).get("code", 0)
-    if not operation["done"] or code not in (0, operations.INVALID_ARGUMENT):
+    if not record.done or (record.error and record.error.code != INVALID_ARGUMENT):
         raise ValueError(
             f"{earlier.name} did not come to its end, so there are files that it never reached: "
             "import its source again; what it took in is not read twice"
         )
-    return [o["source"] for o in earlier.outcomes() if o["outcome"] in ("failed", "conflict")]
+    return [o["source"] for o in earlier.outcomes() if o["outcome"] in PROBLEMS]

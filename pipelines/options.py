@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
-from dicomferry.operations.operations import new_operation_id
+from dicomferry.operations.folder import new_operation_id
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.pipelines.log_format import FORMATS
 from dicomferry.pipelines.requests import Request

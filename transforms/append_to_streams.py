@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index, appended_files
 from dicomferry.store.stream_log import Append, StreamPosition

@@ -14,10 +14,11 @@ import zstandard
 from apache_beam.metrics import Metrics
 
 from dicomferry.errors import Reason
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import SCHEMA, CommitConflictError, Index
 from dicomferry.transforms.dedupe import Verdict, resolve
-from dicomferry.transforms.records import CONFLICT, FileOutcome, Instance
+from dicomferry.transforms.records import FileOutcome, Instance
 
 # What one commit holds at most, of Metadata uncompressed.
 BATCH_ROWS = 50_000
@@ -184,7 +185,7 @@ def _outcome(verdict: Verdict) -> FileOutcome:
     return FileOutcome(
         copy.source_uri,
         verdict.outcome,
-        Reason.ALREADY_EXISTS if verdict.outcome == CONFLICT else "",
+        Reason.ALREADY_EXISTS if verdict.outcome == Outcome.CONFLICT else "",
         copy.sop_instance_uid,
         verdict.other,
         copy.size,

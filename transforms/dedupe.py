@@ -8,7 +8,8 @@ a retried bundle, a second run and another runner agree.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from dicomferry.transforms.records import CONFLICT, DUPLICATE, IMPORTED, Instance
+from dicomferry.operations.outcomes import Outcome
+from dicomferry.transforms.records import Instance
 
 
 class Verdict(NamedTuple):
@@ -22,7 +23,7 @@ class Verdict(NamedTuple):
     """
 
     copy: Instance
-    outcome: str
+    outcome: Outcome
     other: str
     is_new: bool
 
@@ -42,7 +43,7 @@ def resolve(
     first, *rest = sorted(copies, key=_by_source)
     kept: Mapping[str, Any]
     if stored is None:
-        yield Verdict(first, IMPORTED, "", True)
+        yield Verdict(first, Outcome.IMPORTED, "", True)
         kept = _row_of(first)
     else:
         rest = [first, *rest]
@@ -51,9 +52,11 @@ def resolve(
         mine = kept["Operation"] == operation and kept["SourceUri"] == copy.source_uri
         same = _is_same(copy, kept)
         if stored is not None and mine and same:
-            yield Verdict(copy, IMPORTED, "", False)
+            yield Verdict(copy, Outcome.IMPORTED, "", False)
         else:
-            yield Verdict(copy, DUPLICATE if same else CONFLICT, kept["SourceUri"], False)
+            yield Verdict(
+                copy, Outcome.DUPLICATE if same else Outcome.CONFLICT, kept["SourceUri"], False
+            )
 
 
 def _by_source(copy: Instance) -> tuple[str, str, str]:

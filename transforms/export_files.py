@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
@@ -12,11 +11,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from dicomferry.dicom.transfer_syntaxes import is_encapsulated
 from dicomferry.errors import Reason
+from dicomferry.operations.outcomes import Outcome, ProgressCounts
 from dicomferry.pixels.convert import can_copy
 from dicomferry.pixels.formats import DICOM, Format
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.progress import ProgressReporter
-from dicomferry.transforms.records import FAILED, FileOutcome
+from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.worker_pool import Work, shared_pool
 from dicomferry.transforms.write_instance import (
     FileTarget,
@@ -85,18 +85,18 @@ class _WriteFn(beam.DoFn):
     def _on_worker_lost(self, instance: StoredInstance) -> FileOutcome:
         discard(instance, self._target)
         return FileOutcome(
-            resource_path(instance), FAILED, Reason.WORKER_LOST, instance.sop_instance_uid
+            resource_path(instance), Outcome.FAILED, Reason.WORKER_LOST, instance.sop_instance_uid
         )
 
     def _counted(self, outcomes: Sequence[FileOutcome]) -> Sequence[FileOutcome]:
-        failed = sum(outcome.outcome == FAILED for outcome in outcomes)
+        failed = sum(outcome.outcome == Outcome.FAILED for outcome in outcomes)
         size = sum(outcome.size for outcome in outcomes)
         for outcome in outcomes:
             self._instance_bytes.update(outcome.size)
         self._instances.inc(len(outcomes))
         self._bytes.inc(size)
         self._failed.inc(failed)
-        self._progress.add(Counter(read=len(outcomes), bytes=size, failed=failed))
+        self._progress.add(ProgressCounts(read=len(outcomes), bytes=size, failed=failed))
         return outcomes
 
 

@@ -8,14 +8,14 @@ import dataclasses
 import functools
 import json
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import read_row_group
 from dicomferry.store.instance_filter import InstanceFilter
@@ -91,7 +91,7 @@ class _WriteFn(beam.DoFn):
         for written in results:
             self._rows.inc(written.rows)
             self._bytes.inc(written.size)
-            self._progress.add(Counter(read=written.rows, bytes=written.size))
+            self._progress.add(ProgressCounts(read=written.rows, bytes=written.size))
             yield written
 
     def _selected(self, unit: tuple[str, int]) -> RowGroupSelection | None:
@@ -146,7 +146,7 @@ def _record(written: WrittenRows, folder: OperationFolder, target: TableTarget) 
     # The columns of SchemaJSON are there without rows too.
     written = written._replace(schema=written.schema or writer_for(target).schema)
     # Nothing is exported before the load: until then, and if it fails, this is the truth.
-    folder.write_counts("table", Counter(failed=written.rows, warnings=written.warnings))
+    folder.write_counts("table", OutcomeCounts(failed=written.rows, warnings=written.warnings))
     folder.storage.write("table.json", json.dumps(written._asdict()).encode())
     return written
 
@@ -165,13 +165,13 @@ def read_written(folder: OperationFolder) -> WrittenRows:
 
 
 def is_loaded(folder: OperationFolder) -> bool:
-    """Whether the load was recorded."""
-    return "exported" in folder.part_counts("table")
+    """Whether a load of rows was recorded; one of none may be made again."""
+    return folder.part_counts("table").exported > 0
 
 
 def record_loaded(written: WrittenRows, folder: OperationFolder) -> None:
     """Count the rows as exported: the load has put them into the table."""
-    folder.write_counts("table", Counter(exported=written.rows, warnings=written.warnings))
+    folder.write_counts("table", OutcomeCounts(exported=written.rows, warnings=written.warnings))
 
 
 def _to_schema(fields: list[list[Any]]) -> Schema:

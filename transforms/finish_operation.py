@@ -5,100 +5,94 @@ record when everything else is done.
 """
 
 import dataclasses
-from collections import Counter
 from typing import Any
 
 import apache_beam as beam
+from google.rpc.code_pb2 import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, NOT_FOUND
 
-from dicomferry.operations import operations
 from dicomferry.operations.completion import OutcomeCountMismatchError, complete_from_outcomes
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import OutcomeCounts
+from dicomferry.operations.record import OperationRecord
 
 
 class OperationFailedError(Exception):
-    """Ends the job as failed, for whoever looks at that; the operation says the same."""
+    """Ends the Dataflow job as failed; the operation has the same message."""
 
 
 @dataclasses.dataclass
 class FinishOperation(beam.PTransform):
-    """Finish an operation when its one element comes; a text that is not '' is why the job broke.
+    """Finish the operation when its single input element arrives; output its counts.
 
-    At least once; an operation that is done stays as it is. The job fails, after its record is
-    written, if it broke or if more than `max_failures` failed.
+    A non-empty string element is the reason of a failure. At least once; an operation that is
+    done stays as it is. The job fails, after its record is written, if it broke or if more than
+    `max_failures` files failed.
 
     Args (fields):
         folder: the operation's.
-        total: how many files or instances there are, or a singleton view of that.
-        noun: what they are: "files" or "instances".
-        max_failures: how many may fail.
-        if_none: why it is an error that there is nothing at all; '' if it is none.
-        after: what else has to be done before; nothing is read from it.
+        total: number of files or instances, or a singleton view of it.
+        noun: "files" or "instances".
+        max_failures: failures up to which the job succeeds.
+        empty_error: message if `total` is 0; '' if an empty job is a success.
+        after: a PCollection that must be complete before; its elements are not read.
     """
 
     folder: OperationFolder
     total: int | beam.pvalue.AsSingleton
     noun: str
     max_failures: int = 0
-    if_none: str = ""
+    empty_error: str = ""
     after: beam.PCollection[Any] | None = None
 
-    def expand(self, ended: beam.PCollection[Any]) -> beam.PCollection[Counter[str]]:
-        """Wire it."""
+    def expand(self, ended: beam.PCollection[Any]) -> beam.PCollection[OutcomeCounts]:
+        """Finish after `ended` and `after`, with `total` as a side input."""
+        ending = Ending(self.folder, self.noun, self.max_failures, self.empty_error)
         after = [] if self.after is None else [beam.pvalue.AsIter(self.after)]
-        return ended | "Finish" >> beam.Map(
-            finish_operation,
-            self.folder,
-            self.total,
-            self.noun,
-            self.max_failures,
-            self.if_none,
-            *after,
-        )
+        return ended | "Finish" >> beam.Map(finish_operation, ending, self.total, *after)
 
 
-def finish_operation(
-    ended: Any,
-    folder: OperationFolder,
-    total: int,
-    noun: str,
-    max_failures: int,
-    if_none: str,
-    after: Any = None,
-) -> Counter[str]:
+@dataclasses.dataclass(frozen=True)
+class Ending:
+    """How an operation ends; see the fields of `FinishOperation`."""
+
+    folder: OperationFolder
+    noun: str
+    max_failures: int = 0
+    empty_error: str = ""
+
+
+def finish_operation(ended: Any, ending: Ending, total: int, after: Any = None) -> OutcomeCounts:
     """Write the end of an operation, and return its counts.
 
+    Args:
+        ended: a non-empty string is the reason of a failure.
+        ending: the operation and how it ends.
+        total: number of files or instances.
+        after: not read; Beam waits for it.
+
     Raises:
-        OperationFailedError: the job broke, or too much failed.
+        OperationFailedError: the job broke, or more than `max_failures` files failed.
     """
-    operation = folder.read()
-    if not operation["done"]:
-        broken = ended if isinstance(ended, str) else ""
-        _end(operation, folder, total, noun, broken, if_none)
-        folder.write(operation)
-    error = operation.get("error")
-    counts: Counter[str] = Counter(operation["counts"])
-    is_tolerated = operations.failures(counts) <= max_failures
-    if error and not (error["code"] == operations.INVALID_ARGUMENT and is_tolerated):
-        raise OperationFailedError(f"{error['message']} ({folder.name})")
-    return counts
+    record = ending.folder.read()
+    if not record.done:
+        _finish(record, ending, total, ended if isinstance(ended, str) else "")
+        ending.folder.write(record)
+    is_tolerated = record.counts.failures <= ending.max_failures
+    if record.error and not (record.error.code == INVALID_ARGUMENT and is_tolerated):
+        raise OperationFailedError(f"{record.error.message} ({ending.folder.name})")
+    return ending.folder.counts()
 
 
-def _end(
-    operation: operations.Operation,
-    folder: OperationFolder,
-    total: int,
-    noun: str,
-    broken: str,
-    if_none: str,
-) -> None:
-    if broken:
-        operations.set_counts(operation, folder.counts(), total)
-        operations.finish(operation, operations.FAILED_PRECONDITION, broken)
-    elif if_none and not total:
-        operations.finish(operation, operations.NOT_FOUND, if_none)
+def _finish(record: OperationRecord, ending: Ending, total: int, failure: str) -> None:
+    folder = ending.folder
+    if failure:
+        record.set_counts(folder.counts(), total)
+        record.finish(FAILED_PRECONDITION, failure)
+    elif ending.empty_error and not total:
+        record.finish(NOT_FOUND, ending.empty_error)
     else:
         try:
-            complete_from_outcomes(operation, folder, total, noun)
+            complete_from_outcomes(record, folder, total, ending.noun)
         except OutcomeCountMismatchError as error:
-            operations.set_counts(operation, folder.counts(), total)
-            operations.finish(operation, operations.INTERNAL, str(error))
+            record.set_counts(folder.counts(), total)
+            record.finish(INTERNAL, str(error))

@@ -11,13 +11,14 @@ import zstandard
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader, RangeReader
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.listing import Source
 from dicomferry.sources.source_file import is_crc32c, open_source
 from dicomferry.storage.base import ServerSideCopy, Storage
 from dicomferry.storage.registry import capabilities_of
 from dicomferry.store.blobs import blob_path, large_blob, write_blob
-from dicomferry.transforms.records import FAILED, SKIPPED, FileOutcome, Instance
+from dicomferry.transforms.records import FileOutcome, Instance
 
 # Up to here a file is read whole, hashed and written from memory.
 _WHOLE_FILE_BYTES = 8 << 20
@@ -68,7 +69,7 @@ def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
                 return _copy_server_side(source, header, copier, target.dry_run)
             return _stream(source, header, file, target)
     except InstanceError as error:
-        outcome = SKIPPED if error.code in _SKIPPED_CODES else FAILED
+        outcome = Outcome.SKIPPED if error.code in _SKIPPED_CODES else Outcome.FAILED
         return FileOutcome(
             source.uri, outcome, error.code, size=source.size, version=source.version
         )

@@ -4,7 +4,7 @@ import dataclasses
 
 import apache_beam as beam
 
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.tables.destination import Destination, Load, WriteDisposition
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.export_table import is_loaded, read_written, record_loaded

@@ -1,12 +1,12 @@
-"""Tell how far a job is, while it runs: an estimate, one small file a worker."""
+"""Report the progress of a running job: an estimate, one small file per worker."""
 
 import os
 import socket
 import time
-from collections import Counter
 from typing import Any
 
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import ProgressCounts
 
 _INTERVAL_SECONDS = 1.0
 
@@ -22,11 +22,11 @@ class ProgressReporter:
 
         Args:
             folder: the operation's; None: nowhere.
-            part: of the job: what its workers report counts until `Job.end_part`.
+            part: of the job: reports of its workers count until `OwnedOperation.end_part`.
         """
         self._folder = folder
         self._part = part
-        self._counts: Counter[str]
+        self._counts: ProgressCounts
         self._reported: float
         self._worker: str
         self._reset()
@@ -39,14 +39,14 @@ class ProgressReporter:
         self._part = state["_part"]
         self._reset()
 
-    def add(self, counts: Counter[str]) -> None:
-        """Add to what was done."""
-        self._counts.update(counts)
+    def add(self, counts: ProgressCounts) -> None:
+        """Add to the counts so far."""
+        self._counts += counts
         if self._folder and time.monotonic() - self._reported > _INTERVAL_SECONDS:
             self._folder.report_progress(self._worker, self._counts)
             self._reported = time.monotonic()
 
     def _reset(self) -> None:
-        self._counts = Counter()
+        self._counts = ProgressCounts()
         self._reported = 0.0
         self._worker = f"{self._part}-{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

@@ -17,7 +17,7 @@ from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index, appended_files, read_row_group, row_groups
 from dicomferry.store.notifications import Topic

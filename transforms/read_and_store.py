@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,11 +10,12 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from dicomferry.errors import Reason
+from dicomferry.operations.outcomes import Outcome, ProgressCounts
 from dicomferry.sources.listing import Source
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.ingest import ImportTarget, ingest_all
 from dicomferry.transforms.progress import ProgressReporter
-from dicomferry.transforms.records import FAILED, FileOutcome, Instance
+from dicomferry.transforms.records import FileOutcome, Instance
 from dicomferry.transforms.worker_pool import shared_pool
 
 # Enough to hide the hand-over to a worker, few enough to end a share evenly and to show progress.
@@ -66,14 +66,14 @@ class _ReadFn(beam.DoFn):
                 yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
 
     def _count(self, results: Sequence[Instance | FileOutcome]) -> None:
-        failed = sum(isinstance(r, FileOutcome) and r.outcome == FAILED for r in results)
+        failed = sum(isinstance(r, FileOutcome) and r.outcome == Outcome.FAILED for r in results)
         size = sum(result.size for result in results)
         for result in results:
             self._file_bytes.update(result.size)
         self._files.inc(len(results))
         self._bytes.inc(size)
         self._failed.inc(failed)
-        self._progress.add(Counter(read=len(results), bytes=size, failed=failed))
+        self._progress.add(ProgressCounts(read=len(results), bytes=size, failed=failed))
 
 
 def _size(source: Source) -> int:
@@ -88,5 +88,5 @@ def _timeout_for(source: Source) -> float:
 
 def _on_worker_lost(source: Source) -> FileOutcome:
     return FileOutcome(
-        source.uri, FAILED, Reason.WORKER_LOST, size=source.size, version=source.version
+        source.uri, Outcome.FAILED, Reason.WORKER_LOST, size=source.size, version=source.version
     )

@@ -6,7 +6,7 @@ its way into the index and appears in no outcome, log or message.
 
 from typing import NamedTuple
 
-from dicomferry.operations.operations import OUTCOMES
+from dicomferry.operations.outcomes import Outcome
 
 
 class Instance(NamedTuple):
@@ -52,7 +52,7 @@ class FileOutcome(NamedTuple):
 
     Attributes:
         source: the file's URI; the instance's resource path in an export.
-        outcome: a member of `dicomferry.operations.operations.OUTCOMES`.
+        outcome: imported, duplicate, conflict, skipped, failed or exported.
         code: stable, '' for plain success; a `Reason` otherwise.
         sop_instance_uid: (0008,0018), '' if unknown.
         other: what it is a duplicate of or in conflict with: a source URI.
@@ -61,12 +61,9 @@ class FileOutcome(NamedTuple):
     """
 
     source: str
-    outcome: str
+    outcome: Outcome
     code: str = ""
     sop_instance_uid: str = ""
     other: str = ""
     size: int = 0
     version: str = ""
-
-
-IMPORTED, DUPLICATE, CONFLICT, SKIPPED, FAILED, EXPORTED = OUTCOMES

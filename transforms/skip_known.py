@@ -8,11 +8,12 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from dicomferry.errors import Reason
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.listing import Source
 from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import known_sources
 from dicomferry.transforms.batch_by_size import batch_by_size
-from dicomferry.transforms.records import SKIPPED, FileOutcome
+from dicomferry.transforms.records import FileOutcome
 
 # A worker's share is small enough to spread, big enough to be worth handing over.
 _SHARE_FILES = 1024
@@ -50,7 +51,7 @@ class _SkipFn(beam.DoFn):
         for source in listing:
             if source in known:
                 outcome = FileOutcome(
-                    source.uri, SKIPPED, Reason.ALREADY_IMPORTED, size=source.size
+                    source.uri, Outcome.SKIPPED, Reason.ALREADY_IMPORTED, size=source.size
                 )
                 yield TaggedOutput("outcomes", outcome)
         yield from shares([source for source in listing if source not in known])

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.pixels.convert import can_copy, transcode
 from dicomferry.pixels.formats import AS_UPLOADED, Format
 from dicomferry.pixels.parallel import FrameMap, in_order
@@ -14,7 +15,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.partial_files import remove_partial
 from dicomferry.store.stored_blob import StoredBlob, copy_blob, open_blob
 from dicomferry.transforms.parallel_frames import parallel_map
-from dicomferry.transforms.records import EXPORTED, FAILED, FileOutcome
+from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.worker_pool import own_cores
 
 _BUCKET_THREADS = 16
@@ -77,7 +78,7 @@ def write(
     try:
         if can_copy(instance.transfer_syntax_uid, target.format):
             copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
-            return FileOutcome(path, EXPORTED, "", uid, size=instance.size)
+            return FileOutcome(path, Outcome.EXPORTED, "", uid, size=instance.size)
         with open_blob(blob) as file:
             for output in transcode(file, target.format, target.quality, frame_map):
                 frame = "" if output.frame is None else f"/{output.frame}"
@@ -90,8 +91,8 @@ def write(
         # Else there are none of this export, and those of another may stay.
         if has_written or error.code == Reason.WORKER_LOST:
             _delete_frames(instance, target)
-        return FileOutcome(path, FAILED, error.code, uid)
-    return FileOutcome(path, EXPORTED, "", uid, size=size)
+        return FileOutcome(path, Outcome.FAILED, error.code, uid)
+    return FileOutcome(path, Outcome.EXPORTED, "", uid, size=size)
 
 
 @lru_cache(maxsize=4096)

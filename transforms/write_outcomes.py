@@ -1,4 +1,4 @@
-"""List what became of every file beside the operation, and count it from that list."""
+"""Write the outcome of every file beside the operation, and count the outcomes."""
 
 import dataclasses
 import itertools
@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.errors import Reason
-from dicomferry.operations.operations import INVALID_ARGUMENT, OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import Outcome, OutcomeCounts
 from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import remember_sources
-from dicomferry.transforms.records import CONFLICT, DUPLICATE, FAILED, IMPORTED, FileOutcome
+from dicomferry.transforms.records import FileOutcome
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGED_FAILURES = 100
@@ -33,12 +35,12 @@ class WriteOutcomes(beam.PTransform):
         part: names this run among the parts of the job.
         shards: how many files.
         fail_conflicts: whether a conflict counts as a failure.
-        remember: data folder whose sources table learns what was taken in, or None.
-        entry: which of the API's log entries a failure is, google.cloud.healthcare.logging.
-        is_remote: whether workers elsewhere write the log: their lines have a severity and a text,
+        remember: data folder whose sources table gets the imported files, or None.
+        entry: type of log entry for a failure, of google.cloud.healthcare.logging.
+        is_remote: whether remote workers write the log: their lines have a severity and a text,
             but no fields.
 
-    The first failures of each shard are logged too, for whoever watches logs; the list has all.
+    The first failures of each shard are logged too; the file has all of them.
     """
 
     folder: OperationFolder
@@ -49,8 +51,8 @@ class WriteOutcomes(beam.PTransform):
     entry: str = "ImportDicomLogEntry"
     is_remote: bool = False
 
-    def expand(self, outcomes: beam.PCollection[FileOutcome]) -> beam.PCollection[Counter[str]]:
-        """Wire it."""
+    def expand(self, outcomes: beam.PCollection[FileOutcome]) -> beam.PCollection[OutcomeCounts]:
+        """Group outcomes by shard, write each shard, and sum the counts."""
         return (
             outcomes
             | "KeyByShard" >> beam.Map(_key_by_shard, self.shards)
@@ -62,9 +64,9 @@ class WriteOutcomes(beam.PTransform):
 
 
 def report_unmatched(paths: Sequence[str], folder: OperationFolder) -> None:
-    """List the paths of a filter that no instance is below: each is a failure."""
+    """Write a failure for each path of a filter that matches no instance."""
     if paths:
-        outcomes = [FileOutcome(path, FAILED, Reason.NO_SUCH_RESOURCE) for path in paths]
+        outcomes = [FileOutcome(path, Outcome.FAILED, Reason.NO_SUCH_RESOURCE) for path in paths]
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
         folder.write_outcomes("filter", lines.encode())
         folder.write_counts("filter", count(outcomes, fail_conflicts=True))
@@ -83,22 +85,26 @@ def to_line(outcome: FileOutcome) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def count(outcomes: Iterable[FileOutcome], *, fail_conflicts: bool) -> Counter[str]:
+def count(outcomes: Sequence[FileOutcome], *, fail_conflicts: bool) -> OutcomeCounts:
     """Count outcomes, bytes, and the conflicts that are failures."""
-    counts: Counter[str] = Counter()
-    for outcome in outcomes:
-        counts[outcome.outcome] += 1
-        counts["bytes"] += outcome.size
-        if outcome.code == Reason.ALREADY_IMPORTED:
-            counts["already_imported"] += 1
-    if fail_conflicts and counts[CONFLICT]:
-        counts["conflict_failed"] = counts[CONFLICT]
-    return counts
+    by_outcome: Counter[str] = Counter(outcome.outcome for outcome in outcomes)
+    return OutcomeCounts(
+        **by_outcome,
+        bytes=sum(outcome.size for outcome in outcomes),
+        already_imported=sum(o.code == Reason.ALREADY_IMPORTED for o in outcomes),
+        conflict_failed=by_outcome[Outcome.CONFLICT] if fail_conflicts else 0,
+    )
 
 
 def _key_by_shard(outcome: FileOutcome, shards: int) -> tuple[int, tuple[Any, ...]]:
     shard = zlib.crc32(outcome.source.encode("utf-8", "surrogateescape")) % shards
-    return shard, tuple(outcome)  # plain, or Beam would pickle each
+    source, kind, code, *rest = outcome
+    return shard, (source, str(kind), str(code), *rest)  # plain, or Beam would pickle each
+
+
+def _to_outcome(fields: tuple[Any, ...]) -> FileOutcome:
+    source, kind, *rest = fields
+    return FileOutcome(source, Outcome(kind), *rest)
 
 
 class _WriteFn(beam.DoFn):
@@ -110,27 +116,29 @@ class _WriteFn(beam.DoFn):
         self._entry = options.entry
         self._is_remote = options.is_remote
 
-    def process(self, shard: tuple[int, Iterable[tuple[Any, ...]]]) -> Iterator[Counter[str]]:
-        outcomes = sorted(map(FileOutcome._make, shard[1]))
+    def process(self, shard: tuple[int, Iterable[tuple[Any, ...]]]) -> Iterator[OutcomeCounts]:
+        outcomes = sorted(map(_to_outcome, shard[1]))
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
         self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines.encode())
         failed = (
             o
             for o in outcomes
-            if o.outcome == FAILED or (o.outcome == CONFLICT and self._fail_conflicts)
+            if o.outcome == Outcome.FAILED
+            or (o.outcome == Outcome.CONFLICT and self._fail_conflicts)
         )
         for outcome in itertools.islice(failed, _LOGGED_FAILURES):
             _log(outcome, self._folder.name, self._entry, self._is_remote)
         if self._remember:
-            taken = [o for o in outcomes if o.outcome in (IMPORTED, DUPLICATE) and o.version]
-            rows = [(o.source, o.size, o.version, o.outcome) for o in taken]
+            stored = (Outcome.IMPORTED, Outcome.DUPLICATE)
+            known = [o for o in outcomes if o.outcome in stored and o.version]
+            rows = [(o.source, o.size, o.version, str(o.outcome)) for o in known]
             remember_sources(self._remember, rows)
         yield count(outcomes, fail_conflicts=self._fail_conflicts)
 
 
 def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> None:
     reason = Reason(outcome.code).sentence
-    # Here of severity INFO for Python, so that only programs that write a log show it.
+    # INFO for Python, so that only programs that write a log show it.
     _LOGGER.log(
         logging.ERROR if is_remote else logging.INFO,
         "%s: %s: %s%s",
@@ -150,10 +158,10 @@ def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> N
     )
 
 
-def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
-    return sum(counts, Counter())
+def _sum(counts: Iterable[OutcomeCounts]) -> OutcomeCounts:
+    return sum(counts, OutcomeCounts())
 
 
-def _write_counts(counts: Counter[str], folder: OperationFolder, part: str) -> Counter[str]:
+def _write_counts(counts: OutcomeCounts, folder: OperationFolder, part: str) -> OutcomeCounts:
     folder.write_counts(part, counts)
     return counts

@@ -4,14 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from deltalake.exceptions import DeltaError
 from google.protobuf import empty_pb2
-from obstore.exceptions import BaseError as ObjectStoreError
-
-from dicomferry.api import resources
-from dicomferry.api.access import PathRules, Principal
-from dicomferry.api.access.permissions import METHOD_PERMISSIONS
-from dicomferry.api.errors import (
+from google.rpc.code_pb2 import (
     ABORTED,
     ALREADY_EXISTS,
     FAILED_PRECONDITION,
@@ -19,18 +13,23 @@ from dicomferry.api.errors import (
     NOT_FOUND,
     UNAVAILABLE,
     UNIMPLEMENTED,
-    ApiError,
 )
+
+from dicomferry.api import resources
+from dicomferry.api.access import PathRules, Principal
+from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import apply_mask, is_named
 from dicomferry.api.label_filter import parse_filter
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.request_fields import dataset_name, store_name
 from dicomferry.jobs import launch
-from dicomferry.jobs.dataflow import DataflowError, Templates
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.jobs.dataflow_client import DataflowError, Templates
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage, StorageError
+from dicomferry.storage.failures import storage_errors
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.store.dicom_store import (
     Resource,
@@ -41,8 +40,6 @@ from dicomferry.store.dicom_store import (
 from dicomferry.store.validation import ResourceError
 from dicomferry.tables.destination import parse_destination, parse_disposition
 from dicomferry.tables.errors import TableError
-
-_UNREADABLE = (DeltaError, ObjectStoreError, OSError)
 
 
 class DicomService:
@@ -141,7 +138,7 @@ class DicomService:
         store = self._store(name)
         try:
             counts = maintenance.metrics(store)
-        except _UNREADABLE:
+        except storage_errors():
             self._store(name)  # tells if it was deleted meanwhile
             raise
         numbers = {field: int(count) for field, count in counts.items() if field != "name"}

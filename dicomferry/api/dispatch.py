@@ -1,4 +1,4 @@
-"""One call, however it came: who sends it, what it lacks, the answer, a line in the log."""
+"""Handle one call from either transport: authenticate, validate, dispatch, log."""
 
 import logging
 import time
@@ -6,26 +6,23 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from deltalake.exceptions import DeltaError
-from google.api_core.exceptions import GoogleAPIError
 from google.rpc import code_pb2
-from obstore.exceptions import BaseError as ObjectStoreError
+from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE
 
 from dicomferry.api.access import Authenticator
-from dicomferry.api.errors import INTERNAL, UNAVAILABLE, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.request_fields import check_required
 from dicomferry.api.rpcs import Rpc
-from dicomferry.storage.base import StorageError
+from dicomferry.storage.failures import storage_errors
 
 _LOGGER = logging.getLogger(__name__)
-_STORAGE_ERRORS = (OSError, ObjectStoreError, GoogleAPIError, DeltaError, StorageError)
 
 
 class Dispatcher:
     """Answers calls."""
 
     def __init__(self, authenticator: Authenticator) -> None:
-        """Take what tells callers apart."""
+        """Keep the authenticator, which resolves Authorization headers to principals."""
         self._authenticator = authenticator
 
     def answer(self, rpc: Rpc, read: Callable[[], Any], authorization: str | None) -> Any:
@@ -33,11 +30,11 @@ class Dispatcher:
 
         Args:
             rpc: the method that is called.
-            read: gives its message; asked of those who have logged in alone.
+            read: returns its message; called only after authentication.
             authorization: the header or metadata of that name.
 
         Raises:
-            ApiError: whatever went wrong; nothing else leaves here.
+            ApiError: for every failure; no other exception leaves here.
         """
         started = time.monotonic()
         caller, code = "nobody", 0
@@ -50,15 +47,15 @@ class Dispatcher:
         except ApiError as error:
             code = error.code
             raise
-        except Exception as error:  # the boundary: whatever it is, the caller gets an answer
+        except Exception as error:  # the boundary: the caller gets an answer
             refusal = to_api_error(error, rpc.name)
             code = refusal.code
             raise refusal from None
         finally:
             _log(rpc, caller, code, started)
 
-    def refuse_stranger(self, rpc: Rpc, authorization: str | None) -> None:
-        """Refuse who is not known, before anything of the call is read.
+    def require_login(self, rpc: Rpc, authorization: str | None) -> None:
+        """Refuse an unknown caller before anything of the call is read.
 
         Raises:
             ApiError: as `answer` does.
@@ -83,11 +80,11 @@ def _log(rpc: Rpc, caller: str, code: int, started: float) -> None:
 
 
 def to_api_error(error: Exception, method: str) -> ApiError:
-    """What a caller is told of what broke; the log is told where."""
+    """Return an error for the caller without details, and log where it was raised."""
     places = "".join(traceback.format_tb(error.__traceback__))
     # The places, not the message: exception texts can hold patient data.
     _LOGGER.error("%s broke with %s:\n%s", method, type(error).__name__, places)
-    if isinstance(error, _STORAGE_ERRORS):
+    if isinstance(error, storage_errors()):
         return ApiError(UNAVAILABLE, "the storage behind this server failed; try again")
     return ApiError(
         INTERNAL, f"{method} broke with {type(error).__name__}; the server's log says where"

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 
 _SET_BY_SERVER = {
     field_behavior_pb2.OUTPUT_ONLY,

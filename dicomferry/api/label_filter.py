@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 from lark import Lark, Token, Transformer, v_args
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 
 MAX_FILTER = 10_000
 

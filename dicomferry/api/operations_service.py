@@ -6,16 +6,17 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 
 from dicomferry.api.access import Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
-from dicomferry.api.errors import INVALID_ARGUMENT, NOT_FOUND, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
 from dicomferry.api.request_fields import dataset_name, operation_folder
 from dicomferry.api.resources import operation_message
 from dicomferry.jobs import dataflow
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, list_operations
+from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.base import Storage
 
 _MAX_WAIT_SECONDS = 30.0
@@ -35,10 +36,10 @@ class OperationsService:
 
     def get_operation(self, request: Any, principal: Principal) -> Any:
         """Return an operation as it stands."""
-        folder, operation = self._find(request.name, METHOD_PERMISSIONS["GetOperation"], principal)
-        if not operation["done"]:
-            operation = dataflow.OperationReader().reconcile(folder, operation)
-        return operation_message(operation)
+        folder, record = self._find(request.name, METHOD_PERMISSIONS["GetOperation"], principal)
+        if not record.done:
+            record = dataflow.OperationReader().reconcile(folder, record)
+        return operation_message(record)
 
     def list_operations(self, request: Any, principal: Principal) -> Any:
         """Return a page of a dataset's operations, the newest first."""
@@ -51,7 +52,7 @@ class OperationsService:
         after = last_of_page_before(request.page_token, *scope)
         page: list[OperationFolder] = []
         response = operations_pb2.ListOperationsResponse()
-        for folder in operations.list_operations(self._root, parent):
+        for folder in list_operations(self._root, parent):
             if after and folder.id >= after:
                 continue
             if len(page) == size:
@@ -65,30 +66,30 @@ class OperationsService:
     def cancel_operation(self, request: Any, principal: Principal) -> Any:
         """Ask the job to end; one that has ended stays as it is."""
         permission = METHOD_PERMISSIONS["CancelOperation"]
-        folder, operation = self._find(request.name, permission, principal)
-        if not operation["done"]:
+        folder, record = self._find(request.name, permission, principal)
+        if not record.done:
             dataflow.request_cancel(folder)
         return empty_pb2.Empty()
 
     def wait_operation(self, request: Any, principal: Principal) -> Any:
         """Return an operation when it has ended, or as it stands after a while."""
         permission = METHOD_PERMISSIONS["WaitOperation"]
-        folder, operation = self._find(request.name, permission, principal)
+        folder, record = self._find(request.name, permission, principal)
         seconds = _MAX_WAIT_SECONDS
         if request.HasField("timeout"):
             seconds = min(request.timeout.ToNanoseconds() / 1e9, seconds)
         if self._may_wait.acquire(blocking=False):
             try:
                 end = time.monotonic() + seconds
-                while not operation["done"] and time.monotonic() < end:
+                while not record.done and time.monotonic() < end:
                     if self._stopping.wait(_LOOK_SECONDS):
                         break
-                    operation = folder.read()
+                    record = folder.read()
             finally:
                 self._may_wait.release()
-        if not operation["done"]:
-            operation = dataflow.OperationReader().reconcile(folder, operation)
-        return operation_message(operation)
+        if not record.done:
+            record = dataflow.OperationReader().reconcile(folder, record)
+        return operation_message(record)
 
     def stop(self) -> None:
         """Let those who wait go: the server is about to end."""
@@ -96,13 +97,13 @@ class OperationsService:
 
     def _find(
         self, name: str, permission: str, principal: Principal
-    ) -> tuple[OperationFolder, Operation]:
+    ) -> tuple[OperationFolder, OperationRecord]:
         folder = operation_folder(self._root, name)
         try:
-            operation = folder.read()
+            record = folder.read()
         except OperationNotFoundError:
             principal.require(permission, name)
             raise ApiError(NOT_FOUND, f"{name} does not exist") from None
         # A grant on the store that it works on is enough.
-        principal.require(permission, name, operation["store"])
-        return folder, operation
+        principal.require(permission, name, str(record.store))
+        return folder, record

@@ -10,7 +10,9 @@ import binascii
 import hashlib
 import json
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from google.rpc.code_pb2 import INVALID_ARGUMENT
+
+from dicomferry.api.errors import ApiError
 
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000

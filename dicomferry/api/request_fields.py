@@ -5,9 +5,10 @@ from typing import Any
 
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor import FieldDescriptor
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 
-from dicomferry.api.errors import INVALID_ARGUMENT, NOT_FOUND, ApiError
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.api.errors import ApiError
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.resource_names import (
     DatasetName,
     ResourceNameError,

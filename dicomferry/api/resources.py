@@ -1,4 +1,4 @@
-"""Resources as they lie in stores, proto JSON, and the messages of the contract."""
+"""Conversion between resources as stores keep them, proto JSON, and messages of the contract."""
 
 from typing import Any
 
@@ -7,24 +7,21 @@ from google.protobuf import json_format
 
 # Operations hold messages of the contract, which are found by their names once imported.
 from dicomferry.api.proto.generated import dicom_service_pb2, operation_metadata_pb2  # noqa: F401
-from dicomferry.operations.operations import Operation
+from dicomferry.operations.record import OperationRecord
 from dicomferry.store.dicom_store import Resource
-
-_OPERATION_FIELDS = ("name", "metadata", "done", "error", "response")
 
 
 def store_message(resource: Resource) -> Any:
-    """The DicomStore message of a store's resource."""
+    """Return the DicomStore message of a store's resource."""
     return json_format.ParseDict(resource, dicom_service_pb2.DicomStore())
 
 
 def store_resource(message: Any) -> Resource:
-    """A DicomStore message as a store keeps it."""
+    """Return a DicomStore message as a store keeps it."""
     resource: Resource = json_format.MessageToDict(message)
     return resource
 
 
-def operation_message(operation: Operation) -> Any:
-    """The google.longrunning.Operation of an operation's record, without what is only ours."""
-    shown = {name: operation[name] for name in _OPERATION_FIELDS if name in operation}
-    return json_format.ParseDict(shown, operations_pb2.Operation())
+def operation_message(record: OperationRecord) -> Any:
+    """Return the google.longrunning.Operation of a record."""
+    return json_format.ParseDict(record.api_fields(), operations_pb2.Operation())

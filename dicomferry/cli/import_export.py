@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dicomferry.cli.options import BEAM_FLAGS, DEFAULT_ROOT, Root, StoreArgument
-from dicomferry.cli.output import console, exit_with, operation_id_of, report, say, suggest
+from dicomferry.cli.output import exit_with, report, say, suggest
 from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.worker_pool import shared_pool
 
@@ -56,8 +56,8 @@ def import_(
     report(operation, config.root)
     if dry_run:
         suggest(f"dicomferry import {shlex.quote(store)} {shlex.quote(source)}", root)
-    elif operation.get("error"):
-        retry = f"--retry-failed {operation_id_of(operation)}"
+    elif operation.error:
+        retry = f"--retry-failed {operation.id}"
         suggest(f"dicomferry import {shlex.quote(store)} {retry}", root)
     else:
         suggest(f"dicomferry export files {shlex.quote(store)} ./out", root)
@@ -173,8 +173,6 @@ def export_table(
     with showing_progress("export") as show:
         operation = export_dicom.run(config, options, show)
     report(operation, config.root)
-    if warnings := operation["counts"].get("warnings"):
-        console.print(f"{warnings:,} values did not fit their columns: warnings-*.jsonl there")
     say(f"table: {table}")
     exit_with(operation, 0)
 

@@ -16,7 +16,7 @@ from dicomferry.cli.output import errors, printable
 from dicomferry.cli.preview import formats, preview
 from dicomferry.cli.serve import serve_, tokens_app
 from dicomferry.cli.stores import stores_app
-from dicomferry.jobs import dataflow
+from dicomferry.jobs.dataflow_client import DataflowError
 
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
 
@@ -40,16 +40,17 @@ def main() -> NoReturn:
     """Run the command line; a wrong request ends with its remedy and exit code 2."""
     # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
     gc.set_threshold(_COLLECT_AFTER)
-    from dicomferry.pipelines.job import STORAGE_ERRORS, JobError, storage_message
+    from dicomferry.pipelines.job import JobError
+    from dicomferry.storage.failures import storage_errors, storage_message
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     try:
         app()
-    except (JobError, ApiError, dataflow.DataflowError, ValueError, LookupError) as error:
+    except (JobError, ApiError, DataflowError, ValueError, LookupError) as error:
         message = escape(printable(str(error)))
         errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(2)
-    except STORAGE_ERRORS as error:
+    except storage_errors() as error:
         message = escape(printable(storage_message(error)))
         errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(2)

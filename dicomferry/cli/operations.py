@@ -1,4 +1,4 @@
-"""`dicomferry operations`: what jobs are doing, and did."""
+"""`dicomferry operations`: show and cancel jobs."""
 
 from typing import Annotated
 
@@ -9,46 +9,47 @@ from rich.text import Text
 from dicomferry.cli.options import DEFAULT_ROOT, Root
 from dicomferry.cli.output import console, list_failures, printable, say, suggest
 from dicomferry.jobs import dataflow
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder
-from dicomferry.resource_names import DatasetName, parse_store
+from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.record import ProgressCounter
+from dicomferry.operations.state import state_of
+from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
 
-operations_app = typer.Typer(help="What jobs are doing, and did.", no_args_is_help=True)
+operations_app = typer.Typer(help="Show running and finished jobs.", no_args_is_help=True)
 
 
 @operations_app.command("list")
-def list_operations(root: Root = DEFAULT_ROOT) -> None:
+def list_(root: Root = DEFAULT_ROOT) -> None:
     """List operations, the newest first."""
-    table = Table("id", "what", "store", "state", "done", "failed", box=None)
+    table = Table("id", "method", "store", "state", "succeeded", "failed", box=None)
     reader = dataflow.OperationReader()
-    for folder in operations.list_operations(open_storage(root), DatasetName()):
-        operation = reader.read(folder)
-        metadata = operation["metadata"]
+    for folder in list_operations(open_storage(root), DatasetName()):
+        record = reader.read(folder)
+        counter = record.metadata.counter or ProgressCounter()
         table.add_row(
             folder.id,
-            metadata["apiMethodName"].rpartition(".")[2].removesuffix("DicomData").lower(),
-            Text(printable(parse_store(operation["store"]).id)),
-            _state(operation),
-            metadata["counter"].get("success", "0"),
-            metadata["counter"].get("failure", "0"),
+            record.metadata.method.verb.lower(),
+            Text(printable(record.store.id)),
+            state_of(record),
+            str(counter.success),
+            str(counter.failure),
         )
     console.print(table)
 
 
 @operations_app.command("describe")
-def describe_operation(
+def describe(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Show an operation, in the API's JSON, and what became of the files that failed."""
+    """Show an operation as JSON, and why files failed."""
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    console.print_json(data=dataflow.read(folder))
+    console.print_json(data=dataflow.read(folder).to_json())
     list_failures(folder, limit=20)
 
 
 @operations_app.command("cancel")
-def cancel_operation(
+def cancel(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
@@ -57,19 +58,9 @@ def cancel_operation(
     Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    if dataflow.read(folder)["done"]:
+    if dataflow.read(folder).done:
         say(f"{folder.name} has ended already")
         return
     dataflow.request_cancel(folder)
     say(f"{folder.name}: asked to end")
     suggest(f"dicomferry operations describe {folder.id}", root)
-
-
-def _state(operation: Operation) -> str:
-    if not operation["done"]:
-        return "queued" if operation.get("queued") else "running"
-    if "error" not in operation:
-        return "done"
-    return {1: "cancelled", 3: "done, with failures", 10: "aborted"}.get(
-        operation["error"]["code"], "failed"
-    )

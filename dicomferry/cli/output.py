@@ -1,4 +1,4 @@
-"""What commands tell people: what happened, why files failed, what to try next."""
+"""Output of commands: results, why files failed, the next command to try."""
 
 import os
 import shlex
@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dicomferry.cli.options import DEFAULT_ROOT
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import PROBLEMS, Outcome, OutcomeCounts
+from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -21,34 +22,32 @@ errors = Console(stderr=True)
 
 
 def find_store(root: str, name: str) -> dicom_store.DicomStore:
-    """The store of that name below a root."""
+    """Return the store of a name below a root."""
     return dicom_store.get_store(open_storage(root), parse_store(name))
 
 
-def operation_id_of(operation: Operation) -> str:
-    """The short id of an operation, which commands take."""
-    return str(operation["name"]).rpartition("/")[2]
-
-
-def report(operation: Operation, root: Storage) -> None:
-    """Show what happened: counts, the first failures, where the list lies."""
-    counts: Counter[str] = Counter(operation["counts"])
+def report(record: OperationRecord, root: Storage) -> None:
+    """Show the results of a job: counts, the most common failures, where all outcomes are."""
+    assert isinstance(record.counts, OutcomeCounts)  # those of a job that has ended well enough
+    counts = record.counts
     table = Table("outcome", "files", title=None)
-    for outcome in operations.OUTCOMES:
-        if counts[outcome]:
-            table.add_row(outcome, f"{counts[outcome]:,}")
+    for outcome in Outcome:
+        if number := counts.of(outcome):
+            table.add_row(outcome, f"{number:,}")
     table.add_section()
-    table.add_row("in all", f"{operation['total']:,}")
+    table.add_row("total", f"{record.total:,}")
     console.print(table)
-    if counts["already_imported"]:
-        console.print(f"{counts['already_imported']:,} were known and not opened")
-    folder = OperationFolder(
-        root, parse_store(operation["store"]).parent, operation_id_of(operation)
-    )
-    if operations.failures(counts):
+    if known := counts.already_imported:
+        console.print(f"{known:,} file{'s' * (known != 1)} already imported, skipped")
+    folder = OperationFolder(root, record.store.parent, record.id)
+    if counts.failures:
         list_failures(folder, limit=10)
     console.print(f"operation: {folder.id}", highlight=False)
-    say(f"its lists: {folder.storage.uri()}")
+    say(f"Results: {folder.storage.uri()}")
+    if counts.warnings:
+        console.print(
+            f"{counts.warnings:,} values did not fit their columns: warnings-*.jsonl there"
+        )
 
 
 def list_failures(folder: OperationFolder, limit: int) -> None:
@@ -56,7 +55,7 @@ def list_failures(folder: OperationFolder, limit: int) -> None:
     reasons: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
     for outcome in folder.outcomes():
-        if outcome["outcome"] in ("failed", "conflict"):
+        if outcome["outcome"] in PROBLEMS:
             key = outcome["code"], outcome["reason"]
             reasons[key] += 1
             examples.setdefault(key, outcome["source"])
@@ -69,27 +68,27 @@ def list_failures(folder: OperationFolder, limit: int) -> None:
 
 
 def suggest(command: str, root: str) -> None:
-    """Show the next command to try, which must find the same stores."""
+    """Show the next command to try, with the root of this one."""
     if root not in (DEFAULT_ROOT, os.environ.get("DICOMFERRY_ROOT")):
         command = f"{command} --root {shlex.quote(root)}"
     say(f"next: {command}", style="bold")
 
 
 def say(line: str, style: str = "") -> None:
-    """Show a line as it is: names in it may hold what rich takes for markup, and worse."""
+    """Show a line as it is: names in it may look like markup to rich, or like control sequences."""
     console.print(
         printable(line), soft_wrap=True, highlight=False, markup=False, emoji=False, style=style
     )
 
 
 def printable(text: str) -> str:
-    """A text for a terminal, which must not take part of it for orders: `\\x1b[31m`."""
+    """Escape characters that a terminal would act on, such as those of `\\x1b[31m`."""
     return "".join(
         character if character.isprintable() else ascii(character)[1:-1] for character in text
     )
 
 
-def exit_with(operation: Operation, max_failures: int) -> None:
-    """Leave with exit code 1 if more failed than may."""
-    if operations.failures(Counter(operation["counts"])) > max_failures:
+def exit_with(record: OperationRecord, max_failures: int) -> None:
+    """Exit with code 1 if more than `max_failures` files failed."""
+    if record.counts.failures > max_failures:
         raise typer.Exit(1)

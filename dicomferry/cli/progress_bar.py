@@ -2,19 +2,21 @@
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.operations.ownership import ProgressCallback
+
 _LINE_SECONDS = 10.0
 
 
 @contextmanager
-def showing_progress(verb: str) -> Iterator[Callable[[Counter[str], int], None]]:
-    """Yield a function that is told the counts so far and the total (0: not known yet)."""
+def showing_progress(verb: str) -> Iterator[ProgressCallback]:
+    """Yield a function that shows the counts so far and the total (0: not known yet)."""
     if sys.stderr.isatty():
         with Progress(
             TextColumn(verb),
@@ -37,14 +39,14 @@ class _Bar:
         self._started = time.monotonic()
         self._task = bar.add_task(verb, total=0, size="", rate="", failed="")
 
-    def __call__(self, counts: Counter[str], total: int) -> None:
+    def __call__(self, counts: ProgressCounts, total: int) -> None:
         self._bar.update(
             self._task,
-            completed=counts["read"],
+            completed=counts.read,
             total=total,
-            size=f"{counts['bytes'] / 1e6:,.0f} MB",
-            rate=f"{counts['read'] / (time.monotonic() - self._started):,.0f} files/s",
-            failed=f"{counts['failed']:,} failed" if counts["failed"] else "",
+            size=f"{counts.bytes / 1e6:,.0f} MB",
+            rate=f"{counts.read / (time.monotonic() - self._started):,.0f} files/s",
+            failed=f"{counts.failed:,} failed" if counts.failed else "",
         )
 
 
@@ -53,14 +55,14 @@ class _Lines:
         self._verb = verb
         self._started = self._said = time.monotonic()
 
-    def __call__(self, counts: Counter[str], total: int) -> None:
+    def __call__(self, counts: ProgressCounts, total: int) -> None:
         now = time.monotonic()
         if now - self._said < _LINE_SECONDS:
             return
         self._said = now
         print(
-            f"{self._verb}: {counts['read']} of {total} files, {counts['bytes'] / 1e6:.0f} MB, "
-            f"{counts['read'] / (now - self._started):.0f} files/s, {counts['failed']} failed",
+            f"{self._verb}: {counts.read} of {total} files, {counts.bytes / 1e6:.0f} MB, "
+            f"{counts.read / (now - self._started):.0f} files/s, {counts.failed} failed",
             file=sys.stderr,
             flush=True,
         )

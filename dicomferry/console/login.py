@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
+from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dicomferry.api.access import Principal
-from dicomferry.api.errors import INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.console.views import layout
 
 COOKIE = "dicomferry_token"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from google.rpc.code_pb2 import NOT_FOUND, UNAUTHENTICATED
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -12,7 +13,7 @@ from starlette.routing import Route
 
 from dicomferry.api.access import Principal
 from dicomferry.api.dispatch import to_api_error
-from dicomferry.api.errors import NOT_FOUND, UNAUTHENTICATED, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.console import thumbnails
 from dicomferry.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
 from dicomferry.console.metrics_cache import MetricsCache
@@ -33,7 +34,9 @@ from dicomferry.console.views.stores import (
     stores_section,
 )
 from dicomferry.jobs.dataflow import OperationReader
-from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
+from dicomferry.operations.outcomes import PROBLEMS, OutcomeCounts
+from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import (
     DatasetName,
     ResourceNameError,
@@ -123,7 +126,7 @@ class _Console:
         if part != "stores":
             newest = stores.page_of_operations(self._root, parent, principal, before, self._reader)
             query = {"dataset": str(parent), "before": before}
-            running |= any(not operation["done"] for operation in newest.operations)
+            running |= any(not record.done for record in newest.operations)
             pieces.append(operations_section(newest, "/", query))
         if part in ("stores", "operations"):
             return layout.fragment(pieces[-1])
@@ -143,7 +146,7 @@ class _Console:
             return layout.fragment(section)
         metrics = self._metrics.get([store], _COUNT_SECONDS)[str(store.name)]
         body = html("{store}{operations}", store=store_body(store, metrics), operations=section)
-        running = metrics is None or any(not operation["done"] for operation in found.operations)
+        running = metrics is None or any(not record.done for record in found.operations)
         refresh = _NO_SCRIPT_SECONDS if running else 0
         return layout.page(store.name.id, body, principal, refresh_seconds=refresh)
 
@@ -170,20 +173,19 @@ class _Console:
 
     def operation(self, request: Request, principal: Principal) -> Response:
         """One operation and a page of its outcomes."""
-        folder, operation = self._operation(request, principal)
+        folder, record = self._operation(request, principal)
         asked = request.query_params
-        section = operation_section(operation)
+        section = operation_section(record)
         if asked.get("part") == "operation":
             return layout.fragment(section)
         outcome, after = outcomes.check_outcome(asked.get("outcome", "")), asked.get("after", "")
         found = outcomes.page_of_outcomes(folder, outcome, after)
         why = None
-        if not after and outcome in ("", *outcomes.FAILURES):
-            failed = any(operation["counts"].get(kind) for kind in outcomes.FAILURES)
-            why = outcomes.reasons(folder, outcome) if failed else None
-        listed = outcomes_section(operation, found, why, outcome, is_first=not after)
+        if not after and outcome in ("", *PROBLEMS):
+            why = outcomes.reasons(folder, outcome) if _has_problems(record) else None
+        listed = outcomes_section(record, found, why, outcome, is_first=not after)
         body = html("{operation}{outcomes}", operation=section, outcomes=listed)
-        refresh = 0 if operation["done"] else _NO_SCRIPT_SECONDS
+        refresh = 0 if record.done else _NO_SCRIPT_SECONDS
         return layout.page(f"Operation {folder.id}", body, principal, refresh_seconds=refresh)
 
     def outcomes(self, request: Request, principal: Principal) -> Response:
@@ -205,20 +207,20 @@ class _Console:
 
     def _operation(
         self, request: Request, principal: Principal
-    ) -> tuple[OperationFolder, Operation]:
+    ) -> tuple[OperationFolder, OperationRecord]:
         parent, operation_id = _parent(request), request.path_params["operation"]
         folder = OperationFolder(self._root, parent, operation_id)
         name = folder.name
-        operation = None
+        record = None
         # The id becomes a folder: it must not mean another one.
         if _is_plain(operation_id):
             with suppress(OperationNotFoundError):
-                operation = folder.read()
-        names = [name] if operation is None else [name, operation["store"]]
+                record = folder.read()
+        names = [name] if record is None else [name, str(record.store)]
         principal.require(_GET_OPERATION, *names)
-        if operation is None:
+        if record is None:
             raise ApiError(NOT_FOUND, f"{name} does not exist")
-        return folder, self._reader.reconcile(folder, operation)
+        return folder, self._reader.reconcile(folder, record)
 
 
 _PIECES = ("nav", "stores", "operations")
@@ -263,6 +265,11 @@ def _asset(name: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
 def _parent(request: Request) -> DatasetName:
     values = (request.path_params[name] for name in ("project", "location", "dataset"))
     return parse_dataset(str(DatasetName(*values)))
+
+
+def _has_problems(record: OperationRecord) -> bool:
+    counts = record.counts
+    return counts.failures > 0 or (isinstance(counts, OutcomeCounts) and counts.conflict > 0)
 
 
 def _is_plain(operation_id: str) -> bool:

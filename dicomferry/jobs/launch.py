@@ -16,10 +16,11 @@ from collections.abc import Sequence
 
 import dicomferry
 from dicomferry.jobs import dataflow, queue
-from dicomferry.jobs.dataflow import DataflowClient, Templates
-from dicomferry.operations import operations
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.jobs.dataflow import TemplateJob
+from dicomferry.jobs.dataflow_client import DataflowClient, Templates
+from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.owner import Owner
+from dicomferry.operations.record import Method
 from dicomferry.pipelines import export_request, import_request
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.import_request import ImportRequest
@@ -63,7 +64,7 @@ def start_import(
     # A bucket, all that Dataflow reads, has no links.
     allowed_folders = [] if templates else [f"--within={folder}" for folder in within]
     argv = [f"--source={uri}", *allowed_folders]
-    return _start("ImportDicomData", _IMPORT, request, argv, templates, max_jobs)
+    return _start(Method.IMPORT, _IMPORT, request, argv, templates, max_jobs)
 
 
 def start_export_files(
@@ -101,7 +102,7 @@ def start_export_files(
     )
     export_request.prepare(request, _remote_runner(templates))
     argv = [f"--destination={uri_prefix}", f"--mime-type={mime_type}", f"--filter={filter_uri}"]
-    return _start("ExportDicomData", _EXPORT, request, argv, templates, max_jobs)
+    return _start(Method.EXPORT, _EXPORT, request, argv, templates, max_jobs)
 
 
 def start_export_table(
@@ -147,7 +148,7 @@ def start_export_table(
     argv = [f"--table={table_uri}", f"--schema={schema}", f"--filter={filter_uri}"]
     argv += [f"--write-disposition={request.write_disposition}"]
     argv += ["--include-source-store"] * include_source_store
-    return _start("ExportDicomData", _EXPORT, request, argv, templates, max_jobs)
+    return _start(Method.EXPORT, _EXPORT, request, argv, templates, max_jobs)
 
 
 def _remote_runner(templates: Templates | None) -> str:
@@ -155,7 +156,7 @@ def _remote_runner(templates: Templates | None) -> str:
 
 
 def _start(
-    method: str,
+    method: Method,
     module: str,
     request: Request,
     argv: Sequence[str],
@@ -169,17 +170,17 @@ def _start(
             raise ValueError(f"{name} must be text of at most {_MAX_ARGUMENT} bytes, without NUL")
     if templates is not None:
         template = templates.of(module.rpartition(".")[2])
-        where = request.root, request.store
-        return dataflow.start(DataflowClient(), template, *where, method, _parameters(argv))
-    operation_id = operations.new_operation_id()
+        job = TemplateJob(request.root, request.store, method, _parameters(argv))
+        return dataflow.start(DataflowClient(), template, job)
+    operation_id = new_operation_id()
     folder = OperationFolder(request.root, request.store.parent, operation_id)
-    waits, place = [], None
+    waits, slot = [], None
     if max_jobs:
-        places = queue.folder_of(request.root)
-        place = queue.take_place(places, max_jobs)
-        waits = ["dicomferry.jobs.queue", places, str(max_jobs)] if place is None else []
+        slots = queue.slots_folder(request.root)
+        slot = queue.try_acquire_slot(slots, max_jobs)
+        waits = ["dicomferry.jobs.queue", slots, str(max_jobs)] if slot is None else []
     log, logs = _open_log(folder)
-    with os.fdopen(log, "wb"), queue.handed_over(place) as inherited:
+    with os.fdopen(log, "wb"), queue.inherit_slot(slot) as inherited:
         process = subprocess.Popen(
             # -P: what lies in the working folder is not code of ours.
             [sys.executable, "-P", "-m", *waits, module, *flags, f"--operation={operation_id}"],
@@ -194,8 +195,7 @@ def _start(
     threading.Thread(target=process.wait, daemon=True).start()
     assert process.stdin is not None
     with process.stdin:
-        owner = Owner.of(process.pid)
-        operations.start_operation(request.root, request.store, method, operation_id, owner, logs)
+        folder.start(request.store, method, Owner.of(process.pid), logs)
     return folder
 
 

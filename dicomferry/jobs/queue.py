@@ -1,95 +1,88 @@
-"""Wait for a turn, then become the job: how a server bounds what runs at once.
+"""Job queue: wait for a free slot, then become the job. A server bounds what runs at once by it.
 
-A job is a process from the moment it is asked for, and outlives the server. While others have all
-the places it waits here, small, without Beam; then the same process turns into the pipeline. Places
-are locks on files, which the system takes back from whatever dies; of those who wait one at a time
-looks for a free place.
+A job is a process from its request on, and outlives the server. While other jobs have all slots
+it waits here, small, without Beam; then the same process becomes the pipeline. Slots are locks on
+files, which the system releases when their holder dies. Of the waiting processes one at a time,
+the head of the queue, looks for a free slot.
 
-    python -m dicomferry.jobs.queue FOLDER PLACES MODULE --root=R --store=S … --operation=ID
+    python -m dicomferry.jobs.queue FOLDER SLOTS MODULE --root=R --store=S … --operation=ID
 """
 
 import fcntl
 import hashlib
-import logging
 import os
-import queue
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from obstore.exceptions import BaseError as ObjectStoreError
-
-from dicomferry.operations import operations
-from dicomferry.operations.operations import OperationFolder, adopt_operation
+from dicomferry.operations.folder import OperationFolder, adopt_operation
+from dicomferry.operations.ownership import OwnedOperation
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 
-_LOGGER = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
-_CANCEL_SECONDS = 1.0
-_HEARTBEAT_SECONDS = 5.0
 
 
-def folder_of(root: Storage) -> str:
-    """The folder of this machine that holds the places of a root's jobs.
+def slots_folder(root: Storage) -> str:
+    """Return the folder of this machine that holds the slots for jobs of a root.
 
     Raises:
-        ValueError: another user has made it.
+        ValueError: another user has created it.
     """
     ours = Path(tempfile.gettempdir()) / f"dicomferry-{os.getuid()}"
     ours.mkdir(mode=0o700, exist_ok=True)
     if ours.is_symlink() or ours.stat().st_uid != os.getuid():
-        raise ValueError(f"{ours} is another user's: name a folder of your own in $TMPDIR")
+        raise ValueError(f"{ours} belongs to another user: set $TMPDIR to a folder of your own")
     folder = ours / hashlib.sha256(root.root.encode()).hexdigest()[:16]
     folder.mkdir(exist_ok=True)
     return str(folder)
 
 
-def take_place(folder: str, places: int) -> int | None:
-    """Lock a free place, unless others wait for one.
+def try_acquire_slot(folder: str, slots: int) -> int | None:
+    """Lock a free slot, unless other jobs are in the queue.
 
     Returns:
-        A descriptor: whoever holds it or a copy has the place. None: all are taken.
+        A descriptor; the slot is taken as long as it or a copy of it is open. None: no slot is
+        free.
     """
-    line = _open(folder, "line")
+    queue = _open(folder, "queue")
     try:
-        return _free_place(folder, places) if _lock(line, wait=False) else None
+        return _free_slot(folder, slots) if _lock(queue, wait=False) else None
     finally:
-        os.close(line)
+        os.close(queue)
 
 
 @contextmanager
-def handed_over(place: int | None) -> Iterator[list[int]]:
-    """What a process inherits that has the place from then on; it is not this one's any more."""
-    if place is None:
+def inherit_slot(slot: int | None) -> Iterator[list[int]]:
+    """Yield the descriptors that a new process inherits; the slot is its own from then on."""
+    if slot is None:
         yield []
         return
     try:
-        yield [place]
+        yield [slot]
     finally:
-        os.close(place)
+        os.close(slot)
 
 
 def main(argv: Sequence[str]) -> NoReturn:
-    """Wait for one of the places, and run a module in this very process."""
-    folder, places, module, *flags = argv
-    place = _wait(folder, int(places), _recorded(flags))
-    os.set_inheritable(place, True)
-    # The lock of the line ends here, for the next to look; that of the place does not.
+    """Wait for a slot, and run a module in this very process."""
+    folder, slots, module, *flags = argv
+    slot = _wait(folder, int(slots), _recorded_operation(flags))
+    os.set_inheritable(slot, True)
+    # This releases the lock of the queue, for the next to look, but not that of the slot.
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *flags])
 
 
-def _recorded(flags: Sequence[str]) -> OperationFolder:
-    """The operation of this process, once it is recorded.
+def _recorded_operation(flags: Sequence[str]) -> OperationFolder:
+    """Return the operation of this process, once it is recorded.
 
     Raises:
-        OperationNotFoundError, NotOwnedError: it never was: who started this process died.
+        OperationNotFoundError, NotOwnedError: the parent died before it recorded it.
     """
     sys.stdin.buffer.read()
     given = dict(flag.removeprefix("--").split("=", 1) for flag in flags if "=" in flag)
@@ -97,49 +90,22 @@ def _recorded(flags: Sequence[str]) -> OperationFolder:
     return adopt_operation(open_storage(given["root"]), parent, given["operation"])
 
 
-def _wait(folder: str, places: int, job: OperationFolder) -> int:
-    """Wait for a place; the operation shows that it waits, and can be cancelled.
-
-    The heartbeat goes on meanwhile: without it the operation would show as abandoned.
-    """
-    operation = job.read()
-    operation["queued"] = True
-    found: queue.SimpleQueue[int] = queue.SimpleQueue()
-    threading.Thread(target=_stand_in_line, args=(folder, places, found), daemon=True).start()
-    written = looked = 0.0
-    while True:
-        with suppress(queue.Empty):
-            return found.get(timeout=_LOOK_SECONDS)
-        now = time.monotonic()
-        try:
-            if not written or now - written > _HEARTBEAT_SECONDS:
-                job.write(operation)
-                written = now
-            if now - looked > _CANCEL_SECONDS:
-                looked = now
-                if job.is_cancel_requested():
-                    operation["metadata"]["cancelRequested"] = True
-                    operations.finish(operation, operations.CANCELLED, "cancelled before it began")
-                    del operation["queued"]
-                    job.write(operation)
-                    os._exit(1)
-        except (OSError, ObjectStoreError) as error:
-            _LOGGER.warning("%s: the heartbeat failed: %s", job.name, type(error).__name__)
+def _wait(folder: str, slots: int, operation: OperationFolder) -> int:
+    """Wait for a slot; meanwhile the operation shows as queued and can be cancelled."""
+    message = "cancelled before it began"
+    with OwnedOperation(operation, cancel_message=message, is_queued=True):
+        _lock(_open(folder, "queue"), wait=True)
+        while (slot := _free_slot(folder, slots)) is None:
+            time.sleep(_LOOK_SECONDS)
+    return slot
 
 
-def _stand_in_line(folder: str, places: int, found: "queue.SimpleQueue[int]") -> None:
-    _lock(_open(folder, "line"), wait=True)
-    while (place := _free_place(folder, places)) is None:
-        time.sleep(_LOOK_SECONDS)
-    found.put(place)
-
-
-def _free_place(folder: str, places: int) -> int | None:
-    for number in range(places):
-        place = _open(folder, f"place-{number}")
-        if _lock(place, wait=False):
-            return place
-        os.close(place)
+def _free_slot(folder: str, slots: int) -> int | None:
+    for number in range(slots):
+        slot = _open(folder, f"slot-{number}")
+        if _lock(slot, wait=False):
+            return slot
+        os.close(slot)
     return None
 
 

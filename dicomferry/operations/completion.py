@@ -1,7 +1,9 @@
-"""How a job ends: its outcomes are counted, and its operation says what they come to."""
+"""How a job ends: the outcomes are counted, and the operation gets its result."""
 
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder
+from google.rpc.code_pb2 import INVALID_ARGUMENT
+
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.record import OperationRecord
 
 
 class OutcomeCountMismatchError(Exception):
@@ -9,32 +11,30 @@ class OutcomeCountMismatchError(Exception):
 
 
 def complete_from_outcomes(
-    operation: Operation, folder: OperationFolder, total: int, noun: str
+    record: OperationRecord, folder: OperationFolder, total: int, noun: str
 ) -> None:
-    """Finish an operation by its outcomes, not written yet; many files may have failed.
+    """Finish an operation by its outcomes; the record is not written yet.
 
     Args:
-        operation: the record.
-        folder: where its outcomes were counted.
-        total: how many files or instances the job had to account for.
-        noun: what they are, for messages: "files" or "instances".
+        record: ends with an error if files failed.
+        folder: has the counts of the outcomes.
+        total: files or instances that the job has to account for.
+        noun: "files" or "instances", for messages.
 
     Raises:
-        OutcomeCountMismatchError: the outcomes do not account for everything.
+        OutcomeCountMismatchError: there are more or fewer outcomes than `total`.
     """
     counts = folder.counts()
-    accounted = sum(counts[outcome] for outcome in operations.OUTCOMES)
-    if accounted != total:
+    if counts.done != total:
         raise OutcomeCountMismatchError(
-            f"{accounted} outcomes were written for {total} {noun}; please report this"
+            f"{counts.done} outcomes were written for {total} {noun}; please report this"
         )
-    operations.set_counts(operation, counts, total)
-    if failures := operations.failures(counts):
-        operations.finish(
-            operation,
-            operations.INVALID_ARGUMENT,
-            f"{failures} of {total} {noun} failed, the others are done; "
+    record.set_counts(counts, total)
+    if counts.failures:
+        record.finish(
+            INVALID_ARGUMENT,
+            f"{counts.failures} of {total} {noun} failed, the others are done; "
             f"which and why: {folder.storage.uri('outcomes-*.jsonl')}",
         )
     else:
-        operations.finish(operation)
+        record.finish()

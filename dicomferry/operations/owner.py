@@ -1,4 +1,4 @@
-"""What runs a job, so that a reader can tell whether it still does: a process, or Dataflow."""
+"""Owners of operations: a process, or a job on Dataflow."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from dicomferry.storage.processes import ENDED_STATES, state_and_start
 
 
 class Owner(NamedTuple):
-    """A process, told from a later one with the same number by when it started."""
+    """A process; its start time tells it from a later one with the same number."""
 
     host: str
     pid: int
@@ -26,7 +26,7 @@ class Owner(NamedTuple):
         return cls(socket.gethostname(), pid, state_and_start(pid)[1])
 
     def is_gone(self) -> bool:
-        """Whether the process surely ended; False if it may run on another host."""
+        """Whether the process has certainly ended; False if it may run on another host."""
         if self.host != socket.gethostname():
             return False
         state, start_time = state_and_start(self.pid)
@@ -34,17 +34,13 @@ class Owner(NamedTuple):
 
 
 class DataflowJob(NamedTuple):
-    """A job on Dataflow, which takes no second running one of the same name."""
+    """A job on Dataflow, which never runs two jobs of one name at a time."""
 
     project: str
     region: str
     job_name: str
 
-    def is_gone(self) -> bool:
-        """False: only Dataflow knows; `dicomferry.jobs.dataflow` asks it."""
-        return False
 
-
-def owner_of(record: Mapping[str, Any]) -> Owner | DataflowJob:
-    """The owner that an operation's record names."""
-    return DataflowJob(**record) if "job_name" in record else Owner(**record)
+def owner_from_json(fields: Mapping[str, Any]) -> Owner | DataflowJob:
+    """Read the owner of an operation's record."""
+    return DataflowJob(**fields) if "job_name" in fields else Owner(**fields)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import duckdb
 import google_crc32c
 
-from dicomferry.operations import operations
-from dicomferry.operations.operations import Operation, OperationFolder
+from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import FOLDER, INCOMING
 from dicomferry.store.compaction import sort_index
@@ -69,7 +69,7 @@ def vacuum(
     store: DicomStore,
     *,
     dry_run: bool = False,
-    read: Callable[[OperationFolder], Operation] = OperationFolder.read,
+    read: Callable[[OperationFolder], OperationRecord] = OperationFolder.read,
 ) -> list[str]:
     """Delete blobs without a row that are older than 7 days; return their paths.
 
@@ -84,9 +84,9 @@ def vacuum(
     Raises:
         BusyError: an operation of the store is running.
     """
-    for folder in operations.list_operations(root, store.name.parent):
-        operation = read(folder)
-        if not operation["done"] and operation["store"] == str(store.name):
+    for folder in list_operations(root, store.name.parent):
+        record = read(folder)
+        if not record.done and record.store == store.name:
             raise BusyError(f"{folder.name} is running: vacuum when it has ended")
     old = datetime.now(UTC) - _VACUUM_AFTER
     candidates = {

@@ -240,7 +240,7 @@ def test_a_link_is_one_that_a_browser_can_open(operation, folder, server, link):
 START = """
 import subprocess, sys
 from dicomferry.resource_names import parse_store
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.storage.registry import open_storage
 owner = Owner.of(int(sys.argv[2]))

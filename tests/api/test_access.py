@@ -5,6 +5,7 @@ import os
 import shutil
 
 import pytest
+from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -19,13 +20,7 @@ from dicomferry.api.access import (
     TokenFile,
     make_token,
 )
-from dicomferry.api.errors import (
-    INVALID_ARGUMENT,
-    PERMISSION_DENIED,
-    UNAUTHENTICATED,
-    UNAVAILABLE,
-    ApiError,
-)
+from dicomferry.api.errors import ApiError
 from dicomferry.cli.main import app
 from dicomferry.pipelines import import_dicom
 from dicomferry.storage.registry import open_storage

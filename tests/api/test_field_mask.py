@@ -1,10 +1,11 @@
 """Updates by field mask."""
 
 import pytest
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import apply_mask, split_mask
 from dicomferry.api.proto.generated.dicom_service_pb2 import DicomStore
 

@@ -14,7 +14,7 @@ from dicomferry.api.grpc.server import MAX_MESSAGE_BYTES
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
 from dicomferry.api.proto.generated.operation_metadata_pb2 import OperationMetadata
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import parse_store
 from dicomferry.store.dicom_store import get_store
@@ -156,8 +156,7 @@ def test_waiting_ends_when_the_operation_does_and_not_much_after_its_timeout(stu
     with ThreadPoolExecutor(24) as threads:
         answers = [threads.submit(wait, patient) for _ in range(24)]
         record = folder.read()
-        record["done"] = True
-        record["error"] = {"code": 1, "message": "cancelled"}
+        record.finish(1, "cancelled")
         folder.write(record)
         assert any(answer.result().done for answer in answers)
 

@@ -4,10 +4,11 @@ import json
 import re
 
 import pytest
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.label_filter import MAX_FILTER, parse_filter
 
 LABELS = {

@@ -4,10 +4,11 @@ import base64
 import json
 
 import pytest
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
 
 

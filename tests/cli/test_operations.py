@@ -1,13 +1,12 @@
 """`dicomferry operations`: of jobs here, and of jobs on Dataflow."""
 
-from collections import Counter
-
 import pytest
 from typer.testing import CliRunner
 
 from dicomferry.cli.main import app
 from dicomferry.jobs import dataflow
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.operations.owner import DataflowJob
 from tests.pipelines.jobs import STORE, new_store
 
@@ -24,13 +23,13 @@ class Recorded:
         Recorded.state = "JOB_STATE_CANCELLED"
 
     def progress(self, *_):
-        return Counter()
+        return ProgressCounts()
 
 
 @pytest.fixture
 def on_dataflow(monkeypatch):
     monkeypatch.setattr(Recorded, "state", "JOB_STATE_RUNNING")
-    monkeypatch.setattr(dataflow, "Dataflow", Recorded)
+    monkeypatch.setattr(dataflow, "DataflowClient", Recorded)
 
 
 def call(root, *arguments):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dicomferry.cli import main
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.resource_names import parse_store
 
 

@@ -3,7 +3,6 @@
 import http.client
 import threading
 import time
-from collections import Counter
 from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -12,7 +11,8 @@ import uvicorn
 from starlette.applications import Starlette
 
 from dicomferry.console import console_routes
-from dicomferry.operations import operations
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import ProgressCounts
 from tests.pipelines.jobs import STORE
 
 DATASET = "projects/local/locations/local/datasets/default"
@@ -85,13 +85,13 @@ def serving(root, authenticator):
 
 def running(root, store=STORE, total=200, **counts):
     """An operation of this process that is under way."""
-    folder = operations.start_operation(root, store, "ImportDicomData")
-    operation = folder.read()
-    operation["total"] = total
-    folder.write(operation)
-    folder.report_progress("00000-w", Counter(counts))
+    folder = start_operation(root, store, "ImportDicomData")
+    record = folder.read()
+    record.total = total
+    folder.write(record)
+    folder.report_progress("00000-w", ProgressCounts(**counts))
     return folder
 
 
-def page_of(operation):
-    return f"/console/{operation['name']}"
+def page_of(folder):
+    return f"/console/{folder.name}"

@@ -3,10 +3,10 @@
 import shutil
 import subprocess
 import threading
-from collections import Counter
 
 import pytest
 
+from dicomferry.operations.outcomes import ProgressCounts
 from tests.console.consoles import TRIAL, page_of, running
 from tests.pipelines.jobs import new_store
 
@@ -35,14 +35,14 @@ class TestInChromium:
     def test_a_bar_moves_without_loading_the_page_anew(self, dom, browser, root):
         new_store(root)
         folder = running(root, read=50)
-        path = page_of(folder.read())
+        path = page_of(folder)
         over = threading.Event()
 
         def go_on():
             # Once the page is there, only its script can bring a new value.
             while not over.wait(0.05):
                 if (path, "") in browser.answered:
-                    folder.report_progress("00000-w", Counter(read=150))
+                    folder.report_progress("00000-w", ProgressCounts(read=150))
                     return
 
         mover = threading.Thread(target=go_on)
@@ -57,7 +57,7 @@ class TestInChromium:
         assert console == []
 
     def test_pages_run_clean_and_names_stay_text(self, dom, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.operation)):
+        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
             text, console = dom(path)
             assert "</html>" in text
             assert console == []

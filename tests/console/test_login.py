@@ -33,7 +33,7 @@ def tokens(root, tmp_path):
 class TestLogin:
     def test_without_a_token_there_is_only_the_form(self, tokens, trial):
         browser, _, _ = tokens
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.operation), "/?dataset=x"):
+        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder), "/?dataset=x"):
             answer = browser.get(path)
             assert answer.status == 401
             assert 'name="token"' in answer.text
@@ -85,7 +85,7 @@ class TestLogin:
     def test_each_page_asks_for_its_permission(self, tokens, trial, root):
         browser, known, _ = tokens
         create_store(root, parse_store("other"))
-        operation = page_of(trial.operation)
+        operation = page_of(trial.folder)
         [source] = set(
             re.findall(
                 r'<img src="([^"]+)"',

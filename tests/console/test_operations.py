@@ -2,13 +2,13 @@
 
 import json
 import re
-from collections import Counter
 from urllib.parse import urlencode
 
 import pytest
 
 from dicomferry.console.queries import outcomes, stores
-from dicomferry.operations import operations
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.resource_names import parse_store
 from tests.console.consoles import TRIAL, page_of, running
 from tests.pipelines.jobs import STORE, new_store
@@ -21,16 +21,14 @@ class TestOperations:
         text = browser.page("/")
         assert 'aria-valuenow="50" aria-valuemax="200"' in text
         assert re.search(r"50 of 200 files · 10.0 MB · [\d.,]+ files/s · .* left · 3 failed", text)
-        live = re.search(
-            r'class="operation" data-live="([^"]+)"', browser.page(page_of(folder.read()))
-        )
-        folder.report_progress("00000-w", Counter(read=150))
+        live = re.search(r'class="operation" data-live="([^"]+)"', browser.page(page_of(folder)))
+        folder.report_progress("00000-w", ProgressCounts(read=150))
         part = browser.page(live[1])
         assert part.startswith("<section")
         assert 'aria-valuenow="150"' in part
-        operation = folder.read()
-        operations.finish(operation)
-        folder.write(operation)
+        record = folder.read()
+        record.finish()
+        folder.write(record)
         assert "data-live" not in browser.page(live[1])
 
     def test_without_javascript_the_page_loads_itself_anew_while_something_runs(
@@ -39,7 +37,7 @@ class TestOperations:
         refresh = '<noscript><meta http-equiv="refresh"'
         assert refresh not in browser.page("/")
         folder = running(root)
-        for path in ("/", TRIAL, page_of(folder.read())):
+        for path in ("/", TRIAL, page_of(folder)):
             assert refresh in browser.page(path)
 
     def test_one_that_has_not_listed_its_files_yet_says_so(self, browser, root):
@@ -53,7 +51,7 @@ class TestOperations:
         other = parse_store("other")
         for number in range(6):
             store = other if number % 2 else STORE
-            operations.start_operation(root, store, "ImportDicomData", f"20260101-{number}")
+            start_operation(root, store, "ImportDicomData", f"20260101-{number}")
         for start, wanted in (("/", "543210"), (TRIAL, "420")):
             seen, path = [], start
             while path:
@@ -64,21 +62,21 @@ class TestOperations:
             assert "".join(seen) == wanted
 
     def test_why_files_failed_is_counted_and_every_file_listed(self, browser, trial):
-        text = browser.page(page_of(trial.operation))
+        text = browser.page(page_of(trial.folder))
         assert "<b>2 ×</b><div><code>NOT_DICOM</code>" in text
         assert text.count("<tr><td") == 5
         assert "1.2.1.1.1" in text
 
     def test_outcomes_are_filtered(self, browser, trial):
-        text = browser.page(f"{page_of(trial.operation)}?outcome=failed")
+        text = browser.page(f"{page_of(trial.folder)}?outcome=failed")
         assert text.count("<tr><td") == 2
-        text = browser.page(f"{page_of(trial.operation)}?outcome=imported")
+        text = browser.page(f"{page_of(trial.folder)}?outcome=imported")
         assert text.count("<tr><td") == 3
         assert "NOT_DICOM" not in text
-        assert browser.get(f"{page_of(trial.operation)}?outcome=nonsense").status == 400
+        assert browser.get(f"{page_of(trial.folder)}?outcome=nonsense").status == 400
 
     def test_outcomes_are_downloaded_as_they_were_written(self, browser, trial):
-        path = f"{page_of(trial.operation)}/outcomes.jsonl"
+        path = f"{page_of(trial.folder)}/outcomes.jsonl"
         answer = browser.get(path)
         assert {json.loads(line)["source"] for line in answer.text.splitlines()} == set(
             trial.outcomes
@@ -89,18 +87,18 @@ class TestOperations:
 
     def test_an_aborted_one_is_told_from_a_failed_one(self, browser, root, trial):
         folder = running(root, read=7)
-        operation = folder.read()
-        operation["owner"]["start_time"] = "another process"
-        folder.storage.write("operation.json", json.dumps(operation).encode())
-        text = browser.page(page_of(operation))
+        record = folder.read().to_json()
+        record["owner"]["start_time"] = "another process"
+        folder.storage.write("operation.json", json.dumps(record).encode())
+        text = browser.page(page_of(folder))
         assert 'class="state bad">aborted' in text
-        assert 'class="state warn">done, with failures' in browser.page(page_of(trial.operation))
+        assert 'class="state warn">done, with failures' in browser.page(page_of(trial.folder))
 
 
 class TestOutcomePages:
     def _folder(self, root, shards):
         new_store(root)
-        folder = operations.start_operation(root, STORE, "ImportDicomData")
+        folder = start_operation(root, STORE, "ImportDicomData")
         for name, lines in shards.items():
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
             folder.write_outcomes(name, text.encode())
@@ -150,5 +148,5 @@ class TestOutcomePages:
 
     @pytest.mark.parametrize("after", ["x", "../x:1", "a:-1", "a:" + "9" * 99, "\u0661:\u0661"])
     def test_positions_that_are_none_are_refused(self, browser, trial, after):
-        answer = browser.get(f"{page_of(trial.operation)}?{urlencode({'after': after})}")
+        answer = browser.get(f"{page_of(trial.folder)}?{urlencode({'after': after})}")
         assert answer.status == 400

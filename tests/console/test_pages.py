@@ -12,17 +12,17 @@ from tests.pipelines.jobs import new_store
 
 class TestText:
     def test_no_page_lets_a_name_become_markup(self, browser, root, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.operation)):
+        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
             text = browser.page(path)
             assert "<script>alert" not in text
             assert text.count("<script") == 1
-        assert "&lt;script&gt;alert(1)" in browser.page(page_of(trial.operation))
+        assert "&lt;script&gt;alert(1)" in browser.page(page_of(trial.folder))
 
     def test_names_that_are_not_utf_8_are_shown(self, browser, trial):
-        assert "/in/not-%FF-text.dcm" in browser.page(page_of(trial.operation))
+        assert "/in/not-%FF-text.dcm" in browser.page(page_of(trial.folder))
 
     def test_no_page_holds_patient_data(self, browser, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.operation)):
+        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
             assert "SECRET" not in browser.page(path)
 
     def test_every_value_is_escaped_unless_it_is_html(self):
@@ -53,7 +53,7 @@ class TestText:
 
 class TestHeaders:
     def test_nothing_but_the_servers_own_is_loaded(self, browser, trial):
-        operation = page_of(trial.operation)
+        operation = page_of(trial.folder)
         for path in ("/", TRIAL, operation, f"{operation}/outcomes.jsonl", "/console/style.css"):
             headers = browser.get(path).headers
             assert headers["content-security-policy"].startswith("default-src 'none'; style-src")
@@ -62,7 +62,7 @@ class TestHeaders:
         assert browser.get("/").headers["cache-control"] == "no-store"
 
     def test_pages_need_nothing_that_the_policy_forbids(self, browser, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.operation)):
+        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
             text = browser.page(path)
             assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|https?://", text)
 

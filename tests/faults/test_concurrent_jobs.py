@@ -5,8 +5,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from google.rpc.code_pb2 import NOT_FOUND
 
-from dicomferry.operations.operations import NOT_FOUND, OperationFolder
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.pipelines.job import JobError
 from dicomferry.resource_names import parse_store
@@ -64,14 +65,13 @@ def run_import(root, source, store=STORE):
         )
     except JobError as error:
         return None, error
-    name = operation["name"].rpartition("/")[2]
-    return OperationFolder(root, store.parent, name), None
+    return OperationFolder(root, store.parent, operation.id), None
 
 
 def run_export(root, out):
     """Export the store as it is some time during the imports."""
     request = export_dicom.parse_args(flags(root, STORE, f"--destination={out}"))
-    assert "error" not in export_dicom.run(*request)
+    assert export_dicom.run(*request).error is None
     return out
 
 

@@ -22,7 +22,7 @@ from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import all_rpcs
 from dicomferry.console import console_routes
-from dicomferry.operations import operations
+from dicomferry.operations.folder import OperationFolder, start_operation
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -312,10 +312,10 @@ def test_many_parameters_and_long_headers_are_refused(service):
 
 def test_what_breaks_inside_tells_the_caller_neither_places_nor_values(root, tmp_path):
     create_store(root, parse_store(TRIAL))
-    folder = operations.OperationFolder(root, parse_store(TRIAL).parent, "op-1")
+    folder = OperationFolder(root, parse_store(TRIAL).parent, "op-1")
     folder.storage.write("operation.json", f'{{"done": false, "{MARK}": ]'.encode())
     # Whatever reads it says so with the value that it cannot read.
-    other = operations.start_operation(root, parse_store(TRIAL), "ImportDicomData", "op-2")
+    other = start_operation(root, parse_store(TRIAL), "ImportDicomData", "op-2")
     record = json.loads(other.storage.read("operation.json"))
     record["metadata"]["createTime"] = MARK
     other.storage.write("operation.json", json.dumps(record).encode())

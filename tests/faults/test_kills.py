@@ -125,7 +125,7 @@ def check_accounts_of_killed(root, undisturbed):
         assert line["outcome"] == undisturbed.outcomes[line["source"]]["outcome"]
     if operation["done"]:
         return "after its end"
-    assert folder.read()["error"]["code"] == 10
+    assert folder.read().error.code == 10
     stored = without_run(root)
     assert stored.items() <= undisturbed.rows.items()
     assert blobs(root).items() <= undisturbed.blobs.items()

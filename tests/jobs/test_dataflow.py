@@ -13,19 +13,22 @@ import pytest
 import requests
 from google.auth.exceptions import DefaultCredentialsError
 from google.longrunning import operations_pb2
+from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAVAILABLE
 from typer.testing import CliRunner
 
 from dicomferry.api.access import ANYONE, PathRules
 from dicomferry.api.dicom_service import DicomService
-from dicomferry.api.errors import INVALID_ARGUMENT, UNAVAILABLE, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.proto.generated import operation_metadata_pb2
 from dicomferry.cli.main import app
 from dicomferry.jobs import dataflow, launch
-from dicomferry.jobs.dataflow import DataflowClient, DataflowError, Template, Templates
-from dicomferry.operations.operations import start_operation
+from dicomferry.jobs.dataflow import TemplateJob
+from dicomferry.jobs.dataflow_client import DataflowClient, DataflowError, Template, Templates
+from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import DataflowJob
+from dicomferry.operations.record import Method
 from dicomferry.server import Settings
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.maintenance import BusyError
@@ -105,12 +108,15 @@ def client(server):
 TEMPLATE = Template("gs://b/t/import_dicom.json", "p", "europe-west4", {"maxWorkers": 5})
 
 
+def job(root, **parameters):
+    return TemplateJob(root, STORE, Method.IMPORT, parameters)
+
+
 @pytest.fixture
 def started(root, client):
     """An operation whose Dataflow job was launched."""
     new_store(root)
-    parameters = {"source": "gs://b/in/**"}
-    return dataflow.start(client, TEMPLATE, root, STORE, "ImportDicomData", parameters)
+    return dataflow.start(client, TEMPLATE, job(root, source="gs://b/in/**"))
 
 
 def the_job(server):
@@ -133,22 +139,18 @@ def test_a_job_is_launched_with_the_operation_that_it_owns(server, root, started
         "environment": {"maxWorkers": 5},
     }
     operation = started.read()
-    assert not operation["done"]
-    assert operation["owner"] == {
-        "project": "p",
-        "region": "europe-west4",
-        "job_name": f"dicomferry-{started.id}",
-    }
+    assert not operation.done
+    assert operation.owner == DataflowJob("p", "europe-west4", f"dicomferry-{started.id}")
 
 
 def test_a_refused_launch_ends_its_operation_with_what_dataflow_says(server, client, root):
     new_store(root)
     template = TEMPLATE._replace(region="nowhere")
     with pytest.raises(DataflowError, match="404: no /v1b3/projects/p/locations/nowhere"):
-        dataflow.start(client, template, root, STORE, "ImportDicomData", {})
+        dataflow.start(client, template, job(root))
     [folder] = operation_folders(root)
-    assert folder.read()["error"]["code"] == 14
-    assert "404" in folder.read()["error"]["message"]
+    assert folder.read().error.code == 14
+    assert "404" in folder.read().error.message
 
 
 def test_a_running_job_shows_the_progress_of_its_committed_counters(server, client, started):
@@ -160,8 +162,8 @@ def test_a_running_job_shows_the_progress_of_its_committed_counters(server, clie
         metric("read", "bytes", 1000),
         {"name": {"origin": "dataflow/v1b3", "name": "ElementCount"}, "scalar": 5},
     ]
-    counter = dataflow.reconcile(client, started)["metadata"]["counter"]
-    assert (counter["success"], counter["failure"]) == ("67", "3")
+    counter = dataflow.reconcile(client, started).metadata.counter
+    assert (counter.success, counter.failure) == (67, 3)
 
 
 def metric(namespace, name, value, **context):
@@ -174,9 +176,9 @@ def metric(namespace, name, value, **context):
 def test_cancel_asks_dataflow_and_the_operation_ends_when_the_job_has(server, client, started):
     dataflow.cancel(client, started)
     assert server.requests[-1][2] == {"requestedState": "JOB_STATE_CANCELLED"}
-    assert started.read()["metadata"]["cancelRequested"]
-    assert dataflow.reconcile(client, started)["error"]["code"] == 1
-    assert started.read()["done"]
+    assert started.read().metadata.cancel_requested
+    assert dataflow.reconcile(client, started).error.code == 1
+    assert started.read().done
     sent = len(server.requests)
     dataflow.cancel(client, started)
     assert len(server.requests) == sent, "one that has ended stays as it is"
@@ -186,28 +188,28 @@ def test_cancel_asks_dataflow_and_the_operation_ends_when_the_job_has(server, cl
 def test_a_job_that_ended_before_its_last_step_is_an_error(server, client, started, state):
     the_job(server)["currentState"] = state
     operation = dataflow.reconcile(client, started)
-    assert operation["done"]
-    assert operation["error"]["code"] == 13
-    assert the_job(server)["id"] in operation["error"]["message"]
+    assert operation.done
+    assert operation.error.code == 13
+    assert the_job(server)["id"] in operation.error.message
     assert started.read() == operation
 
 
 def test_a_job_that_never_came_to_be_is_aborted_but_not_at_once(server, client, root):
     new_store(root)
-    job = DataflowJob("p", "europe-west4", "dicomferry-lost")
-    folder = start_operation(root, STORE, "ImportDicomData", owner=job)
-    assert not dataflow.reconcile(client, folder)["done"]
+    lost = DataflowJob("p", "europe-west4", "dicomferry-lost")
+    folder = start_operation(root, STORE, "ImportDicomData", owner=lost)
+    assert not dataflow.reconcile(client, folder).done
     record = json.loads(folder.storage.read("operation.json"))
     record["heartbeat"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     folder.storage.write("operation.json", json.dumps(record).encode())
-    assert dataflow.reconcile(client, folder)["error"]["code"] == 10
+    assert dataflow.reconcile(client, folder).error.code == 10
 
 
 def test_operations_of_processes_are_left_alone(server, client, root):
     new_store(root)
     folder = start_operation(root, STORE, "ImportDicomData")
     dataflow.cancel(client, folder)
-    assert not dataflow.reconcile(client, folder)["done"]
+    assert not dataflow.reconcile(client, folder).done
     assert not server.requests
 
 
@@ -217,16 +219,14 @@ def test_operations_of_processes_are_left_alone(server, client, root):
 @pytest.fixture
 def asked(server, client, monkeypatch):
     """Whoever asks Dataflow asks this server; counts how often it was."""
-    monkeypatch.setattr(dataflow, "Dataflow", lambda: client)
+    monkeypatch.setattr(dataflow, "DataflowClient", lambda: client)
     return lambda: len([each for each in server.requests if each[0] == "GET"])
 
 
 def start_jobs(client, root, count):
     """Operations whose Dataflow jobs were launched, the oldest first."""
     new_store(root)
-    return [
-        dataflow.start(client, TEMPLATE, root, STORE, "ImportDicomData", {}) for _ in range(count)
-    ]
+    return [dataflow.start(client, TEMPLATE, job(root)) for _ in range(count)]
 
 
 def listed(root, **request):
@@ -246,7 +246,7 @@ def test_a_list_ends_the_operations_of_jobs_that_died_and_asks_for_these_once(
     for folder in died:
         fail(server, folder)
     assert [each.error.code for each in listed(root).operations] == [13, 13]
-    assert all(folder.read()["done"] for folder in died)
+    assert all(folder.read().done for folder in died)
     before = asked()
     assert [each.error.code for each in listed(root).operations] == [13, 13]
     assert asked() == before
@@ -259,7 +259,7 @@ def test_a_list_asks_only_for_what_is_on_its_page(server, client, root, asked):
     [newest] = listed(root, page_size=1).operations
     assert newest.name == second.name
     assert asked() == 1
-    assert not first.read()["done"]
+    assert not first.read().done
 
 
 def test_a_list_shows_the_progress_of_running_jobs(server, client, root, asked):
@@ -299,8 +299,8 @@ def test_a_reader_that_is_asked_again_and_again_asks_dataflow_now_and_then(
     [folder] = start_jobs(client, root, 1)
     server.metrics = [metric("read", "files", 70)]
     reader = dataflow.OperationReader(every_seconds=3600)
-    counters = [reader.read(folder)["metadata"]["counter"]["success"] for _ in range(5)]
-    assert counters == ["70"] * 5
+    counters = [reader.read(folder).metadata.counter.success for _ in range(5)]
+    assert counters == [70] * 5
     assert asked() == 2, "the job and its metrics"
 
 
@@ -318,13 +318,13 @@ def test_commands_list_and_vacuum_see_that_a_job_died(server, client, root, aske
     shown = CliRunner().invoke(app, ["operations", "list", f"--root={root.root}"])
     assert shown.exit_code == 0
     assert shown.output.count("failed") >= 3, "the heading, and both"
-    again = dataflow.start(client, TEMPLATE, root, STORE, "ImportDicomData", {})
+    again = dataflow.start(client, TEMPLATE, job(root))
     vacuum = ["stores", "vacuum", STORE.id, f"--root={root.root}"]
     refused = CliRunner().invoke(app, vacuum)
     assert isinstance(refused.exception, BusyError), "it runs"
     fail(server, again)
     assert CliRunner().invoke(app, vacuum).exit_code == 0
-    assert again.read()["done"]
+    assert again.read().done
 
 
 def test_the_console_shows_that_a_job_died(server, client, root, asked):
@@ -332,7 +332,7 @@ def test_the_console_shows_that_a_job_died(server, client, root, asked):
     fail(server, folder)
     console = client_of(root)
     assert console.raw("GET", b"/").status == 200
-    assert folder.read()["done"]
+    assert folder.read().done
     assert b"ended as failed" in console.raw("GET", f"/console/{folder.name}".encode()).body
 
 
@@ -352,7 +352,7 @@ def bucket_root(gcs):
 def service(bucket_root, client, monkeypatch, tmp_path):
     """A server whose jobs run on Dataflow."""
     for module in (launch, dataflow):
-        monkeypatch.setattr(module, "Dataflow", lambda: client)
+        monkeypatch.setattr(module, "DataflowClient", lambda: client)
     return DicomService(bucket_root, PathRules((str(tmp_path),), (), bucket_root), TEMPLATES)
 
 

@@ -9,14 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from google.rpc.code_pb2 import ABORTED, CANCELLED, NOT_FOUND
 
 from dicomferry.jobs import launch
-from dicomferry.operations import operations
-from dicomferry.operations.operations import (
-    OperationFolder,
-    OperationNotFoundError,
-    start_operation,
-)
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import DatasetName
@@ -70,7 +66,7 @@ def wait_until(condition, seconds=60):
 
 def ended(folder):
     """The operation when it has ended, and its process with it."""
-    wait_until(lambda: folder.read()["done"])
+    wait_until(lambda: folder.read().done)
     owner = Owner(**record(folder)["owner"])
     wait_until(owner.is_gone)
     return folder.read()
@@ -100,25 +96,25 @@ def test_an_import_is_recorded_when_the_call_returns_and_runs_to_its_end(store, 
     assert begun["owner"]["pid"] != os.getpid()
     assert begun["metadata"]["apiMethodName"].endswith(".ImportDicomData")
     operation = ended(folder)
-    assert operation["response"]["@type"].endswith(".ImportDicomDataResponse")
-    assert operation["metadata"]["counter"] == {"pending": "0", "success": "3", "failure": "0"}
-    assert operation["owner"] == begun["owner"]
-    assert operation["metadata"]["createTime"] == begun["metadata"]["createTime"]
+    assert operation.to_json()["response"]["@type"].endswith(".ImportDicomDataResponse")
+    assert operation.metadata.counter == (0, 3, 0)
+    assert operation.owner == Owner(**begun["owner"])
+    assert operation.metadata.to_json()["createTime"] == begun["metadata"]["createTime"]
     assert {row["Operation"] for row in rows(store).values()} == {folder.id}
     assert [each.id for each in operation_folders(store)] == [folder.id]
 
 
 def test_files_are_exported_in_the_asked_for_form(filled, tmp_path):
     folder = launch.start_export_files(filled, STORE, str(tmp_path / "out"))
-    assert ended(folder)["metadata"]["counter"]["success"] == "3"
+    assert ended(folder).metadata.counter.success == 3
     assert tree(tmp_path / "out") == exported(filled)
     (tmp_path / "one").write_text("/studies/1.2.1/series/1.2.1.1/instances/1.2.1.1.2")
     png = launch.start_export_files(
         filled, STORE, str(tmp_path / "png"), "image/png", str(tmp_path / "one")
     )
     operation = ended(png)
-    assert operation["total"] == 1
-    assert operation["response"]["@type"].endswith(".ExportDicomDataResponse")
+    assert operation.total == 1
+    assert operation.to_json()["response"]["@type"].endswith(".ExportDicomDataResponse")
     assert [Path(path).name for path in tree(tmp_path / "png")] == ["1.2.1.1.2.png"]
 
 
@@ -132,8 +128,8 @@ def test_a_table_is_exported_as_asked(filled, tmp_path):
 def test_what_a_job_says_is_in_a_local_log_that_its_operation_names(store, tmp_path):
     folder = launch.start_import(store, STORE, f"{tmp_path}/nothing/**")
     operation = ended(folder)
-    assert operation["error"]["code"] == operations.NOT_FOUND
-    assert operation["error"]["message"] in Path(operation["logs"]).read_text()
+    assert operation.error.code == NOT_FOUND
+    assert operation.error.message in Path(operation.logs).read_text()
 
 
 def test_a_job_finds_its_code_wherever_the_service_was_started(store, tmp_path, monkeypatch):
@@ -141,7 +137,7 @@ def test_a_job_finds_its_code_wherever_the_service_was_started(store, tmp_path, 
     (tmp_path / "elsewhere" / "pipelines.py").write_text("raise RuntimeError")
     source = write_files(tmp_path / "in", images(1))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert ended(launch.start_import(store, STORE, source))["response"]
+    assert ended(launch.start_import(store, STORE, source)).to_json()["response"]
 
 
 def test_the_service_need_not_load_beam():
@@ -157,9 +153,9 @@ def test_a_bucket_holds_store_source_and_operation(gcs, tmp_path):
     new_store(root)
     bucket.blob("in/a.dcm").upload_from_string(dicom_bytes(sop="1.2.9"))
     operation = ended(launch.start_import(root, STORE, "gs://jobs/in/**"))
-    assert operation["metadata"]["counter"]["success"] == "1"
-    assert Path(operation["logs"]).is_file()
-    Path(operation["logs"]).unlink()
+    assert operation.metadata.counter.success == 1
+    assert Path(operation.logs).is_file()
+    Path(operation.logs).unlink()
 
 
 # Refused by the call itself.
@@ -269,15 +265,15 @@ def test_what_changed_between_call_and_start_ends_the_operation(root):
     request, options = import_dicom.parse_args([*flags, f"--operation={folder.id}"])
     with pytest.raises(import_dicom.JobError):
         import_dicom.run(request, options)
-    assert folder.read()["error"]["code"] == operations.NOT_FOUND
-    assert f"{STORE} does not exist" in folder.read()["error"]["message"]
+    assert folder.read().error.code == NOT_FOUND
+    assert f"{STORE} does not exist" in folder.read().error.message
 
 
 def test_a_job_that_dies_before_its_first_line_shows_as_aborted(store, tmp_path, monkeypatch):
     source = write_files(tmp_path / "in", images(1))
     monkeypatch.setattr(sys, "executable", "/bin/false")
     operation = ended(launch.start_import(store, STORE, source))
-    assert operation["error"]["code"] == operations.ABORTED
+    assert operation.error.code == ABORTED
 
 
 def test_a_process_that_ended_is_gone_though_nobody_asked_how():
@@ -297,7 +293,7 @@ def test_a_job_goes_on_when_the_service_is_killed(store, tmp_path):
     server = subprocess.run(command, check=False, cwd=REPOSITORY, stdout=subprocess.PIPE)
     assert server.returncode == -signal.SIGKILL
     operation = ended(OperationFolder(store, DatasetName(), server.stdout.decode().strip()))
-    assert operation["response"]
+    assert operation.to_json()["response"]
     assert len(rows(store)) == 5
 
 
@@ -305,11 +301,11 @@ def test_the_workers_of_a_job_that_is_killed_end_too(store, tmp_path, slowed):
     files = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
     folder = launch.start_import(store, STORE, write_files(tmp_path / "in", files))
     pid = record(folder)["owner"]["pid"]
-    wait_until(lambda: int(folder.read()["metadata"]["counter"]["success"]) > 0)
+    wait_until(lambda: folder.read().metadata.counter.success > 0)
     assert len(session(pid)) > 2
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: session(pid) == [])
-    assert folder.read()["error"]["code"] == operations.ABORTED
+    assert folder.read().error.code == ABORTED
 
 
 # Cancel.
@@ -320,13 +316,13 @@ def test_cancel_ends_a_job_with_its_workers_and_what_was_committed_stays(store, 
     slow = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
     folder = launch.start_import(store, STORE, write_files(tmp_path / "in", quick | slow))
     pid = record(folder)["owner"]["pid"]
-    wait_until(lambda: int(folder.read()["metadata"]["counter"]["success"]) > PART_FILES)
+    wait_until(lambda: folder.read().metadata.counter.success > PART_FILES)
     assert len(session(pid)) > 2
     folder.request_cancel()
-    wait_until(lambda: folder.read()["done"] and session(pid) == [], seconds=20)
+    wait_until(lambda: folder.read().done and session(pid) == [], seconds=20)
     operation = folder.read()
-    assert operation["error"]["code"] == operations.CANCELLED
-    assert operation["metadata"]["cancelRequested"]
+    assert operation.error.code == CANCELLED
+    assert operation.metadata.cancel_requested
     committed = {row["SourceUri"].rpartition("/")[2] for row in rows(store).values()}
     assert set(quick) <= committed
     assert len(committed) < len(quick) + len(slow)
@@ -337,7 +333,7 @@ def test_cancel_of_an_operation_that_has_ended_changes_nothing(store, tmp_path):
     before = tree(folder.storage.root)
     folder.request_cancel()
     assert tree(folder.storage.root) == before
-    assert folder.read()["response"]
+    assert folder.read().to_json()["response"]
 
 
 def test_cancel_of_an_operation_that_is_not_there_says_so(store):
@@ -371,11 +367,11 @@ def watch(folder):
     seen = []
     while True:
         operation = folder.read()
-        counter = {name: int(value) for name, value in operation["metadata"]["counter"].items()}
+        counter = operation.metadata.counter._asdict()
         if not seen or seen[-1] != counter:
             seen.append(counter)
-        if operation["done"]:
-            assert "error" not in operation
+        if operation.done:
+            assert operation.error is None
             return seen
         time.sleep(0.1)
 

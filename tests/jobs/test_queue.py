@@ -5,16 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import requests
+from google.rpc.code_pb2 import ABORTED, CANCELLED, NOT_FOUND
 
-from dicomferry.cli import operations as commands
 from dicomferry.jobs import launch, queue
-from dicomferry.operations import operations
-from dicomferry.operations.operations import OperationFolder
-from dicomferry.operations.owner import Owner
+from dicomferry.operations import record
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.state import state_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.server import Settings
 from dicomferry.storage.registry import open_storage
@@ -59,11 +60,11 @@ def start(store, sources, max_jobs=1):
 
 
 def success(operation):
-    return int(operation["metadata"]["counter"].get("success", 0))
+    return operation.metadata.counter.success if operation.metadata.counter else 0
 
 
 def is_queued(folder):
-    return folder.read().get("queued", False)
+    return folder.read().queued
 
 
 def has_begun(folder):
@@ -71,7 +72,7 @@ def has_begun(folder):
 
 
 def ended(folder):
-    wait_until(lambda: folder.read()["done"])
+    wait_until(lambda: folder.read().done)
     return folder.read()
 
 
@@ -82,12 +83,12 @@ def test_more_jobs_than_may_run_wait_their_turn_and_all_are_done(store, tmp_path
     most, done = 0, False
     while not done:
         reads = [folder.read() for folder in folders]
-        done = all(operation["done"] for operation in reads)
-        most = max(most, len([each for each in reads if not each["done"] and success(each)]))
+        done = all(operation.done for operation in reads)
+        most = max(most, len([each for each in reads if not each.done and success(each)]))
         time.sleep(0.05)
     assert most == 1
     assert [success(folder.read()) for folder in folders] == [40] * 3
-    assert not any("queued" in folder.read() for folder in folders)
+    assert not any(folder.read().queued for folder in folders)
     assert len(rows(store)) == 120
 
 
@@ -96,7 +97,7 @@ def test_as_many_run_at_once_as_may(store, tmp_path, slowed):
     wait_until(lambda: is_queued(third))
     has_begun(first)
     has_begun(second)
-    assert not first.read()["done"]
+    assert not first.read().done
     assert is_queued(third)
     for folder in (third, second, first):
         folder.request_cancel()
@@ -106,19 +107,19 @@ def test_as_many_run_at_once_as_may(store, tmp_path, slowed):
 def test_a_job_that_waits_shows_as_queued_and_keeps_its_process(
     store, tmp_path, slowed, monkeypatch
 ):
-    monkeypatch.setattr(operations, "_HEARTBEAT_SECONDS", 8)
+    monkeypatch.setattr(record, "_MAX_SILENCE", timedelta(seconds=8))
     first, second = start(store, sources(tmp_path, 2, 200))
     wait_until(lambda: is_queued(second))
     assert not is_queued(first)
-    assert commands._state(second.read()) == "queued"
-    owner = second.read()["owner"]
-    beat = second.read()["heartbeat"]
-    wait_until(lambda: second.read()["heartbeat"] > beat)
-    assert not second.read()["done"], "it does not count as abandoned"
+    assert state_of(second.read()) == "queued"
+    owner = second.read().owner
+    beat = second.read().heartbeat
+    wait_until(lambda: second.read().heartbeat > beat)
+    assert not second.read().done, "it does not count as abandoned"
     first.request_cancel()
     has_begun(second)
-    assert second.read()["owner"] == owner
-    assert commands._state(second.read()) == "running"
+    assert second.read().owner == owner
+    assert state_of(second.read()) == "running"
     second.request_cancel()
     ended(second)
 
@@ -126,7 +127,7 @@ def test_a_job_that_waits_shows_as_queued_and_keeps_its_process(
 def test_who_waits_is_small(store, tmp_path, slowed):
     first, second = start(store, sources(tmp_path, 2, 200))
     wait_until(lambda: is_queued(second))
-    status = Path(f"/proc/{second.read()['owner']['pid']}/status")
+    status = Path(f"/proc/{second.read().owner.pid}/status")
     if status.exists():
         [resident] = [x for x in status.read_text().splitlines() if x.startswith("VmRSS")]
         assert int(resident.split()[1]) < 80_000, "kB; a pipeline takes three times as much"
@@ -141,11 +142,11 @@ def test_a_job_that_waits_can_be_cancelled_and_has_done_nothing(store, tmp_path,
     has_begun(first)
     second.request_cancel()
     operation = ended(second)
-    assert not first.read()["done"]
-    assert operation["error"]["code"] == operations.CANCELLED
-    assert operation["error"]["message"] == "cancelled before it began"
-    assert operation["metadata"]["cancelRequested"]
-    wait_until(Owner(**operation["owner"]).is_gone)
+    assert not first.read().done
+    assert operation.error.code == CANCELLED
+    assert operation.error.message == "cancelled before it began"
+    assert operation.metadata.cancel_requested
+    wait_until(operation.owner.is_gone)
     assert success(ended(third)) == 60, "those behind it move up"
     assert {row["Operation"] for row in rows(store).values()} == {first.id, third.id}
 
@@ -153,10 +154,10 @@ def test_a_job_that_waits_can_be_cancelled_and_has_done_nothing(store, tmp_path,
 def test_a_job_that_is_killed_leaves_its_place_to_the_next(store, tmp_path, slowed):
     first, second = start(store, sources(tmp_path, 2, 60))
     has_begun(first)
-    os.kill(first.read()["owner"]["pid"], signal.SIGKILL)
+    os.kill(first.read().owner.pid, signal.SIGKILL)
     operation = ended(second)
     assert success(operation) == 60, operation
-    assert first.read()["error"]["code"] == operations.ABORTED
+    assert first.read().error.code == ABORTED
 
 
 def test_jobs_that_wait_go_on_when_the_server_is_killed(store, tmp_path):
@@ -178,7 +179,7 @@ def test_a_job_whose_server_died_before_it_was_recorded_ends(store, tmp_path, sl
         sys.executable,
         "-m",
         "dicomferry.jobs.queue",
-        queue.folder_of(store),
+        queue.slots_folder(store),
         "1",
         "none",
         *flags,
@@ -196,19 +197,19 @@ def test_a_store_that_is_deleted_while_its_job_waits_ends_the_job(store, tmp_pat
     wait_until(lambda: is_queued(second))
     first.request_cancel()
     delete_store(store, STORE)
-    assert ended(second)["error"]["code"] == operations.NOT_FOUND
+    assert ended(second).error.code == NOT_FOUND
 
 
 def test_roots_have_places_of_their_own(root, tmp_path):
-    assert queue.folder_of(root) == queue.folder_of(open_storage(root.root))
-    assert queue.folder_of(root) != queue.folder_of(open_storage(str(tmp_path / "other")))
+    assert queue.slots_folder(root) == queue.slots_folder(open_storage(root.root))
+    assert queue.slots_folder(root) != queue.slots_folder(open_storage(str(tmp_path / "other")))
 
 
 def test_a_folder_of_places_that_another_user_made_is_refused(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"dicomferry-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="TMPDIR"):
-        queue.folder_of(root)
+        queue.slots_folder(root)
 
 
 def test_a_server_runs_so_many_jobs_as_its_flag_says(root, tmp_path):

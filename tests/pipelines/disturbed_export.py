@@ -8,10 +8,10 @@ MOMENT: function:n:before or :after, the n-th call of a function of `POINTS`.
 import os
 import sys
 
-import dicomferry.operations.operations
 import dicomferry.transforms.export_files
 import dicomferry.transforms.write_instance
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import export_dicom
 from dicomferry.storage.registry import open_storage
 from tests.pipelines.disturbed_import import POINTS, disturb, kill
@@ -24,7 +24,7 @@ POINTS |= {
     "copy": (dicomferry.transforms.write_instance, "copy_blob"),
     "take_outcomes": (dicomferry.transforms.export_files._WriteFn, "_counted"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
-    "finish": (dicomferry.operations.operations, "finish"),
+    "finish": (OperationRecord, "finish"),
 }
 
 

@@ -12,13 +12,13 @@ import signal
 import sys
 import time
 
-import dicomferry.operations.operations
 import dicomferry.store.index
 import dicomferry.transforms.append_to_streams
 import dicomferry.transforms.ingest
 import dicomferry.transforms.read_and_store
 import dicomferry.transforms.write_outcomes
-from dicomferry.operations.operations import OperationFolder
+from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
@@ -38,7 +38,7 @@ POINTS = {
     "write_outcomes": (OperationFolder, "write_outcomes"),
     "remember": (dicomferry.transforms.write_outcomes, "remember_sources"),
     "write_counts": (OperationFolder, "write_counts"),
-    "finish": (dicomferry.operations.operations, "finish"),
+    "finish": (OperationRecord, "finish"),
 }
 
 
@@ -47,7 +47,7 @@ def kill(root):
 
 
 def cancel(root):
-    [folder] = dicomferry.operations.operations.list_operations(root, DatasetName())
+    [folder] = list_operations(root, DatasetName())
     folder.request_cancel()
     time.sleep(60)  # the job ends long before
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pydicom
 from deltalake import DeltaTable
 
-from dicomferry.operations import operations
+from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.store.dicom_store import create_store, get_store
@@ -31,7 +32,7 @@ class Run(NamedTuple):
     """
 
     code: int
-    folder: operations.OperationFolder | None
+    folder: OperationFolder | None
     operation: dict
     outcomes: dict
 
@@ -86,7 +87,7 @@ def observe(code, folders):
 
 def operation_folders(root):
     """Every operation under a root, the newest first."""
-    return list(operations.list_operations(root, DatasetName()))
+    return list(list_operations(root, DatasetName()))
 
 
 def check_accounts(job, expected):
@@ -94,9 +95,9 @@ def check_accounts(job, expected):
     operation, kinds = job.operation, job.kinds
     assert set(job.outcomes) == set(expected)
     assert sum(kinds.values()) == operation["total"] == len(expected)
-    assert {k: v for k, v in operation["counts"].items() if k in operations.OUTCOMES} == kinds
+    assert {k: v for k, v in operation["counts"].items() if k in list(Outcome)} == kinds
     assert operation["counts"]["bytes"] == sum(line["bytes"] for line in job.outcomes.values())
-    assert job.folder.counts() == Counter(operation["counts"])
+    assert job.folder.counts().to_json() == operation["counts"]
     counter = {name: int(value) for name, value in operation["metadata"]["counter"].items()}
     assert counter["pending"] == 0
     assert counter["success"] + counter["failure"] == len(expected)

@@ -8,6 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 import dicomferry.store.index
+from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.pipelines import import_dicom
 from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
@@ -67,18 +68,17 @@ def test_one_row_a_uid_and_no_conflict_invented(root, sources, appends):
     stored = rows(root)
     assert len(stored) == 5 + 5 * IMPORTS + 1
     check_blobs(root)
-    counts = sum((Counter(operation["counts"]) for operation in operations), Counter())
-    assert counts["imported"] == len(stored)
+    counts = sum((operation.counts for operation in operations), OutcomeCounts())
+    assert counts.imported == len(stored)
     # The disputed UID: two imports bring the same bytes, one brings others.
-    lost_disputes = counts["conflict"]
+    lost_disputes = counts.conflict
     assert lost_disputes in (1, IMPORTS - 1)
-    assert counts["duplicate"] == 5 * (IMPORTS - 1) + (IMPORTS - 1 - lost_disputes)
-    assert counts["failed"] == counts["skipped"] == 0
+    assert counts.duplicate == 5 * (IMPORTS - 1) + (IMPORTS - 1 - lost_disputes)
+    assert counts.failed == counts.skipped == 0
     by_operation = Counter(row["Operation"] for row in stored.values())
     for operation in operations:
-        identity = operation["name"].rpartition("/")[2]
-        assert operation["counts"].get("imported", 0) == by_operation[identity]
-        assert operation["total"] == 11
+        assert operation.counts.imported == by_operation[operation.id]
+        assert operation.total == 11
 
 
 def test_without_the_version_pin_there_would_be_duplicate_rows(root, sources, appends, monkeypatch):

@@ -175,7 +175,7 @@ def test_a_killed_import_is_completed_by_another(
     assert len(blobs(root).keys() - pointed_at) == partial.loose
     [folder] = operation_folders(root)
     assert not json.loads(folder.storage.read("operation.json"))["done"]
-    assert folder.read()["error"]["code"] == 10
+    assert folder.read().error.code == 10
 
     check_completes(root, undisturbed, tmp_path, monkeypatch)
 

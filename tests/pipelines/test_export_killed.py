@@ -159,4 +159,4 @@ def test_a_killed_export_is_told_as_aborted(killed, undisturbed):
         if not json.loads(folder.storage.read("operation.json"))["done"]
     ]
     assert len(dead) == len(killed)
-    assert {folder.read()["error"]["code"] for folder in dead} == {10}
+    assert {folder.read().error.code for folder in dead} == {10}

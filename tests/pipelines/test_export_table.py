@@ -90,7 +90,7 @@ def test_a_table_with_rows_is_refused_before_any_work(packaged, table, caplog):
     assert (job.code, job.folder) == (2, None)
     assert "WRITE_TRUNCATE to replace them, WRITE_APPEND to add to them" in caplog.text
     assert in_order(read_table(table)) == before
-    assert all(folder.read()["done"] for folder in operation_folders(packaged))
+    assert all(folder.read().done for folder in operation_folders(packaged))
 
 
 def test_rows_that_came_meanwhile_are_refused_by_the_load(packaged, table, monkeypatch):

@@ -1,16 +1,16 @@
 """Jobs that end their own operation, as on Dataflow; the same graph runs on the local runner."""
 
 import json
-from collections import Counter
 
 import pytest
 
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.tables.delta_table import DeltaTablePath
 from dicomferry.tables.errors import TableError
-from dicomferry.transforms.finish_operation import OperationFailedError, finish_operation
+from dicomferry.transforms.finish_operation import Ending, OperationFailedError, finish_operation
 from tests.pipelines.jobs import (
     STORE,
     check_accounts,
@@ -103,7 +103,7 @@ def folder(root):
     """An operation of which three files are listed and accounted for."""
     new_store(root)
     folder = start_operation(root, STORE, "ImportDicomData", owner=JOB)
-    folder.write_counts("00000", Counter(imported=2, failed=1, bytes=10))
+    folder.write_counts("00000", OutcomeCounts(imported=2, failed=1, bytes=10))
     return folder
 
 
@@ -114,13 +114,13 @@ def record(folder):
 def test_a_second_attempt_of_the_last_step_changes_nothing_and_answers_the_same(folder):
     for _ in range(2):
         with pytest.raises(OperationFailedError, match="1 of 3 files failed"):
-            finish_operation(Counter(), folder, 3, "files", 0, "")
+            finish_operation(OutcomeCounts(), Ending(folder, "files"), 3)
     first = record(folder)
-    assert finish_operation(Counter(), folder, 3, "files", 1, "")["imported"] == 2
+    assert finish_operation(OutcomeCounts(), Ending(folder, "files", 1), 3).imported == 2
     assert record(folder) == first
 
 
 def test_outcomes_that_do_not_account_for_every_listed_file_are_an_error(folder):
     with pytest.raises(OperationFailedError, match="3 outcomes were written for 4 files"):
-        finish_operation(Counter(), folder, 4, "files", 9, "")
+        finish_operation(OutcomeCounts(), Ending(folder, "files", 9), 4)
     assert record(folder)["error"]["code"] == 13

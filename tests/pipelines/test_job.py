@@ -7,19 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from google.rpc.code_pb2 import INTERNAL
 
-import dicomferry.pipelines.job
-from dicomferry.operations import operations
-from dicomferry.operations.operations import (
-    OperationFolder,
-    OperationNotFoundError,
-    start_operation,
-)
+from dicomferry.operations import ownership
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, start_operation
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.operations.owner import Owner
 from dicomferry.pipelines.job import Job, JobError
 from dicomferry.resource_names import DatasetName
@@ -30,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 START = """
 import sys
 from dicomferry.resource_names import parse_store
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.storage.registry import open_storage
 print(start_operation(open_storage(sys.argv[1]), parse_store(sys.argv[2]), "ImportDicomData").id)
 """
@@ -59,15 +55,15 @@ def ago(seconds):
 def test_an_operation_whose_process_is_gone_shows_as_aborted_at_once(abandoned):
     assert not json.loads(abandoned.storage.read("operation.json"))["done"]
     operation = abandoned.read()
-    assert operation["done"]
-    assert operation["error"]["code"] == 10
-    assert "run it again" in operation["error"]["message"]
+    assert operation.done
+    assert operation.error.code == 10
+    assert "run it again" in operation.error.message
 
 
 def test_a_process_that_has_the_number_of_the_dead_one_is_not_the_owner(abandoned):
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "start_time": "1"}
     rewrite(abandoned, owner=owner)
-    assert abandoned.read()["error"]["code"] == 10
+    assert abandoned.read().error.code == 10
 
 
 @pytest.mark.parametrize(("silent_seconds", "is_aborted"), [(30, False), (90, True)])
@@ -77,14 +73,14 @@ def test_an_owner_on_another_host_lives_as_long_as_its_heartbeat(
     owner = {"host": "elsewhere", "pid": 1, "start_time": "1"}
     rewrite(abandoned, owner=owner, heartbeat=ago(silent_seconds))
     operation = abandoned.read()
-    assert operation["done"] == is_aborted
-    assert operation.get("error", {}).get("code") == (10 if is_aborted else None)
+    assert operation.done == is_aborted
+    assert (operation.error.code if operation.error else None) == (10 if is_aborted else None)
 
 
 def test_this_process_owns_what_it_started_and_is_alive(root):
     folder = start_operation(root, STORE, "ImportDicomData")
     assert not Owner.this_process().is_gone()
-    assert not folder.read()["done"]
+    assert not folder.read().done
 
 
 def test_vacuum_waits_for_a_running_operation_but_not_for_an_abandoned_one(root, abandoned):
@@ -114,8 +110,8 @@ def test_a_folder_that_a_killed_process_left_empty_is_no_operation(root, abandon
 @pytest.fixture
 def brisk(monkeypatch):
     """Jobs that look and beat often."""
-    monkeypatch.setattr(dicomferry.pipelines.job, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(dicomferry.pipelines.job, "_HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(ownership, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(ownership, "_HEARTBEAT_SECONDS", 0.05)
 
 
 def wait_until(condition):
@@ -129,32 +125,32 @@ def test_a_running_job_shows_the_sum_of_its_workers(root, brisk):
     shown = []
     with Job(root, STORE, "ImportDicomData", lambda *args: shown.append(args)) as job:
         job.expect(10)
-        job.folder.report_progress("a", Counter(read=3, failed=1, bytes=100))
-        job.folder.report_progress("a", Counter(read=4, failed=1, bytes=150))
-        job.folder.report_progress("b", Counter(read=2, bytes=50))
-        wait_until(lambda: shown and shown[-1] == (Counter(read=6, failed=1, bytes=200), 10))
-        wait_until(lambda: job.folder.read()["total"] == 10)
+        job.folder.report_progress("a", ProgressCounts(read=3, failed=1, bytes=100))
+        job.folder.report_progress("a", ProgressCounts(read=4, failed=1, bytes=150))
+        job.folder.report_progress("b", ProgressCounts(read=2, bytes=50))
+        wait_until(lambda: shown and shown[-1] == (ProgressCounts(read=6, failed=1, bytes=200), 10))
+        wait_until(lambda: job.folder.read().total == 10)
         operation = job.folder.read()
-        assert operation["metadata"]["counter"] == {"pending": "4", "success": "5", "failure": "1"}
+        assert operation.metadata.counter == (4, 5, 1)
         job.expect(0)
         job.finish("files")
-    assert job.folder.read()["response"]
+    assert job.folder.read().to_json()["response"]
 
 
 def test_a_part_that_has_ended_counts_by_its_outcomes(root, brisk):
     shown = []
     with Job(root, STORE, "ImportDicomData", lambda *args: shown.append(args)) as job:
         job.expect(10)
-        job.folder.report_progress("00000-a", Counter(read=3, bytes=100))
-        job.folder.write_counts("00000", Counter(imported=3, skipped=2, failed=1, bytes=200))
+        job.folder.report_progress("00000-a", ProgressCounts(read=3, bytes=100))
+        job.folder.write_counts("00000", OutcomeCounts(imported=3, skipped=2, failed=1, bytes=200))
         job.end_part("00000")
-        job.folder.report_progress("00000-late", Counter(read=1))
-        job.folder.report_progress("00001-b", Counter(read=2, failed=1, bytes=50))
-        wait_until(lambda: shown and shown[-1][0] == Counter(read=8, failed=2, bytes=250))
-        counter = job.folder.read()["metadata"]["counter"]
-        assert counter == {"pending": "2", "success": "6", "failure": "2"}
+        job.folder.report_progress("00000-late", ProgressCounts(read=1))
+        job.folder.report_progress("00001-b", ProgressCounts(read=2, failed=1, bytes=50))
+        wait_until(lambda: shown and shown[-1][0] == ProgressCounts(read=8, failed=2, bytes=250))
+        counter = job.folder.read().metadata.counter
+        assert counter == (2, 6, 2)
         assert job.folder.storage.head("progress/00000-a.json") is None
-        job.folder.write_counts("00001", Counter(imported=4))
+        job.folder.write_counts("00001", OutcomeCounts(imported=4))
         job.finish("files")
 
 
@@ -169,8 +165,8 @@ def test_a_job_goes_on_and_is_watched_when_a_heartbeat_fails(root, brisk, monkey
 
             patch.setattr(job.folder, "write", failing)
             assert failed.wait(10)
-        before = job.folder.read()["heartbeat"]
-        wait_until(lambda: job.folder.read()["heartbeat"] != before)
+        before = job.folder.read().heartbeat
+        wait_until(lambda: job.folder.read().heartbeat != before)
         job.finish("files")
 
 
@@ -178,14 +174,14 @@ def test_a_job_that_has_finished_is_not_cancelled_any_more(root):
     with Job(root, STORE, "ImportDicomData", None) as job:
         job.finish("files")
         job.folder.storage.write("cancel", b"")
-        job._cancel(Counter())  # as the watch does that looked just now; ends no process
-    assert job.folder.read()["response"]
+        job._cancel(ProgressCounts())  # as the watch does that looked just now; ends no process
+    assert job.folder.read().to_json()["response"]
 
 
 def test_a_running_job_renews_its_heartbeat(root, brisk):
     with Job(root, STORE, "ImportDicomData", None) as job:
-        first = job.folder.read()["heartbeat"]
-        wait_until(lambda: job.folder.read()["heartbeat"] != first)
+        first = job.folder.read().heartbeat
+        wait_until(lambda: job.folder.read().heartbeat != first)
         job.finish("files")
 
 
@@ -195,9 +191,9 @@ def test_a_job_whose_outcomes_do_not_add_up_is_no_success(root, brisk):
         Job(root, STORE, "ImportDicomData", None) as job,
     ):
         job.expect(4)
-        job.folder.write_counts("00000", Counter(imported=2, failed=1))
+        job.folder.write_counts("00000", OutcomeCounts(imported=2, failed=1))
         job.finish("files")
-    assert job.folder.read()["error"]["code"] == operations.INTERNAL
+    assert job.folder.read().error.code == INTERNAL
 
 
 def test_a_finished_job_is_not_written_again(root, brisk):
@@ -211,9 +207,9 @@ def test_a_finished_job_is_not_written_again(root, brisk):
 
 def test_asking_to_cancel_is_seen_by_readers(root):
     folder = start_operation(root, STORE, "ImportDicomData")
-    assert not folder.read()["metadata"]["cancelRequested"]
+    assert not folder.read().metadata.cancel_requested
     folder.request_cancel()
-    assert folder.read()["metadata"]["cancelRequested"]
+    assert folder.read().metadata.cancel_requested
 
 
 def test_operations_are_listed_the_newest_first(root):
@@ -226,16 +222,16 @@ def test_a_part_that_ends_while_it_is_read_does_not_take_its_progress_along(root
     progress = OperationFolder.progress
     with Job(root, STORE, "ImportDicomData", None) as job:
         job.expect(4)
-        job.folder.report_progress("00000-worker", Counter(read=3))
+        job.folder.report_progress("00000-worker", ProgressCounts(read=3))
 
         def progress_of_a_part_that_just_ended(folder, ended=""):
             if not ended:
-                job.folder.write_counts("00000", Counter(imported=3))
+                job.folder.write_counts("00000", OutcomeCounts(imported=3))
                 job.end_part("00000")
             return progress(folder, ended)
 
         monkeypatch.setattr(OperationFolder, "progress", progress_of_a_part_that_just_ended)
-        assert job.folder.read()["metadata"]["counter"]["success"] == "3"
+        assert job.folder.read().metadata.counter.success == 3
         monkeypatch.undo()
-        job.folder.write_counts("00001", Counter(imported=1))
+        job.folder.write_counts("00001", OutcomeCounts(imported=1))
         job.finish("files")

@@ -223,7 +223,7 @@ def test_imports_at_the_same_time_append_every_row_once(root, tmp_path, stream):
 
     with ThreadPoolExecutor(3) as threads:
         operations = list(threads.map(run, sources))
-    assert [operation["counts"]["imported"] for operation in operations] == [4, 4, 4]
+    assert [operation.counts.imported for operation in operations] == [4, 4, 4]
     assert sorted(row["SOPInstanceUID"] for row in read()) == sorted(rows(root))
     assert len(rows(root)) == 12
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.resource_names import parse_store
 from dicomferry.store import maintenance
 from dicomferry.store.dicom_store import create_store

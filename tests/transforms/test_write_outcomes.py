@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import Counter
 
 import apache_beam as beam
 import pytest
@@ -12,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dicomferry.errors import Reason
-from dicomferry.operations.operations import OUTCOMES, failures, start_operation
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.listing import Source
 from dicomferry.store.known_sources import known_sources
 from dicomferry.transforms.records import FileOutcome
@@ -31,7 +31,7 @@ ALL = [
 outcomes = st.builds(
     FileOutcome,
     st.text(min_size=1),
-    st.sampled_from(OUTCOMES),
+    st.sampled_from(list(Outcome)),
     st.sampled_from(["", *Reason]),
     st.sampled_from(["", "1.2.3"]),
     st.text(),
@@ -79,16 +79,15 @@ def test_a_line_is_one_line_of_json_with_a_fixed_reason(outcome):
 @given(st.lists(outcomes), st.lists(outcomes))
 def test_counts_of_shards_add_up(some, others):
     for fail_conflicts in (True, False):
-        parts = Counter(count(some, fail_conflicts=fail_conflicts))
-        parts.update(count(others, fail_conflicts=fail_conflicts))
+        parts = [count(each, fail_conflicts=fail_conflicts) for each in (some, others)]
         whole = count(some + others, fail_conflicts=fail_conflicts)
-        assert +parts == +whole
-        assert sum(whole[outcome] for outcome in OUTCOMES) == len(some + others)
+        assert parts[0] + parts[1] == whole
+        assert sum(whole.of(outcome) for outcome in Outcome) == whole.done == len(some + others)
 
 
 @pytest.mark.parametrize(("fail_conflicts", "failed"), [(True, 2), (False, 1)])
 def test_a_conflict_is_a_failure_as_asked(fail_conflicts, failed):
-    assert failures(count(ALL, fail_conflicts=fail_conflicts)) == failed
+    assert count(ALL, fail_conflicts=fail_conflicts).failures == failed
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -103,7 +102,7 @@ def test_parts_add_up(folder):
     write(folder, part="00000")
     write(folder, part="00001")
     assert len(list(folder.outcomes())) == 2 * len(ALL)
-    assert folder.counts()["imported"] == 2
+    assert folder.counts().imported == 2
 
 
 def test_only_what_was_taken_in_is_remembered(root, folder):
@@ -122,7 +121,7 @@ def test_paths_of_a_filter_that_match_nothing_are_failures(folder):
     report_unmatched(["/studies/1.2"], folder)
     [line] = folder.outcomes()
     assert (line["source"], line["code"]) == ("/studies/1.2", "NO_SUCH_RESOURCE")
-    assert failures(folder.counts()) == 1
+    assert folder.counts().failures == 1
 
 
 @pytest.mark.parametrize("is_remote", [False, True])

@@ -11,7 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from urllib.parse import unquote
 
-from dicomferry.api.errors import INVALID_ARGUMENT, PERMISSION_DENIED, ApiError
+from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED
+
+from dicomferry.api.errors import ApiError
 from dicomferry.sources.allowed_folders import is_below
 from dicomferry.storage.base import Storage
 from dicomferry.tables.destination import Place, kind_of

@@ -2,7 +2,9 @@
 
 from typing import NamedTuple, Protocol
 
-from dicomferry.api.errors import PERMISSION_DENIED, ApiError
+from google.rpc.code_pb2 import PERMISSION_DENIED
+
+from dicomferry.api.errors import ApiError
 
 # The reference's words; dicomWebRead, which is IAM's, covers the console's pictures.
 ALL_PERMISSIONS = (

@@ -17,8 +17,10 @@ import stat
 from collections.abc import Sequence
 from typing import Any
 
+from google.rpc.code_pb2 import UNAUTHENTICATED, UNAVAILABLE
+
 from dicomferry.api.access.principal import ALL_PERMISSIONS, Grant, Principal, matches_permission
-from dicomferry.api.errors import UNAUTHENTICATED, UNAVAILABLE, ApiError
+from dicomferry.api.errors import ApiError
 
 _LOGGER = logging.getLogger(__name__)
 _FIELDS = ("name", "sha256", "permissions", "resources")

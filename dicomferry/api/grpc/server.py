@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
+from google.rpc.code_pb2 import CANCELLED, INVALID_ARGUMENT
 
 from dicomferry.api.dispatch import Dispatcher
-from dicomferry.api.errors import CANCELLED, INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20

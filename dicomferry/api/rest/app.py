@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from google.rpc import code_pb2
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dicomferry.api.dispatch import Dispatcher
-from dicomferry.api.errors import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.rest.http_rule import Route, find_route, routes_of
 from dicomferry.api.rest.messages import Query, dump, read_request, write_response
 from dicomferry.api.rpcs import Rpc
@@ -43,7 +44,7 @@ class RestApp:
             authorization = request.headers.get("authorization")
             if _has_body(request):
                 # What strangers send takes no memory.
-                await run_in_threadpool(self._dispatcher.refuse_stranger, route.rpc, authorization)
+                await run_in_threadpool(self._dispatcher.require_login, route.rpc, authorization)
             body = await _body(request)
 
             def answered() -> bytes:

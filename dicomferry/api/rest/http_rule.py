@@ -11,8 +11,9 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from google.api.http_pb2 import HttpRule
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.rpcs import Rpc
 
 _TEMPLATE = re.compile(

@@ -7,10 +7,11 @@ site (the Origin header tells), or by a name of theirs that leads here (the Host
 import ipaddress
 from urllib.parse import urlsplit
 
+from google.rpc.code_pb2 import PERMISSION_DENIED
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dicomferry.api.errors import PERMISSION_DENIED, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.rest.app import error_response
 
 

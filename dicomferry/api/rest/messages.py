@@ -10,8 +10,9 @@ from typing import Any
 
 from google.protobuf import field_mask_pb2, json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
+from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import split_mask
 from dicomferry.api.rest.http_rule import Route
 

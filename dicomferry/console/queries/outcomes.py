@@ -1,4 +1,4 @@
-"""What became of every file, page by page: neither all shards nor one are held in memory."""
+"""Outcomes of files, page by page: no whole shard is held in memory."""
 
 import json
 import re
@@ -6,20 +6,22 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from dicomferry.api.errors import INVALID_ARGUMENT, ApiError
-from dicomferry.operations.operations import OUTCOMES, OperationFolder
+from google.rpc.code_pb2 import INVALID_ARGUMENT
+
+from dicomferry.api.errors import ApiError
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import PROBLEMS, Outcome
 from dicomferry.storage.base import Entry
 
 PAGE = 100
 _BLOCK_BYTES = 1 << 20
-# What one page may look through; a longer search goes on from a link.
+# Read for one page at most; a longer search goes on from a link.
 _SCAN_BYTES = 256 << 20
 _POSITION = re.compile(r"([A-Za-z0-9-]{1,64}):([0-9]{1,15})")
-FAILURES = ("conflict", "failed")
 
 
 class OutcomesPage(NamedTuple):
-    """Some outcomes, and the position where the next are to be looked for; '' at the end."""
+    """Some outcomes, and the position where the next page starts; '' at the end."""
 
     lines: list[dict[str, Any]]
     after: str
@@ -33,13 +35,13 @@ class Reasons(NamedTuple):
 
 
 def check_outcome(outcome: str) -> str:
-    """Return the outcome that is filtered by; '' is all.
+    """Return the outcome to filter by; '' is all.
 
     Raises:
-        ApiError: it is no outcome.
+        ApiError: there is no such outcome.
     """
-    if outcome and outcome not in OUTCOMES:
-        raise ApiError(INVALID_ARGUMENT, f"{outcome!r} is no outcome: use {', '.join(OUTCOMES)}")
+    if outcome and outcome not in list(Outcome):
+        raise ApiError(INVALID_ARGUMENT, f"{outcome!r} is not an outcome: use {', '.join(Outcome)}")
     return outcome
 
 
@@ -47,7 +49,7 @@ def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> Outco
     """Read a page, of one outcome or of all.
 
     Raises:
-        ApiError: `after` is no position.
+        ApiError: `after` is not a position.
     """
     found: list[dict[str, Any]] = []
     scanned = 0
@@ -62,7 +64,7 @@ def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> Outco
 
 
 def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:
-    """All outcomes, or those of one kind, as JSON Lines, in blocks."""
+    """Yield all outcomes, or those of one kind, as JSON Lines, in blocks."""
     block = bytearray()
     for line, _ in _lines(folder, ""):
         if _is_of(line, outcome):
@@ -74,13 +76,13 @@ def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:
 
 
 def reasons(folder: OperationFolder, outcome: str) -> Reasons:
-    """Count why files failed, in as much as one page may look through.
+    """Count why files failed, in at most `_SCAN_BYTES` of outcomes.
 
     Args:
         folder: the operation's.
         outcome: only failures of this kind; '' is all.
     """
-    kinds = [kind for kind in FAILURES if outcome in ("", kind)]
+    kinds = [kind for kind in PROBLEMS if outcome in ("", kind)]
     counts: Counter[tuple[str, str]] = Counter()
     scanned = 0
     for line, _ in _lines(folder, ""):
@@ -94,12 +96,12 @@ def reasons(folder: OperationFolder, outcome: str) -> Reasons:
 
 
 def _is_of(line: bytes, outcome: str) -> bool:
-    """Whether a line has an outcome: quotes within a name are escaped, so it is none of those."""
+    """Whether a line has an outcome. Quotes in a name are escaped, so a name never matches."""
     return not outcome or f'"outcome": "{outcome}"'.encode() in line
 
 
 def _lines(folder: OperationFolder, after: str) -> Iterator[tuple[bytes, str]]:
-    """Every line with the position behind it, from a position on."""
+    """Yield every line after a position, each with the position behind it."""
     shard, offset = _parse(after) if after else ("", 0)
     for entry in _shards(folder):
         name = entry.path.removeprefix("outcomes-").removesuffix(".jsonl")
@@ -134,5 +136,5 @@ def _lines_of(folder: OperationFolder, entry: Entry, offset: int) -> Iterator[tu
 def _parse(position: str) -> tuple[str, int]:
     match = _POSITION.fullmatch(position)
     if not match:
-        raise ApiError(INVALID_ARGUMENT, f"{position!r} is no position: follow the page's links")
+        raise ApiError(INVALID_ARGUMENT, f"{position!r} is not a position: follow the page's links")
     return match[1], int(match[2])

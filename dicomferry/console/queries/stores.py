@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from dicomferry.api.access import Principal
 from dicomferry.jobs.dataflow import OperationReader
-from dicomferry.operations.operations import Operation, OperationFolder, OperationNotFoundError
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
+from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import DatasetName, id_folder
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import DicomStore, store_in
@@ -26,7 +27,7 @@ class StoresPage(NamedTuple):
 class OperationsPage(NamedTuple):
     """Some operations, the newest first, and where the older ones start; '' at the end."""
 
-    operations: list[Operation]
+    operations: list[OperationRecord]
     before: str
 
 
@@ -64,19 +65,19 @@ def page_of_operations(
     """The operations that a principal may see, of one store or of all, the newest first."""
     ids = sorted(root.folders(f"{parent.folder}/operations"), reverse=True)
     ids = [each for each in ids if not before or each < before]
-    found: list[Operation] = []
+    page: list[OperationRecord] = []
     for looked_at, operation_id in enumerate(ids):
-        if len(found) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
-            return OperationsPage(found, ids[looked_at - 1])
+        if len(page) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
+            return OperationsPage(page, ids[looked_at - 1])
         folder = OperationFolder(root, parent, operation_id)
         try:
-            operation = folder.read()
+            record = folder.read()
         except OperationNotFoundError:  # its process was killed at its very start
             continue
-        names = operation["name"], operation["store"]
-        if principal.may("healthcare.operations.get", *names) and store in ("", operation["store"]):
-            found.append(reader.reconcile(folder, operation))
-    return OperationsPage(found, "")
+        names = record.name, str(record.store)
+        if principal.may("healthcare.operations.get", *names) and store in ("", names[1]):
+            page.append(reader.reconcile(folder, record))
+    return OperationsPage(page, "")
 
 
 def _datasets(root: Storage) -> Iterator[DatasetName]:

@@ -1,14 +1,21 @@
-"""How counts, sizes, times and states are written for people."""
+"""Counts, sizes, times and states as text for people."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 from dicomferry.console.views.markup import Html, html
+from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.state import State, state_of
 
-_STATES = {
-    1: ("cancelled", "quiet"),
-    3: ("done, with failures", "warn"),
-    10: ("aborted", "bad"),
+# Classes of the style sheet.
+_KINDS = {
+    State.QUEUED: "live",
+    State.RUNNING: "live",
+    State.CANCELLING: "live",
+    State.DONE: "good",
+    State.DONE_WITH_FAILURES: "warn",
+    State.CANCELLED: "quiet",
+    State.ABORTED: "bad",
+    State.FAILED: "bad",
 }
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -44,37 +51,23 @@ def duration(seconds: float) -> str:
     return f"{whole} s"
 
 
-def moment(text: str) -> Html:
-    """A time of the API as people read it, in UTC."""
-    at = datetime.fromisoformat(text).astimezone(UTC)
+def moment(time: datetime) -> Html:
+    """A time in UTC."""
+    at = time.astimezone(UTC)
     return html(
         '<time datetime="{text}">{date} {clock}</time>',
-        text=text,
+        text=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         date=f"{at.day} {at:%b %Y},",
         clock=f"{at:%H:%M} UTC",
     )
 
 
-def seconds_between(start: str, end: str | None) -> float:
-    """Seconds between two times of the API; no end is now."""
-    until = datetime.fromisoformat(end) if end else datetime.now(UTC)
-    return (until - datetime.fromisoformat(start)).total_seconds()
+def seconds_between(start: datetime, end: datetime | None) -> float:
+    """Seconds between two times; no end is now."""
+    return ((end or datetime.now(UTC)) - start).total_seconds()
 
 
-def state(operation: dict[str, Any]) -> Html:
-    """What an operation is at, as a coloured word."""
-    if not operation["done"]:
-        cancelling = operation["metadata"].get("cancelRequested")
-        word = "queued" if operation.get("queued") else "running"
-        word, kind = ("cancelling" if cancelling else word), "live"
-    elif "error" not in operation:
-        word, kind = "done", "good"
-    else:
-        word, kind = _STATES.get(operation["error"]["code"], ("failed", "bad"))
-    return html('<span class="state {kind}">{word}</span>', kind=kind, word=word)
-
-
-def verb(operation: dict[str, Any]) -> str:
-    """What an operation does: Import, Export."""
-    method = str(operation["metadata"]["apiMethodName"]).rpartition(".")[2]
-    return method.removesuffix("DicomData")
+def state(record: OperationRecord) -> Html:
+    """Return an operation's state as a colored badge."""
+    word = state_of(record)
+    return html('<span class="state {kind}">{word}</span>', kind=_KINDS[word], word=word)

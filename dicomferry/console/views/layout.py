@@ -1,16 +1,16 @@
 """The frame around every page, the login, and what is said when something is missing."""
 
-from starlette.responses import HTMLResponse
-
-from dicomferry.api.access import ANYONE, Principal
-from dicomferry.api.errors import (
+from google.rpc.code_pb2 import (
     INTERNAL,
     INVALID_ARGUMENT,
     NOT_FOUND,
     PERMISSION_DENIED,
     UNAUTHENTICATED,
-    ApiError,
 )
+from starlette.responses import HTMLResponse
+
+from dicomferry.api.access import ANYONE, Principal
+from dicomferry.api.errors import ApiError
 from dicomferry.console.views.markup import Html, html, join
 
 # Nothing but this server's own stylesheet, script and pictures; no other site may frame it.

@@ -1,15 +1,17 @@
-"""Pages about operations: the newest, and one with what became of every file."""
+"""Pages about operations: the newest, and one with the outcome of every file."""
 
 from collections.abc import Sequence
 from typing import Any
+
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.console.queries.outcomes import OutcomesPage, Reasons
 from dicomferry.console.queries.stores import OperationsPage
 from dicomferry.console.views import formatting
 from dicomferry.console.views.layout import definitions
 from dicomferry.console.views.markup import Html, html, join, link
-from dicomferry.operations.operations import INVALID_ARGUMENT, OUTCOMES, Operation
-from dicomferry.resource_names import parse_store
+from dicomferry.operations.outcomes import PROBLEMS, Outcome, OutcomeCounts, ProgressCounts
+from dicomferry.operations.record import OperationRecord
 
 _SECTION = """<section class="operations"{live}><h2>Operations</h2>
 {rows}{more}</section>"""
@@ -23,7 +25,7 @@ _TOP = """<section class="operation"{live}>
 <h1>{verb} {state}</h1>
 {bar}<p class="progress">{progress}</p>
 {error}{facts}</section>"""
-_SECTION_OF_OUTCOMES = """<section id="outcomes"><h2>What became of every {noun}</h2>
+_SECTION_OF_OUTCOMES = """<section id="outcomes"><h2>Outcome of every {noun}</h2>
 <nav aria-label="Outcomes">{chips}</nav>
 {reasons}{table}{more}
 <p class="links"><a href="{download}" download>Download as JSON Lines</a></p></section>"""
@@ -34,12 +36,12 @@ _LINE = """<tr><td class="uri">{source}{uid}{other}</td>
 <td>{why}</td><td class="number">{size}</td></tr>"""
 _WIDTH = 1000
 # As they are shown: what went well first.
-_SHOWN = sorted(OUTCOMES, key=lambda name: name in ("conflict", "failed"))
+_SHOWN = sorted(Outcome, key=lambda outcome: outcome in PROBLEMS)
 
 
-def operation_path(operation: Operation) -> str:
+def operation_path(record: OperationRecord) -> str:
     """Where the page of an operation is."""
-    return f"/console/{operation['name']}"
+    return f"/console/{record.name}"
 
 
 def operations_section(found: OperationsPage, path: str, query: dict[str, str]) -> Html:
@@ -50,10 +52,10 @@ def operations_section(found: OperationsPage, path: str, query: dict[str, str]) 
         path: of the page that they are on.
         query: of that page; the newest ones are kept up to date.
     """
-    running = any(not operation["done"] for operation in found.operations)
+    running = any(not record.done for record in found.operations)
     asked = link(path, **query, part="operations")
     older = link(path, **{**query, "before": found.before})
-    rows = join(_row(operation) for operation in found.operations)
+    rows = join(_row(record) for record in found.operations)
     live = html(_LIVE, href=asked, seconds=2 if running else 10)
     return html(
         _SECTION,
@@ -65,43 +67,44 @@ def operations_section(found: OperationsPage, path: str, query: dict[str, str]) 
     )
 
 
-def operation_section(operation: Operation) -> Html:
+def operation_section(record: OperationRecord) -> Html:
     """One operation and how far it is; it is loaded again while it runs."""
-    metadata = operation["metadata"]
-    asked = link(operation_path(operation), part="operation")
-    seconds = formatting.seconds_between(metadata["createTime"], metadata.get("endTime"))
+    metadata = record.metadata
+    asked = link(operation_path(record), part="operation")
+    seconds = formatting.seconds_between(metadata.create_time, metadata.end_time)
     facts: list[tuple[str, str | Html]] = [
-        ("Started", formatting.moment(metadata["createTime"])),
-        ("Took" if operation["done"] else "Running for", formatting.duration(seconds)),
-        ("Operation", operation["name"]),
-        ("Its lists", metadata["logsUrl"]),
+        ("Started", formatting.moment(metadata.create_time)),
+        ("Took" if record.done else "Running for", formatting.duration(seconds)),
+        ("Operation", record.name),
+        ("Results", metadata.logs_url),
     ]
-    problem = operation.get("error", {"code": 0, "message": ""})
-    error = html(
-        '<p class="problem{kind}">{text}</p>',
-        kind=" warn" if problem["code"] == INVALID_ARGUMENT else "",
-        text=problem["message"],
-    )
+    error = Html()
+    if record.error:
+        error = html(
+            '<p class="problem{kind}">{text}</p>',
+            kind=" warn" if record.error.code == INVALID_ARGUMENT else "",
+            text=record.error.message,
+        )
     return html(
         _TOP,
-        live=Html() if operation["done"] else html(_LIVE, href=asked, seconds=2),
-        store_href=link(f"/console/{operation['store']}"),
-        store=parse_store(operation["store"]).id,
-        verb=formatting.verb(operation),
-        state=formatting.state(operation),
-        bar=_bar(operation),
-        progress=_progress(operation),
-        error=error if "error" in operation else Html(),
+        live=Html() if record.done else html(_LIVE, href=asked, seconds=2),
+        store_href=link(f"/console/{record.store}"),
+        store=record.store.id,
+        verb=record.metadata.method.verb,
+        state=formatting.state(record),
+        bar=_bar(record),
+        progress=_progress(record),
+        error=error,
         facts=definitions(facts),
     )
 
 
 def outcomes_section(
-    operation: Operation, found: OutcomesPage, why: Reasons | None, outcome: str, is_first: bool
+    record: OperationRecord, found: OutcomesPage, why: Reasons | None, outcome: str, is_first: bool
 ) -> Html:
     """A page of outcomes with links to those of one kind."""
-    path = operation_path(operation)
-    noun = _noun(operation)
+    path = operation_path(record)
+    noun = record.metadata.method.noun
     following = link(path, outcome=outcome, after=found.after) + "#outcomes"
     words = "More" if found.lines else "None up to here: look further"
     links = []
@@ -112,12 +115,14 @@ def outcomes_section(
         links.append(html('<a rel="next" href="{href}">{words}</a>', href=following, words=words))
     table = html(_TABLE, noun=noun.capitalize(), rows=join(map(_line, found.lines)))
     if not found.lines:
-        nothing = "None." if operation["done"] else "None yet: they come part by part."
+        nothing = (
+            "No results" if record.done else "No results yet; they appear as each part finishes"
+        )
         table = html('<p class="empty">{text}</p>', text=nothing)
     return html(
         _SECTION_OF_OUTCOMES,
         noun=noun,
-        chips=join(_chips(operation, outcome)),
+        chips=join(_chips(record, outcome)),
         reasons=_reasons(why, noun) if why and why.counts else Html(),
         table=table,
         more=html('<p class="more">{links}</p>', links=join(links)) if links else Html(),
@@ -125,38 +130,33 @@ def outcomes_section(
     )
 
 
-def _row(operation: Operation) -> Html:
+def _row(record: OperationRecord) -> Html:
     return html(
         _ROW,
-        href=link(operation_path(operation)),
-        verb=formatting.verb(operation),
-        store=parse_store(operation["store"]).id,
-        state=formatting.state(operation),
-        time=formatting.moment(operation["metadata"]["createTime"]),
-        bar=_bar(operation),
-        progress=_progress(operation),
+        href=link(operation_path(record)),
+        verb=record.metadata.method.verb,
+        store=record.store.id,
+        state=formatting.state(record),
+        time=formatting.moment(record.metadata.create_time),
+        bar=_bar(record),
+        progress=_progress(record),
     )
 
 
-def _noun(operation: Operation) -> str:
-    return "file" if formatting.verb(operation) == "Import" else "instance"
+def _parts(record: OperationRecord) -> list[tuple[str, int]]:
+    """Return names and numbers of the parts of a bar: outcomes, or progress while it runs."""
+    counts = record.counts
+    if isinstance(counts, ProgressCounts):
+        return [("read", counts.read - counts.failed), ("failed", counts.failed)]
+    return [(outcome, counts.of(outcome)) for outcome in _SHOWN]
 
 
-def _parts(operation: Operation) -> list[tuple[str, int]]:
-    """What has become of how many: outcomes, or while it runs what was read."""
-    counts = operation["counts"]
-    if "read" in counts:
-        failed = counts.get("failed", 0)
-        return [("read", counts["read"] - failed), ("failed", failed)]
-    return [(outcome, counts.get(outcome, 0)) for outcome in _SHOWN]
-
-
-def _bar(operation: Operation) -> Html:
+def _bar(record: OperationRecord) -> Html:
     """A bar of one colour an outcome, as long as what is done of all."""
-    parts = _parts(operation)
+    parts = _parts(record)
     done = sum(number for _, number in parts)
-    total = max(operation["total"], done)
-    if not total and operation["done"]:
+    total = max(record.total, done)
+    if not total and record.done:
         return Html()
     rectangles, at = [], 0.0
     for name, number in parts:
@@ -183,44 +183,39 @@ def _bar(operation: Operation) -> Html:
     )
 
 
-def _progress(operation: Operation) -> str:
-    """How far it is, how fast, and how long still; or how it ended."""
-    counts, total, noun = operation["counts"], operation["total"], _noun(operation)
-    parts = [(name, number) for name, number in _parts(operation) if number]
-    if operation["done"]:
-        said = [f"{number:,} {name}" for name, number in parts] or ["nothing done"]
-        return " · ".join([*said, formatting.size(counts["bytes"])] if "bytes" in counts else said)
-    if operation.get("queued"):
-        return "waits for its turn: as many jobs run as may"
-    if not total:
+def _progress(record: OperationRecord) -> str:
+    """Return the result; of a running operation its progress, rate and time left."""
+    counts, noun = record.counts, record.metadata.method.noun
+    parts = [(name, number) for name, number in _parts(record) if number]
+    if record.done:
+        words = [f"{number:,} {name}" for name, number in parts] or ["nothing done"]
+        return " · ".join([*words, formatting.size(counts.bytes)] if counts.bytes else words)
+    if record.queued:
+        return "Queued: the job limit has been reached"
+    if not record.total:
         return f"looking for {noun}s …"
-    done = sum(number for _, number in parts)
-    seconds = max(formatting.seconds_between(operation["metadata"]["createTime"], None), 1.0)
-    said = [
-        f"{done:,} of {formatting.count(total, noun)}",
-        f"{formatting.size(counts.get('bytes', 0))}",
+    seconds = max(formatting.seconds_between(record.metadata.create_time, None), 1.0)
+    words = [
+        f"{counts.done:,} of {formatting.count(record.total, noun)}",
+        formatting.size(counts.bytes),
     ]
-    if done:
-        rate = done / seconds
-        said.append(f"{rate:,.0f} {noun}s/s" if rate >= 10 else f"{rate:.1f} {noun}s/s")
-        said.append(f"{formatting.size(counts.get('bytes', 0) / seconds)}/s")
-        said.append(f"about {formatting.duration((total - done) / rate)} left")
-    if failed := counts.get("failed", 0):
-        said.append(f"{failed:,} failed")
-    return " · ".join(said)
+    if counts.done:
+        rate = counts.done / seconds
+        words.append(f"{rate:,.0f} {noun}s/s" if rate >= 10 else f"{rate:.1f} {noun}s/s")
+        words.append(f"{formatting.size(counts.bytes / seconds)}/s")
+        words.append(f"about {formatting.duration((record.total - counts.done) / rate)} left")
+    if counts.failures:
+        words.append(f"{counts.failures:,} failed")
+    return " · ".join(words)
 
 
-def _chips(operation: Operation, chosen: str) -> Sequence[Html]:
-    path = operation_path(operation)
-    counts = operation["counts"] if "read" not in operation["counts"] else {}
-    known = [(name, counts[name]) for name in _SHOWN if counts.get(name)]
-    # An outcome that was asked for is shown though none is counted yet.
-    if chosen and chosen not in dict(known):
-        known.append((chosen, 0))
-    chips = [
-        ("", "all", sum(counts.get(name, 0) for name in OUTCOMES)),
-        *((n, n, c) for n, c in known),
-    ]
+def _chips(record: OperationRecord, chosen: str) -> Sequence[Html]:
+    path = operation_path(record)
+    counts = record.counts if isinstance(record.counts, OutcomeCounts) else OutcomeCounts()
+    known = {str(outcome): counts.of(outcome) for outcome in _SHOWN if counts.of(outcome)}
+    # The chosen outcome is shown even if no file has it yet.
+    numbers = known if not chosen else {chosen: 0} | known
+    chips = [("", "all", counts.done), *((name, name, number) for name, number in numbers.items())]
     return [
         html(
             '<a href="{href}"{current}>{words}</a>',

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dicomferry.api.access import make_token
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage

@@ -15,7 +15,7 @@ from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto.generated import dicom_service_pb2
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import all_rpcs
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage

@@ -3,7 +3,7 @@
 import pytest
 
 from dicomferry.api import dicom_service
-from dicomferry.operations.operations import start_operation
+from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.resource_names import parse_store
 from tests.api.serving import DATASET, TRIAL

@@ -1,0 +1,236 @@
+"""Files of an operation.
+
+    operations/{id}/operation.json       `OperationRecord`: google.longrunning.Operation and more
+    operations/{id}/progress/{w}.json    counts of each worker in the current part: an estimate
+    operations/{id}/outcomes-*.jsonl     the outcome of every file
+    operations/{id}/counts-*.json        counts of these outcomes, one file per part
+    operations/{id}/cancel               exists once cancellation was requested
+
+Only the owner of an operation writes operation.json, at least every few seconds. If it is silent
+for a minute, or has ended on the host of the reader, the operation reads as ABORTED.
+"""
+
+import json
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from google.rpc.code_pb2 import ABORTED
+
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
+from dicomferry.operations.owner import DataflowJob, Owner
+from dicomferry.operations.record import (
+    EndedPart,
+    Method,
+    OperationMetadata,
+    OperationRecord,
+    now,
+)
+from dicomferry.resource_names import DatasetName, StoreName
+from dicomferry.storage.base import Storage
+
+
+class OperationNotFoundError(LookupError):
+    """There is no such operation."""
+
+
+class NotOwnedError(ValueError):
+    """Another process owns the operation, or it has ended."""
+
+
+class OperationFolder:
+    """Folder of one operation."""
+
+    def __init__(self, root: Storage, parent: DatasetName, operation_id: str) -> None:
+        """Name it; nothing is read yet."""
+        self.id = operation_id
+        self.parent = parent
+        self.storage = root.subfolder(f"{_folder(parent)}/{operation_id}")
+
+    @property
+    def name(self) -> str:
+        """Resource name of the operation."""
+        return f"{self.parent}/operations/{self.id}"
+
+    def exists(self) -> bool:
+        """Whether there is such an operation."""
+        return self.storage.head("operation.json") is not None
+
+    def start(
+        self,
+        store: StoreName,
+        method: Method,
+        owner: Owner | DataflowJob | None = None,
+        logs: str = "",
+    ) -> None:
+        """Record a new operation.
+
+        Args:
+            store: store that it works on.
+            method: method that it is a call of.
+            owner: runs it, and from now on alone writes its record; default: this process.
+            logs: file that the owner logs to, if it is not where this process logs to.
+        """
+        metadata = OperationMetadata(method, now(), self.storage.uri())
+        owner = owner or Owner.this_process()
+        self.write(OperationRecord(self.name, metadata, store, owner, now(), logs=logs))
+
+    def read(self) -> OperationRecord:
+        """Return the current record: with progress, and ABORTED if its owner is gone.
+
+        Raises:
+            OperationNotFoundError: there is no such operation.
+        """
+        # Checked first: a local read would create the folder of an operation that does not exist.
+        if not self.exists():
+            raise OperationNotFoundError(
+                f"{self.name} does not exist; `dicomferry operations list` shows those that do"
+            )
+        record = self._record()
+        while not record.done:
+            ended = record.ended or EndedPart()
+            counts = ended.counts + self.progress(ended.part)
+            earlier, record = record, self._record()
+            if record.ended == earlier.ended:
+                break
+            # A part that has just ended took the progress of its workers along.
+        if not record.done:
+            record.metadata.cancel_requested = self.is_cancel_requested()
+            record.set_counts(counts, record.total)
+            if record.is_abandoned():
+                record.finish(
+                    ABORTED,
+                    "the process that ran it is gone; run it again: "
+                    "what was committed stays, nothing is imported twice",
+                )
+        return record
+
+    def _record(self) -> OperationRecord:
+        return OperationRecord.from_json(json.loads(self.storage.read("operation.json")))
+
+    def write(self, record: OperationRecord) -> None:
+        """Replace operation.json with a new heartbeat; only its owner may."""
+        record.heartbeat = now()
+        self.storage.write("operation.json", _dump(record.to_json()))
+
+    def report_progress(self, worker: str, counts: ProgressCounts) -> None:
+        """Write the counts of a worker so far.
+
+        Args:
+            worker: "{part}-{any}".
+            counts: of this part.
+        """
+        self.storage.write(f"progress/{worker}.json", _dump(counts.to_json()))
+
+    def progress(self, ended: str = "") -> ProgressCounts:
+        """Sum the progress that workers have reported of the parts after `ended`."""
+        total = ProgressCounts()
+        for path in self._progress_files():
+            if _part_of(path) > ended:
+                total += ProgressCounts.from_json(json.loads(self.storage.read(path)))
+        return total
+
+    def forget_progress(self, ended: str) -> None:
+        """Delete the progress of a part that has ended, and of those before."""
+        self.storage.delete([path for path in self._progress_files() if _part_of(path) <= ended])
+
+    def _progress_files(self) -> list[str]:
+        return [entry.path for entry in self.storage.list("progress")]
+
+    def write_outcomes(self, shard: str, lines: bytes) -> None:
+        """Write one shard of outcomes, JSON Lines; the same shard again replaces it."""
+        self.storage.write(f"outcomes-{shard}.jsonl", lines)
+
+    def outcomes(self) -> Iterator[dict[str, Any]]:
+        """Yield the outcome of every file, in the order of the shards."""
+        shards = (entry.path for entry in self.storage.list())
+        for path in sorted(path for path in shards if path.startswith("outcomes-")):
+            for line in self.storage.read(path).splitlines():
+                yield json.loads(line)
+
+    def write_counts(self, part: str, counts: OutcomeCounts) -> None:
+        """Write the counts of the outcomes of a part."""
+        self.storage.write(f"counts-{part}.json", _dump(counts.to_json()))
+
+    def part_counts(self, part: str) -> OutcomeCounts:
+        """Return the counts of the outcomes of one part."""
+        return self._counts(f"counts-{part}.json")
+
+    def counts(self) -> OutcomeCounts:
+        """Return the counts of the outcomes of all parts."""
+        paths = (entry.path for entry in self.storage.list())
+        parts = (self._counts(path) for path in paths if path.startswith("counts-"))
+        return sum(parts, OutcomeCounts())
+
+    def _counts(self, path: str) -> OutcomeCounts:
+        return OutcomeCounts.from_json(json.loads(self.storage.read(path)))
+
+    def request_cancel(self) -> None:
+        """Ask the owner to end the job; one that has ended stays as it is.
+
+        Raises:
+            OperationNotFoundError: there is no such operation.
+        """
+        if not self.read().done:
+            self.storage.write("cancel", b"")
+
+    def is_cancel_requested(self) -> bool:
+        """Whether cancellation was requested."""
+        return self.storage.head("cancel") is not None
+
+
+def new_operation_id() -> str:
+    """Return an id that no operation has; later ones sort last."""
+    return f"{now():%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
+
+
+def start_operation(
+    root: Storage,
+    store: StoreName,
+    method: Method,
+    operation_id: str = "",
+    owner: Owner | DataflowJob | None = None,
+) -> OperationFolder:
+    """Record a new operation; see `OperationFolder.start`. By default it gets a new id."""
+    folder = OperationFolder(root, store.parent, operation_id or new_operation_id())
+    folder.start(store, method, owner)
+    return folder
+
+
+def adopt_operation(
+    root: Storage, parent: DatasetName, operation_id: str, owner: DataflowJob | None = None
+) -> OperationFolder:
+    """Return an operation that was recorded with this process, or a Dataflow job, as its owner.
+
+    Raises:
+        OperationNotFoundError: there is no such operation.
+        NotOwnedError: it has ended, or another process runs it: a job that is restarted
+            needs a new operation.
+    """
+    folder = OperationFolder(root, parent, operation_id)
+    record = folder.read()
+    if record.done or record.owner != (owner or Owner.this_process()):
+        state = "has ended" if record.done else "belongs to another job"
+        raise NotOwnedError(f"{folder.name} {state}: start the job without --operation")
+    return folder
+
+
+def list_operations(root: Storage, parent: DatasetName) -> Iterator[OperationFolder]:
+    """Yield every operation of a dataset, the newest first."""
+    for operation_id in sorted(root.folders(_folder(parent)), reverse=True):
+        folder = OperationFolder(root, parent, operation_id)
+        # A process that is killed at its very start leaves an empty folder.
+        if not root.is_local or folder.exists():
+            yield folder
+
+
+def _folder(parent: DatasetName) -> str:
+    return f"{parent.folder}/operations"
+
+
+def _part_of(path: str) -> str:
+    return path.rpartition("/")[2].partition("-")[0]
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()

@@ -1,0 +1,120 @@
+"""Outcomes of files and instances, and counts of them.
+
+Two vocabularies: `ProgressCounts` is an estimate while a job runs, `OutcomeCounts` is counted
+from the outcomes that were written.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Outcome(StrEnum):
+    """Outcome of a file or an instance; each has exactly one."""
+
+    IMPORTED = "imported"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    EXPORTED = "exported"
+
+
+# Outcomes that a person has to look at.
+PROBLEMS = (Outcome.CONFLICT, Outcome.FAILED)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counts:
+    """Sums, and JSON in which a count of 0 is left out."""
+
+    def __add__(self, other: Self) -> Self:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return type(self)(*(one + another for one, another in pairs))
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts that are not 0, by name."""
+        return {name: number for name, number in vars(self).items() if number}
+
+    @classmethod
+    def from_json(cls, counts: Mapping[str, Any]) -> Self:
+        """Read counts by name; names of a later version are left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: number for name, number in counts.items() if name in known})
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgressCounts(_Counts):
+    """Files or instances that workers have processed so far.
+
+    Attributes:
+        read: processed, failed ones included.
+        failed: failed among these.
+        bytes: their size.
+    """
+
+    read: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+    @property
+    def done(self) -> int:
+        """Files or instances that were processed."""
+        return self.read
+
+    @property
+    def failures(self) -> int:
+        """Files or instances that failed."""
+        return self.failed
+
+
+@dataclasses.dataclass(frozen=True)
+class OutcomeCounts(_Counts):
+    """Files or instances by outcome, and details of them.
+
+    Attributes:
+        imported, duplicate, conflict, skipped, failed, exported: by `Outcome`.
+        bytes: size of all of them.
+        already_imported: skipped ones that an earlier import has imported from the same source.
+        conflict_failed: conflicts that count as failures.
+        warnings: values that did not fit the columns of a table.
+    """
+
+    imported: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    skipped: int = 0
+    failed: int = 0
+    exported: int = 0
+    bytes: int = 0
+    already_imported: int = 0
+    conflict_failed: int = 0
+    warnings: int = 0
+
+    def of(self, outcome: Outcome) -> int:
+        """Return the number of files or instances with an outcome."""
+        number: int = getattr(self, outcome)
+        return number
+
+    @property
+    def done(self) -> int:
+        """Files or instances that have an outcome."""
+        return sum(self.of(outcome) for outcome in Outcome)
+
+    @property
+    def failures(self) -> int:
+        """Files or instances that failed, including conflicts that count as failures."""
+        return self.failed + self.conflict_failed
+
+    def as_progress(self) -> ProgressCounts:
+        """Return the same in the terms in which workers report."""
+        return ProgressCounts(self.done, self.failures, self.bytes)
+
+
+def counts_from_json(counts: Mapping[str, int]) -> ProgressCounts | OutcomeCounts:
+    """Read the counts of an operation's record, whichever they are."""
+    return (ProgressCounts if "read" in counts else OutcomeCounts).from_json(counts)

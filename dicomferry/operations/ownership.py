@@ -1,0 +1,193 @@
+"""The process that owns an operation: progress, heartbeat and cancellation.
+
+Only the owner writes operation.json. A thread of it renews the heartbeat, sums up the progress of
+the workers, and ends the process once cancellation was requested.
+"""
+
+import logging
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from google.rpc.code_pb2 import CANCELLED
+
+from dicomferry.operations.completion import complete_from_outcomes
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.operations.owner import DataflowJob
+from dicomferry.operations.record import EndedPart, OperationRecord
+from dicomferry.storage.failures import storage_errors, storage_message
+
+_LOGGER = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.5
+_HEARTBEAT_SECONDS = 5.0
+# A bucket lets an object be replaced about once per second.
+_TOTAL_SECONDS = 2.0
+
+# Shows progress: counts so far, and the number of files or instances (0: not known yet).
+ProgressCallback = Callable[[ProgressCounts, int], None]
+
+
+class OwnedOperation:
+    """An operation that this process owns; a context manager that watches it.
+
+    Attributes:
+        folder: files of the operation.
+        total: files or instances that the job has to account for.
+        is_handed_over: whether a Dataflow job writes the record now.
+    """
+
+    def __init__(
+        self,
+        folder: OperationFolder,
+        on_progress: ProgressCallback | None = None,
+        before_exit: Callable[[], None] | None = None,
+        cancel_message: str = "cancelled; what was committed stays",
+        is_queued: bool = False,
+    ) -> None:
+        """Read the record.
+
+        Args:
+            folder: the operation's, with this process or its Dataflow job as the owner.
+            on_progress: called twice a second with the progress.
+            before_exit: frees what the process holds before cancellation ends it.
+            cancel_message: message of an operation that was cancelled.
+            is_queued: whether the operation waits for other jobs to end.
+        """
+        self.folder = folder
+        self.total = 0
+        self._on_progress = on_progress
+        self._before_exit = before_exit
+        self._cancel_message = cancel_message
+        self._record = folder.read()
+        self._record.queued = is_queued
+        self._ended = EndedPart()
+        self.is_handed_over = False
+        self._written = -math.inf  # the first look writes
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._watch = threading.Thread(target=self._watch_over, daemon=True)
+
+    def __enter__(self) -> "OwnedOperation":
+        self._watch.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        self._stop.set()
+        self._watch.join()
+        return None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the operation has ended."""
+        return self._record.done
+
+    def reload(self) -> OperationRecord:
+        """Read the record that another owner has written."""
+        self._record = self.folder.read()
+        return self._record
+
+    def expect(self, total: int) -> None:
+        """Set the number of files or instances that the job has to account for."""
+        self.total = total
+
+    def hand_over(self, owner: DataflowJob) -> None:
+        """Leave the record to a Dataflow job that is about to start; its last step ends it."""
+        with self._lock:
+            self.is_handed_over = True
+            self._record.owner = owner
+            self._record.total = self.total
+            self._write()
+
+    def end_part(self, part: str) -> None:
+        """End a part: from now on its outcomes count, instead of the progress of its workers."""
+        counts = self.folder.part_counts(part).as_progress()
+        with self._lock:
+            self._ended = EndedPart(part, self._ended.counts + counts)
+            self._record.total = self.total
+            self._record.ended = self._ended
+            self._write()
+        self.folder.forget_progress(part)
+
+    def finish(self, noun: str) -> OperationRecord:
+        """Count the outcomes and finish the operation; some files may have failed.
+
+        Args:
+            noun: "files" or "instances", for the message.
+
+        Raises:
+            OutcomeCountMismatchError: the outcomes do not account for everything.
+        """
+        with self._lock:
+            complete_from_outcomes(self._record, self.folder, self.total, noun)
+            self._write()
+        return self._record
+
+    def fail(self, code: int, message: str) -> None:
+        """Finish the operation with an error that ended the job.
+
+        Args:
+            code: a google.rpc.Code.
+            message: the reason; no patient data.
+        """
+        counts = self.folder.counts() or self._progress()
+        with self._lock:
+            self._record.set_counts(counts, self.total)
+            self._record.finish(code, message)
+            self._write()
+
+    def _watch_over(self) -> None:
+        while not self._stop.wait(_LOOK_SECONDS) and not self.is_handed_over:
+            try:
+                self._look()
+            except storage_errors() as error:
+                # The job may well go on, and must be watched then: the next look tries again.
+                message = storage_message(error)
+                _LOGGER.warning("%s: the heartbeat failed: %s", self.folder.name, message)
+
+    def _look(self) -> None:
+        progress = self._progress()
+        if self._on_progress:
+            self._on_progress(progress, self.total)
+        if self.folder.is_cancel_requested():
+            self._cancel(progress)
+        age = time.monotonic() - self._written
+        is_stale = self._record.total != self.total and age > _TOTAL_SECONDS
+        if is_stale or age > _HEARTBEAT_SECONDS:
+            self._beat()
+
+    def _progress(self) -> ProgressCounts:
+        ended = self._ended
+        return ended.counts + self.folder.progress(ended.part)
+
+    def _beat(self) -> None:
+        with self._lock:
+            if not self._record.done and not self.is_handed_over:
+                self._record.total = self.total
+                self._write()
+
+    def _cancel(self, progress: ProgressCounts) -> None:
+        """End this process: a pipeline that runs in it cannot be interrupted otherwise."""
+        with self._lock:
+            if self._record.done or self.is_handed_over:
+                return
+            self._record.metadata.cancel_requested = True
+            self._record.set_counts(progress, self.total)
+            self._record.finish(CANCELLED, self._cancel_message)
+            self._write()
+            _LOGGER.warning("%s was cancelled", self.folder.name)
+            if self._before_exit:
+                self._before_exit()
+            os._exit(1)
+
+    def _write(self) -> None:
+        self.folder.write(self._record)
+        self._written = time.monotonic()

@@ -1,0 +1,265 @@
+"""The record of an operation, operation.json.
+
+It is a google.longrunning.Operation in proto JSON, with fields of our own beside those of the API.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from dicomferry.operations.outcomes import (
+    OutcomeCounts,
+    ProgressCounts,
+    counts_from_json,
+)
+from dicomferry.operations.owner import DataflowJob, Owner, owner_from_json
+from dicomferry.resource_names import StoreName, parse_store
+
+_METADATA_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.OperationMetadata"
+_RESPONSE_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dicom."
+_SERVICE = "google.cloud.healthcare.v1.dicom.DicomService."
+_MAX_SILENCE = timedelta(seconds=60)
+
+
+class Method(StrEnum):
+    """Methods of DicomService that start an operation."""
+
+    IMPORT = "ImportDicomData"
+    EXPORT = "ExportDicomData"
+
+    @property
+    def verb(self) -> str:
+        """Import or Export."""
+        return self.removesuffix("DicomData")
+
+    @property
+    def noun(self) -> str:
+        """Unit of work: file or instance."""
+        return "file" if self is Method.IMPORT else "instance"
+
+
+class Status(NamedTuple):
+    """google.rpc.Status: the error of an operation.
+
+    Attributes:
+        code: a google.rpc.Code.
+        message: the reason, for people; no patient data.
+    """
+
+    code: int
+    message: str
+
+
+class ProgressCounter(NamedTuple):
+    """google.cloud.healthcare.v1.ProgressCounter: files or instances."""
+
+    pending: int = 0
+    success: int = 0
+    failure: int = 0
+
+
+class EndedPart(NamedTuple):
+    """Parts of a job that have ended.
+
+    Attributes:
+        part: name of the last; '' if none has ended.
+        counts: sum of all of them.
+    """
+
+    part: str = ""
+    counts: ProgressCounts = ProgressCounts()
+
+
+@dataclasses.dataclass
+class OperationMetadata:
+    """google.cloud.healthcare.v1.OperationMetadata.
+
+    Attributes:
+        method: method that started the operation.
+        create_time: when it started.
+        logs_url: the operation's folder.
+        counter: None if nothing was counted yet.
+        cancel_requested: None if it was not looked up yet.
+        end_time: None while the operation runs.
+        unknown: fields of a later version, kept as they are.
+    """
+
+    method: Method
+    create_time: datetime
+    logs_url: str
+    counter: ProgressCounter | None = None
+    cancel_requested: bool | None = None
+    end_time: datetime | None = None
+    unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the message as proto JSON, which writes int64 as text."""
+        counter = self.counter._asdict() if self.counter else {}
+        fields: dict[str, Any] = {
+            "@type": _METADATA_TYPE,
+            "apiMethodName": _SERVICE + self.method,
+            "createTime": _format_time(self.create_time),
+            "logsUrl": self.logs_url,
+            "counter": {name: str(number) for name, number in counter.items()},
+        }
+        if self.cancel_requested is not None:
+            fields["cancelRequested"] = self.cancel_requested
+        if self.end_time is not None:
+            fields["endTime"] = _format_time(self.end_time)
+        return fields | self.unknown
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "OperationMetadata":
+        """Read proto JSON."""
+        rest = dict(fields)
+        rest.pop("@type")
+        counter, end = rest.pop("counter"), rest.pop("endTime", None)
+        return cls(
+            Method(rest.pop("apiMethodName").removeprefix(_SERVICE)),
+            datetime.fromisoformat(rest.pop("createTime")),
+            rest.pop("logsUrl"),
+            ProgressCounter(**{k: int(v) for k, v in counter.items()}) if counter else None,
+            rest.pop("cancelRequested", None),
+            datetime.fromisoformat(end) if end else None,
+            rest,
+        )
+
+
+@dataclasses.dataclass
+class OperationRecord:
+    """One operation. Only its owner writes it.
+
+    Attributes, of google.longrunning.Operation:
+        name: resource name.
+        metadata: method, times, progress.
+        done: whether it has ended, well or with an error.
+        error: None while it runs and if it ended well.
+
+    Attributes, our own:
+        store: store that it works on.
+        owner: process or Dataflow job that runs it.
+        heartbeat: when the owner last wrote the record.
+        total: files or instances to account for; 0 if not known yet.
+        counts: of workers while it runs, of outcomes once it has ended.
+        ended: parts that have ended; None if it has no parts, or the first has not ended.
+        queued: whether it waits for other jobs to end.
+        logs: file that its process logs to; '' if it logs where its parent does.
+        unknown: fields of a later version, kept as they are.
+    """
+
+    name: str
+    metadata: OperationMetadata
+    store: StoreName
+    owner: Owner | DataflowJob
+    heartbeat: datetime
+    done: bool = False
+    error: Status | None = None
+    total: int = 0
+    counts: ProgressCounts | OutcomeCounts = dataclasses.field(default_factory=OutcomeCounts)
+    ended: EndedPart | None = None
+    queued: bool = False
+    logs: str = ""
+    unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """Last part of the name, which commands take."""
+        return self.name.rpartition("/")[2]
+
+    def finish(self, code: int = 0, message: str = "") -> None:
+        """Mark the operation as ended.
+
+        Args:
+            code: a google.rpc.Code; 0 if it ended well.
+            message: the reason if it did not.
+        """
+        self.done = True
+        self.queued = False
+        self.metadata.end_time = self.metadata.end_time or now()
+        self.error = Status(code, message) if code else None
+
+    def set_counts(self, counts: ProgressCounts | OutcomeCounts, total: int) -> None:
+        """Set the counts and the API's counter that follows from them."""
+        self.counts, self.total = counts, total
+        self.metadata.counter = ProgressCounter(
+            max(total - counts.done, 0), counts.done - counts.failures, counts.failures
+        )
+
+    def is_abandoned(self) -> bool:
+        """Whether its process is gone; never of a Dataflow job, whose state Dataflow knows."""
+        if isinstance(self.owner, DataflowJob):
+            return False
+        return self.owner.is_gone() or now() - self.heartbeat > _MAX_SILENCE
+
+    def summary(self) -> str:
+        """Return one line of JSON for logs."""
+        fields = self.to_json()
+        keys = ("name", "store", "total", "counts", "error")
+        return json.dumps({key: fields[key] for key in keys if key in fields})
+
+    def api_fields(self) -> dict[str, Any]:
+        """Return the google.longrunning.Operation as proto JSON, without our own fields."""
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "metadata": self.metadata.to_json(),
+            "done": self.done,
+        }
+        if self.error:
+            fields["error"] = self.error._asdict()
+        elif self.done:
+            fields["response"] = {"@type": f"{_RESPONSE_TYPE}{self.metadata.method}Response"}
+        return fields
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields, as in operation.json."""
+        fields = self.api_fields() | {
+            "store": str(self.store),
+            "owner": self.owner._asdict(),
+            "heartbeat": _format_time(self.heartbeat),
+            "total": self.total,
+            "counts": self.counts.to_json(),
+        }
+        if self.ended:
+            fields["ended"] = {"part": self.ended.part, "counts": self.ended.counts.to_json()}
+        if self.queued:
+            fields["queued"] = True
+        if self.logs:
+            fields["logs"] = self.logs
+        return fields | self.unknown
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "OperationRecord":
+        """Read the fields of operation.json."""
+        rest = dict(fields)
+        rest.pop("response", None)  # follows from the method
+        error, ended = rest.pop("error", None), rest.pop("ended", None)
+        return cls(
+            name=rest.pop("name"),
+            metadata=OperationMetadata.from_json(rest.pop("metadata")),
+            store=parse_store(rest.pop("store")),
+            owner=owner_from_json(rest.pop("owner")),
+            heartbeat=datetime.fromisoformat(rest.pop("heartbeat")),
+            done=rest.pop("done"),
+            error=Status(**error) if error else None,
+            total=rest.pop("total"),
+            counts=counts_from_json(rest.pop("counts")),
+            ended=EndedPart(ended["part"], ProgressCounts.from_json(ended["counts"]))
+            if ended
+            else None,
+            queued=rest.pop("queued", False),
+            logs=rest.pop("logs", ""),
+            unknown=rest,
+        )
+
+
+def now() -> datetime:
+    """Return the time in UTC, to the millisecond as records have it."""
+    time = datetime.now(UTC)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def _format_time(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

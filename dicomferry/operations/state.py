@@ -1,0 +1,38 @@
+"""The state of an operation in one or a few words."""
+
+from enum import StrEnum
+
+from google.rpc.code_pb2 import ABORTED, CANCELLED, INVALID_ARGUMENT
+
+from dicomferry.operations.record import OperationRecord
+
+
+class State(StrEnum):
+    """State of an operation, as commands and pages show it."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    DONE = "done"
+    DONE_WITH_FAILURES = "done, with failures"
+    CANCELLED = "cancelled"
+    ABORTED = "aborted"
+    FAILED = "failed"
+
+
+_BY_ERROR = {
+    CANCELLED: State.CANCELLED,
+    INVALID_ARGUMENT: State.DONE_WITH_FAILURES,
+    ABORTED: State.ABORTED,
+}
+
+
+def state_of(record: OperationRecord) -> State:
+    """Return the state of an operation."""
+    if record.error:
+        return _BY_ERROR.get(record.error.code, State.FAILED)
+    if record.done:
+        return State.DONE
+    if record.metadata.cancel_requested:
+        return State.CANCELLING
+    return State.QUEUED if record.queued else State.RUNNING

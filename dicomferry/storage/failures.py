@@ -1,0 +1,32 @@
+"""Failures of disks and buckets, as they arrive once all retries are used up."""
+
+import re
+
+# deltalake colors its messages.
+_COLORS = re.compile("\x1b\\[[0-9;]*m")
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that say that storage failed.
+
+    A function, since their libraries take 40 MB: `except storage_errors():` loads them only when
+    something was raised.
+    """
+    from deltalake.exceptions import DeltaError
+    from google.api_core.exceptions import GoogleAPIError
+    from obstore.exceptions import BaseError
+
+    from dicomferry.storage.base import StorageError
+
+    return OSError, BaseError, GoogleAPIError, DeltaError, StorageError
+
+
+def storage_message(error: Exception) -> str:
+    """Return the reason of a failure on one line, without details for debuggers."""
+    from deltalake.exceptions import DeltaError
+
+    if isinstance(error, DeltaError):
+        # Its text can quote values of the table.
+        return f"storage failed: {type(error).__name__}"
+    text = _COLORS.sub("", str(error).partition("\n\nDebug source")[0])
+    return f"storage failed: {' '.join(text.split())}"
