@@ -32,7 +32,7 @@ from benchmarks.ct_files import ct_image
 from benchmarks.machine import describe_machine
 from benchmarks.measuring import run, settle
 from dicomferry.resource_names import parse_store
-from dicomferry.sources.listing import Source
+from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store

@@ -20,7 +20,8 @@ from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
-from dicomferry.store.index import SCHEMA, Index
+from dicomferry.store.index import Index
+from dicomferry.store.index_schema import SCHEMA
 
 _UID = "1.2.826.0.1.3680043.8.498.78"
 _COMMIT_ROWS = 4096

@@ -18,7 +18,7 @@ from dicomferry.pipelines import import_dicom
 from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.options import beam_options
 from dicomferry.resource_names import parse_store
-from dicomferry.sources.uri import SourcePattern
+from dicomferry.sources.pattern import SourcePattern
 from dicomferry.storage.registry import open_storage
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import zstandard
 
 from dicomferry.dicom.header import Header
-from dicomferry.sources.listing import Source
+from dicomferry.sources.source import Source
 from dicomferry.transforms.ingest import ImportTarget
 from dicomferry.transforms.records import FileOutcome, Instance
 

@@ -66,7 +66,7 @@ class Settings:
             )
         if self.max_jobs < 1:
             raise ValueError(f"--max-jobs must be 1 or more, got {self.max_jobs}")
-        if self.templates and not (all(self.templates) and self.root.root.startswith("gs://")):
+        if self.templates and not (all(self.templates) and self.root.capabilities.is_shared):
             raise ValueError(
                 "jobs on Dataflow take --dataflow-templates gs://bucket/folder, "
                 "--dataflow-project, --dataflow-region, and a --root in a bucket: name all four"

@@ -35,8 +35,8 @@ from dicomferry.pipelines.options import (
     remote_runner,
     worker_count,
 )
-from dicomferry.sources.listing import Source, list_sources, no_match_message
-from dicomferry.sources.relisting import describe_sources
+from dicomferry.sources.listing import describe_sources, list_sources, no_match_message
+from dicomferry.sources.source import Source
 from dicomferry.sources.uri import check_arguments, parse_source
 from dicomferry.storage.base import Storage
 from dicomferry.store.notifications import Topic, import_topics

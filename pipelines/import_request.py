@@ -12,7 +12,7 @@ from dicomferry.operations.record import Method
 from dicomferry.pipelines.requests import Request, refuse_local_paths
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.uri import parse_source
-from dicomferry.storage.registry import open_storage
+from dicomferry.storage.registry import capabilities_of, open_storage
 from dicomferry.store.dicom_store import DicomStore, get_store
 from dicomferry.tables.stream import Stream, refuse_local_tables, streams_of
 
@@ -36,9 +36,8 @@ class ImportRequest(Request):
         if not self.within:
             return None
         folders = tuple(os.path.realpath(folder) for folder in self.within)
-        return AllowedFolders(
-            folders, os.path.realpath(self.root.root) if self.root.is_local else ""
-        )
+        root = self.root.local_path()
+        return AllowedFolders(folders, os.path.realpath(root) if root else "")
 
     def check(self) -> None:
         """Refuse what is wrong by itself.
@@ -79,7 +78,7 @@ def prepare(request: ImportRequest, remote_runner: str = "") -> ReadyImport:
     """
     request.check()
     refuse_local_paths(remote_runner, root=request.root)
-    if remote_runner and request.source and not parse_source(request.source).is_gcs:
+    if request.source and not capabilities_of(request.source).is_shared:
         refuse_local_paths(remote_runner, source=open_storage(request.source))
     store = get_store(request.root, request.store)
     streams = streams_of(store.resource, str(store.name))

@@ -42,7 +42,7 @@ def refuse_local_paths(remote_runner: str, **storages: Storage) -> None:
     if not remote_runner:
         return
     for flag, storage in storages.items():
-        if storage.is_local:
+        if not storage.capabilities.is_shared:
             raise ValueError(
                 f"--{flag} {storage.root} is a local path, which the workers of "
                 f"{remote_runner} cannot reach: use gs://bucket/prefix"

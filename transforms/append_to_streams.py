@@ -12,7 +12,8 @@ from apache_beam.metrics import Metrics
 
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import Index, appended_files
+from dicomferry.store.index import Index
+from dicomferry.store.index_files import appended_files
 from dicomferry.store.stream_log import Append, StreamPosition
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import TableError

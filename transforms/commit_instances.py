@@ -16,7 +16,8 @@ from apache_beam.metrics import Metrics
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import SCHEMA, CommitConflictError, Index
+from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.index_schema import SCHEMA
 from dicomferry.transforms.dedupe import Verdict, resolve
 from dicomferry.transforms.records import FileOutcome, Instance
 

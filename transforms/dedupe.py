@@ -35,9 +35,9 @@ def resolve(
 
     Args:
         copies: every copy in this batch.
-        stored: the index row of that UID (`dicomferry.store.index.LOOKUP_COLUMNS`), None if there
-            is none. A row of this very operation and source was committed by an earlier
-            attempt of the same bundle: its copy is `imported`, whoever asks again.
+        stored: the index row of that UID (`dicomferry.store.index_schema.LOOKUP_COLUMNS`), or
+            None. A row of this very operation and source was committed by an earlier attempt of
+            the same bundle: its copy is `imported` at each attempt.
         operation: id of the running import.
     """
     first, *rest = sorted(copies, key=_by_source)

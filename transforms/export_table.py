@@ -17,7 +17,7 @@ from apache_beam.metrics import Metrics
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import read_row_group
+from dicomferry.store.index_files import read_row_group
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.tables.schema import Field, Schema
 from dicomferry.transforms.progress import ProgressReporter

@@ -13,8 +13,8 @@ from dicomferry.dicom.range_reader import BytesReader, RangeReader
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.allowed_folders import AllowedFolders
-from dicomferry.sources.listing import Source
-from dicomferry.sources.source_file import is_crc32c, open_source
+from dicomferry.sources.source import Source
+from dicomferry.sources.source_file import open_source
 from dicomferry.storage.base import ServerSideCopy, Storage
 from dicomferry.storage.registry import capabilities_of
 from dicomferry.store.blobs import blob_path, large_blob, write_blob
@@ -154,7 +154,7 @@ def _digest(source: Source, file: RangeReader, write: Callable[[bytes], object])
     for chunk in _chunks(file):
         digest.update(chunk)
         write(chunk)
-    if not is_crc32c(source, digest.crc32c):
+    if not source.is_crc32c(digest.crc32c):
         raise InstanceError(Reason.WRONG_CHECKSUM)
     return digest
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 
-from dicomferry.sources.listing import Source, list_sources
-from dicomferry.sources.relisting import describe_sources
+from dicomferry.sources.listing import describe_sources, list_sources
+from dicomferry.sources.source import Source
 from dicomferry.sources.uri import parse_source
 
 # One lookup of known sources each.

@@ -19,7 +19,8 @@ from google.auth.exceptions import GoogleAuthError
 
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import Index, appended_files, read_row_group, row_groups
+from dicomferry.store.index import Index
+from dicomferry.store.index_files import appended_files, read_row_group, row_groups
 from dicomferry.store.notifications import Topic
 from dicomferry.store.stream_log import Append, StreamPosition
 

@@ -11,7 +11,8 @@ from apache_beam.pvalue import TaggedOutput
 
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome, ProgressCounts
-from dicomferry.sources.listing import Source
+from dicomferry.sources.source import Source
+from dicomferry.storage.registry import capabilities_of
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.ingest import ImportTarget, ingest_all
 from dicomferry.transforms.progress import ProgressReporter
@@ -77,8 +78,8 @@ class _ReadFn(beam.DoFn):
 
 
 def _size(source: Source) -> int:
-    """What of it is read here: objects are copied by the bucket itself, many at once."""
-    return 0 if source.uri.startswith("gs://") else source.size
+    """The bytes that occupy a core: where requests wait, many files are read at once."""
+    return source.size if capabilities_of(source.uri).concurrency == 1 else 0
 
 
 def _timeout_for(source: Source) -> float:

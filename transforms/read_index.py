@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import apache_beam as beam
 
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import read_row_group, row_groups
+from dicomferry.store.index_files import read_row_group, row_groups
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.transforms.write_instance import StoredInstance
 

@@ -9,7 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome
-from dicomferry.sources.listing import Source
+from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import known_sources
 from dicomferry.transforms.batch_by_size import batch_by_size

@@ -12,13 +12,10 @@ from dicomferry.pixels.formats import AS_UPLOADED, Format
 from dicomferry.pixels.parallel import FrameMap, in_order
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
 from dicomferry.storage.base import Storage
-from dicomferry.storage.partial_files import remove_partial
-from dicomferry.store.stored_blob import StoredBlob, copy_blob, open_blob
+from dicomferry.store.blobs import StoredBlob, copy_blob, read_blob
 from dicomferry.transforms.parallel_frames import parallel_map
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.worker_pool import own_cores
-
-_BUCKET_THREADS = 16
 
 
 class StoredInstance(NamedTuple):
@@ -54,12 +51,14 @@ class FileTarget(NamedTuple):
 
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[FileOutcome]:
     """Write instances, in their order; one that cannot be written is an `Outcome`."""
-    if target.data.is_local and target.destination.is_local:
+    storages = (target.data.capabilities, target.destination.capabilities)
+    concurrency = max(storage.concurrency for storage in storages)
+    if concurrency == 1:
         frame_map = parallel_map(own_cores())
         return [write(instance, target, frame_map) for instance in instances]
     # Codecs need a core each; copies wait for the bucket.
     copies = all(can_copy(i.transfer_syntax_uid, target.format) for i in instances)
-    with ThreadPoolExecutor(_BUCKET_THREADS if copies else 2) as threads:
+    with ThreadPoolExecutor(concurrency if copies else 2) as threads:
         return list(threads.map(lambda instance: write(instance, target), instances))
 
 
@@ -69,9 +68,8 @@ def write(
     """Write one instance. I/O errors of storage propagate: the runner retries them."""
     path, uid = resource_path(instance), instance.sop_instance_uid
     stem = "/".join(instance[:3])
-    if target.destination.is_local:
-        _tidy(target.destination.uri(stem.rpartition("/")[0]))
-        _tidy(target.destination.uri(stem))
+    _tidy(target.destination, stem.rpartition("/")[0])
+    _tidy(target.destination, stem)
     blob = StoredBlob(target.data, instance.blob, instance.size, instance.crc32c)
     size = 0
     has_written = False
@@ -79,7 +77,7 @@ def write(
         if can_copy(instance.transfer_syntax_uid, target.format):
             copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
             return FileOutcome(path, Outcome.EXPORTED, "", uid, size=instance.size)
-        with open_blob(blob) as file:
+        with read_blob(blob) as file:
             for output in transcode(file, target.format, target.quality, frame_map):
                 frame = "" if output.frame is None else f"/{output.frame}"
                 name = f"{stem}{frame}{target.format.extension}"
@@ -96,9 +94,9 @@ def write(
 
 
 @lru_cache(maxsize=4096)
-def _tidy(folder: str) -> None:
-    """Remove what an export that was killed has left in a folder, once a process."""
-    remove_partial(folder)
+def _tidy(destination: Storage, folder: str) -> None:
+    """Remove partial files that a killed export left in a folder, once per process."""
+    destination.remove_partial(folder)
 
 
 def discard(instance: StoredInstance, target: FileTarget) -> None:

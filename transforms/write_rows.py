@@ -10,7 +10,7 @@ import pyarrow as pa
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.index import row_group_batches
+from dicomferry.store.index_files import row_group_batches
 from dicomferry.tables.columns import order_of
 from dicomferry.tables.destination import Destination
 from dicomferry.tables.row_writer import RowWriter, row_writer

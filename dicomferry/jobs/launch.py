@@ -212,10 +212,10 @@ def _open_log(folder: OperationFolder) -> tuple[int, str]:
     Returns:
         An open descriptor, and where that is.
     """
-    if not folder.storage.is_local:
+    path = folder.storage.local_path("job.log")
+    if path is None:
         return tempfile.mkstemp(".log", f"dicomferry-{folder.id}-")
-    path = folder.storage.uri("job.log")
-    os.makedirs(folder.storage.root, exist_ok=True)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), path
 
 

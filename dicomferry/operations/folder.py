@@ -220,7 +220,7 @@ def list_operations(root: Storage, parent: DatasetName) -> Iterator[OperationFol
     for operation_id in sorted(root.folders(_folder(parent)), reverse=True):
         folder = OperationFolder(root, parent, operation_id)
         # A process that is killed at its very start leaves an empty folder.
-        if not root.is_local or folder.exists():
+        if not root.capabilities.has_empty_folders or folder.exists():
             yield folder
 
 

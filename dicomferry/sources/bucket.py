@@ -12,11 +12,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import Forbidden, NotFound
-
 from dicomferry.errors import Reason
-from dicomferry.sources.listing import Source
-from dicomferry.sources.uri import SourceError, SourcePattern
+from dicomferry.sources.pattern import SourceError, SourcePattern
+from dicomferry.sources.source import Source
 from dicomferry.storage import gs_clients
 
 _PAGE = 5000  # asked for; the service gives 1,000 at most today
@@ -33,11 +31,13 @@ class _Step(NamedTuple):
 
 
 def list_objects(pattern: SourcePattern) -> Iterator[Source]:
-    """List the objects that a pattern means; see `listing.list_sources`.
+    """List the objects that a pattern matches; see `listing.list_sources`.
 
     Raises:
         SourceError: there is no such bucket, or it may not be listed.
     """
+    from google.api_core.exceptions import Forbidden, NotFound
+
     if pattern.is_recursive:
         first = partial(_list_level, pattern, pattern.prefix, _SHARES, None)
     else:
@@ -55,10 +55,19 @@ def list_objects(pattern: SourcePattern) -> Iterator[Source]:
         ) from None
 
 
+def describe_object(uri: str) -> Source | None:
+    """Describe one object by its exact URI; None if it is gone."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    blob = gs_clients.client().bucket(bucket).get_blob(name)
+    if blob is None:
+        return None
+    return Source(uri, blob.size, str(blob.generation), crc32c=blob.crc32c or "")
+
+
 def hint(pattern: SourcePattern) -> str:
     """Return what may help a user whose pattern matches nothing, to end a sentence."""
-    root = f"gs://{pattern.bucket}/"
-    if not pattern.is_recursive and not any(each.regex for each in pattern.segments):
+    root = pattern.root
+    if not pattern.has_wildcards:
         if _has_any(pattern, f"{pattern.prefix}/"):
             return f", it is a folder: did you mean {f'{root}{pattern.prefix}/**'!r}?"
     elif not pattern.is_recursive and _has_any(pattern, pattern.prefix):
@@ -77,7 +86,7 @@ def _has_any(pattern: SourcePattern, prefix: str) -> bool:
 
 
 def _work_off(first: Callable[[], _Step]) -> Iterator[Source]:
-    """Make requests, a few at a time, until none follows; those waiting for are not kept."""
+    """Make requests, a few at a time, until no more follow; results are not kept."""
     todo = deque([first])
     running: set[Future[_Step]] = set()
     with ThreadPoolExecutor(gs_clients.MAX_THREADS, "list") as threads:
@@ -133,7 +142,7 @@ def _list_level(pattern: SourcePattern, prefix: str, shares: int, token: str | N
 
 
 def _list_run(pattern: SourcePattern, level: str, start: str, end: str, token: str | None) -> _Step:
-    """List what lies in a run of neighbouring folders of a level, in all depths."""
+    """List what lies in a run of neighboring folders of a level, in all depths."""
     page = _request(pattern, token, prefix=level, start_offset=start, end_offset=end)
     # Objects of the level itself that sort between its folders are listed with the level.
     deeper = [blob for blob in page.blobs if "/" in blob.name[len(level) :]]
@@ -168,10 +177,9 @@ def _list_segment(pattern: SourcePattern, path: str, depth: int, token: str | No
 
 
 def _matching(pattern: SourcePattern, blobs: list[Any]) -> list[Source]:
-    root = f"gs://{pattern.bucket}/"
     return [
         Source(
-            f"{root}{blob.name}",
+            f"{pattern.root}{blob.name}",
             blob.size,
             str(blob.generation),
             _code(blob),

@@ -1,69 +1,47 @@
-"""Listing: every file or object that a source pattern means.
+"""Listing: every file or object that a source pattern matches.
 
-Our own, since Beam's globs differ from the reference's wildcards, and since obstore's listings hide
-names that it cannot hold. What cannot be read as a file is listed too, with the code of the reason:
-it neither vanishes nor stops a job.
+Wildcards are matched here, since Beam's globs differ from the reference's wildcards, and since
+obstore's local listing hides names that it cannot hold. What cannot be read as a file is listed
+too, with the code of the reason: it neither vanishes nor stops a job.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
+from dicomferry.errors import Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
-from dicomferry.sources.uri import SourcePattern
-
-
-class Source(NamedTuple):
-    """One file or object as it was listed.
-
-    Attributes:
-        uri: gs://bucket/object, or an absolute local path (`source_uri.local_path` reads it).
-        size: bytes.
-        version: changes whenever the content does: the generation of an object; mtime and ctime of
-            a local file, in nanoseconds. The inode is left out: some network file systems number
-            files anew at each mount, and a file put in place of another has a new ctime anyway.
-        code: "" for a file; else why it cannot be read as one, a `Reason`.
-        crc32c: of an object, as Cloud Storage has it: base64 of four bytes, big endian; "" where
-            it is not known.
-    """
-
-    uri: str
-    size: int
-    version: str
-    code: str = ""
-    crc32c: str = ""
+from dicomferry.sources.pattern import SourcePattern
+from dicomferry.sources.registry import kind_of
+from dicomferry.sources.source import Source
 
 
 def list_sources(
     pattern: SourcePattern, allowed_folders: AllowedFolders | None = None
 ) -> Iterator[Source]:
-    """List what a pattern means, in no order, each file once.
+    """List what a pattern matches, in no order, each file once.
 
     Args:
-        pattern: what is meant.
-        bounds: local folders that must not be left; a link out of them has the code
+        pattern: what to list.
+        allowed_folders: local folders that must not be left; a link out of them has the code
             LINK_LEADS_OUT.
 
     Raises:
+        SourceError: there is no such bucket, or its listing is not permitted.
         OSError: a folder cannot be listed for another reason than its permissions.
-        google.api_core.exceptions.GoogleAPIError: the bucket cannot be listed.
+        google.api_core.exceptions.GoogleAPIError, obstore.exceptions.BaseError: the bucket cannot
+            be listed.
     """
-    if pattern.is_gcs:
-        from dicomferry.sources import bucket
+    return kind_of(pattern.uri).list_sources(pattern, allowed_folders)
 
-        return bucket.list_objects(pattern)
-    from dicomferry.sources import local
 
-    return local.list_files(pattern, allowed_folders)
+def describe_sources(uris: Iterable[str]) -> Iterator[Source]:
+    """List files and objects by their exact URIs, in which a wildcard is an ordinary character.
+
+    A file that is gone has the code SOURCE_GONE.
+    """
+    for uri in uris:
+        yield kind_of(uri).describe(uri) or Source(uri, 0, "", Reason.SOURCE_GONE)
 
 
 def no_match_message(pattern: SourcePattern) -> str:
-    """Return what to tell a user whose source matches nothing."""
-    if pattern.is_gcs:
-        from dicomferry.sources import bucket
-
-        hint = bucket.hint(pattern)
-    else:
-        from dicomferry.sources import local
-
-        hint = local.hint(pattern)
-    return f"source {pattern.uri!r} matches no files{hint}"
+    """Return the message for a user whose source matches nothing."""
+    return f"source {pattern.uri!r} matches no files{kind_of(pattern.uri).hint(pattern)}"

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from dicomferry.errors import Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
-from dicomferry.sources.listing import Source
-from dicomferry.sources.uri import Segment, SourcePattern, local_uri
+from dicomferry.sources.pattern import Segment, SourcePattern
+from dicomferry.sources.source import Source
+from dicomferry.sources.uri import local_uri
 
 _Entry = os.DirEntry[str]
 

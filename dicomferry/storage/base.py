@@ -21,7 +21,7 @@ from dicomferry.storage.range_file import RangeFile, SeekableObject, StoredFile
 from dicomferry.storage.retries import ShortReadError, list_with_resume, with_retries
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import GetOptions, ObjectMeta
     from pyarrow.fs import FileSystem
 
 T = TypeVar("T")
@@ -33,6 +33,10 @@ NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
 
 class StorageError(ValueError):
     """A root or destination that cannot serve; the message says what to do."""
+
+
+class ChangedFileError(Exception):
+    """A file has another version than the one that was to be read."""
 
 
 class Entry(NamedTuple):
@@ -133,11 +137,6 @@ class Storage:
         """Return the URI, or the absolute local path, of something below the root."""
         return f"{self.root}/{path}" if path else self.root
 
-    @property
-    def is_local(self) -> bool:
-        """Whether it is in this machine's file system."""
-        return self.local_path() is not None
-
     def local_path(self, path: str = "") -> str | None:
         """Return the path of something in this machine's file system; None if it is not in one."""
         return None
@@ -159,17 +158,33 @@ class Storage:
         except NOT_FOUND:
             raise FileNotFoundError(self.uri(path)) from None
 
-    def read_range(self, path: str, offset: int, length: int) -> bytes:
-        """Return the bytes [offset, offset + length); both must lie in the file."""
+    def read_range(self, path: str, offset: int, length: int, version: str = "") -> bytes:
+        """Return the bytes [offset, offset + length), all of which must be in the file.
+
+        Args:
+            path: the file.
+            offset: of the first byte.
+            length: in bytes.
+            version: the file must be the one that was listed as this `Entry.version`; '' for any.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ChangedFileError: it has another version.
+        """
         if length == 0:
             return b""
-        key = self._key(path)
+        options: GetOptions = {"range": (offset, offset + length)}
+        if version:
+            options["if_match"] = version
 
         def read() -> bytes:
             try:
-                content = bytes(obstore.get_range(self.store, key, start=offset, length=length))
+                found = obstore.get(self.store, self._key(path), options=options)
+                content = bytes(found.bytes())
             except NOT_FOUND:
                 raise FileNotFoundError(self.uri(path)) from None
+            except PreconditionError:
+                raise ChangedFileError(self.uri(path)) from None
             if len(content) != length:
                 raise ShortReadError(f"{self.uri(path)}: {len(content)} bytes of {length}")
             return content
@@ -260,7 +275,7 @@ class Storage:
             obstore.put(self.store, self._key(path), spool)
 
     @contextmanager
-    def writing(self, folder: str) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+    def writing(self, folder: str = "") -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
         """Write a file of any size, in one pass, before its name is known.
 
         Args:

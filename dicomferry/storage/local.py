@@ -112,9 +112,10 @@ class LocalStorage(Storage):
             raise
 
     @contextmanager
-    def writing(self, folder: str) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+    def writing(self, folder: str = "") -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
         """Write a file before its name is known; see `Storage.writing`."""
-        temporary = self.local_path(f"{folder}/{os.getpid()}-{os.urandom(8).hex()}")
+        name = f"{os.getpid()}-{os.urandom(8).hex()}"
+        temporary = os.path.join(self.root, folder, name)
         os.makedirs(os.path.dirname(temporary), exist_ok=True)
 
         def keep(path: str) -> None:

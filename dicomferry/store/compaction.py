@@ -24,25 +24,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dicomferry.resource_names import INDEX_FOLDER
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import (
-    SCHEMA,
-    STATISTICS,
-    CommitConflictError,
-    Index,
-    IndexFile,
-    read_row_group,
-    row_group_batches,
-    row_groups,
-)
+from dicomferry.store.index import CommitConflictError, Index, IndexFile
+from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
+from dicomferry.store.index_schema import SCHEMA, STATISTICS
 
 _UID = "SOPInstanceUID"
 # What the files of a run are called: sorted-{run}-{number}.parquet.
 _SORTED = "sorted-"
 _FAN_IN = 16
-# A run stays as it is while all smaller ones together have less than this part of its rows.
-_RATIO = 4
+# A run is merged once all smaller ones together have a quarter of its rows.
+SIZE_RATIO = 4
 _FILE_BYTES = 128 << 20
 _GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
 _GROUP_BYTES = 64 << 20  # of Metadata
@@ -72,15 +64,20 @@ def sort_index(data: Storage) -> None:
             pieces = (rows.sort_by(_UID) for rows in _grouped(_read(data, [file]), _PIECE_ROWS))
             written = [_write(data, iter([rows])) for rows in pieces]
             _replace(data, mine, [file], list(itertools.chain.from_iterable(written)))
-    while chosen := choose([file for file in Index(data).describe() if file.path in mine]):
-        runs = sorted(chains(chosen), key=_rows)[:_FAN_IN]
+    while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in mine]):
+        runs = sorted(split_into_runs(chosen), key=_rows)[:_FAN_IN]
         merged = merge([_read(data, [file.path for file in run]) for run in runs])
         old = [file.path for run in runs for file in run]
         _replace(data, mine, old, _write(data, merged))
 
 
-def choose(files: Sequence[IndexFile]) -> list[IndexFile]:
-    """Those to merge: all that are in no run, and the runs that are small beside what is merged."""
+def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:
+    """Select files to merge.
+
+    Returns:
+        Every file outside a sorted run, and each run with at most `SIZE_RATIO` times the rows
+        selected before it.
+    """
     by_run = defaultdict(list)
     for file in files:
         by_run[_run_of(file.path)].append(file)
@@ -89,24 +86,24 @@ def choose(files: Sequence[IndexFile]) -> list[IndexFile]:
     waiting: list[IndexFile] = []
     for run in sorted(by_run.values(), key=_rows):
         waiting += run
-        if _rows(run) <= _RATIO * total:
+        if _rows(run) <= SIZE_RATIO * total:
             chosen += waiting
             waiting = []
         total += _rows(run)
     return chosen
 
 
-def chains(files: Sequence[IndexFile]) -> list[list[IndexFile]]:
-    """Split files into as few lists as there can be of files that follow one after the other."""
-    found: list[list[IndexFile]] = []
+def split_into_runs(files: Sequence[IndexFile]) -> list[list[IndexFile]]:
+    """Split files into as few runs as possible: lists in which no ranges overlap, in order."""
+    runs: list[list[IndexFile]] = []
     for file in sorted(files, key=lambda file: file.first):
-        for chain in found:
-            if chain[-1].last < file.first:
-                chain.append(file)
+        for run in runs:
+            if run[-1].last < file.first:
+                run.append(file)
                 break
         else:
-            found.append([file])
-    return found
+            runs.append([file])
+    return runs
 
 
 def merge(runs: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
@@ -195,13 +192,13 @@ def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
 def _write(data: Storage, rows: Iterator[pa.Table]) -> list[str]:
     """Write sorted rows as the files of a new run, that no version of the index has yet."""
     run = uuid.uuid4().hex
-    groups = _grouped(rows, _GROUP_ROWS)
+    folder, groups = index_folder(data), _grouped(rows, _GROUP_ROWS)
     written: list[str] = []
     for group in groups:
         path = f"{_SORTED}{run}-{len(written):05d}.parquet"
-        with data.writing(INDEX_FOLDER) as (file, keep):
+        with folder.writing() as (file, keep):
             _write_file(file, itertools.chain([group], groups))
-            keep(f"{INDEX_FOLDER}/{path}")
+            keep(path)
         written.append(path)
     return written
 

@@ -10,10 +10,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from dicomferry.resource_names import INDEX_FOLDER, DatasetName, StoreName, parse_store
-from dicomferry.storage.base import Storage, StorageError
-from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.resource_names import DatasetName, StoreName, parse_store
+from dicomferry.storage.base import Storage
 from dicomferry.store.index import create_index
+from dicomferry.store.index_files import index_folder
 from dicomferry.store.known_sources import create_known_sources
 from dicomferry.store.validation import check_resource
 
@@ -60,11 +60,7 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
     """
     resource = {**(resource or {}), "name": str(name)}
     check_resource(resource)
-    if root.is_local and (unfit := unsupported_character(root.root)):
-        raise StorageError(
-            f"{root.root!r} cannot hold a store, whose index is a Delta table: such a path cannot "
-            f"have {unfit!r} in it; name another folder with --root or DICOMFERRY_ROOT"
-        )
+    root.check_delta()
     root.check_writable()
     for _ in range(_MAX_ATTEMPTS):
         latest, record = _latest(root, name)
@@ -152,8 +148,9 @@ def delete_store(root: Storage, name: StoreName) -> None:
         record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
         if _write(root, name, store.version + 1, record):
             # First of all: an export that misses a blob then knows that the store is gone.
-            store.data.subfolder(INDEX_FOLDER).remove_all()
-            store.data.remove_all()
+            index_folder(store.data).remove_all()
+            for storage in {store.data, store.data.for_delta()}:
+                storage.remove_all()
             return
     raise _too_busy(name)
 
@@ -193,8 +190,8 @@ def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any])
 
 
 def _holds(root: Storage, path: str, data: bytes) -> bool:
-    """Whether a bucket has what it refused to create: it took it, and its first answer was lost."""
-    if root.is_local:
+    """Whether a file that could not be created has this content: the first answer was lost."""
+    if not root.capabilities.is_networked:
         return False
     try:
         return root.read(path) == data

@@ -1,8 +1,6 @@
 """Look after a store: count, verify, vacuum, optimize."""
 
 import hashlib
-import os
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -19,7 +17,6 @@ from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.index import Index
 
 _VACUUM_AFTER = timedelta(days=7)
-_BROKEN_OFF = re.compile(r"\.dcm#[0-9]+$")
 
 
 class BusyError(ValueError):
@@ -97,12 +94,11 @@ def vacuum(
     }
     for batch in Index(store.data).dataset().to_batches(columns=["BlobUri"]):
         candidates.difference_update(batch.column(0).to_pylist())
-    broken_off = set(_broken_off(store.data, old.timestamp()))
+    # Listings hide what a killed process was writing; a row cannot point at it.
+    candidates |= {entry.path for entry in store.data.partial_files(FOLDER) if entry.modified < old}
     if not dry_run:
         store.data.delete(sorted(candidates))
-        for path in broken_off:
-            os.unlink(store.data.uri(path))
-    return sorted(candidates | broken_off)
+    return sorted(candidates)
 
 
 def optimize(store: DicomStore) -> tuple[int, int]:
@@ -110,19 +106,8 @@ def optimize(store: DicomStore) -> tuple[int, int]:
     before = len(Index(store.data).files)
     sort_index(store.data)
     index = Index(store.data)
-    index.remove_replaced()
+    index.vacuum()
     return before, len(index.files)
-
-
-def _broken_off(data: Storage, old: float) -> Iterator[str]:
-    """What a killed process was writing into a local store by obstore, whose listings hide it."""
-    if not data.is_local:
-        return
-    for folder, _, names in os.walk(data.uri(FOLDER)):
-        for name in names:
-            path = os.path.join(folder, name)
-            if _BROKEN_OFF.search(name) and os.stat(path).st_mtime < old:
-                yield os.path.relpath(path, data.root)
 
 
 def _problem(data: Storage, row: dict[str, Any]) -> str:

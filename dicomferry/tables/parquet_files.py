@@ -94,7 +94,7 @@ class ParquetFiles:
         rows = pq.read_metadata(local).num_rows
         if not rows:
             return
-        if not self._table.is_local:
+        if self._table.local_path() is None:
             with open(local, "rb") as file:
                 self._table.write(path, iter(lambda: file.read(CHUNK_BYTES), b""))
         self.added.append(

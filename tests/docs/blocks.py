@@ -15,7 +15,7 @@ from dicomferry.api.access.permissions import METHOD_PERMISSIONS
 from dicomferry.cli.main import app
 from dicomferry.errors import Reason
 from dicomferry.pixels.formats import FORMATS, source_rows
-from dicomferry.store.index import SCHEMA
+from dicomferry.store.index_schema import SCHEMA
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"

@@ -28,7 +28,8 @@ from dicomferry.pixels.frames import EncapsulatedFrames
 from dicomferry.pixels.image_pixel import read_image
 from dicomferry.pixels.quality import DEFAULT_QUALITY
 from dicomferry.resource_names import parse_dataset, parse_store
-from dicomferry.sources.uri import SourceError, parse_source
+from dicomferry.sources.pattern import SourceError
+from dicomferry.sources.uri import parse_source
 from dicomferry.store.instance_filter import _parse as parse_resource_paths
 from dicomferry.tables.bigquery_table import BIGQUERY
 from dicomferry.tables.destination import parse_destination, parse_disposition

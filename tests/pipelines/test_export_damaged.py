@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-import dicomferry.store.stored_blob
+import dicomferry.store.blobs
 import dicomferry.transforms.write_instance
 from dicomferry.errors import Reason
 from dicomferry.pixels.formats import FORMATS
@@ -70,7 +70,7 @@ def codes(job):
 @pytest.mark.parametrize("mime_type", FORMS)
 def test_a_damaged_and_a_lost_blob_fail_alone(root, tmp_path, monkeypatch, mime_type, by_ranges):
     if by_ranges:
-        monkeypatch.setattr(dicomferry.store.stored_blob, "_WHOLE_BYTES", 1)
+        monkeypatch.setattr(dicomferry.store.blobs, "_WHOLE_BYTES", 1)
     job = run_export(root, tmp_path / "out", f"--mime-type={mime_type}")
     assert job.code == 1
     failed = {uid: code for uid, code in codes(job).items() if code.startswith("BLOB")}

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dicomferry.sources.listing import Source, list_sources, no_match_message
-from dicomferry.sources.uri import SourceError, parse_source
+from dicomferry.sources import bucket as bucket_listing
+from dicomferry.sources.listing import list_sources, no_match_message
+from dicomferry.sources.pattern import SourceError
+from dicomferry.sources.source import Source
+from dicomferry.sources.uri import parse_source
 from tests.emulators.storage import StorageEmulator
 from tests.sources.wildcards import is_allowed, means
 
@@ -55,8 +58,8 @@ def test_what_is_listed_is_what_the_plain_listing_and_an_exhaustive_search_find(
         for blob in gcs.client().list_blobs(bucket)
     }
     with (
-        mock.patch.object(bucket, "_SHARES", shares),
-        mock.patch.object(bucket, "_PAGE", page),
+        mock.patch.object(bucket_listing, "_SHARES", shares),
+        mock.patch.object(bucket_listing, "_PAGE", page),
     ):
         for pattern in patterns:
             found = listed(f"gs://{bucket}/{pattern}")
@@ -99,14 +102,14 @@ def test_an_object_that_was_overwritten_has_another_version(gcs: StorageEmulator
 
 def test_small_folders_do_not_cost_a_request_each(gcs: StorageEmulator) -> None:
     bucket = filled(gcs, [f"{patient:03}/a" for patient in range(200)])
-    with mock.patch.object(bucket, "_request", wraps=bucket._request) as request:
+    with mock.patch.object(bucket_listing, "_request", wraps=bucket_listing._request) as request:
         assert len(listed(f"gs://{bucket}/**")) == 200
-    assert request.call_count <= 1 + bucket._SHARES
+    assert request.call_count <= 1 + bucket_listing._SHARES
 
 
 def test_only_folders_that_can_match_are_listed(gcs: StorageEmulator) -> None:
     bucket = filled(gcs, ["a1/x/1", "a2/x/1", "b1/x/1", "a1/y/1"])
-    with mock.patch.object(bucket, "_request", wraps=bucket._request) as request:
+    with mock.patch.object(bucket_listing, "_request", wraps=bucket_listing._request) as request:
         assert len(listed(f"gs://{bucket}/a?/x/*")) == 2
     prefixes = [call.kwargs["prefix"] for call in request.call_args_list]
     assert sorted(prefixes) == ["a", "a1/x/", "a2/x/"]
@@ -114,7 +117,7 @@ def test_only_folders_that_can_match_are_listed(gcs: StorageEmulator) -> None:
 
 def test_a_listing_that_is_not_taken_to_its_end_stops(gcs: StorageEmulator) -> None:
     bucket = filled(gcs, [f"{n}/a" for n in range(20)])
-    with mock.patch.object(bucket, "_request", wraps=bucket._request) as request:
+    with mock.patch.object(bucket_listing, "_request", wraps=bucket_listing._request) as request:
         sources = list_sources(parse_source(f"gs://{bucket}/*/*"))
         next(sources)
         sources.close()  # type: ignore[attr-defined]

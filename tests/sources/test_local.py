@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from dicomferry.errors import Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
-from dicomferry.sources.listing import Source, list_sources, no_match_message
+from dicomferry.sources.listing import list_sources, no_match_message
+from dicomferry.sources.source import Source
 from dicomferry.sources.uri import local_path, local_uri, parse_source
 from tests.sources.wildcards import is_allowed, means
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from dicomferry.errors import InstanceError
-from dicomferry.sources.listing import Source, list_sources
+from dicomferry.sources.listing import list_sources
+from dicomferry.sources.source import Source
 from dicomferry.sources.source_file import open_source
 from dicomferry.sources.uri import local_uri, parse_source
 from tests.emulators.storage import StorageEmulator

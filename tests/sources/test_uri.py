@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from dicomferry.sources.uri import SourceError, check_arguments, local_path, local_uri, parse_source
+from dicomferry.sources.pattern import SourceError
+from dicomferry.sources.uri import check_arguments, local_path, local_uri, parse_source
 from tests.sources.wildcards import is_allowed, means
 
 PATTERNS = st.text("ab/.*?[é\n", min_size=1, max_size=10)
@@ -33,13 +34,13 @@ def test_a_pattern_means_what_an_exhaustive_search_finds(pattern: str, name: str
 @example("*/")
 def test_a_pattern_that_breaks_a_rule_is_refused_with_one_that_does_not(pattern: str) -> None:
     if is_allowed(pattern):
-        assert parse_source(f"gs://bucket/{pattern}").is_gcs
+        assert parse_source(f"gs://bucket/{pattern}").bucket == "bucket"
         return
     with pytest.raises(SourceError) as refused:
         parse_source(f"gs://bucket/{pattern}")
     proposed = re.search(r"did you mean (['\"].*['\"])\?$", str(refused.value), re.DOTALL)
     assert proposed
-    assert parse_source(ast.literal_eval(proposed[1])).is_gcs
+    assert parse_source(ast.literal_eval(proposed[1])).bucket == "bucket"
 
 
 def test_a_pattern_with_many_wildcards_fails_quickly() -> None:

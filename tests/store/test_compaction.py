@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import dicomferry.store.compaction
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.compaction import chains, choose, merge, sort_index
+from dicomferry.store.compaction import merge, pick_runs, sort_index, split_into_runs
 from dicomferry.store.index import CommitConflictError, Index, IndexFile
 from dicomferry.transforms.commit_instances import commit
 from tests.factories import make_instance
@@ -281,7 +281,7 @@ def test_what_was_killed_leaves_every_row_and_is_done_again(data, monkeypatch, c
     then = time.time() - 8 * 86_400
     for path in Path(data.uri("index")).glob("*.parquet"):
         os.utime(path, (then, then))
-    Index(data).remove_replaced()
+    Index(data).vacuum()
     assert rows(data, version).equals(before)
     assert not left & {path.name for path in Path(data.uri("index")).iterdir()}
     assert rows(data).equals(before)
@@ -306,7 +306,7 @@ def test_an_index_in_a_bucket_is_sorted_too(gcs):
     add(data, commits(3))
     before = rows(data)
     sort_index(data)
-    allowed_folders = [(file.first, file.last) for file in Index(data).describe()]
+    allowed_folders = [(file.first, file.last) for file in Index(data).file_stats()]
     assert overlaps(allowed_folders) == 0
     assert rows(data).equals(before)
 
@@ -327,12 +327,12 @@ def test_merging_is_sorting(runs, size):
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 20))))
-def test_chains_do_not_overlap_and_are_as_few_as_can_be(allowed_folders):
+def test_runs_do_not_overlap_and_are_as_few_as_can_be(allowed_folders):
     files = [
         IndexFile(str(n), 1, f"{first:03}", f"{first + length:03}")
         for n, (first, length) in enumerate(allowed_folders)
     ]
-    found = chains(files)
+    found = split_into_runs(files)
     assert sorted(file for chain in found for file in chain) == sorted(files)
     for chain in found:
         assert all(one.last < other.first for one, other in itertools.pairwise(chain))
@@ -344,7 +344,7 @@ def test_chains_do_not_overlap_and_are_as_few_as_can_be(allowed_folders):
 def test_each_run_that_is_left_is_larger_than_four_times_the_smaller_ones(runs, new):
     files = [IndexFile(f"sorted-{n}-0.parquet", size, "", "") for n, size in enumerate(runs)]
     files += [IndexFile(f"part-{n}", size, "", "") for n, size in enumerate(new)]
-    chosen = choose(files)
+    chosen = pick_runs(files)
     assert {file.path for file in files if file.path.startswith("part-")} <= {
         file.path for file in chosen
     }

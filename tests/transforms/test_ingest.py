@@ -12,8 +12,8 @@ import zstandard
 from google.api_core.exceptions import NotFound
 
 import dicomferry.transforms.ingest
-from dicomferry.sources.listing import Source
 from dicomferry.sources.local import describe_file
+from dicomferry.sources.source import Source
 from dicomferry.storage.local import LocalStorage
 from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.ingest import ImportTarget, ingest, ingest_all

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dicomferry.transforms.skip_known
-from dicomferry.sources.listing import Source
+from dicomferry.sources.source import Source
 from dicomferry.store.known_sources import known_sources, remember_sources
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.records import FileOutcome

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dicomferry.errors import Reason
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import Outcome
-from dicomferry.sources.listing import Source
+from dicomferry.sources.source import Source
 from dicomferry.store.known_sources import known_sources
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.write_outcomes import WriteOutcomes, count, report_unmatched, to_line

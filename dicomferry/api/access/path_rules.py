@@ -53,8 +53,9 @@ class PathRules:
                 )
         self.folders = tuple(os.path.realpath(folder) for folder in allowed_folders)
         self.prefixes = tuple(prefix.rstrip("/") for prefix in allowed_prefixes)
-        self._root = os.path.realpath(root.root) if root and root.is_local else ""
-        self._bucket_root = root.root if root and not root.is_local else ""
+        local_root = root.local_path() if root else None
+        self._root = os.path.realpath(local_root) if local_root else ""
+        self._bucket_root = root.root if root and not local_root else ""
 
     def check(self, uri: str) -> None:
         """Let a source, a destination, a table or a filter file through, or not.

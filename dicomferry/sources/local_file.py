@@ -1,0 +1,81 @@
+"""Local sources, read by ranges as they were when they were listed."""
+
+import os
+import sys
+from typing import Self
+
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.sources.allowed_folders import AllowedFolders
+from dicomferry.sources.source import Source
+from dicomferry.sources.uri import local_path
+
+
+class LocalSourceFile:
+    """A local file, which must be the one that was listed when it is opened and when closed."""
+
+    def __init__(self, source: Source, allowed_folders: AllowedFolders | None) -> None:
+        """Name a file, and the folders that it must be in."""
+        self._source = source
+        self._allowed_folders = allowed_folders
+        self._fd = -1
+
+    @property
+    def size(self) -> int:
+        """Length in bytes, as listed."""
+        return self._source.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return the bytes [offset, offset + length), fewer at the end of the file."""
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        data = os.pread(self._fd, length, offset)
+        # Linux reads at most 2 GiB at a time.
+        while len(data) < length and (
+            more := os.pread(self._fd, length - len(data), offset + len(data))
+        ):
+            data += more
+        return data
+
+    def __enter__(self) -> Self:
+        try:
+            # O_NONBLOCK: what was a file may be a pipe by now, which would wait for a writer.
+            self._fd = os.open(
+                local_path(self._source.uri), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            raise InstanceError(Reason.SOURCE_GONE) from None
+        except PermissionError:
+            raise InstanceError(Reason.UNREADABLE) from None
+        if code := self._refusal():
+            os.close(self._fd)
+            raise InstanceError(code)
+        return self
+
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        unchanged = self._is_as_listed()
+        os.close(self._fd)
+        if kind is None and not unchanged:
+            raise InstanceError(Reason.SOURCE_CHANGED)
+
+    def _refusal(self) -> Reason | None:
+        # Of what was opened, not of its name: since it was listed that can be another file's, with
+        # a size and time that were made the same.
+        if self._allowed_folders and not self._allowed_folders.contains(_path_of(self._fd)):
+            return Reason.LINK_LEADS_OUT
+        return None if self._is_as_listed() else Reason.SOURCE_CHANGED
+
+    def _is_as_listed(self) -> bool:
+        # Not the ctime: a new owner or mode are no reason to fail.
+        found = os.fstat(self._fd)
+        mtime = self._source.version.partition(".")[0]
+        return found.st_size == self._source.size and str(found.st_mtime_ns) == mtime
+
+
+def _path_of(descriptor: int) -> str:
+    """The path of an open file, all links followed."""
+    if sys.platform == "darwin":
+        import fcntl
+
+        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
+    return os.readlink(f"/proc/self/fd/{descriptor}")

@@ -1,0 +1,80 @@
+"""The Delta tables of a store: where they are, and what their storage makes of an error.
+
+Where a storage is networked, a commit that fails may have happened: its answer can be lost.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from dicomferry.storage.base import Storage
+
+_OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
+
+
+def table_folder(data: Storage, name: str) -> Storage:
+    """Return where Delta finds a table of a store's data folder."""
+    return data.for_delta().subfolder(name)
+
+
+def create_table(folder: Storage, schema: pa.Schema, configuration: dict[str, str | None]) -> None:
+    """Create an empty Delta table in a folder that nobody else knows yet."""
+    uri, options = folder.root, folder.delta_options()
+
+    def create() -> None:
+        with reporting_os_errors(folder):
+            try:
+                DeltaTable.create(
+                    uri, schema, mode="ignore", storage_options=options, configuration=configuration
+                )
+            except DeltaError:
+                # A second attempt fails so if the answer to the first one was lost.
+                lost = folder.capabilities.is_networked
+                if not (lost and DeltaTable.is_deltatable(uri, storage_options=options)):
+                    raise
+
+    folder.retry(create)
+
+
+def open_table(folder: Storage) -> DeltaTable:
+    """Load the newest version of a table.
+
+    Raises:
+        deltalake.exceptions.TableNotFoundError: there is no table.
+    """
+    return folder.retry(lambda: DeltaTable(folder.root, storage_options=folder.delta_options()))
+
+
+def arrow_dataset(folder: Storage, table: DeltaTable) -> ds.Dataset:
+    """Return the loaded version of a table as an Arrow dataset."""
+    return table.to_pyarrow_dataset(filesystem=folder.arrow_filesystem())
+
+
+@contextmanager
+def reporting_os_errors(folder: Storage) -> Iterator[None]:
+    """Raise the OSError that a `DeltaError` of a table in this folder wraps or amounts to.
+
+    deltalake reports an error of a disk as Parquet that cannot be read. An error of a network can
+    come to anything.
+    """
+    try:
+        yield
+    except DeltaError as error:
+        if folder.capabilities.is_networked:
+            raise OSError(f"{folder.root} could not be written") from error
+        raise_os_error(error, folder.root)
+
+
+def raise_os_error(error: Exception, uri: str) -> NoReturn:
+    """Raise the OSError that an error of deltalake wraps, or the error itself."""
+    match = _OS_ERROR.search(str(error))
+    if match is None:
+        raise error
+    raise OSError(int(match[1]), os.strerror(int(match[1])), uri) from error

@@ -1,0 +1,138 @@
+"""The Parquet files of an index, and what its log says of them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake.transaction import AddAction
+
+from dicomferry.resource_names import INDEX_FOLDER
+from dicomferry.storage.base import Storage
+from dicomferry.store.delta_tables import table_folder
+from dicomferry.store.index_schema import SCHEMA, STATISTICS, Column
+
+# Name of the transactions of imports in the log.
+APP_ID = "import"
+
+
+def index_folder(data: Storage) -> Storage:
+    """Return where the index of a store's data folder is."""
+    return table_folder(data, INDEX_FOLDER)
+
+
+def log_path(version: int) -> str:
+    """Return the path of a version's log entry, below the index folder."""
+    return f"_delta_log/{version:020}.json"
+
+
+def row_groups(data: Storage, file: str) -> int:
+    """Return how many row groups one of `Index.files` has."""
+    with _open(index_folder(data), file) as parquet:
+        return int(parquet.num_row_groups)
+
+
+def read_row_group(data: Storage, file: str, row_group: int, columns: list[str]) -> pa.Table:
+    """Return some columns of one row group: the unit in which exports read an index."""
+    with _open(index_folder(data), file) as parquet:
+        return parquet.read_row_group(row_group, columns=columns)
+
+
+def row_group_batches(
+    data: Storage, file: str, row_group: int, columns: list[str], rows: int, size: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of one row group in batches of limited size.
+
+    Args:
+        data: the data folder of a store.
+        file: one of `Index.files`.
+        row_group: its number.
+        columns: to read.
+        rows: at most per batch.
+        size: bytes of Metadata, at most per batch; a larger Metadata is a batch of its own.
+    """
+    with _open(index_folder(data), file) as parquet:
+        sizes = parquet.read_row_group(row_group, columns=[Column.STRUCTURED_STORAGE_SIZE])
+        largest = pc.max(sizes.column(0)).as_py() or 1
+        rows = max(1, min(rows, size // largest))
+        yield from parquet.iter_batches(rows, row_groups=[row_group], columns=columns)
+
+
+def appended_files(data: Storage, after: int, until: int) -> list[str]:
+    """Return the Parquet files that imports appended after one version, until another.
+
+    They are the files as appended, even if their rows have been compacted since.
+
+    Raises:
+        LookupError: the log, or such a file, is no longer kept.
+    """
+    folder = index_folder(data)
+    files = []
+    for version in range(after + 1, until + 1):
+        try:
+            log = folder.read(log_path(version))
+        except FileNotFoundError:
+            raise LookupError(_too_long_ago(folder)) from None
+        actions = [json.loads(line) for line in log.splitlines()]
+        if any(action.get("txn", {}).get("appId") == APP_ID for action in actions):
+            files += [unquote(action["add"]["path"]) for action in actions if "add" in action]
+    if any(folder.head(file) is None for file in files):
+        raise LookupError(_too_long_ago(folder))
+    return files
+
+
+def _too_long_ago(folder: Storage) -> str:
+    return f"what was imported long ago is no longer told apart in {folder.root}"
+
+
+def add_action(folder: Storage, path: str, now: int) -> AddAction:
+    """Return the action that adds a file to the log.
+
+    Args:
+        folder: of the index.
+        path: of the file, below the folder.
+        now: milliseconds since the epoch.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    entry = folder.head(path)
+    if entry is None:
+        raise FileNotFoundError(folder.uri(path))
+    with _open(folder, path) as parquet:
+        statistics = _statistics(parquet.metadata)
+    return AddAction(path, entry.size, {}, now, False, json.dumps(statistics))
+
+
+@contextmanager
+def _open(folder: Storage, file: str) -> Iterator[pq.ParquetFile]:
+    with folder.open_seekable(file) as source:
+        # Where requests wait, those of several columns are made at the same time.
+        yield pq.ParquetFile(source, pre_buffer=folder.capabilities.concurrency > 1)
+
+
+def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
+    """Return the statistics of a file for the log, from its footer, as delta-rs writes them."""
+    statistics: dict[str, Any] = {"numRecords": metadata.num_rows}
+    statistics |= {name: {} for name in ("minValues", "maxValues", "nullCount")}
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    for name in STATISTICS:
+        column = SCHEMA.get_field_index(name)
+        chunks = [group.column(column).statistics for group in groups]
+        statistics["nullCount"][name] = sum(chunk.null_count for chunk in chunks)
+        bounded = [chunk for chunk in chunks if chunk.has_min_max]
+        if bounded:
+            statistics["minValues"][name] = _bound(min(chunk.min for chunk in bounded))
+            statistics["maxValues"][name] = _bound(max(chunk.max for chunk in bounded))
+    return statistics
+
+
+def _bound(value: str | datetime) -> str:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return value
