@@ -8,14 +8,49 @@ from dicomferry.storage.registry import open_storage
 
 pytest_plugins = ["tests.emulators.fixtures"]
 
-# Folders whose tests run whole jobs. Elsewhere a slow test is marked where it stands.
-SLOW = {"airflow_e2e", "faults", "pipelines"}
+# Folders and files whose tests run whole jobs or servers, or go through a whole corpus. Elsewhere a
+# slow test is marked where it stands.
+SLOW = (
+    "airflow_e2e",
+    "api/test_gcloud.py",
+    "api/test_google_client.py",
+    "cli/test_cli.py",
+    "faults",
+    "jobs/test_launch.py",
+    "jobs/test_queue.py",
+    "pipelines/test_bqemulator.py",
+    "pipelines/test_bucket_loop.py",
+    "pipelines/test_concurrent_imports.py",
+    "pipelines/test_corpus.py",
+    "pipelines/test_disturbed_import.py",
+    "pipelines/test_export_bucket.py",
+    "pipelines/test_export_damaged.py",
+    "pipelines/test_export_formats.py",
+    "pipelines/test_export_hostile.py",
+    "pipelines/test_export_killed.py",
+    "pipelines/test_export_table.py",
+    "pipelines/test_handed_over.py",
+    "pipelines/test_import_dicom.py",
+    "pipelines/test_packaged_files.py",
+    "pipelines/test_portable_runner.py",
+    "pipelines/test_streams.py",
+    "pipelines/test_template.py",
+    "pixels/test_corpus.py",
+    "tables/test_bqemulator.py",
+    "tables/test_equal_content.py",
+    "test_package.py",
+    "transforms/test_publish_notifications.py",
+)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what runs whole jobs, by its folder."""
+    """Mark what is slow by its file; a name above that is no file's any more is an error."""
+    here = Path(__file__).parent
+    slow = [here / name for name in SLOW]
+    if lost := [str(path) for path in slow if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py lists as slow what is not there: {lost}")
     for item in items:
-        if item.path.relative_to(Path(__file__).parent).parts[0] in SLOW:
+        if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
 
 

@@ -15,8 +15,6 @@ import dicomferry
 from tests.checkout import REPOSITORY, copy_checkout
 from tests.factories import dicom_bytes
 
-pytestmark = pytest.mark.slow
-
 # Top-level names that were dicomferry's once, and those of its folders at the top.
 GENERIC = ["headers", "pipelines", "service", "stores", "tables", "transcode", "transforms"]
 BUILD = """

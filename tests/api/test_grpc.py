@@ -98,6 +98,7 @@ def test_a_store_lives_from_creation_to_deletion(stub, root):
     assert gone == f"{TRIAL} does not exist"
 
 
+@pytest.mark.slow
 def test_an_import_and_an_export_are_followed_to_their_ends(
     stub, operations_client, files, root, tmp_path
 ):
@@ -126,6 +127,7 @@ def test_an_import_and_an_export_are_followed_to_their_ends(
     assert names == [exported.operation.name, imported.operation.name]
 
 
+@pytest.mark.slow
 def test_failed_files_end_an_import_with_an_error_that_tells_how_many(
     stub, operations_client, files
 ):
