@@ -1,8 +1,8 @@
 """The pages that people read, and what is in them."""
 
+import itertools
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,16 +22,10 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-    """Every Markdown page of the repository, also those that are not committed yet."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.md"],
-        check=True,
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    paths = [REPOSITORY / line for line in listed.stdout.splitlines()]
-    return sorted(path for path in paths if path.is_file())
+    """Every Markdown page of the repository."""
+    folders = [REPOSITORY.glob("*.md")]
+    folders += [(REPOSITORY / each).rglob("*.md") for each in ("docs", "deploy", "tests")]
+    return sorted(itertools.chain.from_iterable(folders))
 
 
 def name(page: Path) -> str:

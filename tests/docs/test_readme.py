@@ -61,6 +61,7 @@ def run(words: list[str], folder: Path) -> tuple[int, str]:
     return done.returncode, (done.stdout + done.stderr).replace(str(folder), "/data")
 
 
+@pytest.mark.slow
 def test_its_quickstart_exports_and_query_print_what_it_shows(folder, monkeypatch):
     create, imports = (words for words in command_lines(block("A folder")) if words)
     assert run(create, folder)[0] == 0
