@@ -25,8 +25,11 @@ class Reason(StrEnum):
         return member
 
     # What a listing finds besides files.
-    FOLDER_MARKER = ("FOLDER_MARKER", "an empty object that stands for a folder: nothing to import")
-    LINK_LOOP = ("LINK_LOOP", "a link to a folder that it lies in: not followed, nothing to import")
+    FOLDER_MARKER = ("FOLDER_MARKER", "an empty object that marks a folder: nothing to import")
+    LINK_LOOP = (
+        "LINK_LOOP",
+        "a link to a folder that contains it: not followed, nothing to import",
+    )
     DANGLING_LINK = (
         "DANGLING_LINK",
         "a link whose target is missing, or that leads back to itself: correct it",
@@ -36,10 +39,10 @@ class Reason(StrEnum):
         "a link out of the folders that may be read: not followed, copy the file",
     )
     NOT_A_FILE = ("NOT_A_FILE", "a pipe, socket or device, not a file: leave it out")
-    UNREADABLE = ("UNREADABLE", "the file may not be read: grant permission to read it")
+    UNREADABLE = ("UNREADABLE", "the file cannot be read: grant permission to read it")
     FOLDER_UNREADABLE = (
         "FOLDER_UNREADABLE",
-        "the folder may not be listed: grant permission to read and enter it",
+        "the folder cannot be listed: grant permission to read and enter it",
     )
 
     # Files that hold no instance.
@@ -48,7 +51,7 @@ class Reason(StrEnum):
         "not a DICOM file: neither 'DICM' at byte 128 nor a data set at the start",
     )
     EMPTY_FILE = ("EMPTY_FILE", "the file is empty: copy it again from where it came from")
-    GZIPPED = ("GZIPPED", "the file is compressed by gzip: unpack it first, e.g. with gunzip")
+    GZIPPED = ("GZIPPED", "the file is compressed with gzip: unpack it first, e.g. with gunzip")
     ZIPPED = ("ZIPPED", "the file is a zip archive: unpack it first and import what it holds")
     DICOMDIR = (
         "DICOMDIR",
@@ -62,7 +65,7 @@ class Reason(StrEnum):
     )
     MALFORMED = (
         "MALFORMED",
-        "the data set breaks the encoding rules of PS3.5: write it anew, e.g. by dcmconv",
+        "the data set breaks the encoding rules of PS3.5: rewrite it, e.g. with dcmconv",
     )
     NESTED_TOO_DEEP = (
         "NESTED_TOO_DEEP",
@@ -111,7 +114,7 @@ class Reason(StrEnum):
     # What an import decides.
     ALREADY_IMPORTED = (
         "ALREADY_IMPORTED",
-        "this very file, unchanged since, was taken in by an earlier import",
+        "this file, unchanged since, was imported by an earlier job",
     )
     ALREADY_EXISTS = (
         "ALREADY_EXISTS",
@@ -121,7 +124,7 @@ class Reason(StrEnum):
     SOURCE_GONE = ("SOURCE_GONE", "the file is no longer there: put it back, or leave it out")
     SOURCE_CHANGED = (
         "SOURCE_CHANGED",
-        "the file changed while it was read: import it again when it is at rest",
+        "the file changed while it was read: import it again when nobody writes to it",
     )
     WRONG_CHECKSUM = (
         "WRONG_CHECKSUM",
@@ -135,7 +138,7 @@ class Reason(StrEnum):
     )
     BLOB_MISSING = (
         "BLOB_MISSING",
-        "its bytes are gone from the store, as `dicomferry stores verify` shows: import a "
+        "its bytes are missing from the store, as `dicomferry stores verify` shows: import a "
         "copy of the original",
     )
     NO_SUCH_RESOURCE = (
@@ -144,7 +147,7 @@ class Reason(StrEnum):
     )
     WORKER_LOST = (
         "WORKER_LOST",
-        "the process that worked on it died or hung: try it again, then report it",
+        "the process that worked on it died or hung: try again, then report it",
     )
 
     # Transcoding: the data set, then the pixels, then what a target can hold.
@@ -176,7 +179,7 @@ class Reason(StrEnum):
     )
     FRAMES_NOT_FOUND = (
         "FRAMES_NOT_FOUND",
-        "the frames cannot be told apart in the encapsulated pixel data, or are fewer than "
+        "the frames cannot be found in the encapsulated pixel data, or are fewer than "
         "Number of Frames says; export it as uploaded (transfer-syntax=*)",
     )
     FRAME_TOO_LARGE = (
@@ -225,7 +228,7 @@ class Reason(StrEnum):
     )
     COLOUR_UNFIT = (
         "COLOUR_UNFIT",
-        "this colour space does not fit the transfer syntax: ask for 1.2.840.10008.1.2.1, "
+        "this color space does not fit the transfer syntax: ask for 1.2.840.10008.1.2.1, "
         ".4.80 or .4.90",
     )
     COLOUR_UNFIT_FOR_JPEG_XL = (
@@ -235,7 +238,7 @@ class Reason(StrEnum):
     )
     COLOUR_SPACE_UNKNOWN = (
         "COLOUR_SPACE_UNKNOWN",
-        "its colour space is none that can be turned into RGB: ask for a lossless transfer syntax",
+        "its color space cannot be converted to RGB: ask for a lossless transfer syntax",
     )
     NOT_JPEG_BASELINE = (
         "NOT_JPEG_BASELINE",
@@ -249,7 +252,7 @@ class Reason(StrEnum):
     )
     NOT_RENDERABLE = (
         "NOT_RENDERABLE",
-        "its pixels cannot be shown as a picture: ask for application/dicom",
+        "its pixels cannot be rendered as a picture: ask for application/dicom",
     )
 
 
