@@ -31,22 +31,22 @@ from dicomferry.transforms.write_rows import (
 _LOGGER = logging.getLogger(__name__)
 _APPEND = WriteDisposition.WRITE_APPEND
 _REMOTE_SHARES = 100
-# Of one share of an append; one load job takes 10,000 files.
+# Per share of an append; a load job of BigQuery takes 10,000 files.
 _MAX_PARTS = 80
 
-# Which of the streams, and the `Append` to it, as a plain tuple: Beam groups by these.
+# The number of a stream, and the `Append` to it as a plain tuple, since Beam groups by it.
 _Key = tuple[int, tuple[int, int, int]]
 
 
 @dataclasses.dataclass
 class AppendToStreams(beam.PTransform):
-    """Make every stream's table follow the index, once all that goes in was committed.
+    """Append rows of the index to the table of every stream, after all commits of the import.
 
-    Takes in also what other imports have committed and not appended, because they run still or
-    were killed: no row is left behind, and none goes in twice. What a table refuses, and
-    rows above 1 MB, which streams do not take, are logged and listed in stream-errors-*.jsonl
-    beside the operation; the import goes on, and the next one tries again what was refused. Values
-    that do not fit their columns are listed in stream-warnings-*.jsonl.
+    This includes rows that other imports have committed and not appended, because they still run
+    or were killed: each row is appended exactly once. Rows that a table refuses, and rows above
+    1 MB, which streams do not take, are logged and listed in stream-errors-*.jsonl beside the
+    operation; the import continues, and the next one sends refused rows again.
+    stream-warnings-*.jsonl lists values that do not fit their columns.
 
     Counters, in namespace "stream": rows, skipped, refused, warnings.
     """
@@ -57,13 +57,17 @@ class AppendToStreams(beam.PTransform):
     workers: int
 
     def expand(self, outcomes: beam.PCollection[object]) -> beam.PCollection[None]:
-        """Wire it: of the outcomes of commits it matters only that they are all there."""
+        """Wait for all commits (their values are not used), then append.
+
+        Returns:
+            None per stream that got rows.
+        """
         return (
             outcomes
             | "AwaitCommits" >> beam.combiners.Count.Globally()
             | "Plan" >> beam.FlatMap(_plan, self.streams, self.data, self.folder)
             | "SplitFiles" >> beam.FlatMap(_split, self.data, 1 if self.workers else _REMOTE_SHARES)
-            # Also spreads: one file fans out to many row groups.
+            # Also redistributes: one file fans out to many row groups.
             | "GroupByShare" >> beam.GroupByKey()
             | "WriteShards" >> beam.FlatMap(_write, self)
             | "Combine" >> beam.CombinePerKey(combine)
@@ -74,7 +78,7 @@ class AppendToStreams(beam.PTransform):
 
 
 def begin_streams(streams: Sequence[Stream], data: Storage) -> None:
-    """Let tables that are new among the streams follow the index from now on."""
+    """Start the log of streams that are new: their tables get the rows from now on."""
     for stream in streams:
         StreamPosition(data, _name(stream)).begin(Index(data).version)
 
@@ -82,7 +86,7 @@ def begin_streams(streams: Sequence[Stream], data: Storage) -> None:
 def _plan(
     _: int, streams: Sequence[Stream], data: Storage, folder: OperationFolder
 ) -> Iterator[tuple[_Key, str]]:
-    """The files of all appends that are to be made."""
+    """Yield the index files of all appends to make, each with the key of its append."""
     newest = Index(data).version
     for number, stream in enumerate(streams):
         position = StreamPosition(data, _name(stream))
@@ -104,7 +108,7 @@ def _plan(
 
 
 def _appends(position: StreamPosition, data: Storage, newest: int) -> list[Append]:
-    """The appends to make: those that others left, and one up to the newest version."""
+    """Return the appends to make: those left by other imports, and one up to the newest version."""
     while True:
         standing = position.standing()
         if standing.at >= newest or not _has_rows(data, standing.at, newest):
@@ -124,15 +128,15 @@ def _split(
     keyed: tuple[_Key, str], data: Storage, shares: int
 ) -> Iterator[tuple[tuple[_Key, int], tuple[str, int]]]:
     key, file = keyed
-    for unit in split_files(file, data):
-        yield (key, zlib.crc32(f"{unit}".encode()) % shares), unit
+    for row_group in split_files(file, data):
+        yield (key, zlib.crc32(f"{row_group}".encode()) % shares), row_group
 
 
 def _write(
     keyed: tuple[tuple[_Key, int], Iterable[tuple[str, int]]], options: AppendToStreams
 ) -> Iterator[tuple[_Key, WrittenRows]]:
-    """The rows of one share of an append, as shards."""
-    (key, _), units = keyed
+    """Write the rows of one share of an append into shards."""
+    (key, _), row_groups = keyed
     stream = options.streams[key[0]]
     target = TableTarget(
         stream.destination,
@@ -140,7 +144,7 @@ def _write(
         stream.source_store,
         stream=f"{_name(stream)}-{Append(*key[1]).number}",
     )
-    parts = divide(sorted(units), _MAX_PARTS, lambda unit: RowGroupSelection(*unit))
+    parts = divide(sorted(row_groups), _MAX_PARTS, lambda row_group: RowGroupSelection(*row_group))
     for written in write_in_pool(parts, options.workers, options.data, options.folder, target):
         yield key, written
 
@@ -148,7 +152,7 @@ def _write(
 def _load_all(
     keyed: tuple[int, Iterable[tuple[tuple[int, int, int], WrittenRows]]], options: AppendToStreams
 ) -> None:
-    """Load appends to one table in their order, up to the first that is refused."""
+    """Load the appends to one table in order, up to the first that the table refuses."""
     number, appends = keyed
     stream, folder = options.streams[number], options.folder
     position = StreamPosition(options.data, _name(stream))
@@ -202,5 +206,5 @@ def _list_errors(
 
 
 def _name(stream: Stream) -> str:
-    """What stands for a table in the names of files and loads."""
+    """Return what identifies a table in the names of files and loads."""
     return hashlib.sha256(stream.destination.uri.encode()).hexdigest()[:16]

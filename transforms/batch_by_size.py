@@ -1,4 +1,4 @@
-"""Cut work into pieces that are worth handing over."""
+"""Batches of elements that are worth handing to another process."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -7,23 +7,23 @@ T = TypeVar("T")
 
 
 def batch_by_size(
-    elements: Iterable[T], size: Callable[[T], int], most: int, most_bytes: int
+    elements: Iterable[T], size: Callable[[T], int], max_elements: int, max_bytes: int
 ) -> Iterator[list[T]]:
-    """Cut elements, in their order, into pieces; a larger element is a piece of its own.
+    """Yield elements in batches, in their order; a larger element is a batch of its own.
 
     Args:
-        elements: what to cut.
-        size: bytes of an element.
-        most: elements in a piece.
-        most_bytes: bytes in a piece of more than one element.
+        elements: the elements.
+        size: returns the bytes of an element.
+        max_elements: of a batch.
+        max_bytes: of a batch of more than one element.
     """
-    piece: list[T] = []
-    piece_bytes = 0
+    batch: list[T] = []
+    batch_bytes = 0
     for element in elements:
-        if piece and (len(piece) == most or piece_bytes + size(element) > most_bytes):
-            yield piece
-            piece, piece_bytes = [], 0
-        piece.append(element)
-        piece_bytes += size(element)
-    if piece:
-        yield piece
+        if batch and (len(batch) == max_elements or batch_bytes + size(element) > max_bytes):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(element)
+        batch_bytes += size(element)
+    if batch:
+        yield batch

@@ -1,4 +1,4 @@
-"""Which cores the processes of a pool leave idle, so that one of them may lend a hand."""
+"""Shared count of busy processes in a pool; helper forks can use the idle cores."""
 
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING
@@ -8,29 +8,33 @@ if TYPE_CHECKING:
 
 
 class CoreBudget:
-    """Counts who is at work, across the processes of one pool.
+    """Count of busy processes of a pool, the workers and their helper forks.
 
-    More can be at work than there are cores: whoever has work of its own starts at once, and who
-    helps another gives way.
+    It can exceed the number of cores: a worker starts its own work at once, and helpers give way.
     """
 
     def __init__(self, count: int, context: BaseContext) -> None:
-        """Count for a pool of `count` processes."""
+        """Start with no busy process.
+
+        Args:
+            count: number of processes of the pool, and of cores that they use.
+            context: that starts the processes.
+        """
         self.count = count
         self._busy: Synchronized[int] = context.Value("i", 0)
 
     def enter(self) -> None:
-        """Begin work of one's own."""
+        """Count a worker as busy."""
         with self._busy.get_lock():
             self._busy.value += 1
 
     def leave(self) -> None:
-        """End work of one's own, or help."""
+        """Count a worker, or a helper, as idle again."""
         with self._busy.get_lock():
             self._busy.value -= 1
 
     def try_acquire(self) -> bool:
-        """Begin to help if a core is idle; return whether it was."""
+        """Count a helper as busy if a core is idle; return whether one was."""
         with self._busy.get_lock():
             if self._busy.value >= self.count:
                 return False
@@ -39,5 +43,5 @@ class CoreBudget:
 
     @property
     def is_oversubscribed(self) -> bool:
-        """Whether more are at work than there are cores, so that helpers should end."""
+        """Whether more processes are busy than there are cores, so that helpers should end."""
         return self._busy.value > self.count

@@ -1,4 +1,4 @@
-"""Write instances of a store as files, in the asked-for form."""
+"""Write instances of a store as files, in a requested format."""
 
 import dataclasses
 import functools
@@ -26,19 +26,19 @@ from dicomferry.transforms.write_instance import (
     write_all,
 )
 
-# Enough to be worth handing over, little enough that no core is idle for long at the end.
+# Enough to be worth handing over, little enough that no core is idle for long at the end of a job.
 _CHUNK_INSTANCES = 16
 _CHUNK_BYTES = 8 << 20
-_CODEC_COST = 4  # times what copying or showing native pixels takes, at the least
+_CODEC_COST = 4  # at least so many times the cost of copying or rendering native pixels
 
 
 @dataclasses.dataclass
 class ExportFiles(beam.PTransform):
-    """Turn shares of stored instances into files; outputs one outcome an instance.
+    """Turn shares of stored instances into files.
 
-    At least once; harmless, since a file's name comes from its UIDs and a second attempt
-    writes the same bytes. The work is done by a pool of processes (`workers`; 0: in this
-    one), and an instance that kills or hangs its process fails alone.
+    At least once; harmless, since a file's name comes from its UIDs and a second attempt writes
+    the same bytes. A pool of processes does the work (`workers`; 0: in this process), and an
+    instance that kills or hangs its process fails alone.
 
     Counters, in namespace "export": instances, bytes, failed. Distribution: instance_bytes.
     """
@@ -50,7 +50,11 @@ class ExportFiles(beam.PTransform):
     def expand(
         self, shares: beam.PCollection[list[StoredInstance]]
     ) -> beam.PCollection[FileOutcome]:
-        """Wire it."""
+        """Write every instance of every share.
+
+        Returns:
+            One outcome per instance.
+        """
         return shares | "Write" >> beam.ParDo(_WriteFn(self.target, self.workers, self.progress))
 
 
@@ -72,7 +76,7 @@ class _WriteFn(beam.DoFn):
         self._work = pool.open(write, self._on_worker_lost, _timeout_for)
 
     def process(self, share: list[StoredInstance]) -> Iterator[FileOutcome]:
-        # What is under way at the end of a share goes on while the next one is taken.
+        # Chunks in progress at the end of a share continue while the next one is read.
         cost = functools.partial(_cost, target=self._target.format)
         for chunk in batch_by_size(share, cost, _CHUNK_INSTANCES, _CHUNK_BYTES):
             for outcomes in self._work.submit(chunk):
@@ -101,7 +105,7 @@ class _WriteFn(beam.DoFn):
 
 
 def _cost(instance: StoredInstance, target: Format) -> int:
-    """Bytes, of a copy or of native pixels; those that pass a codec count several times."""
+    """Return the instance's bytes, times `_CODEC_COST` if they pass a codec."""
     source = instance.transfer_syntax_uid
     if can_copy(source, target):
         return instance.size

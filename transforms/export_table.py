@@ -1,7 +1,7 @@
 """Write the rows of a table into shards, ready for one load.
 
-One pass: a row holds only the columns that it needs, so it does not wait for the schema
-of the others; the schemas are combined for the load.
+One pass: a row holds only the columns that it needs, so it does not wait for the schema of the
+others; the load gets the union of the schemas.
 """
 
 import dataclasses
@@ -33,20 +33,24 @@ from dicomferry.transforms.write_rows import (
 )
 
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-# A pool of its own keeps a machine busy with one share; a distributed runner needs many.
+# Our own pool keeps one machine busy with a single share; a distributed runner needs many.
 _REMOTE_SHARES = 1000
-# One load job takes 10,000 files; of many small imports a shard holds many row groups.
+# A load job of BigQuery takes 10,000 files, so after many small imports a shard holds many row
+# groups.
 _MAX_PARTS = 8000
 # A row group takes a second; only a hung process takes this long.
-_UNIT_SECONDS = 900.0
+_ROW_GROUP_SECONDS = 900.0
+
+_RowGroup = tuple[str, int]
+"""A file of the index, and the number of a row group in it."""
 
 
 @dataclasses.dataclass
 class ExportTable(beam.PTransform):
     """Turn Parquet files of a pinned index version into one `WrittenRows`.
 
-    No blob is opened. At least once; a shard is named by its file and row group, and a
-    retry replaces its own. Memory: some hundred rows a worker process.
+    No blob is opened. At least once; its file and row group name a shard, so a retry replaces its
+    own shards. Memory: some hundred rows per worker process.
 
     Counters, in namespace "table": rows, bytes.
     """
@@ -59,13 +63,20 @@ class ExportTable(beam.PTransform):
     paths: InstanceFilter | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[WrittenRows]:
-        """Wire it."""
+        """Split files into row groups, write shards of each share, and sum them up.
+
+        Args:
+            files: of the index, as `Index.files` names them.
+
+        Returns:
+            One element: the shards of the whole table.
+        """
         shares = 1 if self.workers else _REMOTE_SHARES
         return (
             files
             | "SplitFiles" >> beam.FlatMap(split_files, self.data)
             | "AssignShares" >> beam.Map(_assign, shares)
-            # Also spreads: one file fans out to many row groups.
+            # Also redistributes: one file fans out to many row groups.
             | "GroupByShare" >> beam.GroupByKey()
             | "WriteShards" >> beam.ParDo(_WriteFn(self, _MAX_PARTS // shares))
             | "Combine" >> beam.CombineGlobally(combine)
@@ -85,7 +96,7 @@ class _WriteFn(beam.DoFn):
         self._rows = Metrics.counter("table", "rows")
         self._bytes = Metrics.counter("table", "bytes")
 
-    def process(self, share: tuple[int, Iterable[tuple[str, int]]]) -> Iterator[WrittenRows]:
+    def process(self, share: tuple[int, Iterable[_RowGroup]]) -> Iterator[WrittenRows]:
         parts = divide(sorted(share[1]), self._parts, self._selected)
         results = write_in_pool(parts, self._workers, self._data, self._folder, self._target)
         for written in results:
@@ -94,25 +105,31 @@ class _WriteFn(beam.DoFn):
             self._progress.add(ProgressCounts(read=written.rows, bytes=written.size))
             yield written
 
-    def _selected(self, unit: tuple[str, int]) -> RowGroupSelection | None:
-        """A row group with the mask of its rows; None if there is nothing to write of it."""
+    def _selected(self, row_group: _RowGroup) -> RowGroupSelection | None:
+        """Return the rows that the filter selects; None if it selects none."""
         if self._paths is None:
-            return RowGroupSelection(*unit)
-        mask = self._paths.mask(read_row_group(self._data, *unit, _UIDS))
-        return RowGroupSelection(*unit, mask) if mask.true_count else None
+            return RowGroupSelection(*row_group)
+        mask = self._paths.mask(read_row_group(self._data, *row_group, _UIDS))
+        return RowGroupSelection(*row_group, mask) if mask.true_count else None
 
 
 def divide(
-    row_groups: Sequence[tuple[str, int]],
+    row_groups: Sequence[_RowGroup],
     parts: int,
-    select: Callable[[tuple[str, int]], RowGroupSelection | None],
+    select: Callable[[_RowGroup], RowGroupSelection | None],
 ) -> Iterator[list[RowGroupSelection]]:
-    """Cut row groups, the selected rows of them, into at most so many parts, none empty."""
+    """Divide the selected rows of row groups into parts, without empty ones.
+
+    Args:
+        row_groups: what to divide.
+        parts: at most this many.
+        select: returns the rows of a row group to keep; None for none of them.
+    """
     size = -(-len(row_groups) // parts)
     for start in range(0, len(row_groups), size or 1):
         selected = map(select, row_groups[start : start + size])
-        if units := [unit for unit in selected if unit is not None]:
-            yield units
+        if part := [selection for selection in selected if selection is not None]:
+            yield part
 
 
 def write_in_pool(
@@ -122,37 +139,42 @@ def write_in_pool(
     folder: OperationFolder,
     target: TableTarget,
 ) -> Iterator[WrittenRows]:
-    """Write the rows of each part into shards of its own, on as many processes."""
+    """Write the rows of each part into shards of its own, on `workers` processes.
+
+    Yields:
+        The shards of each part.
+    """
     write = functools.partial(write_parts, data=data, folder=folder, target=target)
     chunks = ([part] for part in parts)
     for [written] in shared_pool(workers).map(write, chunks, _on_worker_lost, _timeout_for):
         yield written
 
 
-def _assign(unit: tuple[str, int], shares: int) -> tuple[int, tuple[str, int]]:
-    return zlib.crc32(f"{unit[0]} {unit[1]}".encode()) % shares, unit
+def _assign(row_group: _RowGroup, shares: int) -> tuple[int, _RowGroup]:
+    file, number = row_group
+    return zlib.crc32(f"{file} {number}".encode()) % shares, row_group
 
 
-def _timeout_for(units: Sequence[RowGroupSelection]) -> float:
-    return _UNIT_SECONDS * len(units)
+def _timeout_for(part: Sequence[RowGroupSelection]) -> float:
+    return _ROW_GROUP_SECONDS * len(part)
 
 
-def _on_worker_lost(units: Sequence[RowGroupSelection]) -> WrittenRows:
-    # Unlike a codec on a bad file, nothing here may fail for one instance alone.
+def _on_worker_lost(part: Sequence[RowGroupSelection]) -> WrittenRows:
+    # Unlike a codec on a bad file, writing rows must not fail for a single instance.
     raise RuntimeError("a worker process died while it wrote rows")
 
 
 def _record(written: WrittenRows, folder: OperationFolder, target: TableTarget) -> WrittenRows:
-    # The columns of SchemaJSON are there without rows too.
+    # A table without rows has the columns of SchemaJSON too.
     written = written._replace(schema=written.schema or writer_for(target).schema)
-    # Nothing is exported before the load: until then, and if it fails, this is the truth.
+    # The rows count as failed until they are loaded, and remain so if the load fails.
     folder.write_counts("table", OutcomeCounts(failed=written.rows, warnings=written.warnings))
     folder.storage.write("table.json", json.dumps(written._asdict()).encode())
     return written
 
 
 def read_written(folder: OperationFolder) -> WrittenRows:
-    """Read back what the pipeline recorded, for the load."""
+    """Return the shards that the pipeline recorded, for the load."""
     record = json.loads(folder.storage.read("table.json"))
     return WrittenRows(
         **{
@@ -165,12 +187,12 @@ def read_written(folder: OperationFolder) -> WrittenRows:
 
 
 def is_loaded(folder: OperationFolder) -> bool:
-    """Whether a load of rows was recorded; one of none may be made again."""
+    """Return whether a load of rows was recorded; a load without rows can be repeated."""
     return folder.part_counts("table").exported > 0
 
 
 def record_loaded(written: WrittenRows, folder: OperationFolder) -> None:
-    """Count the rows as exported: the load has put them into the table."""
+    """Record that the load has put the rows into the table: count them as exported."""
     folder.write_counts("table", OutcomeCounts(exported=written.rows, warnings=written.warnings))
 
 

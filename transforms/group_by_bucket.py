@@ -14,8 +14,10 @@ from dicomferry.transforms.records import Instance
 class GroupByBucket(beam.PTransform):
     """Group instances by bucket = hash(SOPInstanceUID).
 
-    The number of buckets follows from `files`, a singleton view of how many files were
-    listed: known before the first header is read, so that reading stays fused with keying.
+    Attributes:
+        files: singleton view of the number of listed files, from which the number of buckets
+            follows. It is known before the first header is read, so that reading stays fused
+            with keying.
     """
 
     files: beam.pvalue.AsSingleton
@@ -23,7 +25,11 @@ class GroupByBucket(beam.PTransform):
     def expand(
         self, instances: beam.PCollection[Instance]
     ) -> beam.PCollection[tuple[int, Iterable[Instance]]]:
-        """Wire it."""
+        """Key instances by bucket and group them.
+
+        Returns:
+            (bucket, its instances): all copies of a SOP Instance UID are in one bucket.
+        """
         return (
             instances
             | "KeyByBucket" >> beam.Map(_key_by_bucket, self.files)

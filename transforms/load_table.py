@@ -1,4 +1,4 @@
-"""Put the rows that an export wrote into its table, by one load."""
+"""Load the rows that an export wrote into its table."""
 
 import dataclasses
 
@@ -13,10 +13,10 @@ from dicomferry.transforms.write_rows import WrittenRows, shards_of
 
 @dataclasses.dataclass
 class LoadTable(beam.PTransform):
-    """Load what `ExportTable` wrote; outputs '', or why the table refused.
+    """Load the shards of `ExportTable`.
 
-    At least once; a load that was recorded is not made again, and one that was not is known to
-    the table by the operation's id.
+    At least once; a load that was recorded is not repeated, and for one that was not, the table
+    knows the operation's ID.
     """
 
     folder: OperationFolder
@@ -24,15 +24,19 @@ class LoadTable(beam.PTransform):
     disposition: WriteDisposition
 
     def expand(self, written: beam.PCollection[WrittenRows]) -> beam.PCollection[str]:
-        """Wire it."""
+        """Load the shards once their single summary is there.
+
+        Returns:
+            One element: '', or the reason why the table refuses the rows.
+        """
         return written | "Load" >> beam.Map(_load, self.folder, self.table, self.disposition)
 
 
 def load_table(folder: OperationFolder, table: Destination, disposition: WriteDisposition) -> None:
-    """Load, and delete the rows that were written for that.
+    """Load the rows of an operation, and delete their shards.
 
     Raises:
-        TableError: the table refuses them; it is as it was.
+        TableError: the table refuses the rows; it is as it was.
     """
     if not is_loaded(folder):
         written = read_written(folder)

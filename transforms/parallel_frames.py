@@ -1,9 +1,9 @@
-"""Work on frames of one instance on cores that other instances leave idle. No Beam here.
+"""Convert frames of one instance in parallel, on cores that are idle. No Beam here.
 
-One instance is one process's work, so the last one of a job, or the only one, would keep a single
-core busy. Its process forks helpers while cores are idle, and lets them go when they are wanted.
-Forks, since half of the codecs hold Python's lock, and since a fork needs nothing but the place of
-a frame to work on it: files and attributes are inherited.
+One process converts one instance, so the last instance of a job, or the only one, would use a
+single core. Its process forks helpers while cores are idle, and ends them when other workers need
+the cores. Helpers are forked processes: about half of the codecs hold the GIL, and a fork inherits
+open files and attributes, so it only needs a frame's location.
 """
 
 import os
@@ -24,36 +24,49 @@ from dicomferry.transforms.core_budget import CoreBudget
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Frames that a helper has: one to work on, one waiting.
-_AHEAD = 2
-# Results that wait for an earlier one, per process.
-_WAITING = 4
-# A fork takes as long as a few frames: not again for each moment that another process pauses.
-_FRAMES_BETWEEN_FORKS = 32
-# Far beyond what the slowest codec takes for the largest frame that is spread.
+# Frames per helper: one in progress, one waiting.
+_MAX_FRAMES_PER_HELPER = 2
+# Results per process that wait for an earlier one.
+_MAX_RESULTS_PER_PROCESS = 4
+# A fork costs as much as a few frames, so a short pause of another worker is not worth one.
+_MIN_FRAMES_BETWEEN_FORKS = 32
+# Far beyond what the slowest codec takes for the largest frame that a helper gets.
 _FRAME_SECONDS = 120
 
 
 def parallel_map(cores: CoreBudget | None) -> FrameMap:
-    """Return a `map` that works on as many cores as are idle; order and results are the same.
+    """Return a `map` that uses all idle cores; order and results are those of `map`.
 
-    The process must have no thread that works: of what such a one holds, a fork has a dead copy.
+    Call only while no other thread runs: a lock held by another thread would stay locked in the
+    fork.
+
+    Args:
+        cores: the budget of this worker's pool; None outside a pool.
     """
-    # Elsewhere a fork of a process that has used the system's frameworks may crash.
+    # On macOS a fork of a process that has used system frameworks can crash.
     if cores is None or sys.platform != "linux":
         return in_order
     return partial(_parallel_map, cores)
 
 
 class _Slot:
-    """The place of a result in the order, and (True, result) or (False, error) when it is there."""
+    """A result's place in the order.
+
+    Attributes:
+        answer: (True, result), or (False, error); None until it is there.
+    """
 
     def __init__(self, answer: tuple[bool, Any] | None = None) -> None:
         self.answer: Any = answer
 
 
 class _Helper:
-    """A fork of this process that applies a function to what it is sent."""
+    """A fork of this process that applies a function to the items that it gets.
+
+    Attributes:
+        waiting: slots of the items that it has, in their order.
+        retired: whether it gets no more items, and ends when it has none.
+    """
 
     def __init__(self, function: Callable[[Any], Any], others: "list[_Helper]") -> None:
         self._connection, theirs = Pipe()
@@ -61,7 +74,8 @@ class _Helper:
         self.retired = False
         self._pid = os.fork()
         if not self._pid:
-            # A helper lives until its parent's end of the pipe is closed, by the parent alone.
+            # A helper ends when the parent's end of its pipe is closed, so no other process may
+            # hold one open.
             for ours in (self, *others):
                 ours._connection.close()
             _serve(theirs, function)
@@ -69,18 +83,20 @@ class _Helper:
 
     @property
     def has_answered(self) -> bool:
+        """Whether `receive` would return at once."""
         return bool(self.waiting) and self._connection.poll()
 
     def give(self, item: Any) -> _Slot:
+        """Send an item; return the slot that gets its result."""
         self.waiting.append(_Slot())
         self._connection.send(item)
         return self.waiting[-1]
 
     def receive(self) -> None:
-        """Wait for the next answer.
+        """Wait for the next answer and put it into its slot.
 
         Raises:
-            InstanceError: WORKER_LOST, when a frame has ended the helper's process.
+            InstanceError: WORKER_LOST: a frame killed the helper's process.
         """
         try:
             answer = self._connection.recv()
@@ -89,6 +105,7 @@ class _Helper:
         self.waiting.popleft().answer = answer
 
     def end(self) -> None:
+        """End the process, and drop the items that it still has."""
         self._connection.close()
         if self.waiting:
             os.kill(self._pid, signal.SIGKILL)
@@ -96,11 +113,11 @@ class _Helper:
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any]) -> NoReturn:
-    """Answer until the other end is closed. Nothing that the parent would do at exit is done."""
+    """Answer until the other end is closed, then exit without the parent's exit handlers."""
     try:
         while True:
             item = connection.recv()
-            signal.alarm(_FRAME_SECONDS)  # ends the process
+            signal.alarm(_FRAME_SECONDS)  # kills a hung process
             connection.send(_try(function, item))
             signal.alarm(0)
     finally:
@@ -110,94 +127,105 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> NoReturn:
 def _try(function: Callable[[T], R], item: T) -> tuple[bool, R | Exception]:
     try:
         return True, function(item)
-    except Exception as error:  # raised in the parent, where the frame's turn has come
+    except Exception as error:  # the parent raises it in the order of the frames
         return False, error
 
 
 def _parallel_map(
     cores: CoreBudget, function: Callable[[T], R], items: Iterable[T], /
 ) -> Iterator[R]:
-    crew = _Crew(cores, function)
-    todo = _with_its_error(items)
+    """Yield results in the order of the items; this process works too.
+
+    Each round: adjust the number of helpers, give them items, yield the next result if it is there;
+    otherwise convert one item here, or wait for the helper that has the next one.
+    """
+    helpers = _Helpers(cores, function)
+    todo = _with_final_error(items)
     slots: deque[_Slot] = deque()
     try:
         while True:
-            crew.adapt()
-            for helper in crew.free():
+            helpers.adapt()
+            for helper in helpers.free():
                 for is_item, item in islice(todo, 1):
                     slots.append(helper.give(item) if is_item else _Slot((False, item)))
-            crew.collect()
+            helpers.collect()
             if slots and slots[0].answer is not None:
-                done, result = slots.popleft().answer
-                if not done:
+                is_result, result = slots.popleft().answer
+                if not is_result:
                     raise result
                 yield result
                 continue
-            may_go_on = len(slots) < _WAITING * (1 + crew.size)
-            own = next(todo, None) if may_go_on else None
+            has_room = len(slots) < _MAX_RESULTS_PER_PROCESS * (1 + helpers.size)
+            own = next(todo, None) if has_room else None
             if own is not None:
                 is_item, item = own
                 slots.append(_Slot(_try(function, item) if is_item else own))
             elif slots:
-                crew.wait_for(slots[0])
+                helpers.wait_for(slots[0])
             else:
                 return
     finally:
-        crew.end()
+        helpers.end()
 
 
-class _Crew:
-    """The helpers of one instance, as many as there are idle cores."""
+class _Helpers:
+    """The helpers of one instance: one per idle core, as far as forks are worth it."""
 
     def __init__(self, cores: CoreBudget, function: Callable[[Any], Any]) -> None:
         self._cores = cores
         self._function = function
         self._helpers: list[_Helper] = []
-        self._frames = _FRAMES_BETWEEN_FORKS
+        self._frames = _MIN_FRAMES_BETWEEN_FORKS
 
     @property
     def size(self) -> int:
+        """The number of helpers."""
         return len(self._helpers)
 
     def adapt(self) -> None:
-        """Fork a helper if a core is idle, let one go if cores are wanted."""
+        """Fork a helper if a core is idle, retire one if other workers need the cores."""
         self._frames += 1
         if self._helpers and self._cores.is_oversubscribed:
             self._helpers[-1].retired = True
-        for helper in [each for each in self._helpers if each.retired and not each.waiting]:
-            self._dismiss(helper)
-        if self._frames > _FRAMES_BETWEEN_FORKS and self._cores.try_acquire():
+        idle = [helper for helper in self._helpers if helper.retired and not helper.waiting]
+        for helper in idle:
+            self._end(helper)
+        if self._frames > _MIN_FRAMES_BETWEEN_FORKS and self._cores.try_acquire():
             self._frames = 0
             self._helpers.append(_Helper(self._function, self._helpers))
 
     def free(self) -> Iterator[_Helper]:
-        """Yield the helpers that have not enough to do, as often as it takes."""
+        """Yield helpers that can get an item, each as often as it can get one."""
         for helper in self._helpers:
             if not helper.retired:
-                yield from repeat(helper, _AHEAD - len(helper.waiting))
+                yield from repeat(helper, _MAX_FRAMES_PER_HELPER - len(helper.waiting))
 
     def collect(self) -> None:
-        """Take the answers that are there."""
+        """Receive all answers that are there."""
         for helper in self._helpers:
             while helper.has_answered:
                 helper.receive()
 
     def wait_for(self, slot: _Slot) -> None:
-        """Wait for the next answer of the helper that has a slot's item."""
+        """Wait for one answer of the helper that has a slot's item."""
         next(helper for helper in self._helpers if slot in helper.waiting).receive()
 
     def end(self) -> None:
+        """End all helpers."""
         while self._helpers:
-            self._dismiss(self._helpers[-1])
+            self._end(self._helpers[-1])
 
-    def _dismiss(self, helper: _Helper) -> None:
+    def _end(self, helper: _Helper) -> None:
         self._helpers.remove(helper)
         helper.end()
         self._cores.leave()
 
 
-def _with_its_error(items: Iterable[T]) -> Iterator[tuple[bool, Any]]:
-    """Yield (True, item) of each; an error that ends them has its turn as they have theirs."""
+def _with_final_error(items: Iterable[T]) -> Iterator[tuple[bool, Any]]:
+    """Yield (True, item) for each item, then (False, error) if iteration raised.
+
+    So the error is raised in order, after the results of the items before it.
+    """
     try:
         for item in items:
             yield True, item

@@ -29,7 +29,7 @@ _ACTION = "ImportDicomData"
 # A request takes 1,000 messages and 10 MB; ours have about 1 KB.
 _REQUEST_MESSAGES = 1000
 _REQUESTS_AT_ONCE = 8
-# How long a topic that does not answer may hold up an import, once.
+# After this long without an answer, a topic is not asked again by the same import.
 _PATIENCE_SECONDS = 60.0
 _TRANSIENT = (
     exceptions.Aborted,
@@ -51,7 +51,13 @@ _COLUMNS = [
 
 
 class Published(NamedTuple):
-    """How many messages a topic has taken, how many it lacks, and why."""
+    """What became of the messages for a topic.
+
+    Attributes:
+        sent: number of messages that the topic accepted.
+        lacking: number of messages that could not be delivered.
+        reason: why not; '' if all were delivered.
+    """
 
     sent: int = 0
     lacking: int = 0
@@ -60,13 +66,13 @@ class Published(NamedTuple):
 
 @dataclasses.dataclass
 class PublishNotifications(beam.PTransform):
-    """Notify topics of all that the index has and they were not told of; outputs (topic, result).
+    """Publish a message per new row of the index to every topic.
 
-    At least once. A topic follows the index as the table of a stream_config does: it is told
-    also of what other imports have committed and not published, because they run still or were
-    killed, and may hear of an instance twice then. A topic that refuses, or does not answer for
-    a minute, is logged once and listed in notification-errors-*.jsonl beside the operation, with
-    the number of messages that it lacks; the import goes on, and the next one sends them.
+    At least once. A topic follows the index as the table of a stream_config does: it also gets
+    messages about rows that other imports have committed and not published, because they still
+    run or were killed, and may then get a message twice. A topic that refuses, or does not answer
+    for a minute, is logged once and listed in notification-errors-*.jsonl beside the operation,
+    with the number of undelivered messages; the import continues, and the next one sends them.
 
     Counters, in namespace "notify": sent, lacking.
     """
@@ -77,7 +83,11 @@ class PublishNotifications(beam.PTransform):
     folder: OperationFolder
 
     def expand(self, outcomes: beam.PCollection[object]) -> beam.PCollection[tuple[str, Published]]:
-        """Wire it: of the outcomes of commits it matters only that they are all there."""
+        """Wait for all commits (their values are not used), then publish.
+
+        Returns:
+            (name of a topic, its result) per topic.
+        """
         return (
             outcomes
             | "AwaitCommits" >> beam.combiners.Count.Globally()
@@ -86,37 +96,42 @@ class PublishNotifications(beam.PTransform):
 
 
 def begin_notifications(topics: Sequence[Topic], data: Storage) -> None:
-    """Let topics that are new to a store be told of what comes from now on."""
+    """Start the log of topics that are new to a store: they get messages from now on."""
     for topic in topics:
         _position(topic, data).begin(Index(data).version)
 
 
 def to_message(row: Mapping[str, Any], topic: Topic, store: str) -> dict[str, Any]:
-    """The message that tells a topic of an index row.
+    """Return the message about a row of the index.
 
     Its data is the name of the instance as a DICOMweb resource.
+
+    Args:
+        row: of the index.
+        topic: says whether messages have attributes.
+        store: name of the store.
     """
     path = "studies/{StudyInstanceUID}/series/{SeriesInstanceUID}/instances/{SOPInstanceUID}"
     message: dict[str, Any] = {"data": f"{store}/dicomWeb/{path.format_map(row)}".encode()}
     if topic.has_attributes:
-        found = {
+        attributes = {
             "action": _ACTION,
             "lastUpdatedTime": formatdate(row["LastUpdated"].timestamp(), usegmt=True),
             "storeName": store,
             "studyInstanceUID": row["StudyInstanceUID"],
             "seriesInstanceUID": row["SeriesInstanceUID"],
             "sopInstanceUID": row["SOPInstanceUID"],
-            # A blob is named by its content.
+            # A blob is named after its content.
             "versionId": row["BlobUri"].rpartition("/")[2].removesuffix(".dcm"),
             "modality": row["Modality"],
             "storageClass": "STANDARD",
         }
-        message["attributes"] = {name: value for name, value in found.items() if value}
+        message["attributes"] = {name: value for name, value in attributes.items() if value}
     return message
 
 
 class _Publisher:
-    """The client of this process, and the topics that it does not wait for any more."""
+    """The client of this process, and the topics that it has given up on."""
 
     def __init__(self) -> None:
         self._silent: dict[str, str] = {}
@@ -124,7 +139,7 @@ class _Publisher:
 
     @functools.cached_property
     def _client(self) -> Any:
-        # Heavy, and few stores have topics.
+        # A heavy import, and few stores have topics.
         import grpc
         from google.pubsub_v1 import PublisherClient
         from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
@@ -135,7 +150,7 @@ class _Publisher:
         return PublisherClient()
 
     def publish(self, topic: str, messages: Sequence[Mapping[str, Any]]) -> Published:
-        """Send messages, many in a request."""
+        """Send messages, many per request."""
         if topic in self._silent:
             return Published(0, len(messages), self._silent[topic])
         starts = range(0, len(messages), _REQUEST_MESSAGES)
@@ -144,7 +159,7 @@ class _Publisher:
             return _total(threads.map(functools.partial(self._request, topic), requests))
 
     def report(self, topic: Topic, published: Published, folder: OperationFolder) -> None:
-        """List what a topic lacks up to now, and log it the first time."""
+        """List the undelivered messages of a topic so far, and log them the first time."""
         path = f"notification-errors-{_key(topic)}.jsonl"
         if published.reason:
             line = json.dumps({"topic": topic.name, **published._asdict()})
@@ -170,7 +185,7 @@ class _Publisher:
 
 @functools.lru_cache(maxsize=1)
 def _publisher(_operation: str) -> _Publisher:
-    """One of each process and operation: a topic is tried anew by the next job."""
+    """Return the publisher of this process and operation: the next job tries every topic again."""
     return _Publisher()
 
 
@@ -185,7 +200,7 @@ def _publish_all(_: int, options: PublishNotifications) -> Iterator[tuple[str, P
 
 
 def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Published:
-    """Tell a topic of all rows up to a version of the index."""
+    """Publish all rows up to a version of the index to a topic."""
     position = _position(topic, options.data)
     publisher = _publisher(options.folder.id)
     results: list[Published] = []
@@ -194,7 +209,7 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
         try:
             files = appended_files(options.data, append.after, append.upto)
         except LookupError as error:
-            # Never to be had again, and nobody knows how many.
+            # The rows cannot be found again, and their number is unknown.
             results.append(Published(reason=str(error)))
             files = []
         for rows in _rows(options.data, files):
@@ -204,14 +219,14 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
             messages = [to_message(row, topic, options.store) for row in rows]
             results.append(publisher.publish(topic.name, messages))
         if _total(results).lacking:
-            position.refuse(each for each in appends if each.number >= append.number)
+            position.refuse(later for later in appends if later.number >= append.number)
         else:
             position.finish(append)
     return _total(results)
 
 
 def _unpublished(position: StreamPosition, newest: int) -> list[Append]:
-    """What others have left unpublished, and what has come since."""
+    """Return what other imports left unpublished, and what was committed since."""
     while True:
         standing = position.standing()
         if standing.at >= newest:
@@ -221,7 +236,7 @@ def _unpublished(position: StreamPosition, newest: int) -> list[Append]:
 
 
 def _rows(data: Storage, files: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    """The rows of files of the index, a row group at a time."""
+    """Yield the rows of index files, one list per row group."""
     for file in files:
         for row_group in range(row_groups(data, file)):
             yield read_row_group(data, file, row_group, _COLUMNS).to_pylist()
@@ -242,5 +257,5 @@ def _position(topic: Topic, data: Storage) -> StreamPosition:
 
 
 def _key(topic: Topic) -> str:
-    """What stands for a topic, and the form of its messages, in names of files."""
+    """Return what identifies a topic, and the form of its messages, in names of files."""
     return hashlib.sha256(f"{topic.name} {topic.has_attributes}".encode()).hexdigest()[:16]

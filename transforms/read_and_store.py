@@ -1,4 +1,4 @@
-"""Read each source once and store its bytes; what is left to do is one commit."""
+"""Read each source once and store its bytes; only the commit remains to be done."""
 
 import dataclasses
 import functools
@@ -19,7 +19,8 @@ from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.records import FileOutcome, Instance
 from dicomferry.transforms.worker_pool import shared_pool
 
-# Enough to hide the hand-over to a worker, few enough to end a share evenly and to show progress.
+# Enough to hide the cost of handing over, few enough to keep all workers busy until the end of a
+# share and to show progress.
 _CHUNK_FILES = 16
 _CHUNK_BYTES = 64 << 20
 
@@ -28,9 +29,8 @@ _CHUNK_BYTES = 64 << 20
 class ReadAndStore(beam.PTransform):
     """Turn shares of sources into instances whose blobs are stored.
 
-    At least once; harmless, since a blob's name is its content. Files are read by a pool
-    of processes (`workers`; 0: in this process). Outputs: instances (main) and, under
-    "outcomes", the files that failed alone or hold no instance of their own.
+    At least once; harmless, since a blob is named after its content. A pool of processes reads the
+    files (`workers`; 0: in this process).
 
     Counters, in namespace "read": files, bytes, failed. Distribution: file_bytes.
     """
@@ -40,7 +40,13 @@ class ReadAndStore(beam.PTransform):
     progress: ProgressReporter
 
     def expand(self, shares: beam.PCollection[list[Source]]) -> Any:
-        """Wire it."""
+        """Read every source of every share.
+
+        Returns:
+            A tuple of PCollections, whose annotation Beam would warn about. `instances`: an
+            `Instance` per file whose blob is stored; `outcomes`: a `FileOutcome` per file that
+            failed alone or has no instance of its own. A file is in exactly one.
+        """
         return shares | "Read" >> beam.ParDo(
             _ReadFn(self.target, self.workers, self.progress)
         ).with_outputs("outcomes", main="instances")
@@ -78,7 +84,7 @@ class _ReadFn(beam.DoFn):
 
 
 def _size(source: Source) -> int:
-    """The bytes that occupy a core: where requests wait, many files are read at once."""
+    """Return the bytes that occupy a core: where requests wait, many files are read at once."""
     return source.size if capabilities_of(source.uri).concurrency == 1 else 0
 
 

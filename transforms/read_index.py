@@ -1,4 +1,4 @@
-"""Read which instances a version of the index has, a row group at a time."""
+"""Read the instances of a version of the index, one row group at a time."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _COLUMNS = [
     "BlobStorageSize",
     "Crc32c",
 ]
-# A worker's share is small enough to spread, big enough to be worth handing over.
+# Small enough to keep all workers busy, large enough to be worth handing over.
 _SHARE_INSTANCES = 256
 
 
@@ -27,33 +27,42 @@ _SHARE_INSTANCES = 256
 class ReadIndex(beam.PTransform):
     """Turn Parquet files of a pinned version into shares of stored instances.
 
-    With `paths`, of those instances only.
+    Attributes:
+        data: the store's data folder.
+        paths: the filter that selects instances; None selects all.
     """
 
     data: Storage
     paths: InstanceFilter | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[list[StoredInstance]]:
-        """Wire it."""
+        """Split files into row groups and read their rows.
+
+        Args:
+            files: of the index, as `Index.files` names them.
+
+        Returns:
+            Lists of at most 256 instances.
+        """
         return (
             files
             | "SplitFiles" >> beam.FlatMap(split_files, self.data)
-            | "SpreadRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
+            | "ReshuffleRowGroups" >> beam.Reshuffle()  # one file fans out to many row groups
             | "ReadRows" >> beam.FlatMap(_read, self.data, self.paths)
-            | "SpreadShares" >> beam.Reshuffle()  # one row group fans out to many shares
+            | "ReshuffleShares" >> beam.Reshuffle()  # one row group fans out to many shares
         )
 
 
 def split_files(file: str, data: Storage) -> Iterator[tuple[str, int]]:
-    """The row groups of a file."""
+    """Yield (file, row group number) for each row group of a file of the index."""
     for row_group in range(row_groups(data, file)):
         yield file, row_group
 
 
 def _read(
-    unit: tuple[str, int], data: Storage, paths: InstanceFilter | None
+    row_group: tuple[str, int], data: Storage, paths: InstanceFilter | None
 ) -> Iterator[list[StoredInstance]]:
-    table = read_row_group(data, *unit, _COLUMNS)
+    table = read_row_group(data, *row_group, _COLUMNS)
     if paths:
         table = table.filter(paths.mask(table))
     columns = [table[name].to_pylist() for name in _COLUMNS]

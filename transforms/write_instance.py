@@ -19,7 +19,7 @@ from dicomferry.transforms.worker_pool import own_cores
 
 
 class StoredInstance(NamedTuple):
-    """What an export needs to know of an index row.
+    """The part of an index row that an export needs.
 
     Attributes:
         study_instance_uid: (0020,000D).
@@ -41,7 +41,14 @@ class StoredInstance(NamedTuple):
 
 
 class FileTarget(NamedTuple):
-    """Where files come from, where they go, and in which form."""
+    """Where files come from, where they go, and in which format.
+
+    Attributes:
+        data: the store's data folder.
+        destination: the folder or bucket prefix that gets the files.
+        format: of the files.
+        quality: of lossy formats.
+    """
 
     data: Storage
     destination: Storage
@@ -50,13 +57,13 @@ class FileTarget(NamedTuple):
 
 
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[FileOutcome]:
-    """Write instances, in their order; one that cannot be written is an `Outcome`."""
+    """Write instances, in their order; return one outcome each, also for those that fail."""
     storages = (target.data.capabilities, target.destination.capabilities)
     concurrency = max(storage.concurrency for storage in storages)
     if concurrency == 1:
         frame_map = parallel_map(own_cores())
         return [write(instance, target, frame_map) for instance in instances]
-    # Codecs need a core each; copies wait for the bucket.
+    # A codec needs a core of its own; copies wait for the bucket.
     copies = all(can_copy(i.transfer_syntax_uid, target.format) for i in instances)
     with ThreadPoolExecutor(concurrency if copies else 2) as threads:
         return list(threads.map(lambda instance: write(instance, target), instances))
@@ -65,7 +72,7 @@ def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[F
 def write(
     instance: StoredInstance, target: FileTarget, frame_map: FrameMap = in_order
 ) -> FileOutcome:
-    """Write one instance. I/O errors of storage propagate: the runner retries them."""
+    """Write one instance. I/O errors of storage propagate, so that the runner retries them."""
     path, uid = resource_path(instance), instance.sop_instance_uid
     stem = "/".join(instance[:3])
     _tidy(target.destination, stem.rpartition("/")[0])
@@ -86,7 +93,7 @@ def write(
                 has_written = True
                 size += counted.size
     except InstanceError as error:
-        # Else there are none of this export, and those of another may stay.
+        # If nothing was written yet, any files there belong to an earlier export and are kept.
         if has_written or error.code == Reason.WORKER_LOST:
             _delete_frames(instance, target)
         return FileOutcome(path, Outcome.FAILED, error.code, uid)
@@ -100,18 +107,18 @@ def _tidy(destination: Storage, folder: str) -> None:
 
 
 def discard(instance: StoredInstance, target: FileTarget) -> None:
-    """Delete the frames that a worker wrote of an instance before it was lost."""
+    """Delete the frames that a worker wrote of an instance before it died."""
     _tidy.cache_clear()
     _delete_frames(instance, target)
 
 
 def _delete_frames(instance: StoredInstance, target: FileTarget) -> None:
-    """Delete the frames of an instance that failed: some frames of it are not the instance.
+    """Delete all frames of an instance that failed: some frames are not the instance.
 
-    Those of an earlier attempt too, which may have come further before it was killed.
+    This includes frames of an earlier attempt, which may have got further before it was killed.
     """
     if not target.format.per_frame:
-        return  # one file, which is whole or not there
+        return  # one file, which is complete or does not exist
     stem = "/".join(instance[:3])
     extension = target.format.extension
     names = [entry.path for entry in target.destination.list(stem)]
@@ -123,13 +130,13 @@ def _delete_frames(instance: StoredInstance, target: FileTarget) -> None:
 
 
 def resource_path(instance: StoredInstance) -> str:
-    """/studies/{study}/series/{series}/instances/{instance}."""
+    """Return /studies/{study}/series/{series}/instances/{instance}."""
     study, series, sop = instance[:3]
     return f"/studies/{study}/series/{series}/instances/{sop}"
 
 
 class _Counted:
-    """Chunks whose bytes are counted as they pass."""
+    """Chunks of bytes, and the sum of their sizes as far as they were read."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

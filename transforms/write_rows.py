@@ -1,9 +1,8 @@
-"""Write index rows as rows of a table, into shards. No Beam here: worker processes import it."""
+"""Write rows of the index as rows of a table, into shards. No Beam here: workers import it."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -19,8 +18,8 @@ from dicomferry.tables.schema import Schema, merge
 from dicomferry.tables.shards import Shards
 from dicomferry.tables.stream import StreamRows
 
-# What rows are made from.
-COLUMNS = [
+# Of the index, from which rows are made.
+_COLUMNS = [
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "SOPInstanceUID",
@@ -29,16 +28,16 @@ COLUMNS = [
     "BlobStorageSize",
     "LastUpdated",
 ]
-# How much Metadata, uncompressed, lies in memory at once; and in how many rows.
-_BATCH_BYTES = 16 << 20
+# Rows in memory at once, and bytes of their uncompressed Metadata.
 _BATCH_ROWS = 256
-# One load job takes 10,000 files and 15 TB, and a shard that is in a bucket lies on the disk of
-# who loads it.
+_BATCH_BYTES = 16 << 20
+# A load job of BigQuery takes 10,000 files and 15 TB; the loader of another kind of table copies
+# a shard in a bucket to its own disk.
 _SHARD_BYTES = 256 << 20
 
 
 class TableTarget(NamedTuple):
-    """Which table rows are written for.
+    """The table that rows are written for.
 
     Attributes:
         destination: the table.
@@ -54,12 +53,12 @@ class TableTarget(NamedTuple):
 
 
 class RowGroupSelection(NamedTuple):
-    """Rows of an index that are written together.
+    """Rows of one row group of an index.
 
     Attributes:
         file: one of `Index.files`.
         row_group: its number in the file.
-        mask: which of its rows; None: all.
+        mask: a Boolean for each of its rows; None selects all.
     """
 
     file: str
@@ -73,8 +72,8 @@ class WrittenRows(NamedTuple):
     Attributes:
         shards: their paths below the operation's folder.
         schema: the columns of all of them.
-        rows: how many.
-        warnings: how many values did not fit their columns; each is in warnings-*.jsonl.
+        rows: number of rows.
+        warnings: number of values that did not fit their columns; warnings-*.jsonl lists them.
         size: bytes of the shards.
         skipped: SOP Instance UIDs whose rows are larger than a stream takes.
     """
@@ -88,7 +87,7 @@ class WrittenRows(NamedTuple):
 
 
 def writer_for(target: TableTarget) -> RowWriter:
-    """A writer of rows for a table; before the first its schema is what every table has."""
+    """Return a writer of rows for a table; before the first row its schema has fixed columns."""
     if target.stream:
         return StreamRows(target.destination, target.flattened, target.source_store)
     return row_writer(
@@ -97,7 +96,7 @@ def writer_for(target: TableTarget) -> RowWriter:
 
 
 def warning_line(uid: str, warning: RowWarning) -> dict[str, str]:
-    """What a list of warnings says of one: no value."""
+    """Return a warning as a line of warnings-*.jsonl, without the value that it is about."""
     tag, code = warning
     return {"sopInstanceUid": uid, "tag": tag, "code": code, "reason": WARNINGS[code]}
 
@@ -108,20 +107,26 @@ def write_parts(
     folder: OperationFolder,
     target: TableTarget,
 ) -> list[WrittenRows]:
-    """Write the rows of each part into shards that are named by its first unit.
+    """Write the rows of each part into shards, which its first row group names.
 
-    The same part again replaces its own shards. Memory: some hundred rows, and the warnings.
+    A repeated part replaces its own shards. Memory: some hundred rows, and the warnings.
+
+    Args:
+        parts: rows of the index; each part gets its own shards.
+        data: the store's data folder.
+        folder: of the operation, where the shards go.
+        target: the table.
     """
-    return [_write(units, data, folder, target) for units in parts]
+    return [_write(part, data, folder, target) for part in parts]
 
 
 def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
-    """Sum up shards; associative and commutative, the schema in tag order."""
+    """Return the sum of shards; associative and commutative, with the schema in tag order."""
     total = WrittenRows()
     for part in parts:
         total = WrittenRows(
             tuple(sorted((*total.shards, *part.shards))),
-            # A JSON schema is the same everywhere, so only flattened ones are ever ordered.
+            # Schemas of SchemaJSON are equal, so `merge` orders flattened ones only.
             merge((total.schema, part.schema), order_of),
             total.rows + part.rows,
             total.warnings + part.warnings,
@@ -132,7 +137,7 @@ def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
 
 
 def shards_of(folder: OperationFolder, written: WrittenRows) -> Shards:
-    """The shards for a load."""
+    """Return the shards in the form that a load reads."""
     return Shards(tuple(map(folder.storage.uri, written.shards)), _read_shard)
 
 
@@ -142,60 +147,87 @@ def _read_shard(uri: str) -> Iterator[bytes]:
 
 
 def _write(
-    units: Sequence[RowGroupSelection], data: Storage, folder: OperationFolder, target: TableTarget
+    part: Sequence[RowGroupSelection], data: Storage, folder: OperationFolder, target: TableTarget
 ) -> WrittenRows:
-    writer = writer_for(target)
-    name = f"{units[0].file.rpartition('/')[2].removesuffix('.parquet')}-{units[0].row_group:05d}"
+    first = part[0]
+    name = f"{first.file.rpartition('/')[2].removesuffix('.parquet')}-{first.row_group:05d}"
     name = f"{target.stream}-{name}" if target.stream else name
-    warnings: list[tuple[str, RowWarning]] = []
-    counts: Counter[str] = Counter()
-    skipped: list[str] = []
-    lines = _lines(units, data, writer, warnings, counts, skipped)
+    lines = _Lines(part, data, writer_for(target))
     shards: list[str] = []
-    for first in lines:
+    for line in lines:
         shards.append(f"rows/{name}-{len(shards):04d}.ndjson")
-        folder.storage.write(shards[-1], _limited(first, lines))
-    if warnings:
+        folder.storage.write(shards[-1], _limited(line, lines))
+    if lines.warnings:
         about = {"table": target.destination.uri} if target.stream else {}
-        found = ({**about, **warning_line(*warning)} for warning in warnings)
         kind = "stream-warnings" if target.stream else "warnings"
-        text = "".join(f"{json.dumps(line)}\n" for line in found)
+        warnings = ({**about, **warning_line(*warning)} for warning in lines.warnings)
+        text = "".join(f"{json.dumps(warning)}\n" for warning in warnings)
         folder.storage.write(f"{kind}-{name}.jsonl", text.encode())
-    schema = writer.schema if shards else ()
     return WrittenRows(
-        tuple(shards), schema, counts["rows"], len(warnings), counts["bytes"], tuple(skipped)
+        tuple(shards),
+        lines.schema if shards else (),
+        lines.rows,
+        len(lines.warnings),
+        lines.size,
+        tuple(lines.skipped),
     )
 
 
-def _lines(
-    units: Sequence[RowGroupSelection],
-    data: Storage,
-    writer: RowWriter,
-    warnings: list[tuple[str, RowWarning]],
-    counts: Counter[str],
-    skipped: list[str],
-) -> Iterator[bytes]:
-    """The rows of units as lines, their end included; what else is found goes to the others."""
-    for unit in units:
+class _Lines:
+    """An iterator over the rows of a part, as lines with their line breaks.
+
+    Attributes:
+        rows: number of lines so far; `size`: their bytes.
+        warnings: pairs of SOP Instance UID and warning.
+        skipped: SOP Instance UIDs whose rows are too large.
+    """
+
+    def __init__(self, part: Sequence[RowGroupSelection], data: Storage, writer: RowWriter) -> None:
+        self._writer = writer
+        self._lines = self._write(part, data)
+        self.rows = 0
+        self.size = 0
+        self.warnings: list[tuple[str, RowWarning]] = []
+        self.skipped: list[str] = []
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of the rows so far."""
+        return self._writer.schema
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._lines
+
+    def __next__(self) -> bytes:
+        return next(self._lines)
+
+    def _write(self, part: Sequence[RowGroupSelection], data: Storage) -> Iterator[bytes]:
+        for instance in _instances(part, data):
+            uid = instance["SOPInstanceUID"]
+            row = self._writer.row(instance)
+            if row is None:
+                self.skipped.append(uid)
+                continue
+            self.warnings += [(uid, warning) for warning in row.warnings]
+            self.rows += 1
+            self.size += len(row.line) + 1
+            yield row.line + b"\n"
+
+
+def _instances(part: Sequence[RowGroupSelection], data: Storage) -> Iterator[dict[str, Any]]:
+    """Yield the selected rows of the index."""
+    for file, row_group, mask in part:
         start = 0
-        limits = _BATCH_ROWS, _BATCH_BYTES
-        for batch in row_group_batches(data, unit.file, unit.row_group, COLUMNS, *limits):
+        for batch in row_group_batches(data, file, row_group, _COLUMNS, _BATCH_ROWS, _BATCH_BYTES):
             rows = batch
-            if unit.mask is not None:
-                rows = batch.filter(unit.mask.slice(start, batch.num_rows))
+            if mask is not None:
+                rows = batch.filter(mask.slice(start, batch.num_rows))
                 start += batch.num_rows
-            for instance in rows.to_pylist():
-                row = writer.row(instance)
-                if row is None:
-                    skipped.append(instance["SOPInstanceUID"])
-                    continue
-                warnings += [(instance["SOPInstanceUID"], warning) for warning in row.warnings]
-                counts.update(rows=1, bytes=len(row.line) + 1)
-                yield row.line + b"\n"
+            yield from rows.to_pylist()
 
 
 def _limited(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines until a shard is full; the others stay."""
+    """Yield lines until a shard is full; the others remain in the iterator."""
     size = len(first)
     yield first
     while size < _SHARD_BYTES and (line := next(lines, None)) is not None:

@@ -163,8 +163,8 @@ def test_files_are_read_and_stored_in_one_stage_so_their_bytes_stay_where_they_a
 def test_an_export_to_files_reads_decodes_and_writes_in_one_stage(stage):
     graph = stage(*FILES).graph
     assert graph.shuffles() == {
-        "ReadIndex/SpreadRowGroups/ReshufflePerKey/GroupByKey",  # (Parquet file, row group)
-        "ReadIndex/SpreadShares/ReshufflePerKey/GroupByKey",  # StoredInstance: UIDs, paths
+        "ReadIndex/ReshuffleRowGroups/ReshufflePerKey/GroupByKey",  # (Parquet file, row group)
+        "ReadIndex/ReshuffleShares/ReshufflePerKey/GroupByKey",  # StoredInstance: UIDs, paths
         "WriteOutcomes/Gather",  # Outcome: URIs, UIDs, codes
         "WriteOutcomes/Sum/CombinePerKey/GroupByKey",  # counts
     }
