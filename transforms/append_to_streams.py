@@ -14,7 +14,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import appended_files
-from dicomferry.store.stream_log import Append, StreamPosition
+from dicomferry.store.stream_log import Append, StreamLog
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import TableError
 from dicomferry.tables.stream import Stream
@@ -80,7 +80,7 @@ class AppendToStreams(beam.PTransform):
 def begin_streams(streams: Sequence[Stream], data: Storage) -> None:
     """Start the log of streams that are new: their tables get the rows from now on."""
     for stream in streams:
-        StreamPosition(data, _name(stream)).begin(Index(data).version)
+        StreamLog(data, _name(stream)).start(Index(data).version)
 
 
 def _plan(
@@ -89,7 +89,7 @@ def _plan(
     """Yield the index files of all appends to make, each with the key of its append."""
     newest = Index(data).version
     for number, stream in enumerate(streams):
-        position = StreamPosition(data, _name(stream))
+        position = StreamLog(data, _name(stream))
         try:
             stream.destination.check(_APPEND)
         except TableError as error:
@@ -97,29 +97,29 @@ def _plan(
             continue
         for append in _appends(position, data, newest):
             try:
-                files = appended_files(data, append.after, append.upto)
+                files = appended_files(data, append.after, append.until)
             except LookupError as error:
                 reason = f"{error}: export the table anew, with WRITE_TRUNCATE"
                 _list_errors(folder, stream, f"{append.number}", [_error("GONE", reason)])
-                position.finish(append)
+                position.mark_done(append)
                 continue
             for file in files:
-                yield (number, (append.number, append.after, append.upto)), file
+                yield (number, (append.number, append.after, append.until)), file
 
 
-def _appends(position: StreamPosition, data: Storage, newest: int) -> list[Append]:
+def _appends(position: StreamLog, data: Storage, newest: int) -> list[Append]:
     """Return the appends to make: those left by other imports, and one up to the newest version."""
     while True:
-        standing = position.standing()
-        if standing.at >= newest or not _has_rows(data, standing.at, newest):
-            return standing.appends
-        if append := position.plan(standing, newest):
-            return [*standing.appends, append]
+        state = position.state()
+        if state.version >= newest or not _has_rows(data, state.version, newest):
+            return state.pending
+        if append := position.plan(state, newest):
+            return [*state.pending, append]
 
 
-def _has_rows(data: Storage, after: int, upto: int) -> bool:
+def _has_rows(data: Storage, after: int, until: int) -> bool:
     try:
-        return bool(appended_files(data, after, upto))
+        return bool(appended_files(data, after, until))
     except LookupError:
         return True
 
@@ -155,16 +155,16 @@ def _load_all(
     """Load the appends to one table in order, up to the first that the table refuses."""
     number, appends = keyed
     stream, folder = options.streams[number], options.folder
-    position = StreamPosition(options.data, _name(stream))
+    position = StreamLog(options.data, _name(stream))
     ordered = [(Append(*append), written) for append, written in sorted(appends)]
     for at, (append, written) in enumerate(ordered):
         try:
             _load(stream, append, written, options)
         except TableError as error:
-            position.refuse(append for append, _ in ordered[at:])
+            position.mark_refused(append for append, _ in ordered[at:])
             _refused(folder, stream, append.number, error)
             break
-        position.finish(append)
+        position.mark_done(append)
         Metrics.counter("stream", "rows").inc(written.rows)
         Metrics.counter("stream", "warnings").inc(written.warnings)
         Metrics.counter("stream", "skipped").inc(len(written.skipped))

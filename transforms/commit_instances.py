@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,9 +15,10 @@ from apache_beam.metrics import Metrics
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.storage.base import Storage
+from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.index import CommitConflictError, Index
 from dicomferry.store.index_schema import SCHEMA
-from dicomferry.transforms.dedupe import Verdict, resolve
+from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.records import FileOutcome, Instance
 
 # What one commit holds at most, of Metadata uncompressed.
@@ -26,7 +26,6 @@ BATCH_ROWS = 50_000
 _BATCH_BYTES = 64 << 20
 # What of it lies in memory uncompressed at once.
 _SLICE_ROWS = 256
-_MAX_ATTEMPTS = 50
 
 
 @dataclasses.dataclass
@@ -74,14 +73,16 @@ def commit(
     Raises:
         CommitConflictError: others kept committing first, 50 times in a row.
     """
-    found: _Found | None = None
-    for attempt in range(_MAX_ATTEMPTS):
-        # Lookup and append share this object: Delta tells a conflict by its version.
+    known: _Known | None = None
+
+    def try_once() -> list[Verdict]:
+        nonlocal known
+        # Lookup and append share this object: Delta detects a conflict by its version.
         started = time.monotonic()
         index = Index(data)
-        found = _look_up(index, batch, found)
-        verdicts = decide(found.rows, batch, operation)
-        started = _took("lookup_ms", started)
+        known = _look_up(index, batch, known)
+        verdicts = resolve_batch(known.rows, batch, operation)
+        started = _record_ms("lookup_ms", started)
         new = [verdict.copy for verdict in verdicts if verdict.is_new]
         if not new or dry_run:
             return verdicts
@@ -89,29 +90,29 @@ def commit(
             index.append(read_rows(new, operation))
         except CommitConflictError:
             Metrics.counter("commit", "retries").inc()
-            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
-        else:
-            Metrics.counter("commit", "commits").inc()
-            Metrics.distribution("commit", "rows").update(len(new))
-            _took("append_ms", started)
-            return verdicts
-    raise CommitConflictError(f"{_MAX_ATTEMPTS} attempts to commit were overtaken by others")
+            raise
+        Metrics.counter("commit", "commits").inc()
+        Metrics.distribution("commit", "rows").update(len(new))
+        _record_ms("append_ms", started)
+        return verdicts
+
+    return repeat_until_committed(try_once, CommitConflictError)
 
 
-def _took(what: str, started: float) -> float:
+def _record_ms(name: str, started: float) -> float:
     now = time.monotonic()
-    Metrics.distribution("commit", what).update(round((now - started) * 1000))
+    Metrics.distribution("commit", name).update(round((now - started) * 1000))
     return now
 
 
-class _Found(NamedTuple):
+class _Known(NamedTuple):
     """What a version of the index has of a batch, by SOP Instance UID."""
 
     version: Index
     rows: dict[str, Mapping[str, Any]]
 
 
-def _look_up(index: Index, batch: Sequence[Instance], earlier: _Found | None) -> _Found:
+def _look_up(index: Index, batch: Sequence[Instance], earlier: _Known | None) -> _Known:
     """Look a batch up, after a lost commit in what has come since alone.
 
     A large index takes seconds: were it read again after each commit of another import, one
@@ -120,17 +121,17 @@ def _look_up(index: Index, batch: Sequence[Instance], earlier: _Found | None) ->
     uids = sorted({instance.sop_instance_uid for instance in batch})
     since = index.files_since(earlier.version) if earlier else None
     rows = {row["SOPInstanceUID"]: row for row in index.lookup(uids, since).to_pylist()}
-    return _Found(index, rows if earlier is None or since is None else {**earlier.rows, **rows})
+    return _Known(index, rows if earlier is None or since is None else {**earlier.rows, **rows})
 
 
-def decide(
+def resolve_batch(
     stored: Mapping[str, Mapping[str, Any]], batch: Sequence[Instance], operation: str
 ) -> list[Verdict]:
     """The verdict on each copy, against the rows of one version of the index."""
     return [
         verdict
         for uid, copies in itertools.groupby(batch, key=lambda copy: copy.sop_instance_uid)
-        for verdict in resolve(copies, stored.get(uid), operation)
+        for verdict in resolve_copies(copies, stored.get(uid), operation)
     ]
 
 

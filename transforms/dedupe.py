@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
     is_new: bool
 
 
-def resolve(
+def resolve_copies(
     copies: Iterable[Instance], stored: Mapping[str, Any] | None, operation: str
 ) -> Iterator[Verdict]:
     """Decide on all copies of one SOP Instance UID.

@@ -22,7 +22,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import appended_files, read_row_group, row_groups
 from dicomferry.store.notifications import Topic
-from dicomferry.store.stream_log import Append, StreamPosition
+from dicomferry.store.stream_log import Append, StreamLog
 
 _LOGGER = logging.getLogger(__name__)
 _ACTION = "ImportDicomData"
@@ -98,7 +98,7 @@ class PublishNotifications(beam.PTransform):
 def begin_notifications(topics: Sequence[Topic], data: Storage) -> None:
     """Start the log of topics that are new to a store: they get messages from now on."""
     for topic in topics:
-        _position(topic, data).begin(Index(data).version)
+        _position(topic, data).start(Index(data).version)
 
 
 def to_message(row: Mapping[str, Any], topic: Topic, store: str) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
     appends = _unpublished(position, newest)
     for append in appends:
         try:
-            files = appended_files(options.data, append.after, append.upto)
+            files = appended_files(options.data, append.after, append.until)
         except LookupError as error:
             # The rows cannot be found again, and their number is unknown.
             results.append(Published(reason=str(error)))
@@ -219,20 +219,20 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
             messages = [to_message(row, topic, options.store) for row in rows]
             results.append(publisher.publish(topic.name, messages))
         if _total(results).lacking:
-            position.refuse(later for later in appends if later.number >= append.number)
+            position.mark_refused(later for later in appends if later.number >= append.number)
         else:
-            position.finish(append)
+            position.mark_done(append)
     return _total(results)
 
 
-def _unpublished(position: StreamPosition, newest: int) -> list[Append]:
+def _unpublished(position: StreamLog, newest: int) -> list[Append]:
     """Return what other imports left unpublished, and what was committed since."""
     while True:
-        standing = position.standing()
-        if standing.at >= newest:
-            return standing.appends
-        if append := position.plan(standing, newest):
-            return [*standing.appends, append]
+        state = position.state()
+        if state.version >= newest:
+            return state.pending
+        if append := position.plan(state, newest):
+            return [*state.pending, append]
 
 
 def _rows(data: Storage, files: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
@@ -252,8 +252,8 @@ def _total(results: Iterator[Published] | Sequence[Published]) -> Published:
     return Published(sent, lacking, reason)
 
 
-def _position(topic: Topic, data: Storage) -> StreamPosition:
-    return StreamPosition(data, f"topic-{_key(topic)}")
+def _position(topic: Topic, data: Storage) -> StreamLog:
+    return StreamLog(data, f"topic-{_key(topic)}")
 
 
 def _key(topic: Topic) -> str:

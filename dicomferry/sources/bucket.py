@@ -57,7 +57,7 @@ def list_objects(pattern: SourcePattern) -> Iterator[Source]:
 
 def describe_object(uri: str) -> Source | None:
     """Describe one object by its exact URI; None if it is gone."""
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    bucket, name = gs_clients.split_uri(uri)
     blob = gs_clients.client().bucket(bucket).get_blob(name)
     if blob is None:
         return None

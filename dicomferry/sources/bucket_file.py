@@ -20,7 +20,7 @@ _CHECKED_READS = 3
 
 def open_object(source: Source) -> StoredFile:
     """Return an object for a `with` block; see `source_file.open_source`."""
-    bucket, _, name = source.uri.removeprefix("gs://").partition("/")
+    bucket, name = gs_clients.split_uri(source.uri)
     kind = _OddlyNamedObject if _UNFIT_FOR_OBSTORE.search(name) else _Object
     return kind(bucket, name, source)
 

@@ -88,6 +88,12 @@ def client() -> "storage.Client":
     return _clients[key]
 
 
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and object name of the gs:// URI of one object."""
+    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    return bucket, name
+
+
 def emulator() -> str | None:
     """Return the URL of the emulator in use, None for the real service."""
     host = os.environ.get("STORAGE_EMULATOR_HOST")

@@ -66,6 +66,11 @@ def is_registered(scheme: str) -> bool:
     return scheme in _STORAGES
 
 
+def in_bucket(uri: str) -> bool:
+    """Whether a URI is of a registered scheme other than file://."""
+    return scheme_of(uri) != "file" and is_registered(scheme_of(uri))
+
+
 def capabilities_of(uri: str) -> Capabilities:
     """Return the capabilities of the storage that a file's URI belongs to.
 

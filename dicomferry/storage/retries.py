@@ -103,6 +103,28 @@ def list_with_resume(
             return
 
 
+def repeat_until_committed(
+    commit: Callable[[], T], conflict: type[Exception], max_attempts: int = 50
+) -> T:
+    """Call a function that loads, changes and commits until no other writer was faster.
+
+    Args:
+        commit: loads anew at each call.
+        conflict: raised where another writer committed first.
+        max_attempts: between them are pauses, up to 2 s long and of random length, so that writers
+            that collided do not collide again.
+
+    Raises:
+        conflict: at each attempt.
+    """
+    for attempt in range(max_attempts):
+        try:
+            return commit()
+        except conflict:
+            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
+    raise conflict(f"{max_attempts} attempts to commit were overtaken by others")
+
+
 class _Attempts:
     """Attempts at one call, bounded in number and in time."""
 

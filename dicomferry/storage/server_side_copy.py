@@ -93,6 +93,6 @@ def _crc32c(blob: "Blob") -> int:
 
 
 def _blob(uri: str, generation: str = "") -> "Blob":
-    bucket, _, name = uri.removeprefix("gs://").partition("/")
+    bucket, name = gs_clients.split_uri(uri)
     client = gs_clients.client()
     return client.bucket(bucket).blob(name, generation=int(generation) if generation else None)

@@ -13,8 +13,6 @@ takes part, `_FAN_IN` at most, and one row group.
 """
 
 import itertools
-import random
-import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -25,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicomferry.storage.base import Storage
+from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.index import CommitConflictError, Index, IndexFile
 from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
 from dicomferry.store.index_schema import SCHEMA, STATISTICS
@@ -40,7 +39,6 @@ _GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
 _GROUP_BYTES = 64 << 20  # of Metadata
 # What is sorted in memory.
 _PIECE_ROWS = 50_000
-_MAX_ATTEMPTS = 50
 # What is read of a file at once.
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 << 20
@@ -139,17 +137,13 @@ def _replace(data: Storage, mine: set[str], old: Sequence[str], new: Sequence[st
         CommitConflictError: others kept committing first.
     """
     mine.update(new)
-    for attempt in range(_MAX_ATTEMPTS):
+
+    def commit() -> None:
         index = Index(data)
-        if not set(old) <= set(index.files):
-            return
-        try:
+        if set(old) <= set(index.files):
             index.replace(old, new)
-        except CommitConflictError:
-            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
-        else:
-            return
-    raise CommitConflictError(f"{_MAX_ATTEMPTS} attempts to commit were overtaken by others")
+
+    repeat_until_committed(commit, CommitConflictError)
 
 
 def _is_sorted(data: Storage, file: str) -> bool:

@@ -1,14 +1,14 @@
-"""How far the table of a stream_config follows the index of its store.
+"""Log of what was appended to each stream_config's table, and up to which index version.
 
-    streams/{table}/start.json        the version of the index at which it began to follow
-    streams/{table}/{n}.json          one append: the rows of the versions after one, up to another
-    streams/{table}/{n}.done          they are in the table
-    streams/{table}/{n}.refused       the table refused them, wholly
+    streams/{table}/start.json        the version of the index at which the table began to follow it
+    streams/{table}/{n}.json          one append: the rows of the versions after one, until another
+    streams/{table}/{n}.done          its rows are in the table
+    streams/{table}/{n}.refused       the table refused all of its rows
 
-An append is written down, create-only, before any of its rows go anywhere, and its number names
-the load. Appends are made in their order. So whoever finds some that are neither done nor refused,
-because a process was killed or is slow, makes the same loads again, which a table takes once. A
-refused append counts as if it never was: its versions are part of a later one.
+An append is written, create-only, before any of its rows are sent, and its number names the load.
+Appends are made in their order. A process that finds appends that are neither done nor refused,
+because another was killed or is slow, makes the same loads again, which a table accepts once. A
+refused append has no effect: its versions are part of a later one.
 """
 
 import json
@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from dicomferry.storage.base import Storage
 
-# Of appends before the last that is done; a slow process may still ask for some.
-_KEPT = 100
+# Appends kept before the last one that is done: a slow process may still read some.
+_MAX_OLD_APPENDS = 100
 
 
 class Append(NamedTuple):
@@ -26,77 +26,88 @@ class Append(NamedTuple):
 
     Attributes:
         number: its place among the appends to the table.
-        after: version of the index up to which rows are in earlier appends.
-        upto: the last version whose rows are in this one.
+        after: version of the index until which rows are in earlier appends.
+        until: the last version whose rows are in this one.
     """
 
     number: int
     after: int
-    upto: int
+    until: int
 
 
-class Standing(NamedTuple):
-    """Where a table stands.
+class StreamState(NamedTuple):
+    """Which rows of an index are in appends.
 
     Attributes:
-        at: version of the index up to which all rows are in appends.
-        appends: those that are not yet made.
+        version: of the index, until which all rows are in appends.
+        pending: the appends that are still to be made.
         next: the number of the append that follows all of them.
     """
 
-    at: int
-    appends: list[Append]
+    version: int
+    pending: list[Append]
     next: int
 
 
-class StreamPosition:
+class StreamLog:
     """The appends to one table."""
 
     def __init__(self, data: Storage, table: str) -> None:
-        """Name the store by its data folder, and the table by something that can name a folder."""
+        """Name the log.
+
+        Args:
+            data: the data folder of the store.
+            table: what stands for the table as the name of a folder.
+        """
         self._files = data.subfolder(f"streams/{table}")
 
-    def begin(self, version: int) -> None:
-        """Let the table follow from a version of the index on, unless it does already."""
+    def start(self, version: int) -> None:
+        """Let the table follow the index after a version, unless it follows already."""
         self._create("start.json", {"version": version})
 
-    def standing(self) -> Standing:
-        """Find out where the table stands.
+    def state(self) -> StreamState:
+        """Read the state of the table.
 
         Raises:
-            FileNotFoundError: the table does not follow yet.
+            FileNotFoundError: the table does not follow the index yet.
         """
         names = self._names()
         numbers = _numbers(names, ".json")
         last_done = max(_numbers(names, ".done"), default=0)
         if last_done:
-            at = self._read(last_done).upto
+            version = self._read(last_done).until
         else:
-            at = int(json.loads(self._files.read("start.json"))["version"])
-        appends = []
+            version = int(json.loads(self._files.read("start.json"))["version"])
+        pending = []
         for number in sorted(number for number in numbers if number > last_done):
-            # What follows a refused append is refused too, though nobody may have said so yet.
-            if f"{number}.refused" not in names and (append := self._read(number)).after == at:
-                appends.append(append)
-                at = append.upto
-        return Standing(at, appends, max(numbers, default=0) + 1)
+            if f"{number}.refused" in names:
+                continue
+            append = self._read(number)
+            # What follows a refused append is refused too, even if it is not marked yet.
+            if append.after == version:
+                pending.append(append)
+                version = append.until
+        return StreamState(version, pending, max(numbers, default=0) + 1)
 
-    def plan(self, standing: Standing, upto: int) -> Append | None:
-        """Write down the append that follows; None if another process has, since `standing`."""
-        append = Append(standing.next, standing.at, upto)
-        is_ours = self._create(f"{append.number}.json", {"after": append.after, "upto": upto})
+    def plan(self, state: StreamState, until: int) -> Append | None:
+        """Write the append that follows a state; return None if another process already has."""
+        append = Append(state.next, state.version, until)
+        is_ours = self._create(f"{append.number}.json", {"after": append.after, "upto": until})
         return append if is_ours else None
 
-    def finish(self, append: Append) -> None:
-        """Say that the rows of an append are in the table."""
+    def mark_done(self, append: Append) -> None:
+        """Record that the rows of an append are in the table."""
         self._files.write(f"{append.number}.done", b"")
         self._files.sync([f"{append.number}.done"])
-        old = [n for n in _numbers(self._names(), ".json") if n < append.number - _KEPT]
-        # The last name of each goes last, so that a deletion that breaks off is seen again.
-        self._files.delete(f"{n}.{end}" for n in old for end in ("refused", "done", "json"))
+        oldest = append.number - _MAX_OLD_APPENDS
+        old = [number for number in _numbers(self._names(), ".json") if number < oldest]
+        # .json goes last: a deletion that breaks off is then found, and finished, by the next.
+        self._files.delete(
+            f"{number}.{end}" for number in old for end in ("refused", "done", "json")
+        )
 
-    def refuse(self, appends: Iterable[Append]) -> None:
-        """Say that the table refused appends, wholly."""
+    def mark_refused(self, appends: Iterable[Append]) -> None:
+        """Record that the table refused all rows of appends."""
         for append in appends:
             self._files.write(f"{append.number}.refused", b"")
 
@@ -104,7 +115,8 @@ class StreamPosition:
         return {entry.path for entry in self._files.list()}
 
     def _read(self, number: int) -> Append:
-        return Append(number, **json.loads(self._files.read(f"{number}.json")))
+        append = json.loads(self._files.read(f"{number}.json"))
+        return Append(number, append["after"], append["upto"])
 
     def _create(self, name: str, value: dict[str, int]) -> bool:
         written = self._files.create(name, json.dumps(value).encode())

@@ -22,7 +22,7 @@ from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.stream_log import StreamPosition
+from dicomferry.store.stream_log import StreamLog
 from tests.pipelines.jobs import STORE
 
 PART_FILES = 20
@@ -32,9 +32,9 @@ POINTS = {
     "take_results": (dicomferry.transforms.read_and_store._ReadFn, "_count"),
     "append": (dicomferry.store.index.Index, "append"),
     "write_parquet": (dicomferry.store.index, "write_deltalake"),
-    "plan_append": (StreamPosition, "plan"),
+    "plan_append": (StreamLog, "plan"),
     "load_append": (dicomferry.transforms.append_to_streams, "_load"),
-    "finish_append": (StreamPosition, "finish"),
+    "finish_append": (StreamLog, "mark_done"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
     "remember": (dicomferry.transforms.write_outcomes, "remember_sources"),
     "write_counts": (OperationFolder, "write_counts"),

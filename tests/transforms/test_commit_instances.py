@@ -16,6 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import dicomferry.transforms.commit_instances
+from dicomferry.storage import retries
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.index import CommitConflictError, Index
 from dicomferry.transforms.commit_instances import CommitInstances, batches, commit
@@ -45,7 +46,7 @@ def naps(monkeypatch):
     """Seconds that commits have waited; none really does."""
     naps = []
     clock = SimpleNamespace(sleep=naps.append, monotonic=time.monotonic)
-    monkeypatch.setattr(dicomferry.transforms.commit_instances, "time", clock)
+    monkeypatch.setattr(retries, "time", clock)
     return naps
 
 

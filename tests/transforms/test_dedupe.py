@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomferry.transforms.dedupe import resolve
+from dicomferry.transforms.dedupe import resolve_copies
 from tests.factories import make_instance
 
 A = make_instance(source_uri="/in/a.dcm")
@@ -36,31 +36,33 @@ def row(copy, operation="earlier"):
 
 
 def verdicts(copies, stored=None, operation="now"):
-    return [(v.copy, v.outcome) for v in resolve(copies, stored, operation)]
+    return [(v.copy, v.outcome) for v in resolve_copies(copies, stored, operation)]
 
 
 @given(copies, st.randoms())
 def test_arrival_order_does_not_matter(instances, random):
     shuffled = random.sample(instances, len(instances))
-    assert list(resolve(shuffled, None, "now")) == list(resolve(instances, None, "now"))
+    assert list(resolve_copies(shuffled, None, "now")) == list(
+        resolve_copies(instances, None, "now")
+    )
 
 
 @given(copies)
 def test_no_copy_is_lost_or_invented(instances):
-    assert sorted(v.copy for v in resolve(instances, None, "now")) == sorted(instances)
+    assert sorted(v.copy for v in resolve_copies(instances, None, "now")) == sorted(instances)
 
 
 @given(copies)
 def test_exactly_one_copy_is_kept_and_it_has_the_lowest_uri(instances):
-    new = [v.copy for v in resolve(instances, None, "now") if v.is_new]
+    new = [v.copy for v in resolve_copies(instances, None, "now") if v.is_new]
     assert len(new) == 1
     assert new[0].source_uri == min(copy.source_uri for copy in instances)
 
 
 @given(copies)
 def test_what_is_not_kept_is_a_duplicate_exactly_if_study_series_and_bytes_agree(instances):
-    kept = next(v.copy for v in resolve(instances, None, "now") if v.is_new)
-    for verdict in resolve(instances, None, "now"):
+    kept = next(v.copy for v in resolve_copies(instances, None, "now") if v.is_new)
+    for verdict in resolve_copies(instances, None, "now"):
         if not verdict.is_new:
             same = (verdict.copy.study_instance_uid, verdict.copy.sha256) == (
                 kept.study_instance_uid,
@@ -71,9 +73,9 @@ def test_what_is_not_kept_is_a_duplicate_exactly_if_study_series_and_bytes_agree
 
 @given(copies)
 def test_a_second_attempt_answers_as_the_first_did(instances):
-    first = list(resolve(instances, None, "now"))
+    first = list(resolve_copies(instances, None, "now"))
     kept = next(v.copy for v in first if v.is_new)
-    again = list(resolve(instances, row(kept, "now"), "now"))
+    again = list(resolve_copies(instances, row(kept, "now"), "now"))
     first_listed = {}
     for verdict in first:  # the same file listed twice unchanged is taken in once
         first_listed.setdefault(verdict.copy, verdict.outcome)
@@ -89,7 +91,7 @@ def test_the_stored_instance_is_never_replaced():
 
 def test_other_bytes_or_another_study_under_one_uid_are_a_conflict_with_the_kept_source():
     for other in (B_CHANGED, B_OTHER_STUDY):
-        kept, conflict = resolve([other, A], None, "now")
+        kept, conflict = resolve_copies([other, A], None, "now")
         assert (kept.copy, kept.outcome) == (A, "imported")
         assert (conflict.outcome, conflict.other) == ("conflict", A.source_uri)
 

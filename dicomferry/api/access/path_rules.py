@@ -16,9 +16,10 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED
 from dicomferry.api.errors import ApiError
 from dicomferry.sources.allowed_folders import is_below
 from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import in_bucket
 from dicomferry.tables.destination import Place, kind_of
 
-_BUCKET = re.compile(r"gs://[a-z0-9][a-z0-9._-]*(?:/|$)")
+_BUCKET = re.compile(r"[a-z0-9+.-]+://[a-z0-9][a-z0-9._-]*(?:/|$)")
 _WILDCARD = re.compile(r"[*?]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _MAX_CHARACTERS = 4096
@@ -47,7 +48,7 @@ class PathRules:
             if not os.path.isdir(folder):
                 raise ValueError(f"--allow-path {folder} is no folder: name one that exists")
         for prefix in allowed_prefixes:
-            if not re.match(r"gs://[^/]", prefix) or _WILDCARD.search(prefix):
+            if not _is_bucket_prefix(prefix):
                 raise ValueError(
                     f"--allow-prefix {prefix} is no prefix: use gs://bucket or gs://bucket/prefix"
                 )
@@ -73,7 +74,7 @@ class PathRules:
         if place is None:
             return  # a service with permissions of its own
         location = place.location
-        if location.startswith("gs://") and place.in_bucket:
+        if in_bucket(location) and place.in_bucket:
             self._check_bucket(uri, place)
         elif location.startswith("/") or (location.startswith("file://") and not table):
             for path in _readings(location):
@@ -128,6 +129,11 @@ class PathRules:
             reaches = (each != path or place.is_folder) and is_below(self._root, resolved)
             if self._root and (is_below(resolved, self._root) or reaches):
                 raise _is_root(uri)
+
+
+def _is_bucket_prefix(prefix: str) -> bool:
+    bucket = prefix.partition("://")[2].partition("/")[0]
+    return in_bucket(prefix) and bool(bucket) and not _WILDCARD.search(prefix)
 
 
 def _check_text(uri: str) -> None:
