@@ -10,7 +10,7 @@ from dicomferry.cli.options import DEFAULT_ROOT, Root
 from dicomferry.cli.output import console, list_failures, printable, say, suggest
 from dicomferry.jobs import dataflow
 from dicomferry.operations.folder import OperationFolder, list_operations
-from dicomferry.operations.record import ProgressCounter
+from dicomferry.operations.outcomes import ProgressCounter
 from dicomferry.operations.state import state_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage

@@ -17,10 +17,9 @@ from typing import Any
 
 from google.rpc.code_pb2 import ABORTED
 
-from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
+from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts
 from dicomferry.operations.owner import DataflowJob, Owner
 from dicomferry.operations.record import (
-    EndedPart,
     Method,
     OperationMetadata,
     OperationRecord,

@@ -7,7 +7,7 @@ from the outcomes that were written.
 import dataclasses
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 
 class Outcome(StrEnum):
@@ -113,6 +113,26 @@ class OutcomeCounts(_Counts):
     def as_progress(self) -> ProgressCounts:
         """Return the same in the terms in which workers report."""
         return ProgressCounts(self.done, self.failures, self.bytes)
+
+
+class ProgressCounter(NamedTuple):
+    """google.cloud.healthcare.v1.ProgressCounter: files or instances."""
+
+    pending: int = 0
+    success: int = 0
+    failure: int = 0
+
+
+class EndedPart(NamedTuple):
+    """Parts of a job that have ended.
+
+    Attributes:
+        part: name of the last; '' if none has ended.
+        counts: sum of all of them.
+    """
+
+    part: str = ""
+    counts: ProgressCounts = ProgressCounts()
 
 
 def counts_from_json(counts: Mapping[str, int]) -> ProgressCounts | OutcomeCounts:

@@ -16,9 +16,9 @@ from google.rpc.code_pb2 import CANCELLED
 
 from dicomferry.operations.completion import complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.operations.outcomes import EndedPart, ProgressCounts
 from dicomferry.operations.owner import DataflowJob
-from dicomferry.operations.record import EndedPart, OperationRecord
+from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.failures import storage_errors, storage_message
 
 _LOGGER = logging.getLogger(__name__)

@@ -11,7 +11,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from dicomferry.operations.outcomes import (
+    EndedPart,
     OutcomeCounts,
+    ProgressCounter,
     ProgressCounts,
     counts_from_json,
 )
@@ -51,26 +53,6 @@ class Status(NamedTuple):
 
     code: int
     message: str
-
-
-class ProgressCounter(NamedTuple):
-    """google.cloud.healthcare.v1.ProgressCounter: files or instances."""
-
-    pending: int = 0
-    success: int = 0
-    failure: int = 0
-
-
-class EndedPart(NamedTuple):
-    """Parts of a job that have ended.
-
-    Attributes:
-        part: name of the last; '' if none has ended.
-        counts: sum of all of them.
-    """
-
-    part: str = ""
-    counts: ProgressCounts = ProgressCounts()
 
 
 @dataclasses.dataclass

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dicomferry.operations.outcomes import Outcome, OutcomeCounts, ProgressCounts
+from dicomferry.operations.outcomes import Outcome, OutcomeCounts, ProgressCounter, ProgressCounts
 from dicomferry.operations.owner import DataflowJob, Owner
-from dicomferry.operations.record import Method, OperationRecord, ProgressCounter, now
+from dicomferry.operations.record import Method, OperationRecord, now
 from dicomferry.operations.state import State, state_of
 from dicomferry.resource_names import parse_store
 

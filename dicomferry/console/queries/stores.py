@@ -1,4 +1,4 @@
-"""What is there, a page at a time: datasets, their stores, their operations."""
+"""Datasets, their stores and their operations, a page at a time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from dicomferry.api.access import Principal
 from dicomferry.jobs.dataflow import OperationReader
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
 from dicomferry.operations.record import OperationRecord
-from dicomferry.resource_names import DatasetName, id_folder
+from dicomferry.resource_names import DatasetName, StoreName, id_folder
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import DicomStore, store_in
 
@@ -30,17 +30,36 @@ class OperationsPage(NamedTuple):
     operations: list[OperationRecord]
     before: str
 
+    @property
+    def is_running(self) -> bool:
+        """Whether one of them is running."""
+        return any(not record.done for record in self.operations)
+
+
+class OperationsQuery(NamedTuple):
+    """Operations to list.
+
+    Attributes:
+        parent: dataset that they are in.
+        before: list those with an id before this one; '' for the newest.
+        store: list those of this store; None for all.
+    """
+
+    parent: DatasetName
+    before: str = ""
+    store: StoreName | None = None
+
 
 def datasets(root: Storage, principal: Principal) -> list[DatasetName]:
-    """The datasets that a principal may see something of; the local default comes first."""
-    found = [name for name in _datasets(root) if principal.may_see_below(str(name))]
-    return sorted(found, key=lambda name: (name != DatasetName(), name))
+    """Return the datasets with something that a principal may see; the local default first."""
+    names = [name for name in _datasets(root) if principal.may_see_below(str(name))]
+    return sorted(names, key=lambda name: (name != DatasetName(), name))
 
 
 def page_of_stores(
     root: Storage, parent: DatasetName, principal: Principal, after: str
 ) -> StoresPage:
-    """The stores that a principal may see, in the order of their folders: one listing a page."""
+    """Return stores that a principal may see, in the order of their folders."""
     folder = f"{parent.folder}/dicomStores"
     may_list = principal.may("healthcare.dicomStores.list", str(parent))
     names = [name for name in root.folders(folder) if name > after]
@@ -55,27 +74,23 @@ def page_of_stores(
 
 
 def page_of_operations(
-    root: Storage,
-    parent: DatasetName,
-    principal: Principal,
-    before: str,
-    reader: OperationReader,
-    store: str = "",
+    root: Storage, query: OperationsQuery, principal: Principal, reader: OperationReader
 ) -> OperationsPage:
-    """The operations that a principal may see, of one store or of all, the newest first."""
-    ids = sorted(root.folders(f"{parent.folder}/operations"), reverse=True)
-    ids = [each for each in ids if not before or each < before]
+    """Return operations that a principal may see, the newest first."""
+    ids = sorted(root.folders(f"{query.parent.folder}/operations"), reverse=True)
+    ids = [each for each in ids if not query.before or each < query.before]
     page: list[OperationRecord] = []
     for looked_at, operation_id in enumerate(ids):
         if len(page) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
             return OperationsPage(page, ids[looked_at - 1])
-        folder = OperationFolder(root, parent, operation_id)
+        folder = OperationFolder(root, query.parent, operation_id)
         try:
             record = folder.read()
         except OperationNotFoundError:  # its process was killed at its very start
             continue
         names = record.name, str(record.store)
-        if principal.may("healthcare.operations.get", *names) and store in ("", names[1]):
+        is_wanted = query.store in (None, record.store)
+        if is_wanted and principal.may("healthcare.operations.get", *names):
             page.append(reader.reconcile(folder, record))
     return OperationsPage(page, "")
 
@@ -93,7 +108,7 @@ def _datasets(root: Storage) -> Iterator[DatasetName]:
 
 
 def _name_of(root: Storage, folder: str) -> Iterator[DatasetName]:
-    """The name of a dataset whose folder is a hash of it, as its stores tell; none has none."""
+    """Yield the name of a dataset whose folder is a hash of it, from one of its stores."""
     for store_folder in root.folders(f"{folder}/dicomStores"):
         if store := store_in(root, f"{folder}/dicomStores/{store_folder}"):
             yield store.name.parent
