@@ -1,7 +1,7 @@
-"""`dicomferry serve`: stores, jobs and the console for clients of the API.
+"""The server of `dicomferry serve`: REST, gRPC and the console on one set of handlers.
 
-Jobs are processes of their own: they go on when the server ends, and one that starts
-again knows them all, since everything it knows lies below the root.
+Jobs are processes of their own: they continue when the server ends, and it finds them again when
+it restarts, since it keeps all its state below the root.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ _GRACE_SECONDS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve; the fields are the flags."""
+    """Settings of a server; the fields are the flags."""
 
     root: Storage
     host: str = "127.0.0.1"
@@ -48,20 +48,20 @@ class Settings:
 
     @property
     def templates(self) -> Templates | None:
-        """The templates whose jobs run on Dataflow, or None."""
+        """Templates of the jobs to run on Dataflow, or None."""
         flags = (self.dataflow_templates, self.dataflow_project, self.dataflow_region)
         return Templates(*flags) if any(flags) else None
 
     def check(self) -> None:
-        """Refuse what would let strangers in.
+        """Check the settings.
 
         Raises:
-            ValueError: without login on an interface that others can reach, no job may run, or
-                Dataflow is named in part or cannot reach the root.
+            ValueError: other machines can reach a server without login, no job could run, or the
+                flags for Dataflow are incomplete or the root is local.
         """
         if not self.auth and not is_loopback(self.host):
             raise ValueError(
-                f"--host {self.host} can be reached from elsewhere, so callers have to log in: "
+                f"--host {self.host} is reachable from other machines, so callers have to log in: "
                 "name a file of tokens with --auth, or serve on 127.0.0.1"
             )
         if self.max_jobs < 1:
@@ -74,10 +74,10 @@ class Settings:
 
 
 class Service:
-    """Both surfaces of the API, and the console, over one set of handlers."""
+    """Both transports of the API, and the console, with one set of handlers."""
 
     def __init__(self, settings: Settings) -> None:
-        """Put it together; no port is open yet.
+        """Build the service; no port is open yet.
 
         Raises:
             ValueError: a setting is wrong, or the root cannot hold stores.
@@ -91,22 +91,22 @@ class Service:
         rpcs = all_rpcs(service, self._operations)
         dispatcher = Dispatcher(authenticator)
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
-        # Whatever is no page of the console is REST's to answer, if only that it is not there.
+        # REST answers every path that is not a page of the console, and 404 if it is unknown.
         pages.router.default = RestApp(rpcs, dispatcher)
         self.app: ASGIApp = pages if settings.auth else LocalhostGuard(pages)
         self.grpc_server: grpc.Server = make_server(rpcs, dispatcher)
 
     def stop(self) -> None:
-        """Let calls end that wait for something."""
+        """Return from calls that wait for an operation."""
         self._operations.stop()
 
 
 def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; requests that run are finished.
+    """Serve until SIGTERM or SIGINT; running requests are finished first.
 
     Args:
-        settings: how.
-        announce: is told the ports of REST and gRPC once both can be called.
+        settings: of the server.
+        announce: called with the ports of REST and gRPC once both accept calls.
 
     Raises:
         ValueError: a setting is wrong, or a port is taken.
@@ -128,10 +128,10 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
 
-    # uvicorn has handlers of its own while it runs, and raises what they caught once more
+    # uvicorn has handlers of its own while it runs, and raises the signals that they caught again
     # afterwards, which would end this process before gRPC is done.
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, end)
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, end)
     service.grpc_server.start()
     announce(listener.getsockname()[1], grpc_port)
     server.run(sockets=[listener])
@@ -147,7 +147,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen()  # who was told the port may come before uvicorn is ready
+        listener.listen()  # clients can connect before uvicorn is ready
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"cannot serve on {host}:{port} ({error}): choose another --host or --port"

@@ -1,4 +1,4 @@
-"""google.cloud.healthcare.v1.dicom.DicomService: what each method does."""
+"""google.cloud.healthcare.v1.dicom.DicomService: the handlers of its methods."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ from dicomferry.tables.errors import TableError
 
 
 class DicomService:
-    """One method a call of the contract: its request in, its response out, or an ApiError."""
+    """One method per rpc: takes its request, returns its response or raises an ApiError."""
 
     def __init__(
         self,
@@ -55,10 +55,10 @@ class DicomService:
         """Serve the stores below a root.
 
         Args:
-            root: where stores live.
-            paths: which sources and destinations requests may name.
-            templates: of Dataflow, where jobs then run; None: as processes here.
-            max_jobs: how many processes run at once; 0: any number.
+            root: where stores are.
+            paths: rules for the sources and destinations of requests.
+            templates: of the Dataflow jobs to start; None: jobs are processes here.
+            max_jobs: processes that run at once; 0: any number.
         """
         self._root = root
         self._paths = paths
@@ -83,7 +83,7 @@ class DicomService:
         return resources.store_message(self._store(name).resource)
 
     def list_dicom_stores(self, request: Any, principal: Principal) -> Any:
-        """Return a page of stores, those that match the filter, by name."""
+        """Return a page of the stores that match the filter, by name."""
         parent = dataset_name(request.parent)
         principal.require(METHOD_PERMISSIONS["ListDicomStores"], str(parent))
         size = page_size(request.page_size)
@@ -106,7 +106,7 @@ class DicomService:
         )
 
     def update_dicom_store(self, request: Any, principal: Principal) -> Any:
-        """Change what the mask names."""
+        """Change the fields that the mask names."""
         given, paths = request.dicom_store, request.update_mask.paths
         name = store_name(given.name)
         principal.require(METHOD_PERMISSIONS["UpdateDicomStore"], str(name))
@@ -132,14 +132,14 @@ class DicomService:
         return empty_pb2.Empty()
 
     def get_dicom_store_metrics(self, request: Any, principal: Principal) -> Any:
-        """Count what a store holds."""
+        """Count the studies, series, instances and bytes of a store."""
         name = store_name(request.name)
         principal.require(METHOD_PERMISSIONS["GetDicomStoreMetrics"], str(name))
         store = self._store(name)
         try:
             counts = maintenance.metrics(store)
         except storage_errors():
-            self._store(name)  # tells if it was deleted meanwhile
+            self._store(name)  # raises if it was deleted meanwhile
             raise
         numbers = {field: int(count) for field, count in counts.items() if field != "name"}
         fields = pb.DicomStoreMetrics.DESCRIPTOR.fields_by_camelcase_name
@@ -152,7 +152,9 @@ class DicomService:
         name = store_name(request.name)
         principal.require(METHOD_PERMISSIONS["ImportDicomData"], str(name))
         if not request.gcs_source.uri:
-            raise ApiError(INVALID_ARGUMENT, "gcs_source.uri is required: what to import")
+            raise ApiError(
+                INVALID_ARGUMENT, "gcs_source.uri is required: it names the files to import"
+            )
         if request.blob_storage_settings.blob_storage_class > pb.BlobStorageSettings.STANDARD:
             raise ApiError(
                 UNIMPLEMENTED,
@@ -226,12 +228,12 @@ class DicomService:
             raise ApiError(NOT_FOUND, str(error)) from None
 
     def _check_streams(self, configs: Sequence[Any]) -> None:
-        """Refuse tables that a stream cannot have, before a store is told of them."""
+        """Refuse tables that a stream cannot write to."""
         uris = set()
         for config in configs:
             text = config.bigquery_destination.table_uri
             if not text:
-                continue  # the resource's own rules refuse it
+                continue  # validation of the resource refuses it
             try:
                 uris.add(parse_destination(text).uri)
             except ValueError as error:
@@ -248,13 +250,13 @@ def _disposition(table: Any) -> str:
         table.write_disposition
     )
     if given is None:
-        raise ApiError(INVALID_ARGUMENT, f"write_disposition {table.write_disposition} is none")
+        raise ApiError(INVALID_ARGUMENT, f"write_disposition {table.write_disposition} is unknown")
     return str(parse_disposition(given.name, force=table.force))
 
 
 @contextmanager
 def _translate_store_errors(name: StoreName) -> Iterator[None]:
-    """Say what a store's own module refuses in a caller's words: nothing of paths or commands."""
+    """Translate errors of `dicom_store` to `ApiError`s without local paths or CLI hints."""
     try:
         yield
     except StoreNotFoundError:

@@ -1,9 +1,4 @@
-"""An answer that is an error: google.rpc.Status, over gRPC and REST alike."""
-
-# google.rpc.Code
-CANCELLED, UNKNOWN, INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND = 1, 2, 3, 4, 5
-ALREADY_EXISTS, PERMISSION_DENIED, FAILED_PRECONDITION, ABORTED = 6, 7, 9, 10
-UNIMPLEMENTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 12, 13, 14, 16
+"""Errors of the API: google.rpc.Status, over gRPC and REST."""
 
 
 class ApiError(Exception):
@@ -11,7 +6,7 @@ class ApiError(Exception):
 
     Attributes:
         code: a google.rpc.Code.
-        message: what is wrong and what to do, for the caller; no patient data.
+        message: the problem and the remedy, for the caller; no patient data.
     """
 
     def __init__(self, code: int, message: str) -> None:

@@ -1,8 +1,8 @@
 """Updates by field mask: only what the mask names changes.
 
 The rules of google.protobuf.FieldMask for updates, as Google's services apply them: a
-field that is named takes its new value whole, or is cleared where the new resource has
-none. A path may lead into a message, or to one entry of a map; not into lists.
+named field takes its whole new value, or is cleared if the new resource has no value. A path
+can lead into a message or to one entry of a map, but not into a list.
 """
 
 from collections.abc import Sequence
@@ -22,32 +22,32 @@ _SET_BY_SERVER = {
 
 
 class _Path(NamedTuple):
-    """What a path leads to: fields from the outside in, and the key if the last is a map."""
+    """Target of a path: fields from the outside in, and the key if the last is a map."""
 
     fields: tuple[Any, ...]
     key: str | None
 
 
 def split_mask(text: str) -> list[str]:
-    """The paths of a mask as a query parameter has them: separated by commas."""
+    """Split a mask of a query parameter: paths are separated by commas."""
     return [path.strip() for path in text.split(",") if path.strip()]
 
 
 def apply_mask(paths: Sequence[str], source: Any, target: Any) -> None:
-    """Give `target` what `source` has in the fields that the paths name.
+    """Copy the fields that the paths name from `source` to `target`.
 
     Args:
         paths: snake_case or camelCase; labels.key or labels.`key` is one entry of a map.
         source: message with new values.
-        target: message of the same type, changed in place; not at all if a path is wrong.
+        target: message of the same type, changed in place; unchanged if a path is wrong.
 
     Raises:
-        ApiError: no path, or one that leads nowhere or to what the server sets.
+        ApiError: there is no path, or one names an unknown field or one that the server sets.
     """
     if not paths:
         raise ApiError(
             INVALID_ARGUMENT,
-            f"update_mask is required: it names the fields to change, of "
+            f"update_mask is required: it names the fields to change, among "
             f"{_choices(source.DESCRIPTOR)}",
         )
     for path in [_resolve(path, source.DESCRIPTOR) for path in paths]:
@@ -66,7 +66,7 @@ def _resolve(path: str, descriptor: Descriptor) -> _Path:
         name, dot, rest = rest.partition(".")
         field = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
         if field is None:
-            raise _refusal(path, f"there is no field {name!r}; choose of {_choices(message)}")
+            raise _refusal(path, f"there is no field {name!r}; choose one of {_choices(message)}")
         if _is_set_by_server(field):
             raise _refusal(path, f"{field.name} is set by the server")
         fields.append(field)
@@ -88,7 +88,7 @@ def _apply(path: _Path, source: Any, target: Any) -> None:
     *parents, field = path.fields
     for parent in parents:
         if not source.HasField(parent.name) and not target.HasField(parent.name):
-            return  # nothing to take, nothing to clear
+            return  # nothing to copy or to clear
         source, target = getattr(source, parent.name), getattr(target, parent.name)
     if path.key is not None:
         given, kept = getattr(source, field.name), getattr(target, field.name)
@@ -111,8 +111,8 @@ def _is_map(field: FieldDescriptor) -> bool:
 
 
 def _is_set_by_server(field: FieldDescriptor) -> bool:
-    behaviours = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
-    return not _SET_BY_SERVER.isdisjoint(behaviours)
+    behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return not _SET_BY_SERVER.isdisjoint(behaviors)
 
 
 def _choices(message: Descriptor) -> str:

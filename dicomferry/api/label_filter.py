@@ -1,10 +1,10 @@
-"""The filter of ListDicomStores: which stores match, by their labels.
+"""The filter of ListDicomStores, on the labels of stores.
 
     labels.site = north AND (labels.phase >= 2 OR NOT labels.owner = "lab-1")
 
-Labels are text, so `=` searches the text within the value, as the reference says; an
-empty text finds every store that has the label. `<`, `<=`, `>` and `>=` compare values
-that read as a number, or as a date, with one. NOT binds tightest, then AND, then OR.
+Labels are text, so `=` searches for the text within the value, as the reference says; an
+empty text matches every store that has the label. `<`, `<=`, `>` and `>=` compare a value that
+is a number or a date with another. NOT binds tightest, then AND, then OR.
 """
 
 import functools
@@ -60,33 +60,33 @@ class Restriction(NamedTuple):
     value: Value
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a store with these labels meets it."""
+        """Whether a store with these labels matches."""
         if self.key not in labels:
             return False
         label = labels[self.key]
         if isinstance(self.value, str):
             return self.value in label
-        found = _read(label)
-        if type(found) is not type(self.value):
+        value = _read(label)
+        if type(value) is not type(self.value):
             return False
-        return bool(_ORDER[self.comparison](found, self.value))
+        return bool(_ORDER[self.comparison](value, self.value))
 
 
-# What a filter does, in the order of a stack machine: nesting costs no recursion. Beside the
-# restrictions, AND, OR and NOT and how many results each takes from the stack.
+# A filter as steps of a stack machine, so that nesting costs no recursion: restrictions, and AND,
+# OR and NOT with the number of results that each takes from the stack.
 Step = Restriction | tuple[str, int]
 Steps = tuple[Step, ...]
 
 
 class LabelFilter:
-    """A filter that was understood."""
+    """A parsed filter."""
 
     def __init__(self, steps: Steps = ()) -> None:
-        """Take the steps; without any, every store matches."""
+        """Keep the steps; without any, every store matches."""
         self._steps = steps
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a store with these labels is to be returned."""
+        """Whether a store with these labels matches."""
         stack: list[bool] = []
         for step in self._steps:
             if isinstance(step, Restriction):
@@ -103,15 +103,15 @@ class LabelFilter:
 
 
 def parse_filter(text: str) -> LabelFilter:
-    """Understand a filter; an empty one lets every store pass.
+    """Parse a filter; an empty one matches every store.
 
     Raises:
-        ApiError: it is not one; the message points at the place.
+        ApiError: it is not a filter; the message has the position.
     """
     if len(text) > MAX_FILTER:
         raise ApiError(
             INVALID_ARGUMENT,
-            f"filter has {len(text)} characters; at most {MAX_FILTER} fit: ask for less",
+            f"filter has {len(text)} characters; at most {MAX_FILTER} are allowed: shorten it",
         )
     if not text.strip():
         return LabelFilter()
@@ -126,8 +126,8 @@ def parse_filter(text: str) -> LabelFilter:
 
 @functools.cache
 def _parser() -> Lark:
-    # A keyword is one everywhere (`lexer="basic"`): a value AND has to be quoted. Steps are made
-    # while the text is parsed, so that nesting costs no recursion here either.
+    # Keywords are reserved (`lexer="basic"`): a value AND has to be quoted. Steps are created while
+    # the text is parsed, so that nesting costs no recursion here either.
     return Lark(_GRAMMAR, start="any_of", parser="lalr", lexer="basic", transformer=_ToSteps())
 
 
@@ -167,7 +167,7 @@ def _concatenated(operands: tuple[Steps, ...]) -> Steps:
 
 
 def _read(text: str) -> Value:
-    """A value as the number or the time that it spells, else as it is."""
+    """Read a value as a number or a time if it is one, else as text."""
     if _NUMBER.fullmatch(text):
         return float(text)
     if _DATE.fullmatch(text):
@@ -182,16 +182,16 @@ def _read(text: str) -> Value:
 def _unexpected(error: UnexpectedToken, end: int) -> ApiError:
     needed = " or ".join(sorted(_IN_WORDS.get(name, name) for name in error.accepts))
     if error.token.type == "$END":
-        return _at(end, f"the filter breaks off; {needed} is missing")
-    if not needed:  # only ')' can end what was complete
+        return _at(end, f"the filter ends too early; {needed} is missing")
+    if not needed:  # the filter was complete before this token
         return _refusal(error.token, f"no parenthesis is open for {str(error.token)!r}")
-    return _refusal(error.token, f"{needed} must stand here, not {str(error.token)!r}")
+    return _refusal(error.token, f"expected {needed}, not {str(error.token)!r}")
 
 
 def _stray(text: str, position: int) -> ApiError:
     if text[position] == "!":
         return _at(position, "there is no '!=': write NOT labels.KEY = VALUE")
-    return _at(position, "this quotation mark has no second one")
+    return _at(position, "this quotation mark is not closed")
 
 
 def _refusal(token: Token, problem: str) -> ApiError:

@@ -21,21 +21,21 @@ from dicomferry.storage.base import Storage
 
 _MAX_WAIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
-# Each holds a thread of the server; more are answered at once, as the contract allows.
+# Each occupies a thread of the server; further calls return at once, as the contract allows.
 _MAX_WAITING = 16
 
 
 class OperationsService:
-    """One method a call: its request in, its response out, or an ApiError."""
+    """One method per rpc: takes its request, returns its response or raises an ApiError."""
 
     def __init__(self, root: Storage) -> None:
         """Serve the operations of all datasets below a root."""
         self._root = root
         self._stopping = threading.Event()
-        self._may_wait = threading.BoundedSemaphore(_MAX_WAITING)
+        self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
 
     def get_operation(self, request: Any, principal: Principal) -> Any:
-        """Return an operation as it stands."""
+        """Return an operation."""
         folder, record = self._find(request.name, METHOD_PERMISSIONS["GetOperation"], principal)
         if not record.done:
             record = dataflow.OperationReader().reconcile(folder, record)
@@ -64,7 +64,7 @@ class OperationsService:
         return response
 
     def cancel_operation(self, request: Any, principal: Principal) -> Any:
-        """Ask the job to end; one that has ended stays as it is."""
+        """Request the end of a job; one that has ended stays as it is."""
         permission = METHOD_PERMISSIONS["CancelOperation"]
         folder, record = self._find(request.name, permission, principal)
         if not record.done:
@@ -72,13 +72,13 @@ class OperationsService:
         return empty_pb2.Empty()
 
     def wait_operation(self, request: Any, principal: Principal) -> Any:
-        """Return an operation when it has ended, or as it stands after a while."""
+        """Return an operation once it has ended, or after the timeout."""
         permission = METHOD_PERMISSIONS["WaitOperation"]
         folder, record = self._find(request.name, permission, principal)
         seconds = _MAX_WAIT_SECONDS
         if request.HasField("timeout"):
             seconds = min(request.timeout.ToNanoseconds() / 1e9, seconds)
-        if self._may_wait.acquire(blocking=False):
+        if self._waiting.acquire(blocking=False):
             try:
                 end = time.monotonic() + seconds
                 while not record.done and time.monotonic() < end:
@@ -86,13 +86,13 @@ class OperationsService:
                         break
                     record = folder.read()
             finally:
-                self._may_wait.release()
+                self._waiting.release()
         if not record.done:
             record = dataflow.OperationReader().reconcile(folder, record)
         return operation_message(record)
 
     def stop(self) -> None:
-        """Let those who wait go: the server is about to end."""
+        """Return from all waiting calls: the server is about to end."""
         self._stopping.set()
 
     def _find(

@@ -1,8 +1,8 @@
-"""Pages of a list: sizes, and tokens that stay right while the list changes.
+"""Pages of a list: sizes, and tokens that stay valid while the list changes.
 
 A token holds the last name of its page and a digest of the request, so the next page
-begins after that name, whatever was created or deleted meanwhile, and a token is of
-no use with another request.
+starts after that name, regardless of creations and deletions, and a token works with
+the same request only.
 """
 
 import base64
@@ -20,7 +20,7 @@ _MAX_TOKEN = 4000
 
 
 def page_size(requested: int) -> int:
-    """How many to return: 100 if 0, never more than 1,000.
+    """Return the number of items on a page: 100 if 0 was requested, at most 1,000.
 
     Raises:
         ApiError: it is negative.
@@ -35,7 +35,7 @@ def next_page_token(last: str, *request: str) -> str:
 
     Args:
         last: name of the page's last resource.
-        request: what must be the same in the next request: method, parent, filter.
+        request: parts that must be the same in the next request: method, parent, filter.
     """
     text = json.dumps([last, _digest(request)], ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
@@ -45,7 +45,7 @@ def last_of_page_before(token: str, *request: str) -> str:
     """Return the name after which a page begins; '' without a token.
 
     Raises:
-        ApiError: this service did not give the token in answer to such a request.
+        ApiError: this service did not return the token for such a request.
     """
     if not token:
         return ""
@@ -60,7 +60,7 @@ def last_of_page_before(token: str, *request: str) -> str:
         raise ApiError(
             INVALID_ARGUMENT,
             "page_token is not one that was returned for this request: keep parent and filter "
-            "as they were, or begin again without a token",
+            "as they were, or start again without a token",
         ) from None
     return last
 

@@ -1,4 +1,4 @@
-"""What every request must have, as the contract's annotations say, and resource names in it."""
+"""Fields of requests: the required ones, as annotated in the contract, and resource names."""
 
 import re
 from typing import Any
@@ -19,7 +19,7 @@ from dicomferry.resource_names import (
 from dicomferry.storage.base import Storage
 
 _OPERATION_NAME = re.compile(r"(projects/[^/]+/locations/[^/]+/datasets/[^/]+)/operations/([^/]+)")
-# They become folders.
+# Ids become folders.
 _OPERATION_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
@@ -27,19 +27,19 @@ def check_required(request: Any) -> None:
     """Refuse a request that lacks a required field.
 
     Raises:
-        ApiError: the first that is missing.
+        ApiError: a required field is missing.
     """
     for field in request.DESCRIPTOR.fields:
-        behaviours = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
-        if field_behavior_pb2.REQUIRED in behaviours and not _is_set(request, field):
+        behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        if field_behavior_pb2.REQUIRED in behaviors and not _is_set(request, field):
             raise ApiError(INVALID_ARGUMENT, f"{field.name} is required")
 
 
 def store_name(text: str) -> StoreName:
-    """Read the full name of a store.
+    """Parse the full name of a store.
 
     Raises:
-        ApiError: it is none.
+        ApiError: it is not the name of a store.
     """
     if "/" not in text:  # the command line's short form
         raise ApiError(
@@ -54,10 +54,10 @@ def store_name(text: str) -> StoreName:
 
 
 def dataset_name(text: str) -> DatasetName:
-    """Read the full name of a dataset.
+    """Parse the full name of a dataset.
 
     Raises:
-        ApiError: it is none.
+        ApiError: it is not the name of a dataset.
     """
     try:
         if not text:
@@ -68,10 +68,10 @@ def dataset_name(text: str) -> DatasetName:
 
 
 def operation_folder(root: Storage, text: str) -> OperationFolder:
-    """Find the folder of an operation, by its full name.
+    """Return the folder of an operation, by its full name.
 
     Raises:
-        ApiError: it is no name, or there can be no such operation.
+        ApiError: it is not the name of an operation, or no operation can have this id.
     """
     match = _OPERATION_NAME.fullmatch(text)
     if not match:

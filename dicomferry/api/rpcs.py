@@ -1,6 +1,6 @@
-"""Every method of the contract: its messages, its HTTP mapping, and what answers it.
+"""Every method of the contract: its messages, its HTTP mapping and its handler.
 
-All of it is read from the descriptors of the .proto files; gRPC and REST are made from this.
+It comes from the descriptors of the .proto files, and both gRPC and REST are built from it.
 """
 
 import re
@@ -18,8 +18,8 @@ from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto.generated import dicom_service_pb2
 
 _DATASET = "projects/*/locations/*/datasets/*"
-# Operations are a service of their own, whose annotations are for any API; these are the places
-# that the published discovery document gives them. WaitOperation has none.
+# Operations are a service of their own, whose annotations are for any API; these paths are those of
+# the published discovery document. WaitOperation has none.
 _OPERATIONS_HTTP = {
     "ListOperations": http_pb2.HttpRule(get=f"/v1/{{name={_DATASET}}}/operations"),
     "GetOperation": http_pb2.HttpRule(get=f"/v1/{{name={_DATASET}/operations/*}}"),
@@ -34,11 +34,11 @@ class Rpc(NamedTuple):
 
     Attributes:
         service: full name of its service.
-        name: its own.
-        request_class: message that it takes.
-        response_class: message that it returns.
-        handler: what answers it.
-        http: its place in REST; None if it has none.
+        name: of the method.
+        request_class: its request message.
+        response_class: its response message.
+        handler: function that answers it.
+        http: its mapping in REST; None if it is not in REST.
     """
 
     service: str
@@ -50,7 +50,7 @@ class Rpc(NamedTuple):
 
 
 def all_rpcs(dicom: DicomService, operations: OperationsService) -> list[Rpc]:
-    """The methods of both services. DeleteOperation is left out: the published API has none."""
+    """Return the methods of both services, without DeleteOperation: the published API has none."""
     dicom_methods = _service(dicom_service_pb2, "DicomService").methods
     operations_methods = _service(operations_pb2, "Operations").methods
     return [

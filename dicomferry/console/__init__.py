@@ -1,4 +1,4 @@
-"""A small read-only console: stores, operations, what became of every file, pictures."""
+"""Read-only web console: stores, operations, outcomes of files, pictures."""
 
 from dicomferry.console.routes import console_routes
 

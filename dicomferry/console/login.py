@@ -1,4 +1,4 @@
-"""The console's login: a browser sends no Authorization header, so a cookie holds the token."""
+"""Login of the console: browsers send no Authorization header, so a cookie has the token."""
 
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
@@ -19,26 +19,26 @@ Authenticate = Callable[[str | None], Principal]
 
 
 def authorization(request: Request) -> str | None:
-    """The header of a program, or what a browser's login left."""
+    """Return the Authorization header of a program, or that of a browser's login."""
     if token := request.cookies.get(COOKIE):
         return f"Bearer {token}"
     return request.headers.get("Authorization")
 
 
 async def log_in(request: Request, authenticate: Authenticate) -> Response:
-    """Take a token from the form, leave it as a cookie, and go on."""
+    """Set a cookie with the token from the form, and redirect to the page that was requested."""
     if response := _from_elsewhere(request):
         return response
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _MAX_LOGIN_BYTES:
-            error = ApiError(INVALID_ARGUMENT, "A token is much shorter than this.")
+            error = ApiError(INVALID_ARGUMENT, "The form is too large: a token is much shorter.")
             return layout.error_page(error, None)
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     except ValueError:
-        error = ApiError(INVALID_ARGUMENT, "The form has a token and little else.")
+        error = ApiError(INVALID_ARGUMENT, "The form has too many fields.")
         return layout.error_page(error, None)
     token = fields.get("token", [""])[0].strip()
     after = own_path(fields.get("next", ["/"])[0])
@@ -49,14 +49,14 @@ async def log_in(request: Request, authenticate: Authenticate) -> Response:
             return layout.login_page(after, error.message)
         return layout.error_page(error, None)
     response = RedirectResponse(after, 303, layout.SECURITY_HEADERS)
-    # Strict: no other site can make a browser show it; HttpOnly: no script can read it.
+    # Strict: browsers do not send it with requests from other sites. HttpOnly: hidden from scripts.
     is_secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=is_secure)
     return response
 
 
 async def log_out(request: Request) -> Response:
-    """Take the cookie back."""
+    """Delete the cookie, and redirect to the start page."""
     if response := _from_elsewhere(request):
         return response
     response = RedirectResponse("/", 303, layout.SECURITY_HEADERS)
@@ -65,18 +65,20 @@ async def log_out(request: Request) -> Response:
 
 
 def _from_elsewhere(request: Request) -> Response | None:
-    """Refuse a form that another site sent."""
+    """Return an error page for a form of another site."""
     origin = request.headers.get("Origin")
     if origin is None or origin.partition("://")[2] == request.headers.get("Host"):
         return None
-    return layout.error_page(ApiError(PERMISSION_DENIED, "This form is on another site."), None)
+    return layout.error_page(
+        ApiError(PERMISSION_DENIED, "This form belongs to another site."), None
+    )
 
 
 def own_path(url: str) -> str:
-    """The path and query of a URL: wherever it leads, it stays on this server."""
+    """Return the path and query of a URL, so that a redirect stays on this server."""
     try:
         parts = urlsplit(url.replace("\\", "/"))
-    except ValueError:  # brackets around what is no address
+    except ValueError:  # brackets without an address
         return "/"
     path = "/" + parts.path.lstrip("/")
     return f"{path}?{parts.query}" if parts.query else path

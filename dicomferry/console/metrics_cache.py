@@ -1,4 +1,4 @@
-"""Metrics of stores for pages that must not wait: counted beside them, shown when known."""
+"""Metrics of stores, counted in background threads: pages show those that are known."""
 
 import time
 from collections import OrderedDict
@@ -22,7 +22,7 @@ class _Kept(NamedTuple):
 
 
 class MetricsCache:
-    """The metrics of stores, at most ten seconds old or still being counted."""
+    """Cache of metrics that are at most ten seconds old, or are being counted again."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, "console-metrics")
@@ -31,16 +31,20 @@ class MetricsCache:
         self._counting: dict[str, Future[None]] = {}
 
     def get(self, stores: list[DicomStore], seconds: float) -> dict[str, Metrics | None]:
-        """Return the metrics by store name, after at most so many seconds.
+        """Return metrics by the name of the store.
 
-        What is counted anew meanwhile is shown as it was; None where nothing is known yet, or the
-        store is gone.
+        Args:
+            stores: whose metrics to return.
+            seconds: maximum time to wait for counts.
+
+        Returns:
+            The last known metrics; None if there are none yet, or the store is gone.
         """
         futures = [future for store in stores if (future := self._refresh(store))]
         wait(futures, seconds)
         with self._lock:
             kept = {str(store.name): self._kept.get(store.data.root) for store in stores}
-        return {name: each.metrics if each else None for name, each in kept.items()}
+        return {name: entry.metrics if entry else None for name, entry in kept.items()}
 
     def _refresh(self, store: DicomStore) -> Future[None] | None:
         key = store.data.root

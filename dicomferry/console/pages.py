@@ -54,7 +54,7 @@ class Pages:
         self._pictures = thumbnails.Pictures()
 
     def index(self, request: Request, principal: Principal) -> Response:
-        """The stores and newest operations of a dataset."""
+        """Show the stores and newest operations of a dataset."""
         query = request.query_params
         names = stores.datasets(self._root, principal)
         parent = names[0] if names else DatasetName()
@@ -92,7 +92,7 @@ class Pages:
         return operations_section(page, "/", query), page.is_running
 
     def store(self, request: Request, principal: Principal) -> Response:
-        """One store with its operations."""
+        """Show one store with its operations."""
         store = self._store(request, principal, _GET_STORE)
         before = request.query_params.get("before", "")
         wanted = OperationsQuery(store.name.parent, before, store.name)
@@ -106,7 +106,7 @@ class Pages:
         return layout.page(store.name.id, body, principal, refresh_seconds=refresh)
 
     def preview(self, request: Request, principal: Principal) -> Response:
-        """A page of a store's series."""
+        """Show a page of a store's series."""
         store = self._store(request, principal, _SEE_IMAGES)
         self._pictures.warm()
         after = request.query_params.get("after", "")
@@ -116,7 +116,7 @@ class Pages:
         return layout.page(f"Pictures of {store.name.id}", body, principal)
 
     def picture(self, request: Request, principal: Principal) -> Response:
-        """The picture of one instance."""
+        """Return the picture of one instance."""
         store = self._store(request, principal, _SEE_IMAGES)
         names = ("study", "series", "instance", "digest")
         blob = thumbnails.blob_of(*(request.path_params[name] for name in names))
@@ -127,7 +127,7 @@ class Pages:
         return Response(image, media_type=mime_type, headers=layout.SECURITY_HEADERS)
 
     def operation(self, request: Request, principal: Principal) -> Response:
-        """One operation and a page of its outcomes."""
+        """Show one operation and a page of its outcomes."""
         folder, record = self._operation(request, principal)
         query = request.query_params
         section = operation_section(record)
@@ -144,7 +144,7 @@ class Pages:
         return layout.page(f"Operation {folder.id}", body, principal, refresh_seconds=refresh)
 
     def outcomes(self, request: Request, principal: Principal) -> Response:
-        """The outcomes as they were written, to download."""
+        """Return the outcomes as they were written, to download."""
         folder, _ = self._operation(request, principal)
         outcome = outcomes.check_outcome(request.query_params.get("outcome", ""))
         name = "-".join(filter(None, [folder.id, outcome, "outcomes.jsonl"]))
@@ -166,7 +166,7 @@ class Pages:
         parent, operation_id = _parent(request), request.path_params["operation"]
         folder = OperationFolder(self._root, parent, operation_id)
         record = None
-        # The id becomes a folder: it must not mean another one.
+        # The id becomes a folder, so it must not have dots or slashes.
         if _is_plain(operation_id):
             with suppress(OperationNotFoundError):
                 record = folder.read()

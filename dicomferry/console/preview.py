@@ -1,4 +1,4 @@
-"""A self-contained page of thumbnails: what is in a store, at a glance, no patient data."""
+"""Self-contained page with a thumbnail of each series of a store, without patient data."""
 
 import functools
 import html
@@ -33,12 +33,12 @@ figcaption { margin-top: 9px } b { font-size: 1.05rem } small { color: #5a646e; 
 
 
 class Series(NamedTuple):
-    """One series and the instance that stands for it.
+    """One series and the instance that is shown for it.
 
     Attributes:
         uid: (0020,000E) Series Instance UID.
         modality: (0008,0060).
-        instances: how many.
+        instances: number of them.
         frames: of all instances.
         size: bytes of all blobs.
         transfer_syntax: of the instance shown.
@@ -59,18 +59,19 @@ class Series(NamedTuple):
 def preview_page(
     data: Storage, title: str, paths: InstanceFilter | None, workers: int
 ) -> Iterator[str]:
-    """Yield the page in pieces, a series each; pictures are made by a pool of processes."""
-    found = series_of(data, paths=paths)
-    frames = sum(series.frames for series in found)
+    """Yield the page in pieces, one per series; a pool of processes draws the pictures."""
+    all_series = series_of(data, paths=paths)
+    instances = sum(series.instances for series in all_series)
+    frames = sum(series.frames for series in all_series)
     yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title>"
     yield f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
-    yield f"<h1>{html.escape(title)}</h1><p>{len(found):,} series, "
-    yield f"{sum(series.instances for series in found):,} instances, {frames:,} frames</p><main>"
+    yield f"<h1>{html.escape(title)}</h1><p>{len(all_series):,} series, "
+    yield f"{instances:,} instances, {frames:,} frames</p><main>"
     pool = WorkerPool(workers)
-    chunks = ([(series.blob, series.blob_size)] for series in found)
+    chunks = ([(series.blob, series.blob_size)] for series in all_series)
     draw = functools.partial(draw_all, data=data)
     pictures = pool.map(draw, chunks, lambda _: Reason.WORKER_LOST, lambda _: _SECONDS)
-    for series, (picture,) in zip(found, pictures, strict=True):
+    for series, (picture,) in zip(all_series, pictures, strict=True):
         yield _figure(series, picture)
     pool.close()
     yield "</main></html>\n"
@@ -79,11 +80,11 @@ def preview_page(
 def series_of(
     data: Storage, *, paths: InstanceFilter | None = None, uids: Sequence[str] | None = None
 ) -> list[Series]:
-    """The series of a store, by modality; the middle instance stands for each.
+    """Return the series of a store by modality, each with its middle instance.
 
     Args:
         data: the store's.
-        paths: only what is below them, if given.
+        paths: only series with instances below these paths, if given.
         uids: only these series, if given.
     """
     index = Index(data).dataset()
@@ -91,12 +92,12 @@ def series_of(
         "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "TransferSyntaxUID",
         "Modality", "NumberOfFrames", "BlobUri", "BlobStorageSize",
     ]  # fmt: skip
-    among = None
+    row_filter = None
     if uids is not None:
-        wanted, field = pa.array(uids, pa.string()), pc.field("SeriesInstanceUID")
+        values, field = pa.array(uids, pa.string()), pc.field("SeriesInstanceUID")
         # The bounds let whole files be skipped by their statistics.
-        among = (field >= pc.min(wanted)) & (field <= pc.max(wanted)) & field.isin(wanted)
-    rows = index.to_table(columns=columns, filter=among)
+        row_filter = (field >= pc.min(values)) & (field <= pc.max(values)) & field.isin(values)
+    rows = index.to_table(columns=columns, filter=row_filter)
     if paths:
         rows = rows.filter(paths.mask(rows))
     query = """
@@ -113,7 +114,12 @@ def series_of(
 
 
 def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail | str]:
-    """The picture of each blob, given with its size; or the code of the reason for none."""
+    """Return the picture of each blob, or the code of the `Reason` why it cannot be drawn.
+
+    Args:
+        blobs: paths and sizes in bytes.
+        data: data folder of the store.
+    """
     return [_draw(blob, size, data) for blob, size in blobs]
 
 

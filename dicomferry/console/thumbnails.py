@@ -1,4 +1,4 @@
-"""Thumbnails of instances, drawn when a page shows them and kept while there is room."""
+"""Thumbnails of instances, drawn when a page needs them and cached."""
 
 import base64
 import functools
@@ -26,10 +26,10 @@ _LINE_CHARACTERS = 24
 
 
 class Pictures:
-    """Draws in a process of its own, one picture at a time: a file can crash or hang a decoder."""
+    """Draws one picture at a time in another process, since a file can crash or hang a decoder."""
 
     def __init__(self) -> None:
-        """Set up; the process starts with the first page of pictures."""
+        """Create the cache; the process starts with the first page of pictures."""
         self._pool = WorkerPool(1)
         self._drawing = Lock()
         self._lock = Lock()
@@ -37,14 +37,14 @@ class Pictures:
         self._kept: OrderedDict[str, Thumbnail | str] = OrderedDict()
 
     def warm(self) -> None:
-        """Let the process start while the page is on its way."""
+        """Start the process while the browser loads the page."""
         with self._lock:
             if not self._is_warm:
                 self._is_warm = True
                 self._pool.warm("dicomferry.console.preview")
 
     def get(self, data: Storage, blob: str, size: int) -> Thumbnail | str:
-        """Return the picture of a blob, or the code of the reason why there is none."""
+        """Return the picture of a blob, or the code of the `Reason` why it cannot be drawn."""
         key = data.uri(blob)
         with self._lock:
             if key in self._kept:
@@ -66,7 +66,7 @@ class Pictures:
 
 
 def blob_of(study: str, series: str, instance: str, digest: str) -> str | None:
-    """The path of a blob by the parts of a URL; None if they are no UIDs and checksum."""
+    """Return the path of a blob from parts of a URL; None if they are not UIDs and a checksum."""
     uids = (study, series, instance)
     if any(parse_uid(uid.encode()) != uid for uid in uids) or not _DIGEST.fullmatch(digest):
         return None
@@ -74,7 +74,7 @@ def blob_of(study: str, series: str, instance: str, digest: str) -> str | None:
 
 
 def to_image(picture: Thumbnail | str) -> tuple[bytes, str]:
-    """A picture, or a tile that says why there is none, and its MIME type."""
+    """Return an image and its MIME type: the picture, or a tile with the reason for its absence."""
     if isinstance(picture, Thumbnail):
         return base64.b64decode(picture.jpeg), "image/jpeg"
     reason = Reason(picture).sentence.partition(":")[0].partition(";")[0]

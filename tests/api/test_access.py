@@ -156,12 +156,12 @@ class TestTokenFile:
             ({"name": ""}, "'name' must be"),
             ({"permissions": []}, "'permissions' must be"),
             ({"permissions": "healthcare.*"}, "'permissions' must be"),
-            ({"permissions": ["healthcare.dicomStore.get"]}, "is no permission"),
-            ({"permissions": ["healthcare.x*"]}, "is no permission"),
+            ({"permissions": ["healthcare.dicomStore.get"]}, "is not a permission"),
+            ({"permissions": ["healthcare.x*"]}, "is not a permission"),
             ({"resources": [7]}, "'resources' must be"),
-            ({"resources": ["trial"]}, "is no resource"),
-            ({"resources": ["projects/p/"]}, "is no resource"),
-            ({"resources": ["projects/*"]}, "is no resource"),
+            ({"resources": ["trial"]}, "is not a resource"),
+            ({"resources": ["projects/p/"]}, "is not a resource"),
+            ({"resources": ["projects/*"]}, "is not a resource"),
             ({"stores": ["*"]}, "exactly name, sha256"),
         ],
     )
@@ -269,7 +269,7 @@ class TestLocalPaths:
         PathRules(["/"]).check(f"{disk}/secret/x")
 
     def test_a_folder_that_is_none_is_refused_at_the_start(self, disk):
-        with pytest.raises(ValueError, match=r"--allow-path .* is no folder"):
+        with pytest.raises(ValueError, match=r"--allow-path .* is not a folder"):
             PathRules([str(disk / "missing")])
 
     def test_the_stores_themselves_are_out_of_reach(self, disk):
@@ -278,7 +278,7 @@ class TestLocalPaths:
         (disk / "side").symlink_to(disk / "in/root")
         for uri in ("in/root", "in/root/projects/x/**", "in/**", "in/*", "side/projects/x"):
             code, message = _code(rules.check, f"{disk}/{uri}")
-            assert (code, "stores themselves" in message) == (PERMISSION_DENIED, True), uri
+            assert (code, "folder of the stores" in message) == (PERMISSION_DENIED, True), uri
         assert _code(rules.check, f"delta:{disk}/in")[0] == PERMISSION_DENIED
         for uri in ("in/sub/**", "in/root2/x", "in/out-of-there"):
             rules.check(f"{disk}/{uri}")
@@ -327,7 +327,7 @@ class TestBuckets:
             "delta:gs://b/stores/projects/x/index",
         ):
             code, message = _code(rules.check, uri)
-            assert (code, "stores themselves" in message) == (PERMISSION_DENIED, True), uri
+            assert (code, "folder of the stores" in message) == (PERMISSION_DENIED, True), uri
         for uri in ("gs://b/stores2/x", "gs://b", "gs://b/in/**", "gs://c/stores/**"):
             rules.check(uri)
 

@@ -95,7 +95,7 @@ def test_quotation_marks_and_backslashes_can_be_quoted():
         ("labels.a=", 10, "text"),
         ("labels.a=b labels.c=d", 12, "AND"),
         ("labels.a=b and labels.c=d", 12, "AND"),
-        ("labels.a=b AND", 15, "breaks off"),
+        ("labels.a=b AND", 15, "ends too early"),
         ("labels.a=AND", 10, "text"),
         ("AND labels.a=b", 1, "NOT"),
         ("(labels.a=b", 12, "')'"),

@@ -1,7 +1,8 @@
-"""Who may do what, and which paths the API may touch.
+"""Permissions of callers, and rules for the paths that requests may name.
 
-An `Authenticator` turns the Authorization header of a request into a `Principal`, whose `require`
-every method calls with the reference's permission before it looks whether a resource exists:
+An `Authenticator` turns the Authorization header of a request into a `Principal`. Every
+method calls its `require`, with the permission that the API reference names, before it looks up a
+resource:
 
     method                        permission                      resources
     CreateDicomStore              healthcare.dicomStores.create   the dataset, the new store's name
@@ -13,7 +14,7 @@ every method calls with the reference's permission before it looks whether a res
     operations list               healthcare.operations.list      the dataset
     pictures of the console       …dicomStores.dicomWebRead       the store
 
-Where two resources stand, a grant on one of them is enough.
+Where there are two resources, a grant on one of them is enough.
 """
 
 from dicomferry.api.access.path_rules import PathRules

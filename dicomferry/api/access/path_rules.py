@@ -1,9 +1,9 @@
-"""Which files and buckets the API may read and write.
+"""Rules for the files and buckets that requests may name.
 
-Whoever may import or export speaks for the server: without rules it could read and write whatever
-the server can. Local paths are refused unless below a folder that was allowed, links resolved;
-buckets can be limited to prefixes. What lies under the root of the stores is never let through:
-as a source it would hand out other stores' instances, as a destination damage them.
+A job reads and writes with the permissions of the server: without rules a caller could reach every
+file that the server can. Local paths are refused unless they are below an allowed folder, with
+links resolved; buckets can be limited to prefixes. Paths below the root of the stores are always
+refused: as a source they would expose instances of other stores, as a destination damage them.
 """
 
 import os
@@ -26,7 +26,7 @@ _MAX_CHARACTERS = 4096
 
 
 class PathRules:
-    """The folders and prefixes that requests may name."""
+    """Folders and prefixes that requests may name."""
 
     def __init__(
         self,
@@ -37,20 +37,20 @@ class PathRules:
         """Set the rules.
 
         Args:
-            allowed_folders: local folders; none: no local path is allowed.
-            allowed_prefixes: gs://bucket or gs://bucket/prefix; none: all buckets are allowed.
-            root: where stores live.
+            allowed_folders: local folders; if empty, no local path is allowed.
+            allowed_prefixes: gs://bucket or gs://bucket/prefix; if empty, all buckets are allowed.
+            root: where stores are.
 
         Raises:
-            ValueError: a folder is none, or a prefix is not gs://.
+            ValueError: a folder does not exist, or a prefix is not gs://.
         """
         for folder in allowed_folders:
             if not os.path.isdir(folder):
-                raise ValueError(f"--allow-path {folder} is no folder: name one that exists")
+                raise ValueError(f"--allow-path {folder} is not a folder: name one that exists")
         for prefix in allowed_prefixes:
             if not _is_bucket_prefix(prefix):
                 raise ValueError(
-                    f"--allow-prefix {prefix} is no prefix: use gs://bucket or gs://bucket/prefix"
+                    f"--allow-prefix {prefix} is not a prefix: use gs://bucket or gs://bucket/prefix"
                 )
         self.folders = tuple(os.path.realpath(folder) for folder in allowed_folders)
         self.prefixes = tuple(prefix.rstrip("/") for prefix in allowed_prefixes)
@@ -59,14 +59,14 @@ class PathRules:
         self._bucket_root = root.root if root and not local_root else ""
 
     def check(self, uri: str) -> None:
-        """Let a source, a destination, a table or a filter file through, or not.
+        """Check a source, a destination, a table or a filter file.
 
         Args:
             uri: gs://…, file://…, a local path, or the URI of a table; a source may have
                 wildcards.
 
         Raises:
-            ApiError: PERMISSION_DENIED with the remedy; INVALID_ARGUMENT if it is no such URI.
+            ApiError: PERMISSION_DENIED with the remedy; INVALID_ARGUMENT if it is not such a URI.
         """
         _check_text(uri)
         table = kind_of(uri)
@@ -86,7 +86,7 @@ class PathRules:
                 "or a local path, as duckdb:FILE#table or delta:FOLDER for a table",
             )
         else:
-            raise _denied(uri, "is no whole path: name it from '/' on, or use gs://bucket/…")
+            raise _denied(uri, "is not an absolute path: start it with '/', or use gs://bucket/…")
 
     def _check_bucket(self, uri: str, place: Place) -> None:
         location = place.location
@@ -144,16 +144,16 @@ def _check_text(uri: str) -> None:
     try:
         os.fsencode(uri)
     except UnicodeEncodeError:
-        raise ApiError(INVALID_ARGUMENT, f"{uri!r} is no valid text") from None
+        raise ApiError(INVALID_ARGUMENT, f"{uri!r} is not valid text") from None
     if "\0" in uri or "%00" in uri:
-        raise ApiError(INVALID_ARGUMENT, f"{uri!r} has a NUL character: take it out")
+        raise ApiError(INVALID_ARGUMENT, f"{uri!r} has a NUL character: remove it")
 
 
 def _readings(location: str) -> Iterator[str]:
-    """Every path that a location can be taken for.
+    """Yield every path that a location can mean.
 
-    In a source %XX in file:// stands for a byte and a host may come first; a destination is taken
-    as it stands. All must be allowed.
+    In a source, %XX in file:// means a byte and a host can come first; a destination is used as it
+    is. All of them must be allowed.
     """
     if not location.startswith("file://"):
         yield location
@@ -167,20 +167,18 @@ def _readings(location: str) -> Iterator[str]:
 
 
 def _fixed(location: str) -> str:
-    """What stands before the first wildcard."""
+    """Return the part before the first wildcard."""
     return _WILDCARD.split(location, maxsplit=1)[0]
 
 
 def _refuse_dots(uri: str, path: str) -> None:
-    # Decoded too, since some clients take names of objects for parts of a URL.
+    # Decoded too, since some clients treat names of objects as parts of a URL.
     if ".." in f"{path}/{unquote(path)}".split("/"):
-        raise _denied(uri, "has '..', which is not let through: name the folder that is meant")
+        raise _denied(uri, "has '..', which is refused: name the folder itself")
 
 
 def _is_root(uri: str) -> ApiError:
-    return _denied(
-        uri, "reaches into the folder where the stores themselves live: use a folder beside it"
-    )
+    return _denied(uri, "reaches into the folder of the stores: use a folder outside it")
 
 
 def _denied(uri: str, why: str) -> ApiError:

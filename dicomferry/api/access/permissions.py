@@ -1,4 +1,4 @@
-"""What a caller must be allowed to do, method by method, in the API reference's words."""
+"""Permission that each method requires, as in the API reference."""
 
 METHOD_PERMISSIONS = {
     "CreateDicomStore": "healthcare.dicomStores.create",

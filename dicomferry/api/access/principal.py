@@ -1,4 +1,4 @@
-"""Whoever sends a request, and what it may do."""
+"""Principals, who send requests, and their permissions."""
 
 from typing import NamedTuple, Protocol
 
@@ -6,7 +6,7 @@ from google.rpc.code_pb2 import PERMISSION_DENIED
 
 from dicomferry.api.errors import ApiError
 
-# The reference's words; dicomWebRead, which is IAM's, covers the console's pictures.
+# As in the API reference; dicomWebRead, of IAM, covers the console's pictures.
 ALL_PERMISSIONS = (
     "healthcare.dicomStores.create",
     "healthcare.dicomStores.delete",
@@ -26,7 +26,7 @@ class Grant(NamedTuple):
     """Permissions on resources.
 
     Attributes:
-        permissions: of `PERMISSIONS`, or patterns of them that end in `*`.
+        permissions: of `ALL_PERMISSIONS`, or patterns of them that end in `*`.
         resources: names of projects, datasets, stores; each covers all below it. `*` is everything.
     """
 
@@ -34,14 +34,14 @@ class Grant(NamedTuple):
     resources: tuple[str, ...]
 
     def allows(self, permission: str, resource: str) -> bool:
-        """Whether this covers a permission on a resource."""
+        """Whether this grant covers a permission on a resource."""
         return any(matches_permission(pattern, permission) for pattern in self.permissions) and any(
             _covers(granted, resource) for granted in self.resources
         )
 
 
 class Principal:
-    """Whoever sends a request.
+    """Sender of a request.
 
     Attributes:
         name: for logs and the console.
@@ -52,7 +52,7 @@ class Principal:
         self._grants = grants
 
     def may(self, permission: str, *resources: str) -> bool:
-        """Whether it has a permission on one of the resources, be they there or not."""
+        """Whether it has a permission on one of the resources, whether or not they exist."""
         return any(
             grant.allows(permission, resource) for grant in self._grants for resource in resources
         )
@@ -60,13 +60,13 @@ class Principal:
     def require(self, permission: str, *resources: str) -> None:
         """Refuse the request unless a permission covers one of the resources.
 
-        To be called before anything is looked up: a caller who may not see a store gets the same
-        answer whether it exists or not.
+        Call it before anything is looked up: a caller without permission gets the same answer
+        whether the resource exists or not.
 
         Args:
-            permission: of `PERMISSIONS`.
-            resources: the resource, and what else it may be granted by: an operation is covered
-                by its own name and by its store's.
+            permission: of `ALL_PERMISSIONS`.
+            resources: the resource, then others whose grants cover it: an operation is covered by
+                its own name and by its store's.
 
         Raises:
             ApiError: PERMISSION_DENIED.
@@ -88,13 +88,14 @@ class Principal:
 
 
 class Authenticator(Protocol):
-    """Tells who sends a request; the seam for other ways to log in, such as OIDC."""
+    """Resolves Authorization headers; the seam for other ways to log in, such as OIDC."""
 
     def authenticate(self, authorization: str | None) -> Principal:
         """Return the principal of an Authorization header, None where there is none.
 
         Raises:
-            ApiError: UNAUTHENTICATED if it names nobody, UNAVAILABLE if that cannot be told.
+            ApiError: UNAUTHENTICATED if the header is missing or unknown, UNAVAILABLE if it
+                cannot be checked.
         """
 
 
@@ -102,7 +103,7 @@ ANYONE = Principal("anyone", (Grant(("*",), ("*",)),))
 
 
 class NoLogin:
-    """Everybody may do everything: for a server that only this machine can reach."""
+    """Grants everything to everyone: for a server that only this machine can reach."""
 
     def authenticate(self, authorization: str | None) -> Principal:
         """Return `ANYONE`, whatever the header."""
@@ -110,7 +111,7 @@ class NoLogin:
 
 
 def matches_permission(pattern: str, permission: str) -> bool:
-    """Whether a permission is the one of a pattern, or begins as a pattern that ends in `*`."""
+    """Whether a permission equals a pattern, or starts like a pattern that ends in `*`."""
     if pattern.endswith("*"):
         return permission.startswith(pattern[:-1])
     return permission == pattern

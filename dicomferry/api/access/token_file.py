@@ -1,10 +1,10 @@
-"""The file of bearer tokens: one a line, in JSON, only as a hash.
+"""File of bearer tokens: one JSON object per line, with the hash of the token.
 
     {"name": "airflow", "sha256": "9f86…", "permissions": ["healthcare.dicomStores.*"],
      "resources": ["projects/P/locations/L/datasets/D/dicomStores/trial"]}
 
-(each on a single line). SHA-256 is enough, since a token has 256 random bits: there is nothing to
-guess. A line that is taken out revokes its token at once.
+(each on a single line). SHA-256 is enough, since a token has 256 random bits and cannot
+be guessed. Removing a line revokes its token at once.
 """
 
 import hashlib
@@ -34,24 +34,24 @@ class AuthFileError(ValueError):
 
 
 class TokenFile:
-    """An `Authenticator` by a file of tokens, which is read anew whenever it changed."""
+    """An `Authenticator` with a file of tokens, which is read again when it has changed."""
 
     def __init__(self, path: str) -> None:
         """Read the file.
 
         Raises:
-            AuthFileError: it is missing, open to others, or has a line that is no token.
+            AuthFileError: it is missing, open to others, or has an invalid line.
         """
         self._path = path
         self._content = _read(path)
         self._tokens = _parse(self._content, path)
 
     def authenticate(self, authorization: str | None) -> Principal:
-        """Return whose token an Authorization header carries.
+        """Return the principal of the token in an Authorization header.
 
         Raises:
             ApiError: UNAUTHENTICATED without a known token; UNAVAILABLE while the file cannot be
-                used, since nobody can be told from a stranger then.
+                used.
         """
         tokens = self._current()
         scheme, _, token = (authorization or "").strip().partition(" ")
@@ -61,17 +61,17 @@ class TokenFile:
                 UNAUTHENTICATED, "no token: send the header 'Authorization: Bearer TOKEN'"
             )
         digest = hash_token(token[:_MAX_TOKEN_CHARACTERS])
-        found = None
-        # All are compared, so that the time tells nothing about them.
+        match = None
+        # All are compared, so that the time reveals nothing about them.
         for known, principal in tokens.items():
             if hmac.compare_digest(known, digest):
-                found = principal
-        if found is None:
+                match = principal
+        if match is None:
             raise ApiError(
                 UNAUTHENTICATED,
-                "unknown or revoked token: `dicomferry tokens create` makes a new one",
+                "unknown or revoked token: `dicomferry tokens create` creates a new one",
             )
-        return found
+        return match
 
     def _current(self) -> dict[str, Principal]:
         # The content is compared, not its time: two changes can fall on one tick of the clock.
@@ -81,9 +81,10 @@ class TokenFile:
                 self._tokens = _parse(content, self._path)
                 self._content = content
         except AuthFileError as error:
-            _LOGGER.error("nobody is let in: %s", error)
+            _LOGGER.error("all logins are refused: %s", error)
             raise ApiError(
-                UNAVAILABLE, "logins cannot be checked at present; the server's log says why"
+                UNAVAILABLE,
+                "logins cannot be checked at the moment; the server's log has the reason",
             ) from None
         return self._tokens
 
@@ -91,13 +92,13 @@ class TokenFile:
 def make_token(
     name: str, permissions: Sequence[str], resources: Sequence[str]
 ) -> tuple[str, dict[str, Any]]:
-    """Make a token, and what the auth file says about it.
+    """Create a token and its entry in the auth file.
 
     Returns:
-        The token, which is kept nowhere, and its entry.
+        The token, which is not stored anywhere, and its entry.
 
     Raises:
-        AuthFileError: a permission is unknown or a resource is no resource name.
+        AuthFileError: a permission is unknown or a resource is not a resource name.
     """
     token = f"dicomferry_{secrets.token_urlsafe(32)}"
     entry = {
@@ -111,7 +112,7 @@ def make_token(
 
 
 def hash_token(token: str) -> str:
-    """SHA-256 of a token, in hex."""
+    """Return the SHA-256 of a token, in hex."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
@@ -128,12 +129,12 @@ def _read(path: str) -> bytes:
     except OSError as error:
         raise AuthFileError(
             f"cannot read the auth file {path} ({error.strerror}): "
-            "`dicomferry tokens create … >> FILE` makes one"
+            "`dicomferry tokens create … >> FILE` creates one"
         ) from None
 
 
 def _parse(content: bytes, path: str) -> dict[str, Principal]:
-    """The principals of a file, by the hash of their token."""
+    """Return the principals of a file, by the hash of their token."""
     tokens: dict[str, Principal] = {}
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
@@ -142,32 +143,32 @@ def _parse(content: bytes, path: str) -> dict[str, Principal]:
             entry = json.loads(line)
             _check(entry)
         except (AuthFileError, ValueError, RecursionError) as error:
-            problem = str(error) if isinstance(error, AuthFileError) else "it is no JSON"
+            problem = str(error) if isinstance(error, AuthFileError) else "it is not JSON"
             raise AuthFileError(
                 f"line {number} of the auth file {path}: {problem}; "
-                "`dicomferry tokens create` shows how a line looks"
+                "`dicomferry tokens create` shows the format of a line"
             ) from None
         if entry["sha256"] in tokens:
             raise AuthFileError(
-                f"line {number} of the auth file {path} repeats a token: name all that it may do "
-                "in one line"
+                f"line {number} of the auth file {path} repeats a token: list all of its "
+                "permissions in one line"
             )
         grant = Grant(tuple(entry["permissions"]), tuple(entry["resources"]))
         tokens[entry["sha256"]] = Principal(entry["name"], (grant,))
     if not tokens:
         raise AuthFileError(
-            f"the auth file {path} has no token, so nobody could log in: "
+            f"the auth file {path} has no token, so nobody can log in: "
             f"`dicomferry tokens create … >> {path}` adds one"
         )
     return tokens
 
 
 def _check(entry: Any) -> None:
-    """Refuse an entry that is not as described above."""
+    """Refuse an entry that does not have the format above."""
     if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
         raise AuthFileError(f"it must be a JSON object with exactly {', '.join(_FIELDS)}")
     if not isinstance(entry["name"], str) or not entry["name"].strip():
-        raise AuthFileError("'name' must be a text")
+        raise AuthFileError("'name' must be a string")
     digest = entry["sha256"]
     if (
         not isinstance(digest, str)
@@ -178,18 +179,18 @@ def _check(entry: Any) -> None:
     for field in ("permissions", "resources"):
         values = entry[field]
         if not isinstance(values, list) or not values or not all(map(_is_text, values)):
-            raise AuthFileError(f"{field!r} must be a list of texts, at least one")
+            raise AuthFileError(f"{field!r} must be a list of strings, at least one")
     for permission in entry["permissions"]:
         if not any(matches_permission(permission, known) for known in ALL_PERMISSIONS):
             raise AuthFileError(
-                f"{permission!r} is no permission: use one of {', '.join(ALL_PERMISSIONS)}, or a "
-                "pattern such as healthcare.dicomStores.*"
+                f"{permission!r} is not a permission: use one of {', '.join(ALL_PERMISSIONS)}, or "
+                "a pattern such as healthcare.dicomStores.*"
             )
     for resource in entry["resources"]:
         plain = resource.startswith("projects/") and not {"", "*"} & set(resource.split("/"))
         if resource != "*" and not plain:
             raise AuthFileError(
-                f"{resource!r} is no resource: use * for all, or a name such as projects/P or "
+                f"{resource!r} is not a resource: use * for all, or a name such as projects/P or "
                 "projects/P/locations/L/datasets/D/dicomStores/S, which covers all below it"
             )
 

@@ -1,4 +1,4 @@
-"""The gRPC surface: the same methods, from the descriptors of the contract."""
+"""The gRPC transport: all methods, from the descriptors of the contract."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,27 +15,27 @@ from dicomferry.api.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20
 _THREADS = 32
-# Clients take 8 KiB of metadata, where what is not ASCII has three times its length.
+# Clients accept 8 KiB of metadata, where a byte that is not ASCII takes three.
 _MAX_DETAILS_BYTES = 2000
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
 def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
-    """Return a server that has no port yet and is not started."""
+    """Return a server without a port, not started yet."""
     server = grpc.server(
         ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            # Else a second server takes half of the calls from the first, and nobody is told.
+            # Otherwise a second server on this port would silently get half of the calls.
             ("grpc.so_reuseport", 0),
         ],
     )
     by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
     for rpc in rpcs:
-        # On the wire the same as one message. It is read here, not before: whoever begins a call
-        # and sends no message would hold a thread, be it known or not.
+        # On the wire the same as one message. It is read here, after authentication: a stranger
+        # who starts a call and sends no message would occupy a thread.
         by_service[rpc.service][rpc.name] = grpc.stream_unary_rpc_method_handler(
-            _behaviour(rpc, dispatcher),
+            _behavior(rpc, dispatcher),
             response_serializer=rpc.response_class.SerializeToString,
         )
     server.add_generic_rpc_handlers(
@@ -44,7 +44,7 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
     return server
 
 
-def _behaviour(
+def _behavior(
     rpc: Rpc, dispatcher: Dispatcher
 ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
     def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
@@ -64,9 +64,9 @@ def _read(rpc: Rpc, messages: Iterator[bytes]) -> Any:
     try:
         return rpc.request_class.FromString(next(messages))
     except StopIteration:
-        raise ApiError(INVALID_ARGUMENT, f"{rpc.name} takes a message, and none came") from None
+        raise ApiError(INVALID_ARGUMENT, f"{rpc.name} takes a message, but none was sent") from None
     except DecodeError:
         name = rpc.request_class.DESCRIPTOR.name
-        raise ApiError(INVALID_ARGUMENT, f"the message is no {name}") from None
-    except grpc.RpcError:  # has no more to it: whoever called is gone
+        raise ApiError(INVALID_ARGUMENT, f"the message is not a {name}") from None
+    except grpc.RpcError:  # has no details: the caller is gone
         raise ApiError(CANCELLED, "the call was cancelled") from None

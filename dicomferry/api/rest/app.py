@@ -1,4 +1,4 @@
-"""The REST surface: every method of the contract by its HTTP annotation, in proto JSON."""
+"""The REST transport: every method of the contract by its HTTP annotation, in proto JSON."""
 
 import functools
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ _HTTP_STATUS = {
 
 
 class RestApp:
-    """An ASGI application."""
+    """ASGI application that answers REST calls."""
 
     def __init__(self, rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> None:
-        """Serve methods through a dispatcher."""
+        """Serve methods by a dispatcher."""
         self._routes = routes_of(rpcs)
         self._dispatcher = dispatcher
 
@@ -43,19 +43,19 @@ class RestApp:
             route, name = self._find(request)
             authorization = request.headers.get("authorization")
             if _has_body(request):
-                # What strangers send takes no memory.
+                # Bodies of unknown callers take no memory.
                 await run_in_threadpool(self._dispatcher.require_login, route.rpc, authorization)
             body = await _body(request)
 
-            def answered() -> bytes:
+            def answer() -> bytes:
                 read = functools.partial(read_request, route, name, query, body)
                 return write_response(
                     self._dispatcher.answer(route.rpc, read, authorization), query
                 )
 
-            # Everything behind this point blocks: files, buckets, tables.
-            answer = await run_in_threadpool(answered)
-            response = Response(answer, 200, media_type="application/json")
+            # Handlers block: files, buckets, tables.
+            content = await run_in_threadpool(answer)
+            response = Response(content, 200, media_type="application/json")
         except ApiError as error:
             response = error_response(error, query)
         except ClientDisconnect:
@@ -64,10 +64,10 @@ class RestApp:
 
     def _find(self, request: Request) -> tuple[Route, str]:
         raw_path = request.scope["raw_path"].decode("ascii", errors="replace")
-        found = find_route(self._routes, request.method, raw_path)
-        if found is None:
+        match = find_route(self._routes, request.method, raw_path)
+        if match is None:
             raise ApiError(NOT_FOUND, f"there is no {request.method} {raw_path[:500]}")
-        return found
+        return match
 
 
 def error_response(error: ApiError, query: Query = ()) -> Response:
@@ -108,7 +108,5 @@ async def _body(request: Request) -> bytes:
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise ApiError(
-                INVALID_ARGUMENT, f"a body has at most {MAX_BODY_BYTES} bytes: send less"
-            )
+            raise ApiError(INVALID_ARGUMENT, f"a body can have at most {MAX_BODY_BYTES} bytes")
     return body

@@ -1,8 +1,8 @@
 """The HTTP annotations of the contract as routes (google.api.HttpRule).
 
-Only what the contract uses: one variable a path, whose segments are `*`, and a verb after
-a colon. Paths are matched as they were sent, still percent-encoded, so that a ':' in a
-store's id is told from that of a verb.
+Only the forms that the contract uses: one variable per path, whose segments are `*`, and a verb
+after a colon. Paths are matched as they were sent, percent-encoded, so that a ':' in the id of a
+store differs from that of a verb.
 """
 
 import re
@@ -21,20 +21,21 @@ _TEMPLATE = re.compile(
 )
 
 
-# The published API has these beside v1, with the same methods; `gcloud alpha` and `beta` call them.
+# The published API has these versions beside v1, with the same methods; `gcloud alpha` and `beta`
+# call them.
 _VERSIONS = "/(?:v1|v1beta1|v1alpha2)/"
 
 
 class Route(NamedTuple):
-    """Where a method is in REST.
+    """Mapping of a method in REST.
 
     Attributes:
         method: of HTTP.
         path: matches the raw path; its one group is the variable.
         variable: dotted path of the field that the path gives.
-        body: field that the body is; '*' for the whole request, '' for none.
+        body: field that is in the body; '*' for the whole request, '' for no body.
         has_verb: whether the path ends in :verb.
-        rpc: what is called.
+        rpc: the method.
     """
 
     method: str
@@ -46,20 +47,20 @@ class Route(NamedTuple):
 
 
 def routes_of(rpcs: Sequence[Rpc]) -> list[Route]:
-    """The routes of all methods that have one; those with a verb first, since an id may hold ':'.
+    """Return the routes of all methods in REST; those with a verb first, as an id can have a ':'.
 
     Raises:
-        ValueError: an annotation uses more than this module knows.
+        ValueError: an annotation has a form that is not supported.
     """
     routes = [_route(rpc, rpc.http) for rpc in rpcs if rpc.http is not None]
     return sorted(routes, key=lambda route: not route.has_verb)
 
 
 def find_route(routes: Sequence[Route], method: str, raw_path: str) -> tuple[Route, str] | None:
-    """Find the route of a request, and the value of the field that the path gives.
+    """Find the route of a request, and the value of the variable in its path.
 
     Raises:
-        ApiError: the path has one, with an id that cannot be.
+        ApiError: the variable is not valid text, or an id has a '/'.
     """
     for route in routes:
         if route.method == method and (match := route.path.fullmatch(raw_path)):
@@ -71,7 +72,7 @@ def _route(rpc: Rpc, rule: HttpRule) -> Route:
     method = rule.WhichOneof("pattern")
     template = _TEMPLATE.fullmatch(getattr(rule, method))
     if template is None or rule.additional_bindings:
-        raise ValueError(f"{rpc.name}: {rule} is no HTTP annotation that can be served")
+        raise ValueError(f"{rpc.name}: {rule} is not a supported HTTP annotation")
     segments = template["segments"].replace("*", "[^/]+")
     before = template["before"].replace("/v1/", _VERSIONS)
     path = f"{before}({segments}){template['after']}{template['verb'] or ''}"
@@ -91,5 +92,5 @@ def _decoded(segment: str) -> str:
     except UnicodeDecodeError:
         raise ApiError(INVALID_ARGUMENT, f"{segment!r} in the path is not UTF-8") from None
     if "/" in text:
-        raise ApiError(INVALID_ARGUMENT, f"{text!r} in the path: an id has no '/'")
+        raise ApiError(INVALID_ARGUMENT, f"{text!r} in the path: an id cannot have a '/'")
     return text

@@ -1,7 +1,7 @@
-"""A door for a server without login, so that only this machine's own programs come in.
+"""Middleware for servers without login: accepts only requests to localhost from localhost pages.
 
-Web pages that somebody reads on this machine could send requests to it too: from another
-site (the Origin header tells), or by a name of theirs that leads here (the Host header).
+Pages of other sites in a browser on this machine could send requests to it too: the Origin header
+shows these. Or they use a name of theirs that resolves to this machine: the Host header shows it.
 """
 
 import ipaddress
@@ -16,10 +16,10 @@ from dicomferry.api.rest.app import error_response
 
 
 class LocalhostGuard:
-    """Lets requests pass that name this machine by its own names, from its own pages."""
+    """ASGI middleware that refuses requests with a foreign Host or Origin header."""
 
     def __init__(self, app: ASGIApp) -> None:
-        """Stand before an application."""
+        """Guard an application."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -27,7 +27,7 @@ class LocalhostGuard:
         if scope["type"] == "http" and not _is_local(Headers(scope=scope)):
             error = ApiError(
                 PERMISSION_DENIED,
-                "a server without login answers only to requests of this machine for localhost; "
+                "a server without login answers only requests to localhost from this machine; "
                 "start it with --auth to serve others",
             )
             await error_response(error)(scope, receive, send)
@@ -36,7 +36,7 @@ class LocalhostGuard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address is only this machine's."""
+    """Whether a name or address means this machine only."""
     if host == "localhost":
         return True
     try:

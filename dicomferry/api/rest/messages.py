@@ -1,7 +1,7 @@
 """REST requests as messages, and messages as JSON (the proto3 JSON mapping).
 
 Fields may be written in camelCase or snake_case and come out in camelCase, int64 as text,
-enums by name. What is not known is refused.
+enums by name. Unknown fields are refused.
 """
 
 import json
@@ -16,7 +16,7 @@ from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import split_mask
 from dicomferry.api.rest.http_rule import Route
 
-# Google's system parameters, as far as they mean nothing here.
+# Google's system parameters that have no meaning here.
 _IGNORED = {"$.xgafv", "key", "quotaUser", "fields", "uploadType", "upload_protocol"}
 _MAX_DEPTH = 20
 _MAX_COMPLAINT = 1000
@@ -25,16 +25,16 @@ Query = Iterable[tuple[str, str]]
 
 
 def read_request(route: Route, name: str, query: Query, body: bytes) -> Any:
-    """Put a request's message together.
+    """Build the message of a request.
 
     Args:
-        route: whose request it is.
-        name: value of the path's variable; it wins over the body's.
+        route: of the request.
+        name: value of the path's variable; it replaces that of the body.
         query: parameters, decoded.
-        body: JSON or nothing.
+        body: JSON, or empty.
 
     Raises:
-        ApiError: something in it is unknown or of the wrong type.
+        ApiError: a field is unknown or of the wrong type.
     """
     request = route.rpc.request_class()
     if route.body:
@@ -57,12 +57,12 @@ def read_request(route: Route, name: str, query: Query, body: bytes) -> Any:
 
 
 def write_response(message: Any, query: Query) -> bytes:
-    """Return a message as JSON; pretty, as Google's is, unless prettyPrint=false."""
+    """Return a message as JSON, indented as Google's unless prettyPrint=false."""
     return dump(json_format.MessageToDict(message), query)
 
 
 def dump(value: Any, query: Query) -> bytes:
-    """Return JSON, pretty unless prettyPrint=false."""
+    """Return JSON, indented unless prettyPrint=false."""
     compact = any(key in ("prettyPrint", "$prettyPrint") and text == "false" for key, text in query)
     text = json.dumps(value, ensure_ascii=False, indent=None if compact else 2)
     return text.encode() + b"\n"
@@ -70,9 +70,9 @@ def dump(value: Any, query: Query) -> bytes:
 
 def _parse(body: bytes, target: Any) -> None:
     try:
-        # The mapping has no lists or plain values at its top, which the parser does not say.
+        # The mapping allows only an object at the top, which the parser does not check.
         content = json.loads(body.decode(), object_pairs_hook=_object)
-        # Half of a surrogate pair can be escaped in JSON, but is no text: messages break over it.
+        # JSON can escape half of a surrogate pair, which is not valid text in a message.
         json.dumps(content, ensure_ascii=False).encode()
         if not isinstance(content, dict):
             raise ApiError(INVALID_ARGUMENT, "the body must be a JSON object")
@@ -80,14 +80,14 @@ def _parse(body: bytes, target: Any) -> None:
     except json_format.ParseError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)[:_MAX_COMPLAINT]) from None
     except (ValueError, RecursionError):
-        raise ApiError(INVALID_ARGUMENT, "the body is no JSON in UTF-8") from None
+        raise ApiError(INVALID_ARGUMENT, "the body is not JSON in UTF-8") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ApiError(INVALID_ARGUMENT, "the body has an object with a key that stands twice")
-    return found
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ApiError(INVALID_ARGUMENT, "the body has an object with a key twice")
+    return fields
 
 
 def _is_ours(key: str, value: str) -> bool:
@@ -108,7 +108,7 @@ def _set_from_query(request: Any, key: str, value: str, seen: set[str]) -> None:
     field = _field(message, name, key)
     place = f"{'.'.join(parents)}.{field.name}"
     if place in seen and not field.is_repeated:
-        raise ApiError(INVALID_ARGUMENT, f"query parameter {key!r} stands twice")
+        raise ApiError(INVALID_ARGUMENT, f"query parameter {key!r} is given twice")
     seen.add(place)
     if field.message_type is field_mask_pb2.FieldMask.DESCRIPTOR:
         getattr(holder, field.name).paths.extend(split_mask(value))

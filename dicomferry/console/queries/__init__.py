@@ -1,1 +1,1 @@
-"""What the console's pages show: read from stores and operations."""
+"""Queries of the console's pages, on stores and operations."""

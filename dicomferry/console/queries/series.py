@@ -1,4 +1,4 @@
-"""The series of a store, a page at a time: memory does not grow with their number."""
+"""Series of a store, a page at a time; memory does not grow with their number."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ _BATCH_ROWS = 1 << 16
 
 
 class SeriesPage(NamedTuple):
-    """Some series with the study of each, and where the next page starts; '' at the end."""
+    """Some series, each with its study, and the key where the next page starts; '' at the end."""
 
     series: list[tuple[str, Series]]
     after: str
@@ -24,20 +24,20 @@ def page_of_series(data: Storage, after: str) -> SeriesPage:
     """Read a page in the order of study and series UID.
 
     Args:
-        data: the store's.
-        after: the last study and series of the page before, with '/' between; '' for the first.
+        data: data folder of the store.
+        after: key of the previous page's last series, STUDY/SERIES; '' for the first page.
     """
     keys = _next_keys(data, after, PAGE + 1)
-    more = len(keys) > PAGE
-    wanted = [key.partition("/")[::2] for key in keys[:PAGE]]
-    by_uid = {series.uid: series for series in series_of(data, uids=[uid for _, uid in wanted])}
-    # An index that is read twice may have lost a series in between.
-    found = [(study, by_uid[uid]) for study, uid in wanted if uid in by_uid]
-    return SeriesPage(found, keys[PAGE - 1] if more else "")
+    has_more = len(keys) > PAGE
+    pairs = [key.partition("/")[::2] for key in keys[:PAGE]]
+    by_uid = {series.uid: series for series in series_of(data, uids=[uid for _, uid in pairs])}
+    # The index is read twice, and can lose a series in between.
+    page = [(study, by_uid[uid]) for study, uid in pairs if uid in by_uid]
+    return SeriesPage(page, keys[PAGE - 1] if has_more else "")
 
 
 def _next_keys(data: Storage, after: str, limit: int) -> list[str]:
-    """The first keys behind one, of all that there are."""
+    """Return the first keys after a given one."""
     best = pa.array([], pa.string())
     batches = (
         Index(data)

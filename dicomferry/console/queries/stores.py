@@ -13,7 +13,7 @@ from dicomferry.store.dicom_store import DicomStore, store_in
 
 STORES_PAGE = 48
 OPERATIONS_PAGE = 25
-# A token that may see little must not make the server read everything for one page.
+# A caller with few permissions must not make the server read everything for one page.
 _MAX_LOOKED_AT = 500
 
 

@@ -26,12 +26,12 @@ def number(value: int | str) -> str:
 
 
 def count(value: int, noun: str) -> str:
-    """A count with its noun, in the plural if need be."""
+    """A count with its noun, such as 2 files."""
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
 def size(value: float) -> str:
-    """Bytes, in the unit that suits."""
+    """A size in bytes with a suitable unit, such as 1.5 kB."""
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
             return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
@@ -63,7 +63,7 @@ def moment(time: datetime) -> Html:
 
 
 def seconds_between(start: datetime, end: datetime | None) -> float:
-    """Seconds between two times; no end is now."""
+    """Seconds between two times; `end` defaults to now."""
     return ((end or datetime.now(UTC)) - start).total_seconds()
 
 

@@ -1,4 +1,4 @@
-"""The frame around every page, the login, and what is said when something is missing."""
+"""Frame of every page, the login page and error pages."""
 
 from google.rpc.code_pb2 import (
     INTERNAL,
@@ -24,7 +24,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    # What a store holds must not stay behind in a browser's cache.
+    # Contents of a store must not stay in a browser's cache.
     "Cache-Control": "no-store",
 }
 _FRAME = """<!doctype html>
@@ -49,7 +49,7 @@ _WHO = """<form class="who" method="post" action="/console/logout">
 <span>{name}</span><button>Log out</button></form>"""
 _LOGIN = """<section class="login">
 <h1>Log in</h1>
-<p>Give the token that this server's administrator made for you.</p>
+<p>Enter the token that you got from this server's administrator.</p>
 {problem}<form method="post" action="/console/login">
 <input type="hidden" name="next" value="{next}">
 <label for="token">Token</label>
@@ -60,11 +60,11 @@ _LOGIN = """<section class="login">
 _ERROR = """<section class="notice"><h1>{heading}</h1><p>{message}</p>
 <p><a href="/">All stores and operations</a></p></section>"""
 _HEADINGS = {
-    NOT_FOUND: (404, "Nothing here"),
-    PERMISSION_DENIED: (403, "Not for this token"),
+    NOT_FOUND: (404, "Not found"),
+    PERMISSION_DENIED: (403, "Access denied"),
     UNAUTHENTICATED: (401, "Log in"),
-    INVALID_ARGUMENT: (400, "This cannot be asked"),
-    INTERNAL: (500, "Something broke"),
+    INVALID_ARGUMENT: (400, "Invalid request"),
+    INTERNAL: (500, "Internal error"),
 }
 
 
@@ -76,40 +76,40 @@ def page(
     status: int = 200,
     refresh_seconds: int = 0,
 ) -> HTMLResponse:
-    """A whole page; without JavaScript it loads itself anew after `refresh_seconds`, if any."""
-    named = principal is not None and principal is not ANYONE
+    """Return a page; without JavaScript it reloads itself after `refresh_seconds`, if not 0."""
+    is_named = principal is not None and principal is not ANYONE
     content = html(
         _FRAME,
         title=title,
         body=body,
         refresh=html(_REFRESH, seconds=refresh_seconds) if refresh_seconds else Html(),
-        who=html(_WHO, name=principal.name) if principal and named else Html(),
+        who=html(_WHO, name=principal.name) if principal and is_named else Html(),
     )
     return HTMLResponse(content, status, headers=SECURITY_HEADERS)
 
 
 def fragment(body: Html) -> HTMLResponse:
-    """A part of a page, for the script that keeps it up to date."""
+    """Return a part of a page, for the script that updates it."""
     return HTMLResponse(body, headers=SECURITY_HEADERS)
 
 
 def login_page(after: str, problem: str = "") -> HTMLResponse:
-    """The form that takes a token, and goes on to a path of this server."""
-    said = html('<p class="problem" role="alert">{problem}</p>', problem=problem)
-    body = html(_LOGIN, next=after, problem=said if problem else Html())
+    """Return the form for a token, which continues to a path of this server."""
+    message = html('<p class="problem" role="alert">{problem}</p>', problem=problem)
+    body = html(_LOGIN, next=after, problem=message if problem else Html())
     response = page("Log in", body, status=401)
     response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 
 def error_page(error: ApiError, principal: Principal | None) -> HTMLResponse:
-    """What is wrong, and where to go on."""
-    status, heading = _HEADINGS.get(error.code, (503, "Not at present"))
+    """Return a page with the problem and a link to the start."""
+    status, heading = _HEADINGS.get(error.code, (503, "Temporarily unavailable"))
     body = html(_ERROR, heading=heading, message=error.message)
     return page(heading, body, principal, status=status)
 
 
 def definitions(pairs: list[tuple[str, str | Html]]) -> Html:
-    """A list of terms and what stands for them."""
+    """Return a list of terms and their values."""
     rows = (html("<div><dt>{term}</dt><dd>{value}</dd></div>", term=t, value=v) for t, v in pairs)
     return html("<dl>{rows}</dl>", rows=join(rows))

@@ -1,4 +1,8 @@
-"""HTML from templates in which every value is escaped, unless it is HTML already."""
+"""HTML templates that escape every value, unless it is HTML already.
+
+Like markupsafe, but a value that the template does not use is an error, and text that is not
+UTF-8 is replaced.
+"""
 
 import html as escaping
 import string
@@ -8,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 
 class Html(str):
-    """Text that is HTML: made by `html` alone."""
+    """Text that is HTML; only `html` and `join` create it from values."""
 
     __slots__ = ()
 
@@ -17,7 +21,7 @@ class _Escaping(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         if isinstance(value, Html):
             return value
-        # Names of files that are no UTF-8 cannot be sent as they are.
+        # Names of files that are not UTF-8 cannot be sent as they are.
         text = format(value, format_spec).encode("utf-8", "replace").decode()
         return escaping.escape(text, quote=True)
 
@@ -29,16 +33,16 @@ class _Escaping(string.Formatter):
 
 
 def html(template: str, /, **values: Any) -> Html:
-    """Fill a template, {name} by {name}: attributes must stand in double quotes."""
+    """Fill a template with {name} fields; attributes must be in double quotes."""
     return Html(_Escaping().vformat(template, (), values))
 
 
 def join(pieces: Iterable[Html]) -> Html:
-    """Pieces of HTML, one after the other."""
+    """Concatenate pieces of HTML."""
     return Html("".join(pieces))
 
 
 def link(path: str, **query: str) -> str:
-    """A path of this server as a link, its names and query encoded; empty values are left out."""
-    asked = urlencode({name: value for name, value in query.items() if value})
-    return quote(path, safe="/") + (f"?{asked}" if asked else "")
+    """Return an encoded path of this server with a query; empty values are left out."""
+    parameters = urlencode({name: value for name, value in query.items() if value})
+    return quote(path, safe="/") + (f"?{parameters}" if parameters else "")

@@ -1,4 +1,4 @@
-"""Pages about stores: all of a dataset, one, and the pictures of one."""
+"""Views of stores: those of a dataset, one store, and its pictures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,8 +19,8 @@ _SECTION = """<section{live}><h2>DICOM stores</h2>
 _CARD = """<article class="store"><h3><a href="{href}">{id}</a></h3>
 {labels}{numbers}
 <p class="links"><a href="{pictures}">Pictures</a></p></article>"""
-_NO_STORES = """<p class="empty">No store here that this login may see.
-<code>dicomferry stores create trial</code> makes one.</p>"""
+_NO_STORES = """<p class="empty">No stores that you have access to.
+Create one with <code>dicomferry stores create trial</code>.</p>"""
 _LIVE = ' data-live="{href}" data-seconds="{seconds}"'
 _STORE = """<p class="path">{parent}</p>
 <h1>{id}</h1>
@@ -39,12 +39,12 @@ _FIGURE = """<figure><img src="{source}" alt="" loading="lazy" width="192" heigh
 
 
 def store_path(store: DicomStore) -> str:
-    """Where the page of a store is."""
+    """Return the path of a store's page."""
     return f"/console/{store.name}"
 
 
 def datasets_nav(names: Sequence[DatasetName], chosen: DatasetName) -> Html:
-    """Links to the datasets, where there are several."""
+    """Return links to the datasets, if there are several."""
     if len(names) < 2:
         return Html()
     links = (
@@ -60,24 +60,24 @@ def datasets_nav(names: Sequence[DatasetName], chosen: DatasetName) -> Html:
 
 
 def stores_section(
-    parent: DatasetName, found: StoresPage, metrics: Mapping[str, Metrics | None], after: str
+    parent: DatasetName, page: StoresPage, metrics: Mapping[str, Metrics | None], after: str
 ) -> Html:
-    """The stores of a dataset as cards; it is loaded again while some are being counted."""
-    asked = link("/", dataset=str(parent), after=after, part="stores")
-    waits = any(metrics[str(store.name)] is None for store in found.stores)
-    following = link("/", dataset=str(parent), after=found.after)
+    """Show the stores of a dataset as cards; the script reloads it while some are being counted."""
+    href = link("/", dataset=str(parent), after=after, part="stores")
+    is_counting = any(metrics[str(store.name)] is None for store in page.stores)
+    following = link("/", dataset=str(parent), after=page.after)
     more = html('<p class="more"><a href="{href}">More stores</a></p>', href=following)
-    cards = join(_card(store, metrics[str(store.name)]) for store in found.stores)
+    cards = join(_card(store, metrics[str(store.name)]) for store in page.stores)
     return html(
         _SECTION,
-        live=html(_LIVE, href=asked, seconds=2) if waits else Html(),
+        live=html(_LIVE, href=href, seconds=2) if is_counting else Html(),
         cards=html('<div class="stores">{cards}</div>', cards=cards) if cards else Html(_NO_STORES),
-        more=more if found.after else Html(),
+        more=more if page.after else Html(),
     )
 
 
 def store_body(store: DicomStore, metrics: Metrics | None) -> Html:
-    """What a store is: its metrics, and where it tells of new instances."""
+    """Show a store with its metrics, and the topics and tables that get its new instances."""
     resource = store.resource
     configs = [*resource.get("notificationConfigs", [])]
     configs += [resource["notificationConfig"]] if "notificationConfig" in resource else []
@@ -100,20 +100,20 @@ def store_body(store: DicomStore, metrics: Metrics | None) -> Html:
 
 
 def pictures_body(
-    store: DicomStore, found: SeriesPage, metrics: Metrics | None, is_first: bool
+    store: DicomStore, page: SeriesPage, metrics: Metrics | None, is_first: bool
 ) -> Html:
-    """A page of the store's series, those of a study side by side."""
+    """Show a page of a store's series, ordered by study."""
     path = f"{store_path(store)}/preview"
     links = []
     if not is_first:
         links.append(html('<a href="{href}">First page</a>', href=link(path)))
-    if found.after:
-        following = link(path, after=found.after)
+    if page.after:
+        following = link(path, after=page.after)
         links.append(html('<a rel="next" href="{href}">More series</a>', href=following))
-    about = "Each series is shown by the middle frame of its middle instance."
+    about = "Each picture is the middle frame of the middle instance of a series."
     if metrics:
-        about = f"{formatting.number(metrics['seriesCount'])} series in all. {about}"
-    figures = join(_figure(store, study, series) for study, series in found.series)
+        about = f"{formatting.number(metrics['seriesCount'])} series in total. {about}"
+    figures = join(_figure(store, study, series) for study, series in page.series)
     nothing = html('<p class="empty">{text}</p>', text="No instances yet.")
     return html(
         _PICTURES,
@@ -163,7 +163,7 @@ def _numbers(metrics: Metrics | None) -> Html:
 
 
 def _figure(store: DicomStore, study: str, series: Series) -> Html:
-    # A blob's path is made of the UIDs and the checksum, so it serves as a link, too.
+    # The path of a blob has the UIDs and the checksum, so it serves as a link, too.
     place = series.blob.partition("/")[2].removesuffix(".dcm")
     frames = (
         f", {formatting.count(series.frames, 'frame')}" if series.frames != series.instances else ""
