@@ -1,14 +1,14 @@
-"""Which column an element becomes: name, type and mode by the DICOM data dictionary.
+"""Columns of elements: name, type and mode by the DICOM data dictionary (PS3.6).
 
-The rules are those of the Cloud Healthcare API's flattened BigQuery schema. Where the
-service's documentation is silent, this module decides:
+The rules are those of the Cloud Healthcare API's flattened BigQuery schema. Where the service's
+documentation is silent, this module decides:
 
-- The type follows the dictionary, never the file, so that it is equal in every export.
-- Repeating groups (50xx, 60xx) name their group in Id, "6000"; the retired repeating elements
-  name their whole tag.
-- SV and UV have no column; their text is in OtherElements, as that of private elements and
-  of standard tags that the dictionary does not know.
-- Bulk data (OB, OD, OF, OL, OV, OW, UN, and what may be OW) is in no column.
+- The type follows the dictionary, not the file, so that it is equal in every export.
+- Repeating groups (50xx, 60xx) name their group in Id, such as "6000"; the retired repeating
+  elements name their whole tag.
+- SV and UV have no column; OtherElements holds their text, like that of private elements and of
+  standard tags that the dictionary does not know.
+- Bulk data has no column: OB, OD, OF, OL, OV, OW, UN, and VRs that can be OW.
 """
 
 import enum
@@ -51,7 +51,7 @@ _TAG_BY_KEYWORD = {
     **{entry[4]: f"{tag:08X}" for tag, entry in DicomDictionary.items()},
     **{entry[4]: mask.replace("x", "0") for mask, entry in RepeatersDictionary.items()},
 }
-# Columns of the instance rather than of its data set; they follow the elements.
+# Columns about the instance rather than its data set; they follow those of elements.
 SYSTEM_COLUMNS = (
     "SourceDicomStore",
     "DroppedTags",
@@ -63,7 +63,7 @@ SYSTEM_COLUMNS = (
 
 
 class Kind(enum.Enum):
-    """What becomes of an element."""
+    """The form that an element takes in a row."""
 
     VALUE = 1
     """A column of its own."""
@@ -74,21 +74,21 @@ class Kind(enum.Enum):
     OTHER = 4
     """Text in OtherElements."""
     NONE = 5
-    """Nothing: bulk data, group lengths, delimiters."""
+    """No form: bulk data, group lengths, delimiters."""
 
 
 class Column(NamedTuple):
     """The place of an element in a row.
 
     Attributes:
-        kind: what becomes of it.
+        kind: the form that the element takes.
         name: of the column, or of the tag in OtherElements.
-        field: the column; for a sequence without its fields, for OTHER and NONE None.
+        field: the column; of a sequence without its fields; None for OTHER and NONE.
         repeated: whether the column, or Value of a repeating group, takes several values.
-        convert: (value, zone) to the column's value or `values.UNFIT`.
+        convert: returns the column's value for (value, zone), or `values.UNFIT`.
         group: Id of a repeating group.
-        takes_empty: whether an array of it can hold an empty value.
-        expected: False if the element's VR cannot be in this column by the dictionary.
+        takes_empty: whether an array of the column can hold an empty value.
+        expected: False if the dictionary does not allow the element's VR in this column.
     """
 
     kind: Kind
@@ -102,7 +102,12 @@ class Column(NamedTuple):
 
 
 def column_of(tag: str, vr: str) -> Column:
-    """Return the place of an element with this tag (eight hexadecimal digits) and this VR."""
+    """Return the place of an element in a row.
+
+    Args:
+        tag: eight hexadecimal digits.
+        vr: of the element.
+    """
     if tag.endswith("0000"):  # group lengths (DICOM PS3.5, Section 7.2) are not data
         return Column(Kind.NONE, tag)
     entry, group = _entry(tag)
@@ -121,10 +126,10 @@ def column_of(tag: str, vr: str) -> Column:
 
 
 def order_of(name: str, top_level: bool) -> tuple[int, Any]:
-    """Sort key of a column: by tag; OtherElements last.
+    """Return the sort key of a column: its tag; OtherElements is last.
 
-    At the top level sequences named by their tag follow all others, and the columns of the
-    instance itself come after everything.
+    At the top level, sequences that are named by their tag follow all others, and the columns
+    about the instance itself are at the end.
     """
     if name == OTHER_ELEMENTS.name:
         return 2, ""

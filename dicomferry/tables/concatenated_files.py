@@ -1,4 +1,4 @@
-"""Several local files as one stream: one load job takes one upload."""
+"""Several local files as one stream, because a load job takes one upload."""
 
 import bisect
 import io
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 
 class ConcatenatedFiles(io.RawIOBase):
-    """The bytes of files one after the other; seekable, because an upload may resume.
+    """The bytes of several files in sequence; seekable, because an upload can resume.
 
     Attributes:
         size: of all files together, in bytes.
@@ -16,7 +16,7 @@ class ConcatenatedFiles(io.RawIOBase):
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = list(paths)
-        # Where each file starts in the whole; an empty one where the next does.
+        # Offset of each file in the whole; an empty file has that of the next one.
         sizes = [os.path.getsize(path) for path in paths]
         self._starts = list(itertools.accumulate(sizes, initial=0))[:-1]
         self._position = 0
@@ -37,18 +37,18 @@ class ConcatenatedFiles(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move in the whole."""
+        """Move to a position in the whole, and return it."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, fewer only at the end; uploads take less for the end."""
-        wanted = self.size - self._position if size < 0 else size
+        """Return `size` bytes, fewer only at the end: an upload takes a short read for the end."""
+        remaining = self.size - self._position if size < 0 else size
         parts = []
-        while wanted > 0 and (part := self._read_within(wanted)):
+        while remaining > 0 and (part := self._read_within(remaining)):
             parts.append(part)
-            wanted -= len(part)
+            remaining -= len(part)
         return b"".join(parts)
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class ConcatenatedFiles(io.RawIOBase):
         super().close()
 
     def _read_within(self, size: int) -> bytes:
-        """Return bytes of the file at the position, empty at the end of the last."""
+        """Return at most `size` bytes of the file at the position; b"" at the end of the last."""
         if self._position >= self.size:
             return b""
         index = bisect.bisect_right(self._starts, self._position) - 1

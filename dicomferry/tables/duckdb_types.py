@@ -1,4 +1,4 @@
-"""Columns as types of duckdb, which also parses the rows for Delta tables."""
+"""Columns as types of duckdb, which also parses rows for Delta tables."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import duckdb
 from dicomferry.tables.errors import TableError
 from dicomferry.tables.schema import NULLABLE, REPEATED, Field, Schema
 
-# TIMESTAMP is an instant in UTC. TIMESTAMPTZ would say so, but Python reads it only with pytz.
+# TIMESTAMP is an instant in UTC. TIMESTAMPTZ states that, but Python needs pytz to read it.
 DUCKDB_TYPES = {
     "STRING": "VARCHAR",
     "INTEGER": "BIGINT",
@@ -22,20 +22,20 @@ _SCALARS = {sql: name for name, sql in DUCKDB_TYPES.items()}
 
 
 class MemoryBudget(NamedTuple):
-    """How generous duckdb is with memory.
+    """Memory settings of one load attempt.
 
     Attributes:
-        max_row_bytes: what read_json takes for one row; its buffers are a multiple of it.
-        memory_limit: of the database.
+        max_row_bytes: the largest row that read_json takes; its buffers are a multiple of it.
+        memory_limit: of the database, as duckdb spells it.
     """
 
     max_row_bytes: int
     memory_limit: str
 
 
-# The first does for nearly all tables, in a process below 1 GB. The second is for extremely wide
-# tables and for large rows by the thousand, of which duckdb compresses many at once; the third for
-# rows as large as BigQuery takes (100 MB).
+# The first is enough for nearly all tables, in a process below 1 GB. The second is for extremely
+# wide tables and for thousands of large rows, of which duckdb compresses many at once; the third
+# for rows as large as BigQuery takes (100 MB).
 MEMORY_BUDGETS = (
     MemoryBudget(16 << 20, "384MB"),
     MemoryBudget(16 << 20, "80%"),
@@ -59,17 +59,17 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def apply_memory_budget(connection: duckdb.DuckDBPyConnection, effort: MemoryBudget) -> None:
-    """Set a connection's database up for a load."""
-    # Of a hundred nested columns a second thread doubles the memory and saves little time; and
-    # rows come from unordered workers, so their order is not worth any.
+def apply_memory_budget(connection: duckdb.DuckDBPyConnection, budget: MemoryBudget) -> None:
+    """Apply the memory settings of a load to a connection."""
+    # With a hundred nested columns, a second thread doubles the memory and saves little time. Rows
+    # come from unordered workers, so keeping their order would cost memory for nothing.
     connection.execute("SET threads = 1")
     connection.execute("SET preserve_insertion_order = false")
-    connection.execute(f"SET memory_limit = '{effort.memory_limit}'")
+    connection.execute(f"SET memory_limit = '{budget.memory_limit}'")
 
 
 def rows_sql(schema: Schema, types: Mapping[str, str], max_row_bytes: int) -> str:
-    """Return a SELECT over the lines of the files that parameter 1, a list of globs, names.
+    """Return a SELECT over the lines of files; its parameter 1 is a list of globs.
 
     A value that does not fit its column's type is an error, not a NULL.
     """
@@ -81,15 +81,15 @@ def rows_sql(schema: Schema, types: Mapping[str, str], max_row_bytes: int) -> st
 
 
 def empty_sql(schema: Schema, types: Mapping[str, str]) -> str:
-    """Return a SELECT that has the columns and no rows."""
+    """Return a SELECT with the columns and no rows."""
     columns = ", ".join(f"NULL::{sql_type(f, types)} AS {quoted(f.name)}" for f in schema)
     return f"SELECT {columns} LIMIT 0"
 
 
 def field_of(name: str, type_: Any) -> Field:
-    """Return the column that has a type of duckdb.
+    """Return the column of a type of duckdb.
 
-    A type that no column of ours has is named as duckdb names it.
+    A type that our columns do not have is named "duckdb" and its name there.
 
     Args:
         name: of the column.
@@ -105,16 +105,16 @@ def field_of(name: str, type_: Any) -> Field:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the next of `MEMORY_BUDGETS` may do what this one could not."""
+    """Return whether the next of `MEMORY_BUDGETS` can succeed where this one failed."""
     if isinstance(error, duckdb.OutOfMemoryException):
         return True
-    if isinstance(error, duckdb.TransactionException):  # the same, while it commits
+    if isinstance(error, duckdb.TransactionException):  # out of memory during the commit
         return "failed to pin block" in str(error)
     return isinstance(error, UNFIT_ROW_ERRORS) and "maximum_object_size" in str(error)
 
 
 def too_large(uri: str) -> TableError:
-    """Say that not even the last of `MEMORY_BUDGETS` was enough."""
+    """Return the error for rows that exceed the last of `MEMORY_BUDGETS`."""
     return TableError(
         f"a row for {uri} is larger than {MEMORY_BUDGETS[-1].max_row_bytes >> 20} MiB, or all its"
         " columns together need more memory than there is. Leave instances out with a filter."
@@ -122,7 +122,7 @@ def too_large(uri: str) -> TableError:
 
 
 def unfit_row(uri: str) -> TableError:
-    """Say that a row has a value which its column cannot hold; duckdb's text may show it."""
+    """Return the error for a value that its column cannot hold; duckdb's own could show it."""
     return TableError(
         f"a row does not fit the columns of {uri}. The rows are not at fault: report it, and use"
         " the json schema meanwhile, which takes every instance."

@@ -1,12 +1,22 @@
-"""Why a table cannot take the rows: what is wrong, with which table, and the remedy."""
+"""Errors of table destinations; messages name the table, the problem and the remedy.
+
+TableError
+├── TableNotEmptyError
+├── SchemaConflictError
+└── TableBusyError
+"""
 
 
 class TableError(ValueError):
-    """The destination refuses the rows; nothing of it was changed."""
+    """The destination refuses the rows and is unchanged."""
 
 
 class TableNotEmptyError(TableError):
-    """WRITE_EMPTY, and the table has rows."""
+    """The table has rows, and the write disposition is WRITE_EMPTY.
+
+    Attributes:
+        uri: of the table.
+    """
 
     def __init__(self, uri: str) -> None:
         super().__init__(
@@ -24,6 +34,8 @@ class SchemaConflictError(TableError):
 
     Attributes:
         column: dotted name of the column.
+        existing: its type and mode in the table.
+        new: its type and mode in the rows to add.
     """
 
     def __init__(self, column: str, existing: str, new: str) -> None:
@@ -38,4 +50,4 @@ class SchemaConflictError(TableError):
 
 
 class TableBusyError(TableError):
-    """Another process holds the table longer than we wait."""
+    """Other loads occupy the table for longer than this one waits."""

@@ -1,7 +1,7 @@
-"""The flattened schema: one column an element that occurs, nested as the data set is.
+"""SchemaFlattened of the API reference: one column per element that occurs, nested like data sets.
 
-A row depends on its instance alone and names exactly the columns that the instance has, so
-rows and schema come from one pass: the schema of an export is the union of what its writers saw.
+A row depends on its instance alone and names exactly the columns that the instance has, so one
+pass makes both rows and schema: the schema of an export is the union of those of its writers.
 """
 
 import json
@@ -24,7 +24,7 @@ from dicomferry.tables.rows import (
 from dicomferry.tables.schema import REPEATED, Field, Schema, merge
 from dicomferry.tables.values import UNFIT, text_of, zone_of
 
-# Name from memory of the service's tables, not confirmed; nowhere else in the code.
+# The name is from memory of the service's tables, not confirmed.
 DROPPED_TAGS = Field("DroppedTags", "RECORD", REPEATED, (Field("TagName", "STRING"),))
 _SOURCE_STORE = Field("SourceDicomStore", "STRING")
 _STREAM_COLUMNS = (
@@ -35,17 +35,17 @@ _STREAM_COLUMNS = (
 )
 _TIMEZONE = "00080201"
 
-# Element tag and VR to its place. The dictionary does not change, so neither do its answers;
-# the bound holds against files with ever new private sequences.
+# Tag and VR of an element to its place, a pure function of both. The bound is for files with ever
+# new private sequences.
 _COLUMNS: dict[str, Column] = {}
 _MAX_COLUMNS = 1 << 17
 
-# What a table needs so far: a leaf is its column, a sequence the same for its items.
+# The columns so far by name: a field, or for a sequence the same dictionary of its items.
 _Seen = dict[str, Any]
 
 
 class FlattenedRows:
-    """Writes flattened rows, and remembers the columns that they need.
+    """Writer of flattened rows that collects the columns that they need.
 
     Not thread safe. Memory: the schema.
     """
@@ -54,8 +54,8 @@ class FlattenedRows:
         """Start with no columns.
 
         Args:
-            limits: what the destination takes.
-            source_store: name for the column SourceDicomStore; no such column if empty.
+            limits: of the destination.
+            source_store: the store's name for the column SourceDicomStore; no such column if ''.
             stream: whether to add the columns of streamed tables (StorageClass, LastUpdated,
                 BlobStorageSize, Type).
         """
@@ -66,7 +66,7 @@ class FlattenedRows:
 
     @property
     def schema(self) -> Schema:
-        """The columns of the rows that were written so far."""
+        """The columns of the rows so far."""
         return _fields_of(self._seen, True)
 
     def row(self, instance: Mapping[str, Any]) -> Row:
@@ -108,10 +108,10 @@ class _Walk:
         self.dropped: dict[str, None] = {}
 
     def record(self, dataset: dict[str, Any], seen: _Seen, path: str, depth: int) -> dict[str, Any]:
-        """Return the elements of a data set or item as a record, and note them in `seen`.
+        """Return the elements of a data set or item as a record, and add their columns to `seen`.
 
-        The record names every column that the data set needs, empty values too: an empty
-        record means that it needs none.
+        The record names every column that the data set needs, also of empty values, so an empty
+        record means that it needs no column.
         """
         record: dict[str, Any] = {}
         other: list[dict[str, Any]] = []
@@ -167,7 +167,7 @@ class _Walk:
             converted = convert(value, zone)
         elif column.takes_empty:
             converted = [convert(value, zone) for value in values]
-        else:  # an array has no NULL, and a gap would shift the values after it
+        else:  # arrays have no NULL, and leaving the value out would shift those after it
             converted = [UNFIT if value == "" else convert(value, zone) for value in values]
         if converted is UNFIT or (column.repeated and UNFIT in converted):
             return self._warn(path, "VALUE_UNFIT")
@@ -193,8 +193,7 @@ class _Walk:
         if inner is None:
             inner = {}
         records = [self.record(item, inner, path + tag + ".", depth + 1) for item in items]
-        # No engine has a RECORD without fields: a sequence whose items are all empty has no
-        # column, whatever other instances have in theirs.
+        # No engine has a RECORD without fields, so a sequence with only empty items adds no column.
         if any(records):
             seen[name] = inner
             record[name] = records
@@ -202,19 +201,19 @@ class _Walk:
     def _too_deep(
         self, column: Column, tag: str, element: dict[str, Any], path: str
     ) -> list[dict[str, Any]]:
-        """Return what OtherElements keeps of a sequence that is nested too deep for columns."""
+        """Return the entries of OtherElements for a sequence nested too deep for columns."""
         if self._limits.drops:
             names = [column_of(parent, "SQ").name for parent in path.split(".")[:-1]]
             warning = RowWarning(path + tag, "SEQUENCE_TOO_DEEP")
             self.drop(Dropped(".".join((*names, column.name)), warning))
             return []
         self._warn(path + tag, "SEQUENCE_AS_TEXT")
-        # Not orjson: it writes no more than 254 levels.
+        # json, because orjson writes at most 254 levels.
         items = [json.dumps(item, ensure_ascii=False) for item in element["Value"]]
         return [{"Tag": f"Tag_{tag}", "Data": items}]
 
     def drop(self, dropped: Dropped) -> None:
-        """Note that a sequence was left out."""
+        """Add a sequence that was left out to DroppedTags, with its warning."""
         self.dropped[dropped.name] = None
         self.warnings[dropped.warning] = None
 

@@ -34,21 +34,30 @@ _COLUMNS = (
 
 
 def json_schema(*, source_store: bool) -> Schema:
-    """Return the columns, SourceDicomStore among them if asked for."""
+    """Return the columns.
+
+    Args:
+        source_store: whether SourceDicomStore is one of them.
+    """
     return tuple(field for field in _COLUMNS if source_store or field.name != _SOURCE_STORE)
 
 
 class JsonRows:
-    """Writes rows of SchemaJSON."""
+    """Writer of rows of SchemaJSON."""
 
     def __init__(self, limits: Limits, source_store: str = "") -> None:
-        """Take the destination's limits, and the name for SourceDicomStore (empty: no column)."""
+        """Create a writer.
+
+        Args:
+            limits: of the destination.
+            source_store: the store's name for the column SourceDicomStore; no such column if ''.
+        """
         self._limits = limits
         self._source_store = source_store
 
     @property
     def schema(self) -> Schema:
-        """The columns; they do not depend on the rows."""
+        """The columns, which do not depend on the rows."""
         return json_schema(source_store=bool(self._source_store))
 
     def row(self, instance: Mapping[str, Any]) -> Row:

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from dicomferry.tables.columns import column_of
 
 TYPE_OF_NEW_INSTANCE = "INSERT"
-"""Column Type. SchemaJSON of the API reference says INSERT; streamed tables were seen with
-CREATE."""
+"""Value of the column Type in SchemaJSON of the API reference; streamed tables of the service have
+been seen with CREATE."""
 
 STORAGE_CLASS = "STANDARD"
-"""Column StorageClass: blobs of a store have one class here."""
+"""Value of the column StorageClass: all blobs of a store have this class."""
 
 WARNINGS: dict[str, str] = {
     "VALUE_UNFIT": "does not fit the column's type: NULL there, its text in OtherElements",
@@ -31,14 +31,14 @@ WARNINGS: dict[str, str] = {
     "SEQUENCE_TOO_DEEP": "is nested too deep for the table: left out, named in DroppedTags",
     "SEQUENCE_TOO_LARGE": "is too large for the table: left out, named in DroppedTags",
 }
-"""code: what happened to the element. Codes are part of the interface."""
+"""Codes of warnings, which are part of the interface, and what each says of the element."""
 
 
 class RowWarning(NamedTuple):
-    """One element of an instance that is not where a reader would look for it.
+    """An element of an instance that is not where a reader of the table expects it.
 
     Attributes:
-        tag: eight hexadecimal digits; of nested elements the path, '.' between, no item numbers.
+        tag: eight hexadecimal digits; for nested elements the tags of the path, joined by '.'.
         code: a key of `WARNINGS`.
     """
 
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        line: one JSON object in UTF-8, no line break in it or after it.
+        line: one JSON object in UTF-8, without a line break.
         warnings: each once, in order of occurrence.
     """
 
@@ -62,8 +62,8 @@ class Dropped(NamedTuple):
     """A sequence that the destination does not take.
 
     Attributes:
-        name: of its column, behind the names of the sequences around it, '.' between.
-        warning: that says so.
+        name: of its column, after those of the enclosing sequences, joined by '.'.
+        warning: about it.
     """
 
     name: str
@@ -71,10 +71,10 @@ class Dropped(NamedTuple):
 
 
 def drop_large(dataset: dict[str, Any], size: int) -> tuple[Dropped, ...]:
-    """Take the top-level sequences out of a data set that are larger than `size` bytes."""
+    """Remove top-level sequences larger than `size` bytes from a data set, and return them."""
     dropped = []
     for tag, element in list(dataset.items()):
-        # Not orjson: it writes no more than 254 levels, and only huge instances come here.
+        # json, because orjson writes at most 254 levels; only huge instances get here.
         if element["vr"] == "SQ" and len(json.dumps(element, ensure_ascii=False)) > size:
             del dataset[tag]
             warning = RowWarning(tag, "SEQUENCE_TOO_LARGE")
@@ -83,7 +83,7 @@ def drop_large(dataset: dict[str, Any], size: int) -> tuple[Dropped, ...]:
 
 
 def timestamp_text(moment: datetime.datetime) -> str:
-    """Return an instant as a TIMESTAMP value; one without a zone is in UTC."""
+    """Return an instant, in UTC if it has no zone, as a value of a TIMESTAMP column."""
     if moment.tzinfo is not None:
         moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
     return moment.isoformat() + "Z"

@@ -1,6 +1,6 @@
 """The columns of a table, independent of the engine that holds it.
 
-Types and modes are BigQuery's, the richest of the three destinations:
+Types and modes are those of BigQuery, which has more than the other destinations:
 STRING, INTEGER, FLOAT, DATE, TIME, TIMESTAMP, JSON, RECORD; NULLABLE, REPEATED.
 """
 
@@ -20,13 +20,13 @@ class Field(NamedTuple):
         name: column name.
         type: STRING, INTEGER, FLOAT, DATE, TIME, TIMESTAMP, JSON or RECORD.
         mode: NULLABLE or REPEATED.
-        fields: what a RECORD is made of, never empty for one; empty otherwise.
+        fields: of a RECORD, which has at least one; empty for other types.
     """
 
     name: str
     type: str
     mode: str = NULLABLE
-    # Any: the type is recursive, which NamedTuple cannot say to mypy.
+    # Any, because mypy does not support recursive NamedTuples.
     fields: tuple[Any, ...] = ()
 
 
@@ -36,8 +36,8 @@ Schema = tuple[Field, ...]
 def merge(schemas: Iterable[Schema], key: Callable[[str, bool], Any]) -> Schema:
     """Return the union of schemas, each level sorted by `key(name, top_level)`.
 
-    Associative and commutative, and the identity on the empty schema. Equal schemas, the
-    usual case, cost one comparison.
+    Associative and commutative; the empty schema is the identity. Equal schemas, the usual case,
+    cost one comparison.
 
     Raises:
         SchemaConflictError: a column has two types or two modes.
@@ -53,7 +53,7 @@ def merge(schemas: Iterable[Schema], key: Callable[[str, bool], Any]) -> Schema:
 def widened(existing: Schema, new: Schema) -> Schema:
     """Return the columns of a table after rows of another schema are appended to it.
 
-    Existing columns keep their place, new ones follow, at every level.
+    Existing columns keep their places, and new ones follow, at every level.
 
     Raises:
         SchemaConflictError: a column exists with another type or mode.

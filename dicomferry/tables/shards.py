@@ -16,9 +16,9 @@ class Shards(NamedTuple):
     """The rows of one load.
 
     Attributes:
-        uris: local paths or gs:// URIs, all of one kind; one JSON object a line, in UTF-8. Each
-            should hold at most some hundred MB: a remote one is fetched to the local disk.
-        read: gives the bytes of one of `uris`, in pieces; asked for remote ones only.
+        uris: local paths, or URIs in a bucket; one JSON object per line, in UTF-8. A file should
+            have at most some hundred MB, since a remote one is fetched to the local disk.
+        read: yields the bytes of a remote file, in chunks.
     """
 
     uris: tuple[str, ...]
@@ -30,10 +30,10 @@ class Shards(NamedTuple):
         return any("://" in uri for uri in self.uris)
 
     def local_globs(self) -> Iterator[list[str]]:
-        """Give globs of local files that together hold all rows, in turns.
+        """Yield lists of globs of local files, which together hold all rows.
 
-        Local shards come all at once, remote ones are fetched one by one; a fetched file
-        lasts until the next turn.
+        Local shards are in one list; remote ones are fetched one by one, and a fetched file exists
+        until the next list is requested.
         """
         local = [glob.escape(uri) for uri in self.uris if "://" not in uri]
         if local:

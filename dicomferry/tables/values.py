@@ -1,8 +1,8 @@
 """DICOM values as values of a column (DICOM PS3.5, Section 6.2).
 
-Every function takes one value of the DICOM JSON model and returns the JSON form that a
-newline-delimited JSON load takes for the column, or `UNFIT`. Dates, times and instants are
-cached: neighbouring instances share them.
+Every function takes one value of the DICOM JSON model and returns the JSON form that a load of
+newline-delimited JSON takes for the column, or `UNFIT`. Dates, times and instants are cached,
+because neighboring instances share them.
 """
 
 import datetime
@@ -12,7 +12,7 @@ import re
 from typing import Any, Final
 
 UNFIT: Final = object()
-"""The value has no place in a column of the type."""
+"""The value does not fit a column of the type."""
 
 _DATE = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})|([0-9]{4})\.([0-9]{2})\.([0-9]{2})")
 _TIME = re.compile(
@@ -52,7 +52,7 @@ def tag_of(value: Any, _zone: str) -> Any:
 
 
 def float_of(value: Any, _zone: str) -> Any:
-    """FLOAT: a number; NaN and the infinities by the names that loads take."""
+    """FLOAT: a number; NaN and infinities by the names that loads take."""
     if isinstance(value, float):
         return value if math.isfinite(value) else _NON_FINITE[repr(value).replace("nan", "NaN")]
     if type(value) is int:
@@ -61,14 +61,14 @@ def float_of(value: Any, _zone: str) -> Any:
 
 
 def date_of(value: Any, _zone: str) -> Any:
-    """DATE: YYYYMMDD, or YYYY.MM.DD of older versions of the Standard. No partial date."""
+    """DATE: YYYYMMDD, or YYYY.MM.DD of older versions of the Standard; partial dates do not fit."""
     return _date(value) if isinstance(value, str) else UNFIT
 
 
 def time_of(value: Any, _zone: str) -> Any:
-    """TIME: HH, HHMM, HHMMSS or HHMMSS.F, colons as in older versions of the Standard.
+    """TIME: HH, HHMM, HHMMSS or HHMMSS.F, with colons as in older versions of the Standard.
 
-    What is not given is zero. A leap second (60) has no place in a TIME.
+    Missing components are zero. A leap second (60) does not fit a TIME.
     """
     return _time(value) if isinstance(value, str) else UNFIT
 
@@ -76,14 +76,14 @@ def time_of(value: Any, _zone: str) -> Any:
 def timestamp_of(value: Any, zone: str) -> Any:
     """TIMESTAMP: YYYY[MM[DD[HH[MM[SS[.F]]]]]][&ZZXX], as an instant in UTC.
 
-    What is not given is the first of its kind: 2001 is the first instant of 2001. Without
-    an offset of its own the value is in `zone`.
+    Missing components are the first possible: 2001 is the first instant of 2001. Without an
+    offset of its own the value is in `zone`.
     """
     return _timestamp(value, zone) if isinstance(value, str) else UNFIT
 
 
 def person_name_of(value: Any, _zone: str) -> Any:
-    """RECORD: the components of each group (DICOM PS3.5, Section 6.2.1); at most five."""
+    """RECORD: at most five components of each group (DICOM PS3.5, Section 6.2.1)."""
     if value is None:
         return {}
     if not isinstance(value, dict):
@@ -101,7 +101,7 @@ def person_name_of(value: Any, _zone: str) -> Any:
 
 
 def text_of(value: Any) -> str:
-    """Return a value of the DICOM JSON model as text; a name as its groups, '=' between."""
+    """Return a value of the DICOM JSON model as text; a name as its groups, joined by '='."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -112,7 +112,7 @@ def text_of(value: Any) -> str:
 
 
 def zone_of(values: list[Any] | None) -> str:
-    """Return Timezone Offset From UTC (0008,0201) if it is one, else UTC's."""
+    """Return Timezone Offset From UTC (0008,0201) if it is valid, else that of UTC."""
     text = str(values[0]).strip() if values else ""
     return text if _offset(text) is not None else "+0000"
 
@@ -165,7 +165,7 @@ def _timestamp(text: str, zone: str) -> Any:
     try:
         local = datetime.datetime(year, month, day, hour, minute, second, _microseconds(match[7]))
         return (local - offset).isoformat() + "Z"
-    except (ValueError, OverflowError):  # OverflowError: UTC lies before year 1 or after 9999
+    except (ValueError, OverflowError):  # OverflowError: before year 1 or after 9999 in UTC
         return UNFIT
 
 
