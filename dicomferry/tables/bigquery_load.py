@@ -7,7 +7,6 @@ time instead of loading twice.
 import os
 import re
 import time
-from collections.abc import Iterable
 
 from google.api_core.exceptions import Conflict, Forbidden, GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
@@ -15,10 +14,11 @@ from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery
 
 from dicomferry.tables.bigquery_table import BigQueryTable
+from dicomferry.tables.bigquery_types import from_schema_fields, refuse_unloadable, to_schema_fields
 from dicomferry.tables.concatenated_files import ConcatenatedFiles
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
-from dicomferry.tables.schema import NULLABLE, Field, Schema, widened
+from dicomferry.tables.schema import Schema, widened
 
 _ATTEMPTS = 5
 _BACKOFF_S = 2.0
@@ -36,9 +36,6 @@ _TRANSIENT = frozenset(
 )
 # "Quotas and limits" of BigQuery's documentation.
 _MAX_FILES = 10_000
-_MAX_COLUMNS = 10_000
-_MAX_DEPTH = 15
-_STANDARD_NAMES = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "STRUCT": "RECORD"}
 
 
 def client_for(destination: BigQueryTable) -> bigquery.Client:
@@ -69,7 +66,7 @@ def check(destination: BigQueryTable, disposition: WriteDisposition, schema: Sch
     """
     client = client_for(destination)
     _location(client, destination)
-    _refuse_unloadable(schema)
+    refuse_unloadable(schema)
     _existing(_table(client, destination), destination, disposition, schema)
 
 
@@ -84,7 +81,7 @@ def load(destination: BigQueryTable, load: Load) -> None:
         GoogleAPICallError: BigQuery did not answer. The load may still happen; calling again
             with the same `Load.job` finds out.
     """
-    _refuse_unloadable(load.schema)
+    refuse_unloadable(load.schema)
     if load.shards.remote and len(load.shards.uris) > _MAX_FILES:
         raise TableError(
             f"{len(load.shards.uris)} files are too many for one load job of BigQuery, which takes"
@@ -118,7 +115,7 @@ def _load_config(
     columns = load.schema if existing is None else widened(existing, load.schema)
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
-        schema=[_schema_field(field) for field in columns],
+        schema=to_schema_fields(columns),
         write_disposition=str(load.disposition),
         create_disposition=bigquery.CreateDisposition.CREATE_IF_NEEDED,
         autodetect=False,
@@ -223,36 +220,9 @@ def _existing(
     has_rows = table.num_rows or (table.streaming_buffer and table.streaming_buffer.estimated_rows)
     if disposition is WriteDisposition.WRITE_EMPTY and has_rows:
         raise TableNotEmptyError(destination.uri)
-    existing = tuple(map(_field_of, table.schema))
+    existing = from_schema_fields(table.schema)
     widened(existing, schema)
     return existing
-
-
-def _refuse_unloadable(schema: Schema) -> None:
-    columns, depth = _columns(schema), _depth(schema)
-    if columns > _MAX_COLUMNS or depth > _MAX_DEPTH:
-        raise TableError(
-            f"the rows need {columns} columns, nested {depth} deep; BigQuery takes {_MAX_COLUMNS}"
-            f" and {_MAX_DEPTH}. Use the json schema, or export fewer kinds of instances."
-        )
-
-
-def _columns(schema: Iterable[Field]) -> int:
-    return sum(1 + _columns(field.fields) for field in schema)
-
-
-def _depth(schema: Iterable[Field]) -> int:
-    return max((1 + _depth(field.fields) for field in schema if field.fields), default=0)
-
-
-def _schema_field(field: Field) -> bigquery.SchemaField:
-    inner = [_schema_field(inner) for inner in field.fields]
-    return bigquery.SchemaField(field.name, field.type, field.mode, fields=inner)
-
-
-def _field_of(field: bigquery.SchemaField) -> Field:
-    name = _STANDARD_NAMES.get(field.field_type, field.field_type)
-    return Field(field.name, name, field.mode or NULLABLE, tuple(map(_field_of, field.fields)))
 
 
 def _reference(destination: BigQueryTable) -> bigquery.TableReference:

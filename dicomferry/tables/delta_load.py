@@ -1,47 +1,38 @@
-"""Check and load a Delta table, by one atomic commit.
-
-Delta has neither TIME nor JSON: both are strings there, a TIME as HH:MM:SS[.ffffff].
-"""
+"""Check and load a Delta table, by one atomic commit."""
 
 import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.schema import ArrayType, PrimitiveType, StructType
 from deltalake.transaction import AddAction
 
 from dicomferry.tables.delta_table import DeltaTablePath
+from dicomferry.tables.delta_types import (
+    DELTA_TYPES,
+    arrow_schema,
+    columns_of,
+    in_delta,
+    in_order_of,
+)
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.duckdb_types import (
-    DUCKDB_TYPES,
     MEMORY_BUDGETS,
     UNFIT_ROW_ERRORS,
-    empty_sql,
     is_out_of_memory,
     too_large,
     unfit_row,
 )
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
-from dicomferry.tables.parquet_files import ParquetFiles, parser
-from dicomferry.tables.schema import NULLABLE, REPEATED, Field, Schema, widened
+from dicomferry.tables.parquet_files import ParquetFiles
+from dicomferry.tables.schema import Schema, widened
 
-# TIMESTAMPTZ becomes a Delta timestamp, an instant in UTC.
-_TYPES = {**DUCKDB_TYPES, "TIME": "VARCHAR", "TIMESTAMP": "TIMESTAMPTZ", "JSON": "VARCHAR"}
-_SCALARS = {
-    "string": "STRING",
-    "long": "INTEGER",
-    "double": "FLOAT",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-}
-_LOSSY = {"TIME": "STRING", "JSON": "STRING"}
 _APP = "dicomferry-load"
 _ATTEMPTS = 20
 T = TypeVar("T")
@@ -74,11 +65,11 @@ def load(destination: DeltaTablePath, load: Load) -> None:
         # If two loads create a table with their rows at the same time, both succeed, and the rows
         # of both are in it. So it is created empty, and then handled like one that was there.
         _create(destination, load.schema)
-    ordered = load.schema if table is None else _in_order_of(_columns(table), load.schema)
+    ordered = load.schema if table is None else in_order_of(columns_of(table), load.schema)
     with ParquetFiles(destination.storage) as files:
         for budget in MEMORY_BUDGETS:
             try:
-                files.write(load.shards, ordered, _TYPES, budget)
+                files.write(load.shards, ordered, DELTA_TYPES, budget)
                 break
             except duckdb.Error as error:
                 if not is_out_of_memory(error):
@@ -124,12 +115,12 @@ def _add(table: DeltaTable, files: list[AddAction], load: Load) -> None:
     # Delta refuses a commit if one of the same application came after the version of `table`; the
     # transaction's number has no effect. An application named after the job records that it ran.
     ours, done = Transaction(_APP, 1), Transaction(load.job, 1)
-    columns = _arrow_schema(parser(), load.schema)
+    columns = arrow_schema(load.schema)
     if load.disposition is WriteDisposition.WRITE_TRUNCATE:
         mode, schema_after = "overwrite", DeltaSchema.from_arrow(columns)
     else:
-        existing = _columns(table)
-        if widened(existing, tuple(map(_in_delta, load.schema))) != existing:
+        existing = columns_of(table)
+        if widened(existing, in_delta(load.schema)) != existing:
             write_deltalake(
                 table,
                 columns.empty_table(),
@@ -146,27 +137,9 @@ def _add(table: DeltaTable, files: list[AddAction], load: Load) -> None:
     )
 
 
-def _in_order_of(existing: Schema, new: Schema) -> Schema:
-    """Return columns in the order, at every level, of a table's own."""
-    known = {field.name: (place, field.fields) for place, field in enumerate(existing)}
-    last = len(existing), ()
-    fields = sorted(new, key=lambda field: known.get(field.name, last)[0])
-    return tuple(
-        field._replace(fields=_in_order_of(known.get(field.name, last)[1], field.fields))
-        for field in fields
-    )
-
-
-def _columns(table: DeltaTable) -> Schema:
-    return tuple(_field_of(field.name, field.type) for field in table.schema().fields)
-
-
-def _arrow_schema(connection: duckdb.DuckDBPyConnection, schema: Schema) -> pa.Schema:
-    return connection.sql(empty_sql(schema, _TYPES)).to_arrow_table().schema
-
-
 def _open(destination: DeltaTablePath) -> DeltaTable:
-    return DeltaTable(destination.location, storage_options=_options(destination))
+    storage = destination.storage
+    return DeltaTable(storage.root, storage_options=storage.delta_options())
 
 
 def _open_latest(destination: DeltaTablePath) -> DeltaTable | None:
@@ -188,15 +161,12 @@ def _open_latest(destination: DeltaTablePath) -> DeltaTable | None:
 
 def _create(destination: DeltaTablePath, schema: Schema) -> None:
     """Create an empty table, unless another load was faster."""
-    columns = _arrow_schema(parser(), schema)
+    columns, storage = arrow_schema(schema), destination.storage
 
     def create() -> None:
         try:
             DeltaTable.create(
-                destination.location,
-                columns,
-                mode="error",
-                storage_options=_options(destination),
+                storage.root, columns, mode="error", storage_options=storage.delta_options()
             )
         except DeltaError:
             if _open_latest(destination) is None:
@@ -235,26 +205,4 @@ def _refuse(
         return
     if disposition is WriteDisposition.WRITE_EMPTY and table.count():
         raise TableNotEmptyError(destination.uri)
-    widened(_columns(table), tuple(map(_in_delta, schema)))
-
-
-def _in_delta(field: Field) -> Field:
-    """Return a column as Delta holds it."""
-    return field._replace(
-        type=_LOSSY.get(field.type, field.type), fields=tuple(map(_in_delta, field.fields))
-    )
-
-
-def _field_of(name: str, type_: Any) -> Field:
-    mode = NULLABLE
-    if isinstance(type_, ArrayType):
-        mode, type_ = REPEATED, type_.element_type
-    if isinstance(type_, StructType):
-        fields = tuple(_field_of(field.name, field.type) for field in type_.fields)
-        return Field(name, "RECORD", mode, fields)
-    known = _SCALARS.get(type_.type) if isinstance(type_, PrimitiveType) else None
-    return Field(name, known or f"delta {type_}", mode)
-
-
-def _options(destination: DeltaTablePath) -> dict[str, str] | None:
-    return destination.storage.delta_options()
+    widened(columns_of(table), in_delta(schema))

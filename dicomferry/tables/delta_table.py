@@ -57,12 +57,16 @@ class DeltaTablePath(Destination):
     @property
     def uri(self) -> str:
         """The canonical spelling, equal for equal destinations."""
-        return f"{self.prefix}{self.storage.root}"
+        return f"{self.prefix}{self._absolute}"
 
     @property
     def storage(self) -> Storage:
-        """The storage that the table's folder is the root of."""
-        return open_storage(os.path.abspath(self.location) if self.is_local else self.location)
+        """The storage whose root is the table's folder."""
+        return open_storage(self._absolute).for_delta()
+
+    @property
+    def _absolute(self) -> str:
+        return os.path.abspath(self.location) if self.is_local else self.location
 
     @property
     def is_local(self) -> bool:
