@@ -16,7 +16,7 @@ from dicomferry.api.proto.generated import dicom_service_pb2
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import all_rpcs
 from dicomferry.operations.folder import start_operation
-from dicomferry.operations.owner import Owner
+from dicomferry.operations.record import Method
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
@@ -154,7 +154,7 @@ def client(tmp_path_factory):
 
     def start(_root, store, *_):
         name = parse_store(f"{DATASET}/dicomStores/{store.id}")
-        return start_operation(root, name, "ImportDicomData", "op-1", Owner.this_process(), "here")
+        return start_operation(root, name, Method.IMPORT, "op-1")
 
     start(root, parse_store(TRIAL))
     with pytest.MonkeyPatch.context() as patch:
