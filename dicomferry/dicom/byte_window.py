@@ -6,9 +6,9 @@ header may demand in all is bounded: a file can't take the memory of a worker.
 """
 
 import sys
-import zlib
 from abc import ABC, abstractmethod
 
+from dicomferry.dicom.inflate import Inflater
 from dicomferry.dicom.range_reader import BytesReader, RangeReader
 from dicomferry.errors import InstanceError, Reason
 
@@ -19,10 +19,11 @@ MAX_CHUNK_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 26
 MAX_INFLATED_BYTES = 1 << 30
 UNKNOWN_SIZE = sys.maxsize
+_IN_ONE_READ = 8 << 20
 
 
 class ByteWindow(ABC):
-    """The bytes [base, base + limit) of a longer run, which only moves forward.
+    """The bytes [base, base + limit) of a longer run.
 
     Attributes:
         data: the bytes at hand; may hold more than may be looked at.
@@ -36,28 +37,16 @@ class ByteWindow(ABC):
         self.base = 0
         self.size = size
         self.limit = 0
-        self._chunk = FIRST_CHUNK
-        self._granted = 0
 
+    @abstractmethod
     def load(self, offset: int, length: int) -> None:
         """Bring the bytes [offset, offset + length), or all up to the end, into view.
 
         Bytes before `offset` may go out of view.
 
         Raises:
-            InstanceError: HEADER_TOO_LARGE, or what the way of reading adds.
+            InstanceError: HEADER_TOO_LARGE, or a reason that the way of reading adds.
         """
-        have = self.base + self.limit
-        if offset + length <= have:
-            return
-        if offset >= have:
-            self._chunk = FIRST_CHUNK
-        end = min(offset + max(length, self._chunk), self.size)
-        self._granted += max(0, end - max(offset, have))
-        if self._granted > MAX_HEADER_BYTES:
-            raise InstanceError(Reason.HEADER_TOO_LARGE)
-        self._chunk = min(self._chunk * 2, MAX_CHUNK_BYTES)
-        self._show(offset, end)
 
     def require(self, offset: int, length: int) -> bytes:
         """Return the bytes [offset, offset + length).
@@ -71,12 +60,35 @@ class ByteWindow(ABC):
             raise InstanceError(Reason.TRUNCATED)
         return self.data[start : start + length]
 
+
+class HeaderWindow(ByteWindow):
+    """A view that only moves forward, in chunks that grow, over `MAX_HEADER_BYTES` in all."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        super().__init__(data, size)
+        self._chunk = FIRST_CHUNK
+        self._granted = 0
+
+    def load(self, offset: int, length: int) -> None:
+        """Bring the bytes [offset, offset + length), or all up to the end, into view."""
+        have = self.base + self.limit
+        if offset + length <= have:
+            return
+        if offset >= have:
+            self._chunk = FIRST_CHUNK
+        end = min(offset + max(length, self._chunk), self.size)
+        self._granted += max(0, end - max(offset, have))
+        if self._granted > MAX_HEADER_BYTES:
+            raise InstanceError(Reason.HEADER_TOO_LARGE)
+        self._chunk = min(self._chunk * 2, MAX_CHUNK_BYTES)
+        self._show(offset, end)
+
     @abstractmethod
     def _show(self, offset: int, end: int) -> None:
         """Make [offset, end) visible."""
 
 
-class MemoryWindow(ByteWindow):
+class MemoryWindow(HeaderWindow):
     """A view on bytes in memory, which are not copied.
 
     It opens step by step as the others do, so that a file meets the same bounds in memory as by
@@ -90,7 +102,7 @@ class MemoryWindow(ByteWindow):
         self.limit = max(self.limit, end)
 
 
-class RangeWindow(ByteWindow):
+class RangeWindow(HeaderWindow):
     """A view on a file that is read by ranges."""
 
     def __init__(self, file: RangeReader) -> None:
@@ -107,15 +119,12 @@ class RangeWindow(ByteWindow):
         self.limit = len(self.data)
 
 
-class InflatedWindow(ByteWindow):
+class InflatedWindow(HeaderWindow):
     """A view on the deflated data set of a file (PS3.5 A.5), inflated as far as it is looked at."""
 
     def __init__(self, file: RangeReader, offset: int) -> None:
         super().__init__(b"", UNKNOWN_SIZE)
-        self._file = file
-        self._next = offset
-        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-        self._pending = b""
+        self._inflater = Inflater(file, offset, MAX_INFLATED_BYTES)
 
     def reaches(self, offset: int) -> bool:
         """Inflate up to `offset`, keep nothing, and tell whether the stream goes that far.
@@ -125,7 +134,7 @@ class InflatedWindow(ByteWindow):
         """
         while self.base + self.limit < offset:
             self.base += self.limit
-            self.data = self._inflate(MAX_CHUNK_BYTES)
+            self.data = self._inflater.read(MAX_CHUNK_BYTES)
             self.limit = len(self.data)
             if not self.limit:
                 return False
@@ -138,7 +147,7 @@ class InflatedWindow(ByteWindow):
         parts = [self.data[offset - self.base :]]
         missing = end - offset - len(parts[0])
         while missing > 0:
-            part = self._inflate(missing)
+            part = self._inflater.read(missing)
             if not part:
                 self.size = end - missing
                 break
@@ -147,26 +156,43 @@ class InflatedWindow(ByteWindow):
         self.base = offset
         self.data = b"".join(parts)
         self.limit = len(self.data)
-        if offset + self.limit > MAX_INFLATED_BYTES:
-            raise InstanceError(Reason.INFLATED_TOO_LARGE)
 
-    def _inflate(self, most: int) -> bytes:
-        """Return the next up to `most` bytes of the data set, none at the end of the stream."""
-        if self.base + self.limit > MAX_INFLATED_BYTES:
-            raise InstanceError(Reason.INFLATED_TOO_LARGE)
-        while not self._inflater.eof:
-            if not self._pending:
-                self._pending = self._file.read(self._next, FIRST_CHUNK)
-                self._next += len(self._pending)
-            exhausted = not self._pending
-            try:
-                part = self._inflater.decompress(self._pending, most)
-            except zlib.error:
-                raise InstanceError(Reason.BROKEN_DEFLATE) from None
-            self._pending = self._inflater.unconsumed_tail
-            if part or exhausted:
-                return part
-        return b""
+
+class KeepingWindow(ByteWindow):
+    """A view on all bytes of a file up to what has been asked for; `base` stays 0.
+
+    A small file is read at once, a large one in reads that double what is at hand.
+
+    Attributes:
+        file: what is viewed.
+    """
+
+    def __init__(self, file: RangeReader, max_bytes: int) -> None:
+        super().__init__(b"", file.size)
+        self.file = file
+        self._max_bytes = max_bytes
+
+    def load(self, offset: int, length: int) -> None:
+        """Bring the bytes [0, offset + length), or all up to the end, into view."""
+        if offset + length <= self.limit:
+            return
+        end = min(offset + length, self.size)
+        while self.limit < end:
+            if end > self._max_bytes:
+                raise InstanceError(Reason.HEADER_TOO_LARGE)
+            least = self.size if self.size <= _IN_ONE_READ else MAX_CHUNK_BYTES
+            more = self.file.read(self.limit, max(self.limit, least))
+            if not more:
+                return
+            self.data = self.data + more if self.data else more
+            self.limit = len(self.data)
+
+
+def whole_window(data: bytes) -> ByteWindow:
+    """Return a view on bytes whose size has been bounded before."""
+    window = MemoryWindow(data)
+    window.limit = len(data)
+    return window
 
 
 def open_window(file: RangeReader) -> ByteWindow:

@@ -1,8 +1,9 @@
 """The data elements of an encoded data set, one after the other (PS3.5 Section 7).
 
-Everything that reads DICOM here starts from this tokenizer: elements stay encoded, none of them
-becomes an object. Nesting is flat: a sequence is followed by its items, each of them opened and
-closed, and by its end, whether the file delimits them by lengths or by delimitation items.
+The one tokenizer below Metadata (`json_model`) and transcoding (`raw_elements`). Elements stay
+encoded, none of them becomes an object. Nesting is flat: a sequence is followed by its items, each
+of them opened and closed, and by its end, whether the file delimits them by lengths or by
+delimitation items.
 """
 
 from collections.abc import Iterator
@@ -10,13 +11,13 @@ from struct import Struct
 
 from dicomferry.dicom.byte_window import ByteWindow
 from dicomferry.dicom.dictionary import STANDARD_VR
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE, UNDEFINED_LENGTH, DataSetEncoding
+from dicomferry.dicom.tags import ITEM, ITEM_END, PIXEL_DATA_TAGS, SEQUENCE_END
 from dicomferry.dicom.vr import (
     BY_REFERENCE,
     ITEM_ORDER,
     LONG_FORM,
     SHORT_FORM,
-    UNDEFINED_LENGTH,
-    Encoding,
     explicit_header,
     looks_like_vr,
     resolve_vr,
@@ -25,12 +26,9 @@ from dicomferry.errors import InstanceError, Reason
 
 # (tag, vr, offset, length, value). The offset of the value is counted from the start of the file,
 # or of the inflated data set; the value is the encoded bytes, empty where it is by reference.
+# The VR of an ITEM is its byte order, "<" or ">".
 Element = tuple[int, str, int, int, bytes]
 
-ITEM = 0xFFFEE000  # its VR is the byte order of the item, "<" or ">"
-ITEM_END = 0xFFFEE00D
-SEQUENCE_END = 0xFFFEE0DD
-PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 # PS3.5 sets no bound. Real nesting stays below 20; JSON readers give up at a few hundred levels,
 # and each sequence is three of them.
 MAX_NESTING = 128
@@ -41,12 +39,13 @@ _INLINE_VR = {
     for tag, vr in STANDARD_VR.items()
     if vr not in BY_REFERENCE and vr != "SQ" and tag
 }
-
-
+_GET_VR = SHORT_FORM.get, LONG_FORM.get, _INLINE_VR.get
 _IMPLICIT = {order: Struct(f"{order}HHL").unpack_from for order in "<>"}
 _EXPLICIT = {order: Struct(f"{order}HH2sH").unpack_from for order in "<>"}
 _LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
 _HEADER_AND_ITEM_TAG = 16
+_ITEM_AND_VR = 14  # an item's header, and its first element up to where a VR would be
+_NO_TAGS: frozenset[int] = frozenset()
 _SEQUENCE_END_BYTES = (b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd")
 
 
@@ -54,16 +53,38 @@ class ElementReader:
     """Reads the elements of data sets from a window, in one pass.
 
     Attributes:
-        position: the offset after what has been read, once a walk is at its end.
+        position: the offset after the elements that have been read, once a walk is at its end; in
+            the midst of one, where the element of undefined length ends that was yielded last,
+            unless its items are yielded or it is the pixel data.
+        item_encoding: of the item that was opened last.
+        gaps: of a walk that passes over sequences, where zeros are in the place of an element, and
+            where each such run ends.
         pixel_data: the element that ended the walk, if it did.
     """
 
-    def __init__(self, window: ByteWindow) -> None:
+    def __init__(
+        self,
+        window: ByteWindow,
+        *,
+        descend: bool = True,
+        stop_at: frozenset[int] = PIXEL_DATA_TAGS,
+    ) -> None:
+        """Prepare a walk.
+
+        Args:
+            window: holds the data set.
+            descend: yield the items of sequences; else sequences are passed over.
+            stop_at: the top-level tags that end the walk; their values are not looked at.
+        """
         self.window = window
         self.position = 0
+        self.item_encoding = EXPLICIT_LITTLE
+        self.gaps: dict[int, int] = {}
         self.pixel_data: Element | None = None
+        self._descend = descend
+        self._stop_at = stop_at
 
-    def read(self, offset: int, encoding: Encoding) -> Iterator[Element]:
+    def read(self, offset: int, encoding: DataSetEncoding) -> Iterator[Element]:
         """Yield the elements of the data set that starts at `offset`, up to its pixel data.
 
         Pixel data at the top level is the last element; its value is neither read nor checked.
@@ -76,17 +97,18 @@ class ElementReader:
         return self._data_set(offset, self.window.size, False, encoding, 0)
 
     def _data_set(  # noqa: PLR0912, PLR0915 - a call an element would cost a third of the speed
-        self, position: int, end: int, delimited: bool, encoding: Encoding, depth: int
+        self, position: int, end: int, delimited: bool, encoding: DataSetEncoding, depth: int
     ) -> Iterator[Element]:
         window = self.window
         implicit, order = encoding
         unpack = _IMPLICIT[order] if implicit else _EXPLICIT[order]
         unpack_length = _LENGTH[order]
-        short_vr, long_vr, inline_vr = SHORT_FORM.get, LONG_FORM.get, _INLINE_VR.get
+        short_vr, long_vr, inline_vr = _GET_VR
+        stop_at = _NO_TAGS if depth else self._stop_at
         creators: dict[int, str] = {}
         data, base = window.data, window.base
         at = position - base  # an index of `data`, as `start`, `stop`, `bound` and `last`
-        bound = last = -1  # values that end up to `bound`, headers up to `last` are at hand
+        bound = last = limit = -1  # values that end up to `bound`, headers up to `last` are at hand
 
         while True:
             if at > last:
@@ -100,10 +122,11 @@ class ElementReader:
                 at = position - base
                 if depth == 0:
                     end = window.size  # of an inflated data set known when its end is met
-                bound = min(window.limit, end - base)
-                last = min(window.limit - _HEADER_AND_ITEM_TAG, end - base - 8)
+                limit = window.limit
+                bound = min(limit, end - base)
+                last = min(limit - _HEADER_AND_ITEM_TAG, end - base - 8)
                 if at + 8 > bound:
-                    if base + window.limit < end:
+                    if base + limit < end:
                         raise InstanceError(Reason.TRUNCATED)
                     if delimited or data[at:bound].strip(b"\0"):
                         raise self._overrun(position + 8)
@@ -134,30 +157,47 @@ class ElementReader:
                         (length,) = unpack_length(data, at + 8)
                     else:
                         vr, start, length = explicit_header(data, at, end - base, order)
-                if not tag and not length:  # padding with zeros
-                    position = end
-                    break
+                if not tag and not length:  # zeros: padding, or a gap that data follow
+                    gap = at + base
+                    at = max(start, _after_zeros(data, at, bound))
+                    if not self._descend:
+                        self.gaps[gap] = at + base
+                    continue
                 if vr is None or vr == "UN":
                     creator = creators.get(tag >> 8, "") if group & 1 else ""
                     vr = resolve_vr(tag, vr, length, creator, data[start : start + 4])
                 position = start + base
-                if vr == "SQ" and not (depth == 0 and tag in PIXEL_DATA):
-                    yield tag, vr, position, length, b""
-                    yield from self._sequence(position, end, length, encoding, depth + 1)
-                    data, base = window.data, window.base
+                if vr == "SQ" and tag not in stop_at:
+                    if self._descend:
+                        yield tag, vr, position, length, b""
+                        yield from self.read_items(position, end, length, encoding, depth + 1)
+                    elif length != UNDEFINED_LENGTH:
+                        at = self._end(position, length, end) - base
+                        yield tag, vr, position, length, b""
+                        continue
+                    else:
+                        for _ in self.read_items(position, end, length, encoding, depth + 1):
+                            pass
+                        yield tag, vr, position, length, b""
                     at = self.position - base
-                    last = -1
+                    if window.base != base or window.limit != limit:
+                        data, base = window.data, window.base
+                        at = self.position - base
+                        last = -1
                     continue
-                if depth == 0 and tag in PIXEL_DATA:
+                if tag in stop_at:
+                    self.position = position
                     self.pixel_data = tag, vr, position, length, b""
                     yield self.pixel_data
                     break
                 if vr in BY_REFERENCE:
-                    yield tag, vr, position, length, b""
                     if length == UNDEFINED_LENGTH:
-                        position = self._after_fragments(position, order)
+                        self.position = self._after_fragments(position, order)
+                        yield tag, vr, position, length, b""
+                        position = self.position
                         data, base = window.data, window.base
                     else:
+                        yield tag, vr, position, length, b""
                         position += length
                     if position > end:
                         raise self._overrun(position)
@@ -186,50 +226,61 @@ class ElementReader:
                 creators[group << 8 | number] = value.rstrip(b"\0 ").decode("latin-1")
         self.position = position
 
-    def _sequence(
-        self, position: int, end: int, length: int, encoding: Encoding, depth: int
+    def read_items(
+        self, position: int, end: int, length: int, encoding: DataSetEncoding, depth: int = 1
     ) -> Iterator[Element]:
-        """Yield the items of the sequence whose value starts at `position`, and its end."""
+        """Yield the items of one sequence, their elements and its end.
+
+        Args:
+            position: of the value of the sequence.
+            end: up to where it may reach.
+            length: of the value, or `UNDEFINED_LENGTH`.
+            encoding: of the data set that the sequence is in.
+            depth: in how many sequences the items are, from 1.
+
+        Raises:
+            InstanceError: as `read`.
+        """
         if depth > MAX_NESTING:
             raise InstanceError(Reason.NESTED_TOO_DEEP)
         delimited = length == UNDEFINED_LENGTH
         if not delimited:
             end = self._end(position, length, end)
+        window = self.window
+        own_implicit, own_order = encoding
         while delimited or position < end:
             if position + 8 > end:
                 raise self._overrun(position + 8)
-            header = self.window.require(position, 8)
+            window.load(position, _ITEM_AND_VR)
+            data, at = window.data, position - window.base
+            if at + 8 > window.limit:
+                raise InstanceError(Reason.TRUNCATED)
             position += 8
-            if header[:4] in _SEQUENCE_END_BYTES:
-                break
-            if header[:4] not in ITEM_ORDER:
+            order = ITEM_ORDER.get(data[at : at + 4])
+            if order is None:
+                if data[at : at + 4] in _SEQUENCE_END_BYTES:
+                    break
                 raise InstanceError(Reason.MALFORMED)
+            (length,) = _LENGTH[order](data, at + 4)
+            inner = encoding
             # Items in UN are implicit, little endian (PS3.5 6.2.2); elsewhere it occurs as well.
-            order = ITEM_ORDER[header[:4]]
-            (length,) = _LENGTH[order](header, 4)
-            implicit = encoding.implicit or (length >= 8 and not self._is_explicit(position))
+            implicit = own_implicit or (length >= 8 and not looks_like_vr(data[at + 12 : at + 14]))
+            if order != own_order or implicit != own_implicit:
+                inner = DataSetEncoding(implicit, order)
             item_end = end if length == UNDEFINED_LENGTH else self._end(position, length, end)
+            self.item_encoding = inner
             yield ITEM, order, position, length, b""
-            yield from self._data_set(
-                position, item_end, length == UNDEFINED_LENGTH, Encoding(implicit, order), depth
-            )
+            yield from self._data_set(position, item_end, length == UNDEFINED_LENGTH, inner, depth)
             position = self.position
             yield ITEM_END, "", position, 0, b""
         yield SEQUENCE_END, "", position, 0, b""
         self.position = position if delimited else end
 
-    def _is_explicit(self, position: int) -> bool:
-        """Tell whether the data set that starts at `position` is in explicit VR."""
-        self.window.load(position, 8)
-        at = position - self.window.base
-        return looks_like_vr(self.window.data[at + 4 : at + 6])
-
     def _after_fragments(self, position: int, order: str) -> int:
         """Return the offset after the fragments of an encapsulated value (PS3.5 A.4)."""
         while True:
-            group, number, length = _IMPLICIT[order](self.window.require(position, 8))
+            tag, length = parse_item(self.window.require(position, 8), order)
             position += 8
-            tag = group << 16 | number
             if tag == SEQUENCE_END:
                 return position
             if tag != ITEM or length == UNDEFINED_LENGTH:
@@ -245,3 +296,15 @@ class ElementReader:
     def _overrun(self, stop: int) -> InstanceError:
         """Return what is wrong if something reaches up to `stop` but may not."""
         return InstanceError(Reason.TRUNCATED if stop > self.window.size else Reason.MALFORMED)
+
+
+def _after_zeros(data: bytes, at: int, bound: int) -> int:
+    """Return the index after the zeros at `at`, in steps of the 8 that an empty element has."""
+    rest = data[at:bound]
+    return at + (len(rest) - len(rest.lstrip(b"\0"))) // 8 * 8
+
+
+def parse_item(header: bytes, order: str) -> tuple[int, int]:
+    """Return tag and length of an item, fragment or delimitation item from its 8 bytes."""
+    group, number, length = _IMPLICIT[order](header)
+    return group << 16 | number, length

@@ -3,21 +3,23 @@
 import re
 from typing import NamedTuple
 
+from dicomferry.dicom.byte_window import ByteWindow, InflatedWindow, open_window
 from dicomferry.dicom.elements import ElementReader
 from dicomferry.dicom.json_model import encode
-from dicomferry.dicom.part10_reader import MEDIA_STORAGE_DIRECTORY, open_data_set
+from dicomferry.dicom.part10_reader import MEDIA_STORAGE_DIRECTORY, DataSetStart, open_data_set
 from dicomferry.dicom.pixel_data_check import check_pixel_data
 from dicomferry.dicom.range_reader import RangeReader
+from dicomferry.dicom.tags import (
+    DIRECTORY_RECORD_SEQUENCE,
+    MODALITY,
+    NUMBER_OF_FRAMES,
+    SERIES_INSTANCE_UID,
+    SOP_CLASS_UID,
+    SOP_INSTANCE_UID,
+    STUDY_INSTANCE_UID,
+)
 from dicomferry.dicom.uids import parse_uid
 from dicomferry.errors import InstanceError, Reason
-
-STUDY_INSTANCE_UID = 0x0020000D
-SERIES_INSTANCE_UID = 0x0020000E
-SOP_INSTANCE_UID = 0x00080018
-SOP_CLASS_UID = 0x00080016
-MODALITY = 0x00080060
-NUMBER_OF_FRAMES = 0x00280008
-DIRECTORY_RECORD_SEQUENCE = 0x00041220
 
 _WANTED = frozenset(
     {
@@ -67,7 +69,7 @@ def read_header(file: RangeReader) -> Header:
         InstanceError: the file holds no instance that can be taken; for a DICOMDIR, which is on
             every medium and has no instance of its own, with the code DICOMDIR.
     """
-    start = open_data_set(file)
+    start = open_header(file)
     reader = ElementReader(start.window)
     elements = reader.read(start.offset, start.encoding)
     metadata, values = encode(start.file_meta, elements, start.encoding.order, _WANTED)
@@ -86,6 +88,16 @@ def read_header(file: RangeReader) -> Header:
         number_of_frames=_number_of_frames(values.get(NUMBER_OF_FRAMES, b"")),
         metadata=metadata,
     )
+
+
+def open_header(file: RangeReader) -> DataSetStart[ByteWindow]:
+    """Find the data set of a file; no more is read or inflated than is looked at.
+
+    Raises:
+        InstanceError: as `open_data_set`.
+    """
+    window: ByteWindow = open_window(file)
+    return open_data_set(window, lambda offset: InflatedWindow(file, offset))
 
 
 def _identity(values: dict[int, bytes], tag: int, name: str) -> str:

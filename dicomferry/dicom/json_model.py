@@ -22,9 +22,16 @@ from typing import NamedTuple
 
 from dicomferry.dicom.charsets import DEFAULT_CODECS, codecs_of
 from dicomferry.dicom.dictionary import STANDARD_VR
-from dicomferry.dicom.elements import ITEM, ITEM_END, SEQUENCE_END, Element
+from dicomferry.dicom.elements import Element
+from dicomferry.dicom.encoding import UNDEFINED_LENGTH
 from dicomferry.dicom.json_values import writers
-from dicomferry.dicom.vr import UNDEFINED_LENGTH
+from dicomferry.dicom.tags import (
+    ITEM,
+    ITEM_END,
+    PIXEL_REPRESENTATION,
+    SEQUENCE_END,
+    SPECIFIC_CHARACTER_SET,
+)
 from dicomferry.errors import InstanceError, Reason
 
 # Together with the bound on its bytes this bounds the memory that a header may take.
@@ -32,11 +39,9 @@ MAX_ELEMENTS = 5_000_000
 # Items are written from the inside out, each level once more: this bounds the time of deep nesting
 # around much text. Real headers, four levels deep at the bound on their bytes, stay below.
 MAX_ITEM_CHARACTERS = 1 << 30
-_SPECIFIC_CHARACTER_SET = 0x00080005
-_PIXEL_REPRESENTATION = 0x00280103
 # Their first value counts entries: where a writer made it negative, it overflowed (PS3.3 C.11.1.1).
 _LUT_DESCRIPTORS = frozenset({0x00281101, 0x00281102, 0x00281103, 0x00283002})
-_SPECIAL = _LUT_DESCRIPTORS | {_SPECIFIC_CHARACTER_SET, _PIXEL_REPRESENTATION}
+_SPECIAL = _LUT_DESCRIPTORS | {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION}
 _KEYS = {tag: f'"{tag:08X}":{{"vr":"' for tag in STANDARD_VR}
 
 
@@ -101,10 +106,10 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
             if tag in special:
                 if tag in wanted and not outer:
                     values[tag] = value
-                if tag == _SPECIFIC_CHARACTER_SET:
+                if tag == SPECIFIC_CHARACTER_SET:
                     level.codecs = codecs_of(value)
                     writer_of = writers(level.codecs, level.order).get
-                elif tag == _PIXEL_REPRESENTATION:
+                elif tag == PIXEL_REPRESENTATION:
                     level.signed = any(value)
                 elif vr == "SS" and tag in _LUT_DESCRIPTORS:
                     members[tag] = f'{key}SS","Value":[{_unsigned_first(text)}]}}'

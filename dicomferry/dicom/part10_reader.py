@@ -4,34 +4,41 @@ Files of old archives lack the preamble, the File Meta Information or parts of i
 tells its encoding by its first element then.
 """
 
+from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from pydicom._uid_dict import UID_dictionary
 
-from dicomferry.dicom.byte_window import ByteWindow, InflatedWindow, open_window
+from dicomferry.dicom.byte_window import ByteWindow
 from dicomferry.dicom.dictionary import STANDARD_VR
 from dicomferry.dicom.elements import Element
-from dicomferry.dicom.range_reader import RangeReader
-from dicomferry.dicom.uids import parse_uid
-from dicomferry.dicom.vr import (
-    BY_REFERENCE,
+from dicomferry.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
+    UNDEFINED_LENGTH,
+    DataSetEncoding,
+)
+from dicomferry.dicom.tags import MEDIA_STORAGE_SOP_CLASS_UID, TRANSFER_SYNTAX_UID
+from dicomferry.dicom.transfer_syntaxes import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    SYNTAXES,
+)
+from dicomferry.dicom.uids import parse_uid
+from dicomferry.dicom.vr import (
+    BY_REFERENCE,
+    KNOWN_VRS,
     LONG_FORM,
     SHORT_FORM,
-    UNDEFINED_LENGTH,
-    Encoding,
     explicit_header,
     looks_like_vr,
 )
 from dicomferry.errors import InstanceError, Reason
 
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
-EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 _NATIVE = {
@@ -40,17 +47,21 @@ _NATIVE = {
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
 _TAG = {order: Struct(f"{order}HH").unpack_from for order in "<>"}
+_HEADER = Struct("<HH2sH").unpack_from
 _LONG_LENGTH = Struct("<L").unpack_from
 _FILE_META_GROUP = 0x0002
 # An instance starts in group 0008, or with (0000,eeee) or (0002,eeee); (0004,eeee) is a DICOMDIR.
 _FIRST_GROUPS = (0x0000, 0x0002, 0x0004, 0x0008)
 _MAX_FIRST_VALUE_BYTES = 4096
 
+W = TypeVar("W", bound=ByteWindow)
 
-class DataSetStart(NamedTuple):
+
+class DataSetStart(NamedTuple, Generic[W]):
     """A file, open at its data set.
 
     Attributes:
+        preamble: 128 bytes, empty where the file has none.
         window: the bytes that hold the data set.
         offset: of the first element in `window`.
         encoding: of the data set.
@@ -58,36 +69,43 @@ class DataSetStart(NamedTuple):
         file_meta: the elements of group 0002.
     """
 
-    window: ByteWindow
+    preamble: bytes
+    window: W
     offset: int
-    encoding: Encoding
+    encoding: DataSetEncoding
     transfer_syntax_uid: str
     file_meta: list[Element]
 
 
-def open_data_set(file: RangeReader) -> DataSetStart:
+def open_data_set(window: W, inflate: Callable[[int], W]) -> DataSetStart[W]:
     """Find the data set of a file.
 
+    Args:
+        window: on the file.
+        inflate: returns the window on the deflated data set that starts at an offset of the file.
+
     Raises:
-        InstanceError: EMPTY_FILE, GZIPPED, ZIPPED, NOT_DICOM, DICOMDIR, or what stands in the way
-            of reading the File Meta Information.
+        InstanceError: EMPTY_FILE, GZIPPED, ZIPPED, NOT_DICOM, DICOMDIR, or a reason for which the
+            File Meta Information cannot be read.
     """
-    if file.size == 0:
+    if window.size == 0:
         raise InstanceError(Reason.EMPTY_FILE)
-    window = open_window(file)
+    window.load(0, 144)
     head = window.data[: min(window.limit, 144)]
     if head[128:132] == b"DICM":
-        offset = 132
+        preamble, offset = head[:128], 132
     else:
-        offset = 0
-        _refuse_other_files(head, file.size)
+        preamble, offset = b"", 0
+        _refuse_other_files(head, window.size)
     file_meta, offset = _read_file_meta(window, offset)
-    values = {tag: value for tag, _, _, _, value in file_meta}
-    if parse_uid(values.get(0x00020002, b"")) == MEDIA_STORAGE_DIRECTORY:
+    values = {tag: value for tag, _, _, _, value in reversed(file_meta)}
+    if len(values) < len(file_meta):  # of two groups, one after the other, the first one counts
+        file_meta = _first_of_each(file_meta)
+    if parse_uid(values.get(MEDIA_STORAGE_SOP_CLASS_UID, b"")) == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError(Reason.DICOMDIR)
-    syntax = parse_uid(values.get(0x00020010, b""))
+    syntax = parse_uid(values.get(TRANSFER_SYNTAX_UID, b""))
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        window, offset = InflatedWindow(file, offset), 0
+        window, offset = inflate(offset), 0
     window.load(offset, 8)
     at = offset - window.base
     first = window.data[at : min(at + 8, window.limit)]
@@ -95,8 +113,11 @@ def open_data_set(file: RangeReader) -> DataSetStart:
         raise InstanceError(Reason.TRUNCATED)
     if not syntax or UID_dictionary.get(syntax, _PRIVATE)[1] != "Transfer Syntax":
         encoding = _guess(first)
-        return DataSetStart(window, offset, encoding, _NATIVE[encoding], file_meta)
-    return DataSetStart(window, offset, _check(first, _declared(syntax)), syntax, file_meta)
+        syntax = _NATIVE[encoding]
+    else:
+        known = SYNTAXES.get(syntax)
+        encoding = _check(first, known.encoding if known else EXPLICIT_LITTLE)
+    return DataSetStart(preamble, window, offset, encoding, syntax, file_meta)
 
 
 _PRIVATE = ("", "Transfer Syntax")
@@ -135,45 +156,50 @@ def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int
     elements: list[Element] = []
     while True:
         window.load(offset, 12)
-        data, at = window.data, offset - window.base
-        if at + 8 > window.limit:
+        data, base, limit = window.data, window.base, window.limit
+        at = offset - base
+        if at + 8 > limit:
             return elements, offset
-        group, number = _TAG["<"](data, at)
+        group, number, code, length = _HEADER(data, at)
         if group != _FILE_META_GROUP:
             return elements, offset
         tag = group << 16 | number
-        vr, start, length = explicit_header(data, at, window.size - window.base, "<")
-        vr = vr or STANDARD_VR.get(tag, "UN")
-        position = start + window.base
+        vr = SHORT_FORM.get(code)
+        start = at + 8
+        if vr is None:
+            vr, start, length = explicit_header(data, at, window.size - base, "<")
+            vr = vr or STANDARD_VR.get(tag, "UN")
+        position = start + base
+        offset = position + length
         if length == UNDEFINED_LENGTH:
             raise InstanceError(Reason.MALFORMED)
-        if position + length > window.size:
+        if offset > window.size:
             raise InstanceError(Reason.TRUNCATED)
         if vr in BY_REFERENCE or vr == "SQ":
             elements.append((tag, "UN" if vr == "SQ" else vr, position, length, b""))
+        elif start + length <= limit:
+            elements.append((tag, vr, position, length, data[start : start + length]))
         else:
             elements.append((tag, vr, position, length, window.require(position, length)))
-        offset = position + length
 
 
-def _declared(syntax: str) -> Encoding:
-    """Return the encoding of a transfer syntax: explicit little endian unless it is known not."""
-    if syntax == IMPLICIT_VR_LITTLE_ENDIAN:
-        return IMPLICIT_LITTLE
-    return EXPLICIT_BIG if syntax == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT_LITTLE
+def _first_of_each(elements: list[Element]) -> list[Element]:
+    first: dict[int, Element] = {}
+    for each in elements:
+        first.setdefault(each[0], each)
+    return list(first.values())
 
 
-def _check(first: bytes, declared: Encoding) -> Encoding:
+def _check(first: bytes, declared: DataSetEncoding) -> DataSetEncoding:
     """Return the declared encoding, with the VRs that the first element really has."""
     if declared.implicit:
-        known = first[4:6] in SHORT_FORM or first[4:6] in LONG_FORM
-        return EXPLICIT_LITTLE if known else declared
-    return declared if looks_like_vr(first[4:6]) else Encoding(True, declared.order)
+        return EXPLICIT_LITTLE if first[4:6] in KNOWN_VRS else declared
+    return declared if looks_like_vr(first[4:6]) else DataSetEncoding(True, declared.order)
 
 
-def _guess(first: bytes) -> Encoding:
+def _guess(first: bytes) -> DataSetEncoding:
     """Return the encoding that the first element tells."""
-    if first[4:6] not in SHORT_FORM and first[4:6] not in LONG_FORM:
+    if first[4:6] not in KNOWN_VRS:
         return IMPLICIT_LITTLE
     # Read in the wrong order the groups at the start of a data set are at least 0100.
     return EXPLICIT_LITTLE if _TAG["<"](first)[0] < 0x0100 else EXPLICIT_BIG

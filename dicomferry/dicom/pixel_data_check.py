@@ -10,9 +10,11 @@ from struct import Struct
 
 from dicomferry.dicom.byte_window import ByteWindow, InflatedWindow, MemoryWindow
 from dicomferry.dicom.dictionary import STANDARD_VR
-from dicomferry.dicom.elements import ITEM, Element, ElementReader
+from dicomferry.dicom.elements import Element, ElementReader, parse_item
+from dicomferry.dicom.encoding import UNDEFINED_LENGTH, DataSetEncoding
 from dicomferry.dicom.range_reader import RangeReader
-from dicomferry.dicom.vr import UNDEFINED_LENGTH, Encoding, explicit_header
+from dicomferry.dicom.tags import ITEM
+from dicomferry.dicom.vr import explicit_header
 from dicomferry.errors import InstanceError, Reason
 
 _TAIL = 1 << 16
@@ -23,7 +25,7 @@ _MAX_FRAGMENTS = 1000
 
 
 def check_pixel_data(
-    file: RangeReader, window: ByteWindow, pixel_data: Element, encoding: Encoding
+    file: RangeReader, window: ByteWindow, pixel_data: Element, encoding: DataSetEncoding
 ) -> None:
     """Raise if pixel data, or what follows it, is cut off.
 
@@ -45,7 +47,7 @@ def check_pixel_data(
         raise InstanceError(Reason.TRUNCATED)
 
 
-def _ends_with_delimiter(file: RangeReader, offset: int, encoding: Encoding) -> bool:
+def _ends_with_delimiter(file: RangeReader, offset: int, encoding: DataSetEncoding) -> bool:
     """Tell whether the file ends with a delimiter and nothing but whole elements after it."""
     delimiter = _DELIMITER[encoding.order]
     start = max(offset, file.size - _TAIL)
@@ -54,7 +56,7 @@ def _ends_with_delimiter(file: RangeReader, offset: int, encoding: Encoding) -> 
     return at >= 0 and _is_complete(tail[at + len(delimiter) :], encoding)
 
 
-def _is_complete(rest: bytes, encoding: Encoding) -> bool:
+def _is_complete(rest: bytes, encoding: DataSetEncoding) -> bool:
     try:
         for _ in ElementReader(MemoryWindow(rest)).read(0, encoding):
             pass
@@ -71,14 +73,14 @@ def _after_fragments(file: RangeReader, offset: int, order: str) -> int:
             return offset + 8
         if len(header) < 8:
             break
-        group, number, length = _HEADER[order].unpack(header)
-        if group << 16 | number != ITEM:
+        tag, length = parse_item(header, order)
+        if tag != ITEM:
             break
         offset += 8 + length
     raise InstanceError(Reason.TRUNCATED)
 
 
-def _after_elements(file: RangeReader, offset: int, encoding: Encoding) -> int:
+def _after_elements(file: RangeReader, offset: int, encoding: DataSetEncoding) -> int:
     """Return where the elements that start at `offset` end by their lengths.
 
     Stops at what is no element that can follow pixel data, or has no length.

@@ -9,8 +9,10 @@ from array import array
 from heapq import merge
 
 from dicomferry.dicom.dictionary import STANDARD_VR, other_vr
-from dicomferry.dicom.elements import MAX_NESTING
-from dicomferry.dicom.raw_elements import LONG_VRS, UNDEFINED, Encoding, RawElement, read_items
+from dicomferry.dicom.encoding import UNDEFINED_LENGTH, DataSetEncoding
+from dicomferry.dicom.raw_elements import RawElement, read_items
+from dicomferry.dicom.tags import PIXEL_REPRESENTATION
+from dicomferry.dicom.vr import LONG_FORM
 from dicomferry.errors import InstanceError, Reason
 
 # (VR, value) by tag; None removes the attribute.
@@ -24,7 +26,6 @@ _WORD = {
 _ITEM_HEAD = struct.pack("<HH", 0xFFFE, 0xE000)
 _ITEM_TAIL = struct.pack("<HHL", 0xFFFE, 0xE00D, 0)
 _SEQUENCE_TAIL = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
-_PIXEL_REPRESENTATION = 0x00280103
 
 
 def encode_element(tag: int, vr: bytes, value: bytes, explicit: bool) -> bytes:
@@ -32,7 +33,7 @@ def encode_element(tag: int, vr: bytes, value: bytes, explicit: bool) -> bytes:
     group, element = tag >> 16, tag & 0xFFFF
     if not explicit:
         return struct.pack("<HHL", group, element, len(value)) + value
-    if vr not in LONG_VRS:
+    if vr not in LONG_FORM:
         if len(value) < 0x10000:
             return struct.pack("<HH2sH", group, element, vr, len(value)) + value
         vr = b"UN"  # PS3.5, Section 6.2.2
@@ -42,8 +43,8 @@ def encode_element(tag: int, vr: bytes, value: bytes, explicit: bool) -> bytes:
 def reencode(
     buffer: bytes,
     elements: list[RawElement],
-    source: Encoding,
-    target: Encoding,
+    source: DataSetEncoding,
+    target: DataSetEncoding,
     signed: bool = False,
     depth: int = 0,
 ) -> list[tuple[int, bytes]]:
@@ -60,12 +61,10 @@ def reencode(
     Raises:
         InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP.
     """
-    if depth > MAX_NESTING:
-        raise InstanceError(Reason.NESTED_TOO_DEEP)
     if source == target:
         return [(each.tag, buffer[each.start : each.end]) for each in elements]
     for each in elements:
-        if each.tag == _PIXEL_REPRESENTATION and each.end - each.value == 2:
+        if each.tag == PIXEL_REPRESENTATION and each.end - each.value == 2:
             signed = buffer[each.value : each.end].strip(b"\0") != b""
     encoded = [
         (each.tag, _reencode_one(buffer, each, source, target, signed, depth)) for each in elements
@@ -130,14 +129,15 @@ def swap(value: bytes, vr: bytes) -> bytes:
 def _reencode_one(
     buffer: bytes,
     element: RawElement,
-    source: Encoding,
-    target: Encoding,
+    source: DataSetEncoding,
+    target: DataSetEncoding,
     signed: bool,
     depth: int,
 ) -> bytes:
     tag, value = element.tag, buffer[element.value : element.end]
     known = _dictionary_vr(tag, signed)
-    vr = element.vr if source.explicit else known
+    written = element.vr(buffer, source)
+    vr = written or known
     if not source.little_endian and vr == b"UN" and known not in (b"UN", b"SQ"):
         vr = known  # a public number that someone wrote as UN; UN alone could not be swapped
     if vr == b"UN" or (element.undefined and vr != b"SQ"):
@@ -145,24 +145,23 @@ def _reencode_one(
             return encode_element(tag, b"UN", value, target.explicit)
         # A sequence that nobody knows is Implicit VR Little Endian within UN, and so in both.
         # Encapsulated frames in an icon have items too, and a VR.
-        return _undefined(tag, vr if source.explicit else b"UN", value, target.explicit)
+        return _undefined(tag, written or b"UN", value, target.explicit)
     if vr != b"SQ":
         if not source.little_endian:
             value = swap(value, vr)
         return encode_element(tag, vr, value, target.explicit)
     parts = []
-    for item, inner in read_items(buffer, element.value, element.end, source):
-        content = b"".join(
-            data for _, data in reencode(buffer, inner, source, target, signed, depth + 1)
-        )
+    for item in read_items(buffer, element, source, depth + 1):
+        encoded = reencode(buffer, item.elements, item.encoding, target, signed, depth + 1)
+        content = b"".join(data for _, data in encoded)
         if item.undefined:
-            parts.append(_ITEM_HEAD + struct.pack("<L", UNDEFINED) + content + _ITEM_TAIL)
+            parts.append(_ITEM_HEAD + struct.pack("<L", UNDEFINED_LENGTH) + content + _ITEM_TAIL)
         else:
             parts.append(_ITEM_HEAD + struct.pack("<L", len(content)) + content)
     content = b"".join(parts)
     if element.undefined:
         return _undefined(tag, b"SQ", content + _SEQUENCE_TAIL, target.explicit)
-    if len(content) >= UNDEFINED:
+    if len(content) >= UNDEFINED_LENGTH:
         raise InstanceError(Reason.DATA_SET_TOO_LARGE)
     return encode_element(tag, b"SQ", content, target.explicit)
 
@@ -171,8 +170,8 @@ def _undefined(tag: int, vr: bytes, content: bytes, explicit: bool) -> bytes:
     """Return an element of undefined length; `content` ends with its delimiter."""
     group, number = tag >> 16, tag & 0xFFFF
     if not explicit:
-        return struct.pack("<HHL", group, number, UNDEFINED) + content
-    return struct.pack("<HH2sHL", group, number, vr, 0, UNDEFINED) + content
+        return struct.pack("<HHL", group, number, UNDEFINED_LENGTH) + content
+    return struct.pack("<HH2sHL", group, number, vr, 0, UNDEFINED_LENGTH) + content
 
 
 def _dictionary_vr(tag: int, signed: bool) -> bytes:

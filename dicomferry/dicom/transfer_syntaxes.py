@@ -4,6 +4,13 @@ from typing import NamedTuple
 
 from pydicom._uid_dict import UID_dictionary
 
+from dicomferry.dicom.encoding import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    DataSetEncoding,
+)
+
 # Younger than the dictionary of pydicom: without an entry pydicom takes the UID for no transfer
 # syntax at all and refuses to read the data set. This is the one place that adds them.
 _MISSING_IN_PYDICOM = {
@@ -61,6 +68,13 @@ class TransferSyntax(NamedTuple):
     family: str = ""
     lossy: bool = False
     written: bool = True
+
+    @property
+    def encoding(self) -> DataSetEncoding:
+        """How the data set is encoded, whatever its pixels are."""
+        if not self.explicit:
+            return IMPLICIT_LITTLE
+        return EXPLICIT_LITTLE if self.little_endian else EXPLICIT_BIG
 
     @property
     def encapsulated(self) -> bool:

@@ -1,20 +1,20 @@
 """Value representations, as elements have or lack them (PS3.5 6.2, 7.1)."""
 
 from struct import Struct
-from typing import NamedTuple
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from dicomferry.dicom.dictionary import STANDARD_VR, other_vr, private_vr
+from dicomferry.dicom.encoding import UNDEFINED_LENGTH
 from dicomferry.errors import InstanceError, Reason
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
 SHORT_FORM = {  # explicit VRs with a length of 16 bits (PS3.5 Table 7.1-2)
     str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16
 }
 LONG_FORM = {  # explicit VRs with 2 reserved bytes and a length of 32 bits (PS3.5 Table 7.1-1)
     str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_32
 }
+KNOWN_VRS = frozenset(SHORT_FORM) | frozenset(LONG_FORM)
 BY_REFERENCE = frozenset(
     {"OB", "OD", "OF", "OL", "OV", "OW", "UN", "OB or OW", "US or OW", "US or SS or OW", "OB_OW"}
 )
@@ -22,18 +22,6 @@ BY_REFERENCE = frozenset(
 ITEM_ORDER = {b"\xfe\xff\x00\xe0": "<", b"\xff\xfe\xe0\x00": ">"}
 _LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
 _SHORT_LENGTH = {order: Struct(f"{order}H").unpack_from for order in "<>"}
-
-
-class Encoding(NamedTuple):
-    """How a data set is encoded (PS3.5 Annex A), compression of its pixels aside."""
-
-    implicit: bool
-    order: str  # "<" little endian, ">" big endian
-
-
-IMPLICIT_LITTLE = Encoding(implicit=True, order="<")
-EXPLICIT_LITTLE = Encoding(implicit=False, order="<")
-EXPLICIT_BIG = Encoding(implicit=False, order=">")
 
 
 def looks_like_vr(code: bytes) -> bool:

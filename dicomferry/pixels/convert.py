@@ -13,6 +13,7 @@ from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels import formats
 from dicomferry.pixels.decode import each_frame
+from dicomferry.pixels.dicom_writer import write_dicom
 from dicomferry.pixels.formats import Format
 from dicomferry.pixels.frames import (
     EncapsulatedFrames,
@@ -23,7 +24,6 @@ from dicomferry.pixels.frames import (
 )
 from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size, read_image
 from dicomferry.pixels.parallel import FrameMap, in_order, parallel_map_for
-from dicomferry.pixels.part10 import write_dicom
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
 from dicomferry.pixels.render.renderer import Renderer
 from dicomferry.pixels.samples import pack

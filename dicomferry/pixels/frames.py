@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dicomferry.dicom.dicom_file import PIXEL_DATA, DicomFile
+from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.elements import parse_item
+from dicomferry.dicom.encoding import UNDEFINED_LENGTH
 from dicomferry.dicom.range_reader import RangeReader
-from dicomferry.dicom.raw_elements import ITEM, SEQUENCE_END, UNDEFINED
+from dicomferry.dicom.tags import ITEM, PIXEL_DATA, SEQUENCE_END
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.image_pixel import ImagePixel
 
@@ -66,7 +68,7 @@ def word_size(file: DicomFile, image: ImagePixel) -> int:
         return 1
     if image.bits_allocated > 16 or file.pixels.tag != PIXEL_DATA:
         return image.bits_allocated // 8
-    return 2 if file.pixels.vr == b"OW" or image.bits_allocated == 16 else 1
+    return 2 if file.pixels_vr == b"OW" or image.bits_allocated == 16 else 1
 
 
 def swap_words(data: bytes, size: int) -> bytes:
@@ -229,8 +231,7 @@ class EncapsulatedFrames:
             if offset < self._source.size:
                 raise InstanceError(Reason.FRAMES_NOT_FOUND)
             return False  # a missing delimiter at the end of the file harms nobody
-        group, number = struct.unpack_from("<HH", head)
-        if group << 16 | number != SEQUENCE_END:
+        if parse_item(head, "<")[0] != SEQUENCE_END:
             raise InstanceError(Reason.FRAMES_NOT_FOUND)
         return True
 
@@ -239,10 +240,8 @@ class EncapsulatedFrames:
         head = self._read(offset, 8)
         if len(head) < 8:
             return None
-        group, number, length = struct.unpack("<HHL", head)
-        if group << 16 | number != ITEM or length == UNDEFINED:
-            return None
-        return int(length)
+        tag, length = parse_item(head, "<")
+        return length if tag == ITEM and length != UNDEFINED_LENGTH else None
 
     def _read(self, offset: int, length: int) -> bytes:
         """Return bytes [offset, offset + length); neighbouring small ones share one read."""

@@ -6,10 +6,12 @@ allows within a sequence (PS3.5, Annex A.4).
 
 import struct
 
-from dicomferry.dicom.dicom_file import PIXEL_DATA, DicomFile
+from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE
 from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.raw_elements import EXPLICIT_LITTLE, RawElement, read_items
+from dicomferry.dicom.raw_elements import Item, RawElement, read_items
 from dicomferry.dicom.reencode import encode_element, join, reencode
+from dicomferry.dicom.tags import PIXEL_DATA
 from dicomferry.pixels.attributes import pixel_changes
 from dicomferry.pixels.decode import Decoding
 from dicomferry.pixels.image_pixel import read_image
@@ -28,9 +30,9 @@ def native_icon(file: DicomFile) -> bytes | None:
         return None
     for element in file.elements:
         if element.tag == ICON_IMAGE_SEQUENCE:
-            items = list(read_items(file.buffer, element.value, element.end, file.encoding))
-            if any(_is_encapsulated(each) for _, inner in items for each in inner):
-                contents = [_native(file, inner) for _, inner in items]
+            items = list(read_items(file.buffer, element, file.encoding))
+            if any(_is_encapsulated(each) for item in items for each in item.elements):
+                contents = [_native(file, item) for item in items]
                 return b"".join(
                     struct.pack("<HHL", 0xFFFE, 0xE000, len(each)) + each for each in contents
                 )
@@ -41,11 +43,16 @@ def _is_encapsulated(element: RawElement) -> bool:
     return element.tag == PIXEL_DATA and element.undefined
 
 
-def _native(file: DicomFile, elements: list[RawElement]) -> bytes:
-    encoded = reencode(file.buffer, elements, file.encoding, EXPLICIT_LITTLE)
-    pixels = next((each for each in elements if _is_encapsulated(each)), None)
+def _native(file: DicomFile, item: Item) -> bytes:
+    encoded = reencode(file.buffer, item.elements, item.encoding, EXPLICIT_LITTLE)
+    pixels = next((each for each in item.elements if _is_encapsulated(each)), None)
     if pixels is not None:
-        icon = file._replace(source=BytesReader(file.buffer), elements=elements, pixels=pixels)
+        icon = file._replace(
+            encoding=item.encoding,
+            source=BytesReader(file.buffer),
+            elements=item.elements,
+            pixels=pixels,
+        )
         image = read_image(icon)
         frames = Decoding(icon, image)
         data = b"".join(pack(frame, frames.image) for frame in frames)

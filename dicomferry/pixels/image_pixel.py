@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dicomferry.dicom.dicom_file import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, DicomFile
+from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.tags import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA
 from dicomferry.errors import InstanceError, Reason
 
 # A frame is decoded in memory, and codecs need up to five times its size beside it (OpenJPEG

@@ -5,7 +5,7 @@ import zlib
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from dicomferry.dicom.vr import EXPLICIT_LITTLE, UNDEFINED_LENGTH, Encoding
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE, UNDEFINED_LENGTH, DataSetEncoding
 
 STUDY, SERIES, SOP = "1.2.3", "1.2.3.4", "1.2.3.4.5"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -20,7 +20,7 @@ def element(
     tag: int,
     vr: str,
     value: bytes | str,
-    encoding: Encoding = EXPLICIT_LITTLE,
+    encoding: DataSetEncoding = EXPLICIT_LITTLE,
     length: int | None = None,
 ) -> bytes:
     """Encode one element (PS3.5 7.1), its length as it is unless told."""
@@ -52,7 +52,7 @@ def item(data_set: bytes, order: str = "<", undefined: bool = False) -> bytes:
 
 
 def sequence(
-    tag: int, *items: bytes, encoding: Encoding = EXPLICIT_LITTLE, undefined: bool = False
+    tag: int, *items: bytes, encoding: DataSetEncoding = EXPLICIT_LITTLE, undefined: bool = False
 ) -> bytes:
     """Encode a sequence of encoded items (PS3.5 7.5)."""
     value = b"".join(items)
@@ -66,7 +66,7 @@ def identity(
     study: str = STUDY,
     series: str = SERIES,
     sop: str = SOP,
-    encoding: Encoding = EXPLICIT_LITTLE,
+    encoding: DataSetEncoding = EXPLICIT_LITTLE,
 ) -> bytes:
     """Encode the elements that every instance needs, without (0008,eeee) other than its own."""
     return (

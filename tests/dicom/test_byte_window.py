@@ -7,9 +7,9 @@ import pytest
 
 from dicomferry.dicom import byte_window, json_model
 from dicomferry.dicom.byte_window import FIRST_CHUNK, MAX_CHUNK_BYTES, open_window
+from dicomferry.dicom.encoding import UNDEFINED_LENGTH
 from dicomferry.dicom.header import read_header
 from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import UNDEFINED_LENGTH
 from dicomferry.errors import InstanceError
 from tests.dicom.factories import (
     DEFLATED,

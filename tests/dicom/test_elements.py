@@ -5,23 +5,17 @@ import struct
 import pytest
 
 from dicomferry.dicom.byte_window import MemoryWindow
-from dicomferry.dicom.elements import (
-    ITEM,
-    ITEM_END,
-    MAX_NESTING,
-    SEQUENCE_END,
-    Element,
-    ElementReader,
-)
-from dicomferry.dicom.header import read_header
-from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import (
+from dicomferry.dicom.elements import MAX_NESTING, Element, ElementReader
+from dicomferry.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     UNDEFINED_LENGTH,
-    Encoding,
+    DataSetEncoding,
 )
+from dicomferry.dicom.header import read_header
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.dicom.tags import ITEM, ITEM_END, SEQUENCE_END
 from dicomferry.errors import InstanceError
 from tests.dicom.factories import delimiter, element, identity, item, part10, sequence
 
@@ -30,22 +24,24 @@ CONTENT = 0x0040A730  # Content Sequence, nests in itself
 NAME = 0x00100010
 
 
-def read(data_set: bytes, encoding: Encoding = EXPLICIT_LITTLE) -> list[Element]:
+def read(data_set: bytes, encoding: DataSetEncoding = EXPLICIT_LITTLE) -> list[Element]:
     return list(ElementReader(MemoryWindow(data_set)).read(0, encoding))
 
 
-def read_short(data_set: bytes, encoding: Encoding = EXPLICIT_LITTLE) -> list[tuple[int, str]]:
+def read_short(
+    data_set: bytes, encoding: DataSetEncoding = EXPLICIT_LITTLE
+) -> list[tuple[int, str]]:
     return [(tag, vr) for tag, vr, _, _, _ in read(data_set, encoding)]
 
 
-def code_of(data_set: bytes, encoding: Encoding = EXPLICIT_LITTLE) -> str:
+def code_of(data_set: bytes, encoding: DataSetEncoding = EXPLICIT_LITTLE) -> str:
     with pytest.raises(InstanceError) as caught:
         read(data_set, encoding)
     return caught.value.code
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_an_element_is_its_tag_vr_place_and_bytes(encoding: Encoding) -> None:
+def test_an_element_is_its_tag_vr_place_and_bytes(encoding: DataSetEncoding) -> None:
     data_set = element(0x00080060, "CS", "MR", encoding) + element(NAME, "PN", "A^B ", encoding)
     assert read(data_set, encoding) == [
         (0x00080060, "CS", 8, 2, b"MR"),
@@ -56,7 +52,7 @@ def test_an_element_is_its_tag_vr_place_and_bytes(encoding: Encoding) -> None:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("undefined", [False, True])
 def test_lengths_and_delimiters_give_the_same_structure(
-    encoding: Encoding, undefined: bool
+    encoding: DataSetEncoding, undefined: bool
 ) -> None:
     name = element(NAME, "PN", "A^B ", encoding)
     inner = sequence(
@@ -91,7 +87,7 @@ def test_lengths_and_delimiters_give_the_same_structure(
 
 @pytest.mark.parametrize("explicit", [EXPLICIT_LITTLE, EXPLICIT_BIG])
 def test_unknown_of_undefined_length_is_an_implicit_little_endian_sequence(
-    explicit: Encoding,
+    explicit: DataSetEncoding,
 ) -> None:
     content = item(element(NAME, "PN", "A^B ", IMPLICIT_LITTLE)) + delimiter(0xFFFEE0DD)
     data_set = element(0x00091001, "UN", content, explicit, UNDEFINED_LENGTH)
@@ -108,13 +104,13 @@ def test_items_in_implicit_vr_within_an_explicit_data_set() -> None:
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_unknown_is_resolved_where_the_dictionary_knows_the_tag(encoding: Encoding) -> None:
+def test_unknown_is_resolved_where_the_dictionary_knows_the_tag(encoding: DataSetEncoding) -> None:
     assert read(element(NAME, "UN", "A^B ", encoding), encoding)[0][1] == "PN"
 
 
 @pytest.mark.parametrize("encoding", [IMPLICIT_LITTLE, EXPLICIT_LITTLE])
 def test_what_the_dictionary_takes_for_a_sequence_must_start_with_an_item(
-    encoding: Encoding,
+    encoding: DataSetEncoding,
 ) -> None:
     data_set = element(0x20010010, "LO", "Philips Imaging DD 001", encoding)
     data_set += element(0x2001105F, "UN", b"no item!", encoding)
@@ -129,7 +125,7 @@ def test_a_long_unknown_stays_unknown() -> None:
 
 
 @pytest.mark.parametrize("encoding", [IMPLICIT_LITTLE, EXPLICIT_LITTLE])
-def test_private_elements_are_known_by_their_creator(encoding: Encoding) -> None:
+def test_private_elements_are_known_by_their_creator(encoding: DataSetEncoding) -> None:
     known = element(0x00290010, "LO", "SIEMENS CSA HEADER", encoding)
     other = element(0x00290011, "LO", "SOMEBODY", encoding)
     data_set = known + other
@@ -184,7 +180,7 @@ def test_pixel_data_is_the_last_element(tag: int) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("padding", [1, 7, 8, 9, 100_000])
-def test_zeros_at_the_end_are_padding(encoding: Encoding, padding: int) -> None:
+def test_zeros_at_the_end_are_padding(encoding: DataSetEncoding, padding: int) -> None:
     data_set = element(NAME, "PN", "A^B ", encoding) + bytes(padding)
     assert read_short(data_set, encoding) == [(NAME, "PN")]
 
@@ -196,7 +192,7 @@ def test_odd_lengths_are_read_as_they_are() -> None:
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("vr", ["PN", "OB", "UT", "SQ"])
-def test_what_reaches_beyond_the_end_is_truncated(encoding: Encoding, vr: str) -> None:
+def test_what_reaches_beyond_the_end_is_truncated(encoding: DataSetEncoding, vr: str) -> None:
     tag = {"PN": NAME, "OB": 0x00420011, "UT": 0x00081195, "SQ": CONTENT}[vr]
     data_set = element(NAME, "PN", "A ", encoding) + element(tag, vr, "", encoding, length=999)
     assert code_of(data_set, encoding) == "TRUNCATED"

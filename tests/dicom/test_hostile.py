@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from dicomferry.errors import InstanceError
 from tests.dicom.factories import (
     DEFLATED,

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from dicomferry.dicom.header import read_header
-from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import (
+from dicomferry.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     UNDEFINED_LENGTH,
-    Encoding,
+    DataSetEncoding,
 )
+from dicomferry.dicom.header import read_header
+from dicomferry.dicom.range_reader import BytesReader
 from tests.dicom.factories import (
     BIG_ENDIAN,
     DEFLATED,
@@ -168,7 +168,7 @@ def test_of_a_tag_that_comes_twice_the_last_one_counts() -> None:
 def test_pixel_representation_decides_between_signed_and_unsigned(
     representation: bytes, vr: str
 ) -> None:
-    encoding: Encoding = IMPLICIT_LITTLE
+    encoding: DataSetEncoding = IMPLICIT_LITTLE
     padding = element(0x00280120, "", b"\xff\xff", encoding)
     data_set = element(0x00280103, "US", representation, encoding) + padding
     data_set += sequence(0x0040A730, item(padding), encoding=encoding)

@@ -16,17 +16,16 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 
 from dicomferry.dicom.elements import ElementReader
-from dicomferry.dicom.json_model import encode
-from dicomferry.dicom.part10_reader import open_data_set
-from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import (
+from dicomferry.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
-    LONG_FORM,
-    SHORT_FORM,
-    Encoding,
+    DataSetEncoding,
 )
+from dicomferry.dicom.header import open_header
+from dicomferry.dicom.json_model import encode
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.dicom.vr import LONG_FORM, SHORT_FORM
 from dicomferry.errors import InstanceError
 from tests.corpus import corpus_files
 from tests.dicom import factories
@@ -38,7 +37,7 @@ NO_DATA_SET = {"NOT_DICOM", "GZIPPED", "ZIPPED", "DICOMDIR"}
 
 def metadata_of(file: bytes) -> bytes:
     """Return Metadata of a file that need not be an instance."""
-    start = open_data_set(BytesReader(file))
+    start = open_header(BytesReader(file))
     elements = ElementReader(start.window).read(start.offset, start.encoding)
     return encode(start.file_meta, elements, start.encoding.order, frozenset()).json
 
@@ -52,7 +51,7 @@ def found_differences(file: bytes, deflated_at: int | None = None) -> list[str]:
 
 
 def deflated_at(file: bytes) -> int | None:
-    start = open_data_set(BytesReader(file))
+    start = open_header(BytesReader(file))
     if start.transfer_syntax_uid != factories.DEFLATED:
         return None
     _, _, offset, length, _ = start.file_meta[-1]
@@ -223,7 +222,7 @@ def test_any_data_set_in_every_native_encoding(syntax: str, data_set: Dataset) -
     assert found_differences(file, deflated_at(file)) == []
 
 
-def raw_values() -> Iterator[tuple[str, Encoding]]:
+def raw_values() -> Iterator[tuple[str, DataSetEncoding]]:
     for vr in sorted({*SHORT_FORM.values(), *LONG_FORM.values()} - {"SQ"}):
         for encoding in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG):
             if vr in TAGS and not (encoding.implicit and vr == "UN"):
@@ -233,7 +232,9 @@ def raw_values() -> Iterator[tuple[str, Encoding]]:
 @pytest.mark.parametrize(("vr", "encoding"), raw_values())
 @given(value=st.binary(max_size=24) | st.text(r" .-+\=^1A" + "\0\x1b", max_size=12))
 @settings(max_examples=40, deadline=None, derandomize=True)
-def test_bytes_that_may_not_fit_their_vr(vr: str, encoding: Encoding, value: bytes | str) -> None:
+def test_bytes_that_may_not_fit_their_vr(
+    vr: str, encoding: DataSetEncoding, value: bytes | str
+) -> None:
     syntax = {
         IMPLICIT_LITTLE: factories.IMPLICIT,
         EXPLICIT_LITTLE: factories.EXPLICIT,

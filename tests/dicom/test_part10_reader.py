@@ -6,9 +6,14 @@ from io import BytesIO
 
 import pytest
 
+from dicomferry.dicom.encoding import (
+    EXPLICIT_BIG,
+    EXPLICIT_LITTLE,
+    IMPLICIT_LITTLE,
+    DataSetEncoding,
+)
 from dicomferry.dicom.header import read_header
 from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import EXPLICIT_BIG, EXPLICIT_LITTLE, IMPLICIT_LITTLE, Encoding
 from dicomferry.errors import InstanceError
 from tests.dicom.factories import (
     BIG_ENDIAN,
@@ -40,7 +45,7 @@ def code_of(file: bytes) -> str:
     return caught.value.code
 
 
-def data_set(encoding: Encoding) -> bytes:
+def data_set(encoding: DataSetEncoding) -> bytes:
     return element(0x00080005, "CS", "ISO_IR 100", encoding) + identity(encoding=encoding)
 
 

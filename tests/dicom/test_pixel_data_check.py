@@ -2,15 +2,15 @@
 
 import pytest
 
-from dicomferry.dicom.header import read_header
-from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import (
+from dicomferry.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
     IMPLICIT_LITTLE,
     UNDEFINED_LENGTH,
-    Encoding,
+    DataSetEncoding,
 )
+from dicomferry.dicom.header import read_header
+from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.errors import InstanceError
 from tests.dicom.factories import (
     BIG_ENDIAN,
@@ -57,7 +57,7 @@ def encapsulated(fragments: bytes, after: bytes = b"") -> bytes:
 )
 @pytest.mark.parametrize("size", [10, 300_000])
 def test_native_pixel_data_must_fit_its_declared_length(
-    syntax: str, encoding: Encoding, size: int
+    syntax: str, encoding: DataSetEncoding, size: int
 ) -> None:
     data_set = identity(encoding=encoding) + element(PIXEL_DATA, "OW", bytes(size), encoding)
     file = part10(data_set, syntax)
@@ -102,7 +102,7 @@ def test_bytes_that_are_no_element_after_pixel_data_do_no_harm(garbage: bytes) -
 @pytest.mark.parametrize(
     ("syntax", "encoding"), [(IMPLICIT, IMPLICIT_LITTLE), (EXPLICIT, EXPLICIT_LITTLE)]
 )
-def test_an_element_after_native_pixel_data_counts(syntax: str, encoding: Encoding) -> None:
+def test_an_element_after_native_pixel_data_counts(syntax: str, encoding: DataSetEncoding) -> None:
     data_set = identity(encoding=encoding) + element(PIXEL_DATA, "OW", bytes(64), encoding)
     file = part10(data_set + element(0xFFFCFFFC, "OB", bytes(2000), encoding), syntax)
     assert not is_truncated(file)

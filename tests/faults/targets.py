@@ -17,9 +17,9 @@ import pydicom.data
 from dicomferry.api.errors import ApiError
 from dicomferry.api.label_filter import parse_filter
 from dicomferry.dicom.dicom_file import open_file
+from dicomferry.dicom.encoding import IMPLICIT_LITTLE
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader
-from dicomferry.dicom.vr import IMPLICIT_LITTLE
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.convert import transcode

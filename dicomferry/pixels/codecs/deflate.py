@@ -2,13 +2,13 @@
 
 import zlib
 
+from dicomferry.dicom.part10_writer import DEFLATE_LEVEL
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import Decoded, Pixels, pack, unpack
 
 METHOD = ""
-LEVEL = 4
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
@@ -43,5 +43,5 @@ def encode(
     pixels: Pixels, source: ImagePixel, _planned: ImagePixel, _syntax: str, _quality: Quality
 ) -> bytes:
     """Deflate a frame."""
-    deflater = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflater = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return deflater.compress(pack(pixels, source)) + deflater.flush()

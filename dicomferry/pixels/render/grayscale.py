@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dicomferry.dicom.dicom_file import DicomFile
-from dicomferry.dicom.raw_elements import Encoding, RawElement, read_items
+from dicomferry.dicom.encoding import DataSetEncoding
+from dicomferry.dicom.raw_elements import RawElement, read_items
 from dicomferry.dicom.reencode import swap
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.image_pixel import ImagePixel
@@ -179,18 +180,20 @@ def palette(file: DicomFile, image: ImagePixel) -> Pixels:
 class _Reader:
     """The attributes of one data set, main or nested."""
 
-    def __init__(self, buffer: bytes, elements: list[RawElement], encoding: Encoding) -> None:
+    def __init__(
+        self, buffer: bytes, elements: list[RawElement], encoding: DataSetEncoding
+    ) -> None:
         self._buffer = buffer
         self._found = {each.tag: each for each in elements}
         self._encoding = encoding
 
     def items(self, tag: int) -> list["_Reader"]:
         element = self._found.get(tag)
-        if element is None or element.vr not in (b"", b"SQ"):
+        if element is None or element.vr(self._buffer, self._encoding) not in (b"", b"SQ"):
             return []
         return [
-            _Reader(self._buffer, inner, self._encoding)
-            for _, inner in read_items(self._buffer, element.value, element.end, self._encoding)
+            _Reader(self._buffer, item.elements, item.encoding)
+            for item in read_items(self._buffer, element, self._encoding)
         ]
 
     def text(self, tag: int) -> str:
@@ -211,7 +214,7 @@ class _Reader:
         return self._buffer[element.value : element.end] if element else b""
 
 
-def _words(value: bytes, encoding: Encoding) -> tuple[int, ...]:
+def _words(value: bytes, encoding: DataSetEncoding) -> tuple[int, ...]:
     return struct.unpack(f"{encoding.order}{len(value) // 2}H", value[: len(value) // 2 * 2])
 
 

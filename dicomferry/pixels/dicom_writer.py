@@ -9,8 +9,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dicomferry.dicom import part10_writer
 from dicomferry.dicom.dicom_file import DicomFile
-from dicomferry.dicom.reencode import Changes
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE
+from dicomferry.dicom.raw_elements import list_elements
+from dicomferry.dicom.reencode import Changes, join, mend_group_lengths, reencode
 from dicomferry.dicom.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     JPEG_BASELINE,
@@ -19,7 +22,6 @@ from dicomferry.dicom.transfer_syntaxes import (
     TransferSyntax,
 )
 from dicomferry.errors import InstanceError, Reason
-from dicomferry.pixels import part10_elements
 from dicomferry.pixels.attributes import (
     extended_offset_table,
     lossy_changes,
@@ -29,6 +31,7 @@ from dicomferry.pixels.attributes import (
 from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.decode import Decoding
 from dicomferry.pixels.frames import EncapsulatedFrames, chunks, swap_words, word_size
+from dicomferry.pixels.icon import icon_element, native_icon
 from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size, read_image
 from dicomferry.pixels.parallel import FrameMap, in_order, parallel_map_for
 from dicomferry.pixels.quality import Quality
@@ -48,16 +51,16 @@ def write_dicom(
     """
     if file.pixels is None and target.encapsulated:
         target = SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]  # nothing in it is compressed
-    yield part10_elements.file_head(file, target)
+    yield part10_writer.file_head(file, target)
     data_set = _data_set(file, target, quality, frame_map)
-    yield from part10_elements.deflated(data_set) if target.deflated else data_set
+    yield from part10_writer.deflated(data_set) if target.deflated else data_set
 
 
 def _data_set(
     file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap
 ) -> Iterator[bytes]:
     if file.pixels is None:
-        yield part10_elements.attributes(file, target, {})
+        yield _attributes(file, target, {})
     elif target.encapsulated:
         image = read_image(file)
         check_frame_size(image)
@@ -75,12 +78,12 @@ def _other_encoding(file: DicomFile, target: TransferSyntax) -> Iterator[bytes]:
     if file.pixels.undefined or file.pixels.end > file.source.size:
         raise InstanceError(Reason.PIXEL_DATA_TRUNCATED)
     word_bytes = 1 if file.encoding.little_endian else word_size(file, read_image(file))
-    word = file.pixels.vr != b"OB"
-    yield part10_elements.attributes(file, target, {})
-    yield part10_elements.native_element(file, target, length + length % 2, word)
+    word = file.pixels_vr != b"OB"
+    yield _attributes(file, target, {})
+    yield part10_writer.native_element(file, target, length + length % 2, word)
     for chunk in chunks(file.source, file.pixels.value, length):
         yield swap_words(chunk, word_bytes)
-    yield bytes(length % 2) + part10_elements.tail(file, target, file.pixels.end)
+    yield bytes(length % 2) + part10_writer.tail(file, target, file.pixels.end)
 
 
 def _decompressed(
@@ -92,8 +95,8 @@ def _decompressed(
     if length > _MAX_NATIVE_BYTES:
         raise InstanceError(Reason.IMAGE_TOO_LARGE_FOR_TARGET)
     changes = pixel_changes(file, image, new) | frames.lossy
-    yield part10_elements.attributes(file, target, changes)
-    yield part10_elements.native_element(file, target, length + length % 2, new.bits_allocated > 8)
+    yield _attributes(file, target, changes)
+    yield part10_writer.native_element(file, target, length + length % 2, new.bits_allocated > 8)
     bits = np.empty(0, np.uint8)
     for pixels in frames:
         if new.bits_allocated == 1:  # frames follow each other without padding
@@ -104,7 +107,7 @@ def _decompressed(
         else:
             yield pack(pixels, new)
     yield pack(bits, new) if bits.size else b""
-    yield bytes(length % 2) + part10_elements.tail(file, target, frames.end)
+    yield bytes(length % 2) + part10_writer.tail(file, target, frames.end)
 
 
 def _encoded(
@@ -147,12 +150,12 @@ def _encoded(
         if offsets[-1] > 0xFFFFFFFF:
             changes |= extended_offset_table(offsets, lengths)
             offsets = []
-        yield part10_elements.attributes(file, target, changes)
-        yield part10_elements.encapsulated_element(offsets)
+        yield _attributes(file, target, changes)
+        yield part10_writer.encapsulated_element(offsets)
         spool.seek(0)
         for length in lengths:
-            yield part10_elements.fragment(spool.read(length))
-        yield part10_elements.SEQUENCE_DELIMITER + part10_elements.tail(file, target, frames.end)
+            yield part10_writer.fragment(spool.read(length))
+        yield part10_writer.SEQUENCE_DELIMITER + part10_writer.tail(file, target, frames.end)
 
 
 def _recompressed(
@@ -163,3 +166,20 @@ def _recompressed(
 
     recompress = jpegxl.to_jpeg if target == JPEG_BASELINE else jpegxl.from_jpeg
     return frame_map(lambda place: recompress(frames.read(place), image), frames.located())
+
+
+def _attributes(file: DicomFile, syntax: TransferSyntax, changes: Changes) -> bytes:
+    """Return the data set up to its pixel data, in the encoding of `syntax`, with `changes`."""
+    target = syntax.encoding
+    kept = reencode(file.buffer, file.elements, file.encoding, target)
+    icon = native_icon(file)
+    if icon is not None:
+        element = icon_element(icon)
+        (native,) = list_elements(element, EXPLICIT_LITTLE)
+        encoded = reencode(element, [native], EXPLICIT_LITTLE, target)
+        kept = [encoded[0] if tag == native.tag else (tag, data) for tag, data in kept]
+    if changes:
+        kept = join(kept, changes, target.explicit)
+    groups = frozenset(tag >> 16 for tag in changes) | {0x7FE0}
+    mended = mend_group_lengths(kept, target.explicit, groups if target == file.encoding else None)
+    return b"".join(data for _, data in mended)
