@@ -13,7 +13,7 @@ from dicomferry.dicom.encoding import DataSetEncoding
 from dicomferry.dicom.inflate import Inflater
 from dicomferry.dicom.part10_reader import open_data_set
 from dicomferry.dicom.range_reader import RangeReader
-from dicomferry.dicom.raw_elements import RawElement, export_codes, list_elements, take_elements
+from dicomferry.dicom.raw_elements import RawElement, as_export_error, list_elements, take_elements
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES, TransferSyntax
 from dicomferry.errors import InstanceError, Reason
 
@@ -99,22 +99,27 @@ def open_file(file: RangeReader) -> DicomFile:
         InstanceError: NOT_DICOM, DICOMDIR, DATA_SET_INVALID, NESTED_TOO_DEEP, DATA_SET_TOO_LARGE,
             SYNTAX_UNKNOWN.
     """
-    with export_codes():
-        head = KeepingWindow(file, MAX_ATTRIBUTE_BYTES)
-        start = open_data_set(head, lambda offset: _inflate(file, offset))
-        syntax = SYNTAXES.get(start.transfer_syntax_uid)
-        if syntax is None:
-            raise InstanceError(Reason.SYNTAX_UNKNOWN)
-        meta = [
-            (tag, vr.encode(), value or head.require(offset, length))
-            for tag, vr, offset, length, value in start.file_meta
-        ]
-        window = start.window
-        reader = ElementReader(window, descend=False)
-        events = reader.read(start.offset, start.encoding)
-        elements = take_elements(reader, events, start.offset)
-        pixels = elements.pop() if reader.pixel_data is not None else None
-        window.load(0, elements[-1].end if elements else start.offset)
+    try:
+        return _open_file(file)
+    except InstanceError as error:
+        raise as_export_error(error) from None
+
+
+def _open_file(file: RangeReader) -> DicomFile:
+    head = KeepingWindow(file, MAX_ATTRIBUTE_BYTES)
+    start = open_data_set(head, lambda offset: _inflate(file, offset))
+    syntax = SYNTAXES.get(start.transfer_syntax_uid)
+    if syntax is None:
+        raise InstanceError(Reason.SYNTAX_UNKNOWN)
+    meta = [
+        (tag, vr.encode(), value or head.require(offset, length))
+        for tag, vr, offset, length, value in start.file_meta
+    ]
+    window = start.window
+    reader = ElementReader(window, descend=False)
+    elements = take_elements(reader, reader.read(start.offset, start.encoding), start.offset)
+    pixels = elements.pop() if reader.pixel_data is not None else None
+    window.load(0, elements[-1].end if elements else start.offset)
     return DicomFile(
         start.preamble, meta, syntax, start.encoding, window.file, window.data, elements, pixels
     )

@@ -104,6 +104,7 @@ class ElementReader:
         unpack = _IMPLICIT[order] if implicit else _EXPLICIT[order]
         unpack_length = _LENGTH[order]
         short_vr, long_vr, inline_vr = _GET_VR
+        descend = self._descend
         stop_at = _NO_TAGS if depth else self._stop_at
         creators: dict[int, str] = {}
         data, base = window.data, window.base
@@ -160,21 +161,22 @@ class ElementReader:
                 if not tag and not length:  # zeros: padding, or a gap that data follow
                     gap = at + base
                     at = max(start, _after_zeros(data, at, bound))
-                    if not self._descend:
+                    if not descend:
                         self.gaps[gap] = at + base
+                    continue
+                if not descend and length != UNDEFINED_LENGTH and tag not in stop_at:
+                    position = start + base  # it ends by its length, whatever it is
+                    at = self._end(position, length, end) - base
+                    yield tag, vr or "UN", position, length, b""
                     continue
                 if vr is None or vr == "UN":
                     creator = creators.get(tag >> 8, "") if group & 1 else ""
                     vr = resolve_vr(tag, vr, length, creator, data[start : start + 4])
                 position = start + base
                 if vr == "SQ" and tag not in stop_at:
-                    if self._descend:
+                    if descend:
                         yield tag, vr, position, length, b""
                         yield from self.read_items(position, end, length, encoding, depth + 1)
-                    elif length != UNDEFINED_LENGTH:
-                        at = self._end(position, length, end) - base
-                        yield tag, vr, position, length, b""
-                        continue
                     else:
                         for _ in self.read_items(position, end, length, encoding, depth + 1):
                             pass

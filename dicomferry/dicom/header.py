@@ -18,7 +18,7 @@ from dicomferry.dicom.tags import (
     SOP_INSTANCE_UID,
     STUDY_INSTANCE_UID,
 )
-from dicomferry.dicom.uids import parse_uid
+from dicomferry.dicom.uids import parse_class_uid, parse_uid
 from dicomferry.errors import InstanceError, Reason
 
 _WANTED = frozenset(
@@ -73,7 +73,7 @@ def read_header(file: RangeReader) -> Header:
     reader = ElementReader(start.window)
     elements = reader.read(start.offset, start.encoding)
     metadata, values = encode(start.file_meta, elements, start.encoding.order, _WANTED)
-    sop_class_uid = parse_uid(values.get(SOP_CLASS_UID, b""))
+    sop_class_uid = parse_class_uid(values.get(SOP_CLASS_UID, b""))
     if DIRECTORY_RECORD_SEQUENCE in values or sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError(Reason.DICOMDIR)
     if reader.pixel_data is not None:

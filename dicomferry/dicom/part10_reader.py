@@ -28,7 +28,7 @@ from dicomferry.dicom.transfer_syntaxes import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     SYNTAXES,
 )
-from dicomferry.dicom.uids import parse_uid
+from dicomferry.dicom.uids import parse_class_uid
 from dicomferry.dicom.vr import (
     BY_REFERENCE,
     KNOWN_VRS,
@@ -101,9 +101,9 @@ def open_data_set(window: W, inflate: Callable[[int], W]) -> DataSetStart[W]:
     values = {tag: value for tag, _, _, _, value in reversed(file_meta)}
     if len(values) < len(file_meta):  # of two groups, one after the other, the first one counts
         file_meta = _first_of_each(file_meta)
-    if parse_uid(values.get(MEDIA_STORAGE_SOP_CLASS_UID, b"")) == MEDIA_STORAGE_DIRECTORY:
+    if parse_class_uid(values.get(MEDIA_STORAGE_SOP_CLASS_UID, b"")) == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError(Reason.DICOMDIR)
-    syntax = parse_uid(values.get(TRANSFER_SYNTAX_UID, b""))
+    syntax = parse_class_uid(values.get(TRANSFER_SYNTAX_UID, b""))
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         window, offset = inflate(offset), 0
     window.load(offset, 8)
@@ -154,12 +154,15 @@ def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int
     wrong. They are in explicit VR; implicit ones, a mistake, are read as well.
     """
     elements: list[Element] = []
+    base = limit = 0
     while True:
-        window.load(offset, 12)
-        data, base, limit = window.data, window.base, window.limit
         at = offset - base
-        if at + 8 > limit:
-            return elements, offset
+        if at + 12 > limit:
+            window.load(offset, 12)
+            data, base, limit = window.data, window.base, window.limit
+            at = offset - base
+            if at + 8 > limit:
+                return elements, offset
         group, number, code, length = _HEADER(data, at)
         if group != _FILE_META_GROUP:
             return elements, offset
@@ -181,6 +184,7 @@ def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int
             elements.append((tag, vr, position, length, data[start : start + length]))
         else:
             elements.append((tag, vr, position, length, window.require(position, length)))
+            base = limit = 0
 
 
 def _first_of_each(elements: list[Element]) -> list[Element]:

@@ -5,7 +5,6 @@ bytes, which a transcoded file repeats. Sequences stay closed until their items 
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 from dicomferry.dicom.byte_window import whole_window
@@ -112,8 +111,10 @@ def list_elements(buffer: bytes, encoding: DataSetEncoding) -> list[RawElement]:
         InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP.
     """
     reader = ElementReader(whole_window(buffer), descend=False, stop_at=frozenset())
-    with export_codes():
+    try:
         return take_elements(reader, reader.read(0, encoding), 0)
+    except InstanceError as error:
+        raise as_export_error(error) from None
 
 
 def read_items(
@@ -133,19 +134,17 @@ def read_items(
     reader = ElementReader(whole_window(buffer), descend=False)
     value, end = sequence.value, sequence.end
     size = UNDEFINED_LENGTH if sequence.undefined else end - value
-    with export_codes():
+    try:
         events = reader.read_items(value, end, size, encoding, depth)
         for tag, _, position, length, _ in events:
             if tag == ITEM:
                 own = reader.item_encoding
                 elements = take_elements(reader, events, position)
                 yield Item(own, length == UNDEFINED_LENGTH, elements)
-
-
-@contextmanager
-def export_codes() -> Iterator[None]:
-    """Raise the reader's errors with the codes of exports."""
-    try:
-        yield
     except InstanceError as error:
-        raise InstanceError(_EXPORT_CODES.get(error.code, error.code)) from None
+        raise as_export_error(error) from None
+
+
+def as_export_error(error: InstanceError) -> InstanceError:
+    """Return an error of the reader with the code that exports have for it."""
+    return InstanceError(_EXPORT_CODES.get(error.code, error.code))

@@ -1,6 +1,7 @@
 """Unique identifiers (PS3.5 Section 9): they become paths, so nothing else may pass as one."""
 
 import re
+from functools import lru_cache
 
 _UID = re.compile(rb"[0-9]+(?:\.[0-9]+)*")
 MAX_UID_CHARACTERS = 64
@@ -15,3 +16,7 @@ def parse_uid(value: bytes) -> str:
     if len(value) > MAX_UID_CHARACTERS or not _UID.fullmatch(value):
         return ""
     return value.decode("ascii")
+
+
+# Of SOP classes and transfer syntaxes, which are few.
+parse_class_uid = lru_cache(maxsize=256)(parse_uid)
