@@ -15,7 +15,8 @@ from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.source import Source
 from dicomferry.sources.source_file import open_source
-from dicomferry.storage.base import ServerSideCopy, Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.capabilities import ServerSideCopy
 from dicomferry.storage.registry import capabilities_of
 from dicomferry.store.blobs import blob_path, large_blob, write_blob
 from dicomferry.transforms.records import FileOutcome, Instance

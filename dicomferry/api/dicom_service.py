@@ -28,7 +28,8 @@ from dicomferry.jobs import launch
 from dicomferry.jobs.dataflow_client import DataflowError, Templates
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.resource_names import StoreName
-from dicomferry.storage.base import Storage, StorageError
+from dicomferry.storage.base import Storage
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.failures import storage_errors
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.store.dicom_store import (

@@ -10,7 +10,8 @@ from typing import Self
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.source import Source
-from dicomferry.storage.base import ChangedFileError, Entry
+from dicomferry.storage.capabilities import Entry
+from dicomferry.storage.errors import ChangedFileError
 from dicomferry.storage.registry import open_file, open_storage
 
 

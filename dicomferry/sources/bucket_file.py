@@ -9,8 +9,9 @@ import obstore
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.sources.source import Source
 from dicomferry.storage import gs_clients
+from dicomferry.storage.errors import ShortReadError
 from dicomferry.storage.range_file import StoredFile
-from dicomferry.storage.retries import ShortReadError, with_retries
+from dicomferry.storage.retries import with_retries
 
 # Object names that obstore 0.12 refuses or, worse, reads as another's ('x/' as 'x'): paths with an
 # empty, '.' or '..' segment, or with control characters. Measured against an emulator.

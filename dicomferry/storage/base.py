@@ -10,15 +10,16 @@ Everything is written whole or not at all.
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
-from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore
 
+from dicomferry.storage.capabilities import Capabilities, Entry, ServerSideCopy
+from dicomferry.storage.errors import ChangedFileError, ShortReadError, StorageError
 from dicomferry.storage.range_file import RangeFile, SeekableObject, StoredFile
-from dicomferry.storage.retries import ShortReadError, list_with_resume, with_retries
+from dicomferry.storage.retries import list_with_resume, with_retries
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -29,63 +30,6 @@ T = TypeVar("T")
 CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 64 << 20
 NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
-
-
-class StorageError(ValueError):
-    """A root or destination that cannot serve; the message says what to do."""
-
-
-class ChangedFileError(Exception):
-    """A file has another version than the one that was to be read."""
-
-
-class Entry(NamedTuple):
-    """A file or object.
-
-    Attributes:
-        path: below the storage's root.
-        size: bytes.
-        modified: time of the last change.
-        version: the entity tag; '' where the storage has none.
-    """
-
-    path: str
-    size: int
-    modified: datetime
-    version: str = ""
-
-
-class Capabilities(NamedTuple):
-    """How kinds of storage differ.
-
-    Attributes:
-        is_shared: other machines reach it, so the workers of a distributed job can use it.
-        is_networked: bytes can be damaged on the way, and answers lost: a write that fails, or a
-            create that is refused, may have happened.
-        concurrency: requests at once that keep one core busy; 1 where requests do not wait.
-        has_empty_folders: a folder can exist without a file in it.
-    """
-
-    is_shared: bool
-    is_networked: bool
-    concurrency: int
-    has_empty_folders: bool
-
-
-class ServerSideCopy(Protocol):
-    """One object that a storage copies by itself: no byte comes through this process.
-
-    Each method raises FileNotFoundError if the object, or that version of it, is gone.
-    """
-
-    def crc32c(self) -> int:
-        """Return the CRC-32C that the storage keeps of the object."""
-
-    def create(self, path: str) -> None:
-        """Copy the object to a path, unless a file of that name exists."""
-
-    def replace(self, path: str) -> int:
-        """Copy the object over a path; return the CRC-32C that is kept of the copy."""
 
 
 class Storage:

@@ -16,7 +16,7 @@ def storage_errors() -> tuple[type[Exception], ...]:
     from google.api_core.exceptions import GoogleAPIError
     from obstore.exceptions import BaseError
 
-    from dicomferry.storage.base import StorageError
+    from dicomferry.storage.errors import StorageError
 
     return OSError, BaseError, GoogleAPIError, DeltaError, StorageError
 

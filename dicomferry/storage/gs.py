@@ -3,7 +3,8 @@
 from obstore.store import GCSStore
 
 from dicomferry.storage import gs_clients
-from dicomferry.storage.base import Capabilities, ServerSideCopy, Storage
+from dicomferry.storage.base import Storage
+from dicomferry.storage.capabilities import Capabilities, ServerSideCopy
 from dicomferry.storage.server_side_copy import GsCopy
 
 

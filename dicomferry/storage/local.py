@@ -16,8 +16,10 @@ from typing import IO, TYPE_CHECKING, Self, cast
 import obstore
 from obstore.store import LocalStore
 
-from dicomferry.storage.base import CHUNK_BYTES, Capabilities, Entry, Storage, StorageError, T
+from dicomferry.storage.base import CHUNK_BYTES, Storage, T
+from dicomferry.storage.capabilities import Capabilities, Entry
 from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.partial_files import partial_name, remove_partial
 from dicomferry.storage.range_file import StoredFile
 

@@ -6,7 +6,9 @@ A new one is a subclass of `Storage` in a module of its own, and a line here.
 import os
 import re
 
-from dicomferry.storage.base import Capabilities, Storage, StorageError
+from dicomferry.storage.base import Storage
+from dicomferry.storage.capabilities import Capabilities
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.gs import GsStorage
 from dicomferry.storage.local import LocalStorage
 

@@ -32,10 +32,6 @@ TRANSIENT = (GenericError, OSError)
 PERMANENT = (FileNotFoundError, PermissionError, NotADirectoryError)
 
 
-class ShortReadError(OSError):
-    """A storage answered with fewer bytes than requested."""
-
-
 def retry_config() -> "RetryConfig":
     """Return the retries of an obstore client."""
     return {

@@ -16,7 +16,7 @@ _MAX_ATTEMPTS = 5
 
 
 class GsCopy:
-    """An object that Cloud Storage copies: a `dicomferry.storage.base.ServerSideCopy`.
+    """An object that Cloud Storage copies: a `dicomferry.storage.capabilities.ServerSideCopy`.
 
     A target whose bucket is gone raises google.api_core.exceptions.NotFound.
     """

@@ -13,8 +13,9 @@ import google_crc32c
 
 from dicomferry.dicom.range_reader import BytesReader, RangeReader
 from dicomferry.errors import InstanceError, Reason
-from dicomferry.storage.base import ServerSideCopy, Storage
-from dicomferry.storage.retries import ShortReadError
+from dicomferry.storage.base import Storage
+from dicomferry.storage.capabilities import ServerSideCopy
+from dicomferry.storage.errors import ShortReadError
 from dicomferry.store.index_files import index_folder
 
 FOLDER = "instances"

@@ -13,7 +13,9 @@ from dicomferry.sources.listing import describe_sources, list_sources, no_match_
 from dicomferry.sources.source_file import open_source
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage import registry
-from dicomferry.storage.base import Capabilities, Storage, StorageError
+from dicomferry.storage.base import Storage
+from dicomferry.storage.capabilities import Capabilities
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.local import LocalStorage
 from dicomferry.store import maintenance
 from dicomferry.store.dicom_store import delete_store, get_store

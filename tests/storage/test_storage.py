@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from dicomferry.storage.base import StorageError
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.registry import open_storage
 from tests.sources.test_local import as_nobody, fresh_folder
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dicomferry.resource_names import DatasetName, parse_store
-from dicomferry.storage.base import StorageError
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import (
     StoreExistsError,

@@ -11,7 +11,7 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT
 from dicomferry.api.errors import ApiError
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import PROBLEMS, Outcome
-from dicomferry.storage.base import Entry
+from dicomferry.storage.capabilities import Entry
 
 PAGE = 100
 _BLOCK_BYTES = 1 << 20

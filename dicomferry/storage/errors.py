@@ -1,0 +1,13 @@
+"""Errors of storages that are not those of the system or of a service."""
+
+
+class StorageError(ValueError):
+    """A root or destination that cannot serve; the message says what to do."""
+
+
+class ChangedFileError(Exception):
+    """A file has another version than the one that was to be read."""
+
+
+class ShortReadError(OSError):
+    """A storage answered with fewer bytes than requested."""
