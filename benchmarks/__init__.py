@@ -1,1 +1,1 @@
-"""What the jobs reach on this machine, side by side with what a user would pick instead."""
+"""Benchmarks of the jobs on this machine, side by side with the alternatives of a user."""

@@ -1,10 +1,10 @@
 """python -m benchmarks.bench_export: exports beside plain loops, dcmtk, gdcm and Orthanc.
 
-Each row asks for one form of CT-like files, or of one multi-frame instance. Ours and the plain
-loop are processes of their own, run short and long to tell start and steady rate apart. Peers run
-over the short set: dcmtk and gdcm as a process a file, two at a time; Orthanc as a server that runs
-and holds the files already, asked by two clients. All rows are repeated in rounds, as many as there
-is time for; a peer that is far behind the best one is not repeated.
+Each row is the export of CT-like files, or of one multi-frame instance, to one format. Our command
+and the plain loop are processes of their own; start and steady rate come from a short and a long
+run. Peers get the files of the short run: dcmtk and gdcm as one process per file, two at a time;
+Orthanc as a running server that holds the files already, with two clients. All rows are repeated in
+rounds while there is time; a peer that is far behind the best one is not repeated.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _MINUTES = 12.0
 
 
 class _Result(NamedTuple):
-    """What was measured of one row; rates in files or frames a second."""
+    """Result of one row; rates are in files or frames per second."""
 
     row: Row
     repeats: int
@@ -49,7 +49,7 @@ class _Result(NamedTuple):
 
     @property
     def best_peer(self) -> float | None:
-        """None if a peer is missing: what was not measured was not beaten."""
+        """None if a peer is missing, since it was not measured."""
         counted = [rate for name, rate in self.peers.items() if name not in self.row.not_counted]
         rates = [rate for rate in counted if rate is not None]
         return max(rates) if rates and len(rates) == len(counted) else None
@@ -72,7 +72,7 @@ def _result(runs: RowRuns) -> _Result:
 
 
 def _cores(short: Run, long: Run) -> float:
-    """CPU time over wall time without the start; not a number where too little is left."""
+    """Return CPU time by wall time, both without the start; NaN where too little is left."""
     seconds = long.seconds - short.seconds
     return (long.cpu - short.cpu) / seconds if seconds >= _LONG_ENOUGH_SECONDS else math.nan
 
@@ -80,7 +80,7 @@ def _cores(short: Run, long: Run) -> float:
 def _measure(
     console: Console, size: Size, rows: Sequence[Row], rounds: int, minutes: float
 ) -> list[RowRuns]:
-    """Repeat the rows in rounds until the time is over; each is run once at least."""
+    """Repeat the rows in rounds until the time is over; each runs at least once."""
     end = time.monotonic() + 60 * minutes
     stores = Stores(size)
     measured: list[RowRuns] = []
@@ -146,7 +146,7 @@ def _targets(results: Sequence[_Result]) -> Iterator[Target]:
 
 
 def _times(rate: float, other: float | None) -> float | None:
-    """None where one of them was not measured: missing, or the machine too busy to tell."""
+    """Return the ratio of two rates; None where one was not measured."""
     return rate / other if other and math.isfinite(rate) and math.isfinite(other) else None
 
 

@@ -1,9 +1,9 @@
 """python -m benchmarks.bench_import: an import beside `cp -r` and a plain pydicom loop.
 
-Files lie below bench-data/ and are made once. Each contender is a process of its own that writes
+Files are below bench-data/ and created once. Each contender is a process of its own that writes
 below bench-data/run, which is removed between runs; before each run the page cache is warmed and
-what earlier runs left dirty is written out. Start and steady rate come from the difference of a
-long and a short run of the same kind.
+writes of earlier runs are synced. Start and steady rate come from the difference between a long and
+a short run of the same kind.
 """
 
 import argparse
@@ -41,7 +41,16 @@ _Command = Callable[[Path], list[str | Path]]
 
 
 class _Size(NamedTuple):
-    """How much is measured: a short run, a long one, and what memory is measured with."""
+    """Sizes of the runs.
+
+    Attributes:
+        few: files of a short run; `many`: of a long one.
+        small: files of the run whose memory is measured.
+        gigabytes: of the single large file.
+        listed: entries of the listing of files that do not exist.
+        listed_seconds: after which that run is ended.
+        repeats: of each run.
+    """
 
     few: int
     many: int
@@ -118,7 +127,7 @@ def _compare(console: Console, size: _Size) -> list[Target]:
     }
     megabytes = _file_megabytes(long)
     table = Table(title=f"{size.many:,} files of {megabytes:.2f} MB", title_justify="left")
-    for heading in ("", "start s", "steady files/s", "MB/s", "start and all files/s", "spread"):
+    for heading in ("", "start s", "steady files/s", "MB/s", "start and all files/s", "deviation"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, result in results.items():
         table.add_row(
@@ -127,7 +136,7 @@ def _compare(console: Console, size: _Size) -> list[Target]:
             f"{result.rate:,.0f}",
             f"{result.rate * megabytes:,.0f}",
             f"{result.whole:,.0f}",
-            f"±{result.spread:.0%}",
+            f"±{result.deviation:.0%}",
         )
     console.print(table)
     ours, copied, synced, plain = (results[name].rate for name in _CONTENDERS)
@@ -152,7 +161,7 @@ def _scale(console: Console, size: _Size) -> Target:
         console.print(
             f"{many:,} files of {_file_megabytes(folders[0]) * 1000:.0f} KB: "
             f"{1000 / result.rate:.2f} ms a file beyond the first {size.few}, "
-            f"start {result.start:.1f} s (±{result.spread:.0%})"
+            f"start {result.start:.1f} s (±{result.deviation:.0%})"
         )
     name = f"cost a file at {size.small:,} small files beside {size.many:,}"
     return Target(name, costs[1] / costs[0], 1.1, "times", at_most=True)

@@ -1,9 +1,9 @@
-r"""What a job costs as stores and listings grow: real dedupe, lookup and commits, no files.
+r"""Cost of a job as stores and listings grow: real dedupe, lookup and commits, but no files.
 
 python -m benchmarks.bench_scale grow FOLDER [--rows N]
     makes two stores of N index rows (10 million by default) as many imports leave them:
     FOLDER/ascending, whose UIDs have one root and ascending numbers, as a scanner gives them, and
-    FOLDER/random, whose UIDs are random numbers (PS3.5, B.2), so that they lie all over the range
+    FOLDER/random, whose UIDs are random numbers (PS3.5, B.2), so that they are all over the range
 python -m benchmarks.bench_scale compare FOLDER
     imports 1,000 new files into a new store and into each of these, in turn: whole jobs, then
     each step of their commits
@@ -47,7 +47,7 @@ _REPEATS = 7
 _JOBS = 5
 _IMPORT = (sys.executable, "-m", "dicomferry.pipelines.import_dicom")
 _DICOMFERRY = (sys.executable, "-c", "from dicomferry.cli.main import main; main()")
-# Of the same length as what takes their place.
+# As long as the values that replace them.
 _ANY_UID = b"777777777777"
 _RANDOM_UID = b"8" * 39
 _METADATA = json.dumps(
@@ -58,14 +58,14 @@ KINDS = ("ascending", "random")
 
 
 def sop_instance_uid(kind: str, number: int) -> str:
-    """Of the instance with a number: always the same."""
+    """Return the SOP Instance UID of the instance with a number, which is always the same."""
     if kind == "ascending":
         return f"1.2.840.113619.2.55.3.604688119.{100_000_000 + number}"
     return f"2.25.{int.from_bytes(hashlib.sha256(str(number).encode()).digest()[:16])}"
 
 
 def make_instance(kind: str, number: int) -> Instance:
-    """An instance whose blob is not there: commits do not look."""
+    """Return an instance without a blob, which commits do not look at."""
     uid = sop_instance_uid(kind, number)
     series = f"1.2.840.113619.2.55.3.1.{number // 200}"
     study = f"1.2.840.113619.2.55.3.2.{number // 800}"
@@ -90,7 +90,7 @@ def make_instance(kind: str, number: int) -> Instance:
 
 
 def grow(folder: Path, kinds: Sequence[str], rows: int) -> None:
-    """Make both stores."""
+    """Create both stores."""
     root = open_storage(str(folder))
     for kind in kinds:
         store = create_store(root, parse_store(kind))
@@ -143,7 +143,7 @@ def compare(folder: Path, kinds: Sequence[str]) -> None:
 
 
 def measure(stores: dict[str, Storage], kind: str) -> dict[str, dict[str, float]]:
-    """Medians of each step by store; the stores take turns."""
+    """Return the medians of each step by store; stores run in turn."""
     first = iter(range(2_000_000_000 + random.randrange(10**8), 10**12, _NEW))
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in stores}
     for _ in range(_REPEATS):
@@ -194,7 +194,7 @@ def _file_bytes(kind: str, number: int) -> bytes:
 
 
 def optimize(folder: Path, kinds: Sequence[str]) -> None:
-    """Show what `stores optimize` takes."""
+    """Show the time and memory of `stores optimize`."""
     root = open_storage(str(folder))
     for kind in kinds:
         data = get_store(root, parse_store(kind)).data

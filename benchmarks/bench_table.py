@@ -1,8 +1,8 @@
 """python -m benchmarks.bench_table: an export to tables beside a plain pydicom loop.
 
 The loop reads 2,000 real files below bench-data/; exports read index rows made from the headers of
-the same files. Each contender is a process of its own that takes its turn. Start and steady rate
-come from the difference of a long and a short run.
+the same files. Each contender is a process of its own, and they run in turn. Start and steady rate
+come from the difference between a long and a short run.
 """
 
 import argparse
@@ -27,7 +27,7 @@ _COMMAND = Path(sys.executable).parent / "dicomferry"
 _DISTRIBUTIONS = ("apache-beam", "pydicom", "pyarrow", "deltalake", "duckdb", "orjson")
 _PLAIN = "pydicom loop"
 _MB = 1e6
-# Times faster than the loop, by the schema.
+# Target by schema: times the speed of the loop.
 _FASTER = {"json": 5.0, "flattened": 2.0}
 _METHOD = (
     "Medians of {repeats} (of the longest: 1), contenders taking turns; page cache warm.\n"
@@ -37,7 +37,7 @@ _METHOD = (
 
 
 class _Size(NamedTuple):
-    """How much is measured: files of the loop, instances of the exports, repetitions."""
+    """Sizes of the runs: files of the loop, instances of the exports, repetitions."""
 
     files: tuple[int, int]
     instances: tuple[int, int, int]
@@ -49,7 +49,7 @@ _QUICK = _Size((50, 300), (500, 2_000, 8_000), 1)
 
 
 def _export(count: int, schema: str, kind: str) -> Run:
-    """One export into a table that is made anew; memory sampled."""
+    """Run one export into a new table, with its memory sampled."""
     table = _RUN / f"{kind}-{schema}"
     for path in _RUN.glob(f"{table.name}*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""What `bench_export` measures: which form of which files, how many, and what is to be reached."""
+"""The rows of `bench_export`: files, target formats, numbers of files, and target speeds."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ SLOW, MEDIUM, FAST = range(3)
 
 
 class Row(NamedTuple):
-    """One thing to measure.
+    """One export to measure.
 
     Attributes:
         name: as printed.
-        source: what is stored: a kind of `ct_files`, or a transfer syntax that CT is brought to.
+        source: the stored files: a kind of `ct_files`, or the transfer syntax that CT is in.
         form: of `plain_export` and `peers`.
         mime_type: of our command.
         speed: how many files a long run needs to take a second or more.
@@ -38,12 +38,12 @@ class Row(NamedTuple):
 
     @property
     def is_multiframe(self) -> bool:
-        """Frames of one instance are counted, not files."""
+        """Whether frames of one instance are counted instead of files."""
         return self.source == MULTIFRAME
 
 
 class Size(NamedTuple):
-    """Files, and frames of one file, of the short run and of the long one of each speed."""
+    """Files, and frames of one file: of the short run, and of the long run of each speed."""
 
     few: int
     files: tuple[int, int, int]
@@ -51,7 +51,7 @@ class Size(NamedTuple):
     frames: tuple[int, int, int]
 
     def counts(self, row: Row) -> tuple[int, int]:
-        """How much the short and the long run of a row have to do."""
+        """Return the number of files or frames of a row's short and long run."""
         if row.is_multiframe:
             return self.few_frames, self.frames[row.speed]
         return self.few, self.files[row.speed]
@@ -78,7 +78,7 @@ ROWS = [
     Row(".50, 8 bits", EIGHT_BITS, JPEG_BASELINE, _dicom(JPEG_BASELINE), FAST, 5),
     Row("PNG", CT, "png", _PNG, FAST, 2.5),
     Row("JPEG", CT, "jpeg", _JPEG, FAST, 5),
-    # Orthanc only sends what lies in its storage: like ours, as fast as the disk and the cache.
+    # Orthanc only sends files from its storage: like ours, as fast as the disk and the cache.
     # The tool that a user has for a copy that comes out of an archive as a file is dcmconv.
     Row("copy", CT, "copy", "", FAST, 5, ("Orthanc",)),
     Row("frames to .90", MULTIFRAME, JPEG_2000_LOSSLESS, _dicom(JPEG_2000_LOSSLESS), SLOW),

@@ -1,4 +1,4 @@
-"""The runs of `bench_export`: ours, the plain loop's, and each peer's, one repetition at a time."""
+"""The runs of `bench_export`: of our command, the plain loop and each peer, one repetition each."""
 
 import os
 import statistics
@@ -24,14 +24,14 @@ _FREED_SECONDS = 3.0
 
 
 class Stores:
-    """Stores with what rows start from, made when first asked for."""
+    """Stores with the source files of rows, created when first used."""
 
     def __init__(self, size: Size) -> None:
         self._size = size
         self._made: dict[tuple[str, int], Path] = {}
 
     def source(self, kind: str, count: int) -> Path:
-        """The folder of so many files, or of one file of so many frames; a store has them too."""
+        """Return the folder of `count` files, or of a file of `count` frames, which a store has."""
         if (kind, count) not in self._made:
             folder = self._folder(kind, count)
             store = store_id(kind, count)
@@ -57,10 +57,10 @@ class RowRuns:
     """All runs of one row so far.
 
     Attributes:
-        row: what is measured.
+        row: the export.
         counts: files or frames of a short run and of a long one.
         ours: short runs and long ones.
-        sampled: a short run and a long one, beside the timed ones: sampling slows them.
+        sampled: a short run and a long one, apart from the timed ones, since sampling slows them.
         plain: short runs and long ones of the plain loop.
         peers: seconds over the short run's files, by peer; None if it is missing, empty if it
             cannot do this.
@@ -80,7 +80,7 @@ class RowRuns:
         return len(self.plain[1])
 
     def repeat(self) -> None:
-        """Run each contender once more; they take turns, so that what disturbs one disturbs all."""
+        """Run each contender once more, in turn, so that a disturbance affects all of them."""
         row = self.row
         out = _OUT / f"{row.name.replace(' ', '-')}-{self.repeats}"
         for at, (source, count) in enumerate(zip(self._sources, self.counts, strict=True)):
@@ -97,7 +97,7 @@ class RowRuns:
         _empty(out)
 
     def peer_rates(self) -> dict[str, float | None]:
-        """Files a second of each peer: 0 if it cannot do this, None if it is missing."""
+        """Return files per second of each peer: 0 if it lacks the format, None if it is missing."""
         return {
             name: None
             if taken is None
@@ -125,7 +125,7 @@ class RowRuns:
                     taken.clear()
 
     def _peers(self, files: list[Path], out: Path) -> list[tuple[str, Callable[[], float] | None]]:
-        """Each peer's name, and what runs it; None where it is not installed."""
+        """Return by each peer's name the function that runs it; None if it is not installed."""
         found: list[tuple[str, Callable[[], float] | None]] = []
         syntax = self.row.source if self.row.source.startswith("1.2.") else ""
         if self.row.is_multiframe:
@@ -168,12 +168,12 @@ def _measure(argv: Sequence[str | Path], source: Path, *, sampled: bool = False)
 
 
 def _empty(folder: Path) -> None:
-    """Free what the contenders wrote, once all have; the names stay until the benchmark ends.
+    """Empty the files that all contenders wrote; their names remain until the benchmark ends.
 
-    Memory that a file has just freed is quick to write to, until a virtual machine gives it back to
-    its host two seconds later: whoever starts sooner would gain by what the one before wrote. And
-    ext4 without a journal does not take the inodes of files that were removed within a minute, but
-    looks at each of them again for every new file.
+    Memory that a file has just freed is fast to write to, until a virtual machine returns it to its
+    host two seconds later: an earlier start would profit from the files of the run before. And ext4
+    without a journal does not reuse the inodes of files removed within the last minute, but checks
+    each of them again for every new file.
     """
     for path in folder.rglob("*"):
         if path.is_file():

@@ -1,4 +1,4 @@
-"""Index rows of real headers, as many as are wanted, in a store without blobs.
+"""Any number of index rows of real headers, in a store without blobs.
 
 python -m benchmarks.index_rows ROOT STORE COUNT SOURCE
 
@@ -30,12 +30,12 @@ _INSTANCES_IN_SERIES = 100
 
 
 def read_headers(folder: Path) -> list[Header]:
-    """The headers of all files below a folder, in their order."""
+    """Return the headers of all files below a folder, in the order of their names."""
     return [read_header(BytesReader(path.read_bytes())) for path in sorted(folder.rglob("*.dcm"))]
 
 
 def make_rows(headers: list[Header], count: int) -> Iterator[pa.Table]:
-    """`count` index rows (`dicomferry.store.index.SCHEMA`), so many to a commit."""
+    """Yield `count` index rows (`dicomferry.store.index_schema.SCHEMA`), a table per commit."""
     chosen = itertools.cycle(headers)
     for start in range(0, count, _COMMIT_ROWS):
         numbers = range(start, min(start + _COMMIT_ROWS, count))

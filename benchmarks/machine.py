@@ -1,4 +1,4 @@
-"""What the figures were measured on, for the first lines of every table."""
+"""Description of this machine, for the first lines of every table of figures."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def describe_machine(distributions: Sequence[str]) -> str:
-    """CPU, cores, memory, system, Python, versions, and how busy the machine is now."""
+    """Return CPU, cores, memory, system, Python, versions, and the current load."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in distributions)
     return (
@@ -20,7 +20,7 @@ def describe_machine(distributions: Sequence[str]) -> str:
 
 
 def load() -> str:
-    """Load average: other work on the machine slows every row."""
+    """Return the load average: other work on the machine slows every row."""
     return "load average " + ", ".join(f"{average:.1f}" for average in os.getloadavg())
 
 

@@ -1,8 +1,8 @@
 """Run commands and measure them: wall time, process tree's memory and CPU time.
 
-All contenders are whole processes of their own, so that what they need to start counts; a short
-and a long run of each tell start and steady rate apart. Runs take turns, so that what else the
-machine does hits all alike, and the median of the repetitions is taken.
+All contenders are whole processes, so that their start counts; start and steady rate come from a
+short and a long run of each. Contenders run in turn, so that other work on the machine affects all
+of them alike, and the median of the repetitions counts.
 """
 
 import math
@@ -26,10 +26,10 @@ class Run(NamedTuple):
     """One run of a command.
 
     Attributes:
-        seconds: wall time, start of the process to its end.
-        first: seconds until `appeared` was true, 0 if not asked for.
-        peak: bytes of the process tree at its largest, 0 if not sampled.
-        cpu: seconds of CPU that the process tree took, 0 if not sampled.
+        seconds: wall time of the process.
+        first: seconds until `appeared` was true; 0 without such a function.
+        peak: largest size of the process tree in bytes; 0 if not sampled.
+        cpu: CPU time of the process tree in seconds; 0 if not sampled.
     """
 
     seconds: float
@@ -39,19 +39,19 @@ class Run(NamedTuple):
 
 
 class Steady(NamedTuple):
-    """What a short and a long run tell apart.
+    """Start and steady rate of a contender.
 
     Attributes:
-        rate: files a second, between the short run and the long one.
-        start: seconds that a run takes beside its files.
-        whole: files a second of the long run, its start included.
-        spread: greatest distance of a long run from the median, as a part of it.
+        rate: files per second beyond those of the short run.
+        start: seconds of a run that do not depend on its files.
+        whole: files per second of the long run, including its start.
+        deviation: largest distance of a long run from the median, as a fraction of the median.
     """
 
     rate: float
     start: float
     whole: float
-    spread: float
+    deviation: float
 
 
 def run(
@@ -66,8 +66,8 @@ def run(
     Args:
         argv: the command.
         sampled: whether to sample memory and CPU, which costs the machine a little.
-        appeared: polled until it is true.
-        limit: then the process tree is killed, and that is no error.
+        appeared: polled until it returns True.
+        limit: seconds after which the process tree is killed, which is not an error.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
@@ -95,7 +95,7 @@ def run(
 
 
 def settle(folders: Iterable[Path] = ()) -> None:
-    """Warm the page cache with what is read next, and write out what earlier runs left dirty."""
+    """Warm the page cache with the files of folders, and sync the writes of earlier runs."""
     for folder in folders:
         for path in folder.rglob("*"):
             if path.is_file() and path.stat().st_blocks:
@@ -106,19 +106,19 @@ def settle(folders: Iterable[Path] = ()) -> None:
 
 
 def steady(short: Sequence[Run], long: Sequence[Run], few: int, many: int) -> Steady:
-    """Tell start and steady rate apart by the medians of short and long runs.
+    """Return start and steady rate, from the medians of short and long runs.
 
-    The rate is not a number if the long run took no longer: the machine was too busy to tell.
+    The rate is NaN if the long run was not slower, because the machine was too busy to measure.
     """
     brief = statistics.median(run.seconds for run in short)
     whole = statistics.median(run.seconds for run in long)
     rate = (many - few) / (whole - brief) if whole > brief else math.nan
-    spread = max(abs(run.seconds - whole) for run in long) / whole
-    return Steady(rate, max(0.0, brief - few / rate), many / whole, spread)
+    deviation = max(abs(run.seconds - whole) for run in long) / whole
+    return Steady(rate, max(0.0, brief - few / rate), many / whole, deviation)
 
 
 def end_tree(pid: int) -> None:
-    """Kill a process and all below it."""
+    """Kill a process and its descendants."""
     for process in _tree(pid):
         try:
             process.kill()
@@ -127,10 +127,10 @@ def end_tree(pid: int) -> None:
 
 
 class _Sampler:
-    """Samples a process tree until `end`: greatest memory, and CPU time.
+    """Sampler of a process tree until `end`: largest memory, and CPU time.
 
-    Memory is the proportional set size, which counts a page that processes share once; workers
-    that are forked from one template share much.
+    Memory is the proportional set size, which counts shared pages once; workers that are forked
+    from one template share much.
     """
 
     def __init__(self, pid: int) -> None:

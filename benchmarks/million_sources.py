@@ -1,8 +1,8 @@
-"""An import of files that do not exist, to see what listing and committing very many takes.
+"""An import of files that do not exist, to measure listing and committing a million of them.
 
 python -m benchmarks.million_sources STORE ROOT HEADER_FILE COUNT
 
-Everything of the job runs but the reading: listing entries are made up, and workers answer each
+The whole job runs except for the reading: listing entries are synthetic, and workers answer each
 with the header of HEADER_FILE under a SOP Instance UID of its own.
 """
 

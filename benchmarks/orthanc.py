@@ -1,4 +1,4 @@
-"""Orthanc as a contender: a server with the files in it, asked for each in another form."""
+"""Orthanc as a contender: a server that holds the files and returns each in another format."""
 
 import json
 import shutil
@@ -39,7 +39,11 @@ class Orthanc:
         ]
 
     def export(self, form: str, out: Path) -> float:
-        """Fetch all instances as `form`: a transfer syntax, `png`, `jpeg` or `copy`; seconds."""
+        """Fetch all instances; return the seconds.
+
+        Args:
+            form: a transfer syntax, `png`, `jpeg` or `copy`.
+        """
         out.mkdir(parents=True)
         started = time.perf_counter()
         with ThreadPoolExecutor(CLIENTS) as clients:
@@ -75,7 +79,7 @@ def is_installed() -> bool:
 
 @contextmanager
 def running_orthanc() -> Iterator[Orthanc]:
-    """Start a server in an empty folder; it ends with the block."""
+    """Start a server in an empty folder for a `with` block."""
     with socket.socket() as check_writable:
         check_writable.bind(("127.0.0.1", 0))
         port = check_writable.getsockname()[1]

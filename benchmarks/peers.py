@@ -1,4 +1,4 @@
-"""The tools that people use today: dcmtk and gdcm, two processes at a time, a process a file."""
+"""The tools that people use today: dcmtk and gdcm, one process per file, two at a time."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ from dicomferry.pixels.quality import DEFAULT_QUALITY
 
 _QUALITY = str(DEFAULT_QUALITY.jpeg_quality)
 _PICTURES = "dcmj2pnm", "--use-window", "1", "--all-frames"
-# By the transfer syntax of the source, "" for any, and the form that is asked for.
+# By the transfer syntax of the source, "" for any, and the target format.
 _COMMANDS: dict[tuple[str, str], list[list[str]]] = {
     ("", JPEG_2000_LOSSLESS): [["gdcmconv", "--j2k"]],
     (JPEG_2000_LOSSLESS, "raw"): [["gdcmconv", "--raw"]],
@@ -29,7 +29,7 @@ _COMMANDS: dict[tuple[str, str], list[list[str]]] = {
     ("", "jpeg"): [[*_PICTURES, "--write-jpeg", "--compr-quality", _QUALITY]],
     ("", "copy"): [["dcmconv"]],
 }
-# What Orthanc is asked for, where it can do it.
+# The format in Orthanc's terms, where it has it.
 ORTHANC_FORMS = {
     ("", JPEG_2000_LOSSLESS): JPEG_2000_LOSSLESS,
     (JPEG_2000_LOSSLESS, "raw"): EXPLICIT_VR_LITTLE_ENDIAN,
@@ -43,7 +43,7 @@ ORTHANC_FORMS = {
 
 
 def tools(syntax: str, form: str) -> list[list[str]]:
-    """The commands, without their files, that make `form` of files in `syntax`."""
+    """Return the commands, without their files, that convert files in `syntax` to `form`."""
     return _COMMANDS.get((syntax, form), [])
 
 
@@ -52,7 +52,7 @@ def is_missing(tool: list[str]) -> bool:
 
 
 def seconds(tool: list[str], files: list[Path], out: Path) -> float:
-    """Wall time of a tool over files, two processes at a time.
+    """Return the wall time of a tool over files, two processes at a time.
 
     Raises:
         subprocess.CalledProcessError: it cannot make that of these files.

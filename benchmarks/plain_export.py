@@ -1,4 +1,4 @@
-"""What a user would write instead: python -m benchmarks.plain_export FORM SOURCE DESTINATION.
+"""A loop that a user would write: python -m benchmarks.plain_export FORM SOURCE DESTINATION.
 
 A pool of two processes over the same codec with the same settings. A multi-frame file is shared
 out frame by frame. Elements are set by pydicom, as few as the pixels dictate; nothing is checked.
@@ -119,7 +119,7 @@ def _frame(dataset: pydicom.Dataset, index: int) -> Pixels:
 
 
 def _windowed(dataset: pydicom.Dataset, pixels: Pixels) -> Pixels:
-    """The first window, linear (PS3.3 C.11.2.1.2.1), as 8 bits."""
+    """Return the image in its first window, linear (PS3.3 C.11.2.1.2.1), as 8 bits."""
     centre, width = float(dataset.WindowCenter[0]), float(dataset.WindowWidth[0])
     values = pixels.astype(np.float32) * float(dataset.RescaleSlope)
     values += float(dataset.RescaleIntercept) - (centre - 0.5)
@@ -134,7 +134,7 @@ def _open(path: Path) -> pydicom.Dataset:
 
 
 def _one(job: tuple[str, Path, Path]) -> None:
-    """One single-frame file, all of it."""
+    """Convert one single-frame file."""
     form, source, stem = job
     if form == "copy":
         shutil.copyfile(source, stem.with_suffix(".dcm"))
@@ -151,7 +151,7 @@ def _one(job: tuple[str, Path, Path]) -> None:
 
 
 def _one_frame(job: tuple[str, Path, Path, int]) -> bytes:
-    """One frame of a multi-frame file: a picture is written, a code stream is handed back."""
+    """Convert one frame of a multi-frame file: write a picture, or return a code stream."""
     form, source, stem, index = job
     dataset = _open(source)
     pixels = _frame(dataset, index)

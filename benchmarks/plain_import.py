@@ -1,4 +1,4 @@
-"""What a user would write instead: python -m benchmarks.plain_import SOURCE DESTINATION.
+"""A loop that a user would write: python -m benchmarks.plain_import SOURCE DESTINATION.
 
 A pool of two processes that parses each header with pydicom, makes its DICOM JSON, and copies the
 file. No checksum, no index, no duplicates, nothing synced: less than an import does.

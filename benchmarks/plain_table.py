@@ -1,4 +1,4 @@
-"""What a user would write instead: python -m benchmarks.plain_table SOURCE DESTINATION.
+"""A loop that a user would write: python -m benchmarks.plain_table SOURCE DESTINATION.
 
 A pool of two processes that parses each header with pydicom and makes its DICOM JSON; the lines go
 to one file. No table, no columns, no schema, nothing in one transaction: less than an export does.

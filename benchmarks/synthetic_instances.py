@@ -1,4 +1,4 @@
-"""Instances that no file holds, for jobs of any size. No Beam here: worker processes import it."""
+"""Instances without files, for jobs of any size. No Beam here: worker processes import it."""
 
 import hashlib
 import zlib
@@ -15,7 +15,7 @@ _FILE_BYTES = 525_000
 
 
 def list_synthetic(count: int) -> Iterator[Source]:
-    """So many listing entries, with paths as long as those of real archives."""
+    """Yield `count` listing entries, with paths as long as those of real archives."""
     for number in range(count):
         folder = f"/archive/2024/03/{number // 4000:06d}/series{number // 100:07d}"
         yield Source(f"{folder}/image{number:08d}.dcm", _FILE_BYTES, "1710147612000000000")
@@ -24,7 +24,7 @@ def list_synthetic(count: int) -> Iterator[Source]:
 def ingest_synthetic(
     sources: Sequence[Source], target: ImportTarget, header: Header
 ) -> list[Instance | FileOutcome]:
-    """Answer each source with a header under a SOP Instance UID of its own; write nothing."""
+    """Return an instance with a SOP Instance UID of its own per source; write nothing."""
     template = header.metadata.decode()
     results: list[Instance | FileOutcome] = []
     for source in sources:

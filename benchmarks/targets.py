@@ -1,4 +1,4 @@
-"""Say of each target whether it was reached, with the figure that was measured."""
+"""Targets of benchmarks: print for each whether it was reached, and the measured figure."""
 
 import operator
 from typing import NamedTuple
@@ -8,12 +8,12 @@ from rich.table import Table
 
 
 class Target(NamedTuple):
-    """One thing to reach.
+    """A bound on one figure.
 
     Attributes:
-        name: what was measured.
+        name: of the figure.
         measured: the figure, None where there was nothing to measure it against.
-        bound: what to reach.
+        bound: to reach.
         unit: of both.
         at_most: whether less is better.
     """
@@ -26,7 +26,7 @@ class Target(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`pass`, `SHORT` or `MISSING`: what could not be measured was not reached."""
+        """`pass`, `SHORT`, or `MISSING` if it could not be measured."""
         if self.measured is None:
             return "MISSING"
         reached = operator.le if self.at_most else operator.ge
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 
 def print_targets(console: Console, targets: list[Target]) -> None:
-    """Print the targets, and how many were reached."""
+    """Print the targets, and the number of those reached."""
     table = Table("target", "measured", "to reach", "", title="Targets", title_justify="left")
     for target in targets:
         measured = "-" if target.measured is None else f"{target.measured:,.2f} {target.unit}"
