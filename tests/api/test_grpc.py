@@ -68,7 +68,7 @@ def polled(started, client, response):
 def running(root):
     """An operation that runs, as far as can be told."""
     return start_operation(
-        root, parse_store(TRIAL), "ImportDicomData", "op-1", Owner.this_process(), "here"
+        root, parse_store(TRIAL), "ImportDicomData", "op-1", Owner.this_process()
     )
 
 

@@ -57,7 +57,7 @@ class TestCallers:
         owner = Owner.this_process()
         for store in ("trial", "other"):
             name = parse_store(f"{DATASET}/dicomStores/{store}")
-            start_operation(root, name, "ImportDicomData", store, owner, "here")
+            start_operation(root, name, "ImportDicomData", store, owner)
         client, headers = login(["healthcare.operations.*"], TRIAL)
         assert client.call("GET", f"{DATASET}/operations/trial", headers=headers).status == 200
         answer = client.call("GET", f"{DATASET}/operations/other", headers=headers)

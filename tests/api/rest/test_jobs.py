@@ -22,9 +22,7 @@ class TestJobs:
         def start(name):
             def started(_root, store, *arguments):
                 calls.append((name, *arguments))
-                return start_operation(
-                    root, store, "ImportDicomData", "op-1", Owner.this_process(), "here"
-                )
+                return start_operation(root, store, "ImportDicomData", "op-1", Owner.this_process())
 
             return started
 
@@ -129,7 +127,6 @@ class TestOperations:
                 "ImportDicomData",
                 f"2026-{number}",
                 Owner.this_process(),
-                "here",
             )
         return trial
 
