@@ -73,7 +73,7 @@ def report_unmatched(paths: Sequence[str], folder: OperationFolder) -> None:
 
 
 def to_line(outcome: FileOutcome) -> str:
-    """One outcome as a line of JSON: fixed words, URIs and UIDs, nothing else."""
+    """Return an outcome as a line of JSON: fixed words, URIs and UIDs, nothing else."""
     record: dict[str, Any] = {"source": outcome.source, "outcome": outcome.outcome}
     if outcome.code:
         record |= {"code": outcome.code, "reason": Reason(outcome.code).sentence}

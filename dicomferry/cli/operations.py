@@ -53,7 +53,7 @@ def cancel(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Ask a job to end, wherever it runs; what it committed stays.
+    """Cancel a job, wherever it runs; what it committed stays.
 
     Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
     """
@@ -62,5 +62,5 @@ def cancel(
         say(f"{folder.name} has ended already")
         return
     dataflow.request_cancel(folder)
-    say(f"{folder.name}: asked to end")
+    say(f"{folder.name}: cancellation requested")
     suggest(f"dicomferry operations describe {folder.id}", root)

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from dicomferry.cli.options import DEFAULT_ROOT
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import PROBLEMS, Outcome, OutcomeCounts
+from dicomferry.operations.outcomes import PROBLEMS, Outcome
 from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
@@ -28,8 +28,7 @@ def find_store(root: str, name: str) -> dicom_store.DicomStore:
 
 def report(record: OperationRecord, root: Storage) -> None:
     """Show the results of a job: counts, the most common failures, where all outcomes are."""
-    assert isinstance(record.counts, OutcomeCounts)  # those of a job that has ended well enough
-    counts = record.counts
+    counts = record.outcome_counts
     table = Table("outcome", "files", title=None)
     for outcome in Outcome:
         if number := counts.of(outcome):
@@ -75,7 +74,7 @@ def suggest(command: str, root: str) -> None:
 
 
 def say(line: str, style: str = "") -> None:
-    """Show a line as it is: names in it may look like markup to rich, or like control sequences."""
+    """Show a line as it is: names in it can look like markup to rich."""
     console.print(
         printable(line), soft_wrap=True, highlight=False, markup=False, emoji=False, style=style
     )

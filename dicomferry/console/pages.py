@@ -27,7 +27,7 @@ from dicomferry.console.views.stores import (
 )
 from dicomferry.jobs.dataflow import OperationReader
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
-from dicomferry.operations.outcomes import PROBLEMS, OutcomeCounts
+from dicomferry.operations.outcomes import PROBLEMS
 from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import DatasetName, StoreName, parse_dataset, parse_store
 from dicomferry.storage.base import Storage
@@ -183,8 +183,7 @@ def _parent(request: Request) -> DatasetName:
 
 
 def _has_problems(record: OperationRecord) -> bool:
-    counts = record.counts
-    return counts.failures > 0 or (isinstance(counts, OutcomeCounts) and counts.conflict > 0)
+    return record.counts.failures > 0 or record.outcome_counts.conflict > 0
 
 
 def _is_plain(operation_id: str) -> bool:

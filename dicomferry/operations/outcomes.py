@@ -134,6 +134,15 @@ class EndedPart(NamedTuple):
     part: str = ""
     counts: ProgressCounts = ProgressCounts()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return {"part": self.part, "counts": self.counts.to_json()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "EndedPart":
+        """Read the fields by name."""
+        return cls(fields["part"], ProgressCounts.from_json(fields["counts"]))
+
 
 def counts_from_json(counts: Mapping[str, int]) -> ProgressCounts | OutcomeCounts:
     """Read the counts of an operation's record, whichever they are."""

@@ -151,6 +151,11 @@ class OperationRecord:
         """Last part of the name, which commands take."""
         return self.name.rpartition("/")[2]
 
+    @property
+    def outcome_counts(self) -> OutcomeCounts:
+        """Counts of outcomes; all 0 while only progress is known."""
+        return self.counts if isinstance(self.counts, OutcomeCounts) else OutcomeCounts()
+
     def finish(self, code: int = 0, message: str = "") -> None:
         """Mark the operation as ended.
 
@@ -205,7 +210,7 @@ class OperationRecord:
             "counts": self.counts.to_json(),
         }
         if self.ended:
-            fields["ended"] = {"part": self.ended.part, "counts": self.ended.counts.to_json()}
+            fields["ended"] = self.ended.to_json()
         if self.queued:
             fields["queued"] = True
         if self.logs:
@@ -228,9 +233,7 @@ class OperationRecord:
             error=Status(**error) if error else None,
             total=rest.pop("total"),
             counts=counts_from_json(rest.pop("counts")),
-            ended=EndedPart(ended["part"], ProgressCounts.from_json(ended["counts"]))
-            if ended
-            else None,
+            ended=EndedPart.from_json(ended) if ended else None,
             queued=rest.pop("queued", False),
             logs=rest.pop("logs", ""),
             unknown=rest,

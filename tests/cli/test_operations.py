@@ -42,7 +42,7 @@ def call(root, *arguments):
 def test_cancel_asks_whoever_runs_the_job_and_describe_shows_it(root, on_dataflow, owner):
     new_store(root)
     folder = start_operation(root, STORE, "ImportDicomData", owner=owner)
-    assert "asked to end" in call(root, "cancel", folder.id)
+    assert "cancellation requested" in call(root, "cancel", folder.id)
     assert folder.is_cancel_requested()
     shown = call(root, "describe", folder.id)
     # A process sees for itself that it is to end; a Dataflow job is told.

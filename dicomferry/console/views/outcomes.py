@@ -7,7 +7,6 @@ from dicomferry.console.queries.outcomes import OutcomesPage, Reasons
 from dicomferry.console.views import formatting
 from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.console.views.operations import SHOWN, operation_path
-from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.record import OperationRecord
 
 _SECTION = """<section id="outcomes"><h2>Outcome of every {noun}</h2>
@@ -54,7 +53,7 @@ def outcomes_section(
 
 def _chips(record: OperationRecord, chosen: str) -> Sequence[Html]:
     path = operation_path(record)
-    counts = record.counts if isinstance(record.counts, OutcomeCounts) else OutcomeCounts()
+    counts = record.outcome_counts
     known = {str(outcome): counts.of(outcome) for outcome in SHOWN if counts.of(outcome)}
     if chosen:
         known.setdefault(chosen, 0)  # shown even if no file has it yet
