@@ -88,12 +88,12 @@ class DicomService:
         parent = dataset_name(request.parent)
         principal.require(METHOD_PERMISSIONS["ListDicomStores"], str(parent))
         size = page_size(request.page_size)
-        wanted = parse_filter(request.filter)
+        label_filter = parse_filter(request.filter)
         scope = ("ListDicomStores", str(parent), request.filter)
         after = last_of_page_before(request.page_token, *scope)
         page: list[dicom_store.DicomStore] = []
         for store in dicom_store.list_stores(self._root, parent, after):
-            if not wanted.matches(store.resource.get("labels", {})):
+            if not label_filter.matches(store.resource.get("labels", {})):
                 continue
             if len(page) == size:
                 token = next_page_token(page[-1].name.id, *scope)

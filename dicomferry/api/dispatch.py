@@ -6,8 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from google.rpc import code_pb2
-from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE
+from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
 
 from dicomferry.api.access import Authenticator
 from dicomferry.api.errors import ApiError
@@ -69,12 +68,12 @@ class Dispatcher:
 
 
 def _log(rpc: Rpc, caller: str, code: int, started: float) -> None:
-    # Neither names nor contents: what callers send may say something about patients.
+    # Neither names nor contents: requests can hold patient data.
     _LOGGER.info(
         "%s by %s: %s in %.0f ms",
         rpc.name,
         caller,
-        code_pb2.Code.Name(code),
+        Code.Name(code),
         (time.monotonic() - started) * 1000,
     )
 

@@ -1,4 +1,4 @@
-"""Updates by field mask: only what the mask names changes.
+"""Updates by field mask: only the fields that the mask names change.
 
 The rules of google.protobuf.FieldMask for updates, as Google's services apply them: a
 named field takes its whole new value, or is cleared if the new resource has no value. A path

@@ -19,7 +19,7 @@ from dicomferry.api.proto.generated import dicom_service_pb2
 
 _DATASET = "projects/*/locations/*/datasets/*"
 # Operations are a service of their own, whose annotations are for any API; these paths are those of
-# the published discovery document. WaitOperation has none.
+# the published discovery document, which lacks WaitOperation.
 _OPERATIONS_HTTP = {
     "ListOperations": http_pb2.HttpRule(get=f"/v1/{{name={_DATASET}}}/operations"),
     "GetOperation": http_pb2.HttpRule(get=f"/v1/{{name={_DATASET}/operations/*}}"),
@@ -50,7 +50,7 @@ class Rpc(NamedTuple):
 
 
 def all_rpcs(dicom: DicomService, operations: OperationsService) -> list[Rpc]:
-    """Return the methods of both services, without DeleteOperation: the published API has none."""
+    """Return the methods of both services; the published API has no DeleteOperation."""
     dicom_methods = _service(dicom_service_pb2, "DicomService").methods
     operations_methods = _service(operations_pb2, "Operations").methods
     return [

@@ -1,4 +1,4 @@
-"""Pages of the console: each takes a request and who sends it, and returns a response."""
+"""Pages of the console: functions of a request and its sender that return a response."""
 
 import re
 from contextlib import suppress

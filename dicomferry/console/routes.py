@@ -65,7 +65,7 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
 
 
 def _answer(request: Request, page: _Page, authenticate: Authenticate) -> Response:
-    """Return a page to a caller who has logged in; what is refused or missing is a page too."""
+    """Return a page to a caller who has logged in; errors become pages, too."""
     principal = None
     try:
         principal = authenticate(authorization(request))

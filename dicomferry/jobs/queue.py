@@ -1,4 +1,4 @@
-"""Job queue: wait for a free slot, then become the job. A server bounds what runs at once by it.
+"""Job queue of a server: wait for a free slot, then become the job.
 
 A job is a process from its request on, and outlives the server. While other jobs have all slots
 it waits here, small, without Beam; then the same process becomes the pipeline. Slots are locks on
@@ -47,7 +47,7 @@ def try_acquire_slot(folder: str, slots: int) -> int | None:
     """Lock a free slot, unless other jobs are in the queue.
 
     Returns:
-        A descriptor; the slot is taken as long as it or a copy of it is open. None: no slot is
+        A descriptor; the slot is taken as long as it or a copy of it is open. None if no slot is
         free.
     """
     queue = _open(folder, "queue")

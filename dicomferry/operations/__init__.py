@@ -1,1 +1,1 @@
-"""Operations: long-running jobs, their records and who owns them."""
+"""Operations: long-running jobs, their records and their owners."""

@@ -108,7 +108,7 @@ class OperationFolder:
         return OperationRecord.from_json(json.loads(self.storage.read("operation.json")))
 
     def write(self, record: OperationRecord) -> None:
-        """Replace operation.json with a new heartbeat; only its owner may."""
+        """Replace operation.json with a new heartbeat; only for its owner."""
         record.heartbeat = now()
         self.storage.write("operation.json", _dump(record.to_json()))
 

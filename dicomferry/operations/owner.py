@@ -9,7 +9,7 @@ from dicomferry.storage.processes import ENDED_STATES, state_and_start
 
 
 class Owner(NamedTuple):
-    """A process; its start time tells it from a later one with the same number."""
+    """A process; its start time distinguishes it from a later one with the same number."""
 
     host: str
     pid: int

@@ -1,4 +1,4 @@
-"""A server runs so many jobs at once; more wait their turn, and are not lost with the server."""
+"""A server runs a bounded number of jobs at once; others queue, and survive the server."""
 
 import os
 import signal
@@ -40,7 +40,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch, tmp_path):
-    """Places of these tests alone."""
+    """Slots of these tests alone."""
     monkeypatch.setattr(queue.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
@@ -76,7 +76,7 @@ def ended(folder):
     return folder.read()
 
 
-def test_more_jobs_than_may_run_wait_their_turn_and_all_are_done(store, tmp_path, slowed):
+def test_jobs_beyond_the_limit_are_queued_and_all_are_done(store, tmp_path, slowed):
     folders = start(store, sources(tmp_path, 3, 40))
     for folder in folders[1:]:
         wait_until(lambda folder=folder: is_queued(folder))
@@ -151,7 +151,7 @@ def test_a_job_that_waits_can_be_cancelled_and_has_done_nothing(store, tmp_path,
     assert {row["Operation"] for row in rows(store).values()} == {first.id, third.id}
 
 
-def test_a_job_that_is_killed_leaves_its_place_to_the_next(store, tmp_path, slowed):
+def test_a_job_that_is_killed_leaves_its_slot_to_the_next(store, tmp_path, slowed):
     first, second = start(store, sources(tmp_path, 2, 60))
     has_begun(first)
     os.kill(first.read().owner.pid, signal.SIGKILL)
@@ -171,7 +171,7 @@ def test_jobs_that_wait_go_on_when_the_server_is_killed(store, tmp_path):
 
 
 def test_a_job_whose_server_died_before_it_was_recorded_ends(store, tmp_path, slowed):
-    """The only place is taken, so it would wait; but nobody knows it."""
+    """The only slot is taken, so it would wait; but nobody knows it."""
     [first] = start(store, sources(tmp_path, 1, 200))
     has_begun(first)
     flags = [f"--root={store.root}", f"--store={STORE.id}", "--operation=20260101000000-00000000"]
@@ -200,12 +200,12 @@ def test_a_store_that_is_deleted_while_its_job_waits_ends_the_job(store, tmp_pat
     assert ended(second).error.code == NOT_FOUND
 
 
-def test_roots_have_places_of_their_own(root, tmp_path):
+def test_roots_have_slots_of_their_own(root, tmp_path):
     assert queue.slots_folder(root) == queue.slots_folder(open_storage(root.root))
     assert queue.slots_folder(root) != queue.slots_folder(open_storage(str(tmp_path / "other")))
 
 
-def test_a_folder_of_places_that_another_user_made_is_refused(root, tmp_path):
+def test_a_folder_of_slots_that_another_user_made_is_refused(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"dicomferry-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="TMPDIR"):

@@ -62,7 +62,7 @@ class PathRules:
         """Check a source, a destination, a table or a filter file.
 
         Args:
-            uri: gs://…, file://…, a local path, or the URI of a table; a source may have
+            uri: gs://…, file://…, a local path, or the URI of a table; a source can have
                 wildcards.
 
         Raises:
@@ -113,20 +113,20 @@ class PathRules:
             raise _is_root(uri)
 
     def _check_local(self, uri: str, place: Place) -> None:
-        """Check both what a path is with its wildcards as characters, and where they begin."""
+        """Check the path with its wildcards as plain characters, and the folder before them."""
         path = place.location
         _refuse_dots(uri, path)
         fixed = _fixed(path)
         folder = fixed.rpartition("/")[0] or "/"
-        for each in [path] if fixed == path else [path, folder]:
-            resolved = os.path.realpath(each)
+        for candidate in [path] if fixed == path else [path, folder]:
+            resolved = os.path.realpath(candidate)
             if not any(is_below(resolved, allowed) for allowed in self.folders):
                 raise _denied(
                     uri,
                     "is not below a folder that this server allows: it is started with "
                     "--allow-path DIR; or use gs://bucket/…",
                 )
-            reaches = (each != path or place.is_folder) and is_below(self._root, resolved)
+            reaches = (candidate != path or place.is_folder) and is_below(self._root, resolved)
             if self._root and (is_below(resolved, self._root) or reaches):
                 raise _is_root(uri)
 

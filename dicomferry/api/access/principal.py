@@ -27,7 +27,7 @@ class Grant(NamedTuple):
 
     Attributes:
         permissions: of `ALL_PERMISSIONS`, or patterns of them that end in `*`.
-        resources: names of projects, datasets, stores; each covers all below it. `*` is everything.
+        resources: names of projects, datasets or stores, with all below them. `*` is everything.
     """
 
     permissions: tuple[str, ...]
@@ -91,7 +91,7 @@ class Authenticator(Protocol):
     """Resolves Authorization headers; the seam for other ways to log in, such as OIDC."""
 
     def authenticate(self, authorization: str | None) -> Principal:
-        """Return the principal of an Authorization header, None where there is none.
+        """Return the principal of an Authorization header; None if the request has no such header.
 
         Raises:
             ApiError: UNAUTHENTICATED if the header is missing or unknown, UNAVAILABLE if it

@@ -30,7 +30,7 @@ _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IRWXO
 
 
 class AuthFileError(ValueError):
-    """A file of tokens that cannot be used; the message says where and what to do."""
+    """An invalid file of tokens; the message has the line and the remedy."""
 
 
 class TokenFile:

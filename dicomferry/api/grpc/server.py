@@ -39,7 +39,7 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
             response_serializer=rpc.response_class.SerializeToString,
         )
     server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(*each) for each in by_service.items()]
+        [grpc.method_handlers_generic_handler(*service) for service in by_service.items()]
     )
     return server
 

@@ -1,1 +1,1 @@
-"""The contract: what clients and the service say to each other, as protocol buffers."""
+"""The contract between clients and the service, as protocol buffers."""

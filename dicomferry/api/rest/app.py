@@ -4,8 +4,7 @@ import functools
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
-from google.rpc import code_pb2
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED, Code
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,11 +18,26 @@ from dicomferry.api.rpcs import Rpc
 
 MAX_BODY_BYTES = 1 << 20
 _MAX_PARAMETERS = 100
-# google/rpc/code.proto names the HTTP status of each code.
+# As in google/rpc/code.proto.
 _HTTP_STATUS = {
-    0: 200, 1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429,
-    9: 400, 10: 409, 11: 400, 12: 501, 13: 500, 14: 503, 15: 500, 16: 401,
-}  # fmt: skip
+    "OK": 200,
+    "CANCELLED": 499,
+    "UNKNOWN": 500,
+    "INVALID_ARGUMENT": 400,
+    "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
+}
 
 
 class RestApp:
@@ -72,14 +86,9 @@ class RestApp:
 
 def error_response(error: ApiError, query: Query = ()) -> Response:
     """Return google.rpc.Status in the form of Google's JSON APIs."""
-    status = _HTTP_STATUS[error.code]
-    content = {
-        "error": {
-            "code": status,
-            "message": error.message,
-            "status": code_pb2.Code.Name(error.code),
-        }
-    }
+    name = Code.Name(error.code)
+    status = _HTTP_STATUS[name]
+    content = {"error": {"code": status, "message": error.message, "status": name}}
     headers = {"WWW-Authenticate": "Bearer"} if error.code == UNAUTHENTICATED else None
     return Response(dump(content, query), status, headers, "application/json")
 

@@ -1,6 +1,6 @@
 """REST requests as messages, and messages as JSON (the proto3 JSON mapping).
 
-Fields may be written in camelCase or snake_case and come out in camelCase, int64 as text,
+Fields can be written in camelCase or snake_case and come out in camelCase, int64 as text,
 enums by name. Unknown fields are refused.
 """
 

@@ -51,16 +51,16 @@ def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> Outco
     Raises:
         ApiError: `after` is not a position.
     """
-    found: list[dict[str, Any]] = []
+    page: list[dict[str, Any]] = []
     scanned = 0
     for line, position in _lines(folder, after):
-        if len(found) == PAGE or scanned > _SCAN_BYTES:
-            return OutcomesPage(found, after)
+        if len(page) == PAGE or scanned > _SCAN_BYTES:
+            return OutcomesPage(page, after)
         scanned += len(line)
         after = position
         if _is_of(line, outcome):
-            found.append(json.loads(line))
-    return OutcomesPage(found, "")
+            page.append(json.loads(line))
+    return OutcomesPage(page, "")
 
 
 def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from dicomferry.api.access import ANYONE, Principal
 from dicomferry.api.errors import ApiError
 from dicomferry.console.views.markup import Html, html, join
 
-# Nothing but this server's own stylesheet, script and pictures; no other site may frame it.
+# Only the server's own style sheet, script and pictures; no other site can frame a page.
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
