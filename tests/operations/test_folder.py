@@ -1,0 +1,107 @@
+"""Operations as readers see them, while their owner lives and after it is gone."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, start_operation
+from dicomferry.operations.owner import Owner
+from dicomferry.resource_names import DatasetName
+from dicomferry.store.maintenance import BusyError, vacuum
+from tests.pipelines.jobs import STORE, new_store, operation_folders
+
+REPOSITORY = Path(__file__).parents[2]
+START = """
+import sys
+from dicomferry.resource_names import parse_store
+from dicomferry.operations.folder import start_operation
+from dicomferry.storage.registry import open_storage
+print(start_operation(open_storage(sys.argv[1]), parse_store(sys.argv[2]), "ImportDicomData").id)
+"""
+
+
+@pytest.fixture
+def abandoned(root):
+    """The operation of a process that died."""
+    command = [sys.executable, "-c", START, root.root, STORE.id]
+    done = subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True, text=True)
+    return OperationFolder(root, DatasetName(), done.stdout.strip())
+
+
+def rewrite(folder, **fields):
+    record = json.loads(folder.storage.read("operation.json"))
+    folder.storage.write("operation.json", json.dumps(record | fields).encode())
+
+
+def ago(seconds):
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+
+
+def test_an_operation_whose_process_is_gone_shows_as_aborted_at_once(abandoned):
+    assert not json.loads(abandoned.storage.read("operation.json"))["done"]
+    operation = abandoned.read()
+    assert operation.done
+    assert operation.error.code == 10
+    assert "run it again" in operation.error.message
+
+
+def test_a_process_that_has_the_number_of_the_dead_one_is_not_the_owner(abandoned):
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "start_time": "1"}
+    rewrite(abandoned, owner=owner)
+    assert abandoned.read().error.code == 10
+
+
+@pytest.mark.parametrize(("silent_seconds", "is_aborted"), [(30, False), (90, True)])
+def test_an_owner_on_another_host_lives_as_long_as_its_heartbeat(
+    abandoned, silent_seconds, is_aborted
+):
+    owner = {"host": "elsewhere", "pid": 1, "start_time": "1"}
+    rewrite(abandoned, owner=owner, heartbeat=ago(silent_seconds))
+    operation = abandoned.read()
+    assert operation.done == is_aborted
+    assert (operation.error.code if operation.error else None) == (10 if is_aborted else None)
+
+
+def test_this_process_owns_what_it_started_and_is_alive(root):
+    folder = start_operation(root, STORE, "ImportDicomData")
+    assert not Owner.this_process().is_gone()
+    assert not folder.read().done
+
+
+def test_vacuum_waits_for_a_running_operation_but_not_for_an_abandoned_one(root, abandoned):
+    store = new_store(root)
+    assert vacuum(root, store) == []
+    start_operation(root, STORE, "ImportDicomData")
+    with pytest.raises(BusyError, match="is running: vacuum when it has ended"):
+        vacuum(root, store)
+
+
+def test_a_look_at_an_operation_that_is_not_there_leaves_nothing(root):
+    folder = OperationFolder(root, DatasetName(), "20260101000000-00000000")
+    with pytest.raises(OperationNotFoundError, match="does not exist"):
+        folder.read()
+    assert operation_folders(root) == []
+    assert not Path(folder.storage.root).exists()
+
+
+def test_a_folder_that_a_killed_process_left_empty_is_no_operation(root, abandoned):
+    Path(abandoned.storage.root).with_name("29990101000000-00000000").mkdir()
+    assert [folder.id for folder in operation_folders(root)] == [abandoned.id]
+
+
+def test_asking_to_cancel_is_seen_by_readers(root):
+    folder = start_operation(root, STORE, "ImportDicomData")
+    assert not folder.read().metadata.cancel_requested
+    folder.request_cancel()
+    assert folder.read().metadata.cancel_requested
+
+
+def test_operations_are_listed_the_newest_first(root):
+    folders = [start_operation(root, STORE, "ImportDicomData") for _ in range(3)]
+    assert [f.id for f in operation_folders(root)] == sorted((f.id for f in folders), reverse=True)
