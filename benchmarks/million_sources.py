@@ -19,12 +19,15 @@ from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.options import beam_options
 from dicomferry.resource_names import parse_store
 from dicomferry.sources.pattern import SourcePattern
+from dicomferry.sources.uri import parse_source
 from dicomferry.storage.registry import open_storage
 
 
 def main(store: str, root: str, header_file: str, count: str) -> None:
     header = read_header(BytesReader(Path(header_file).read_bytes()))
-    config = ImportRequest(open_storage(root), parse_store(store), "/archive/**")
+    config = ImportRequest(
+        root=open_storage(root), store=parse_store(store), source=parse_source("/archive/**")
+    )
     ingest = functools.partial(ingest_synthetic, header=header)
 
     def listing(_: SourcePattern, *_links: object, **_flags: object) -> object:

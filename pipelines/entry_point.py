@@ -1,85 +1,85 @@
-"""What both pipelines are as programs: a job around their work, messages, exit codes."""
+"""Entry point shared by both pipelines: runs the job, logs errors, returns the exit code."""
 
 import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 
 from dicomferry.operations.folder import adopt_operation
-from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.ownership import ProgressCallback
-from dicomferry.operations.record import Method, OperationRecord
+from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import log_format
-from dicomferry.pipelines.job import (
-    Job,
-    JobError,
-)
-from dicomferry.pipelines.options import dataflow_job
+from dicomferry.pipelines.job import Job, JobError
+from dicomferry.pipelines.log_format import LogFormat
+from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
 from dicomferry.storage.failures import storage_errors, storage_message
 
 _LOGGER = logging.getLogger(__name__)
 
-Q = TypeVar("Q", bound=Request)
-F = TypeVar("F")
+R = TypeVar("R", bound=Request)
 
 
 def run_job(
-    method: Method,
     request: Request,
-    prepare: Callable[[], F],
-    work: Callable[[F, Job], OperationRecord],
-    show: ProgressCallback | None,
-    owner: DataflowJob | None = None,
+    options: PipelineOptions,
+    work: Callable[[Any, Job], OperationRecord],
+    on_progress: ProgressCallback | None = None,
 ) -> OperationRecord:
     """Run a job to its end, under a new operation or the one that the request names.
 
     Args:
-        method: ImportDicomData or ExportDicomData.
-        request: what is asked for.
-        prepare: refuses a wrong request, and finds what the job is about.
-        work: does it.
-        show: is told about progress.
-        owner: the Dataflow job that `work` hands the operation over to, if there is one.
+        request: the job.
+        options: Beam's.
+        work: does the job, given the result of `request.resolve` and the operation's owner.
+        on_progress: called with the progress twice a second.
 
     Raises:
         JobError: the job broke; the operation says so too.
         ValueError, LookupError: the request is wrong; no operation was started or touched.
     """
+    runner = remote_runner(options)
     if not request.operation:
-        found = prepare()
-        with Job(request.root, request.store, method, show) as job:
-            return work(found, job)
+        resolved: Any = request.resolve(runner)
+        with Job(request.root, request.store, request.method, on_progress) as job:
+            return work(resolved, job)
         return job.folder.read()
-    adopted = adopt_operation(request.root, request.store.parent, request.operation, owner)
-    with Job(request.root, request.store, method, show, adopted) as job:
+    parent, owner = request.store.parent, dataflow_job(options)
+    adopted = adopt_operation(request.root, parent, request.operation, owner)
+    with Job(request.root, request.store, request.method, on_progress, adopted) as job:
         try:
-            found = prepare()
+            resolved = request.resolve(runner)
         except (ValueError, LookupError) as error:
-            # Who recorded it found nothing wrong, so this has changed since.
+            # The process that recorded it found nothing wrong, so this has changed since.
             is_missing = isinstance(error, LookupError)
             code = NOT_FOUND if is_missing else INVALID_ARGUMENT
             raise JobError(code, str(error)) from error
-        return work(found, job)
+        return work(resolved, job)
     return job.folder.read()
 
 
 def main(
-    argv: Sequence[str] | None,
-    parse_args: Callable[[Sequence[str]], tuple[Q, PipelineOptions]],
-    run: Callable[[Q, PipelineOptions], OperationRecord],
+    kind: type[R],
+    run: Callable[[R, PipelineOptions], OperationRecord],
+    argv: Sequence[str] | None = None,
 ) -> int:
-    """Run a pipeline by its command line; return the process exit code."""
-    request, options = parse_args(sys.argv[1:] if argv is None else argv)
-    owner = dataflow_job(options)
-    if log_format.choose(request.log_format, is_dataflow=owner is not None) == "json":
-        log_format.set_up("json")
+    """Run a pipeline by its command line; return the process exit code.
+
+    Args:
+        kind: of the pipeline's requests.
+        run: runs the pipeline.
+        argv: the arguments; default: those of this process.
+    """
+    request, options = parse(kind, sys.argv[1:] if argv is None else argv)
+    is_dataflow = dataflow_job(options) is not None
+    if log_format.choose(request.log_format, is_dataflow=is_dataflow) == LogFormat.JSON:
+        log_format.set_up(LogFormat.JSON)
     try:
-        if request.operation and not owner:
+        if request.operation and not is_dataflow:
             _wait_for_record()
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:
@@ -94,16 +94,16 @@ def main(
 
 
 def _wait_for_record() -> None:
-    """Wait until who started this process has recorded it as the owner, or has died.
+    """Wait until the parent has recorded this process as the operation's owner, or has died.
 
-    The record needs the process's number, so the process is there first. Its standard input is
-    a pipe that ends either way; then the record is there, or never will be.
+    The record has this process's id, so the process starts first. The parent closes our standard
+    input after writing the record, or when it dies; then read the record.
     """
     if not sys.stdin.isatty():
         sys.stdin.buffer.read()
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:
-    """Run a program as the process that it is."""
-    log_format.set_up("text")
+    """Run a program as this process, and exit with its code."""
+    log_format.set_up(LogFormat.TEXT)
     sys.exit(main())

@@ -1,31 +1,147 @@
-"""What an export is asked for, and what of it is refused before it starts. No Beam here."""
+"""The request of an export, and what is refused before it starts. No Beam here."""
 
 import dataclasses
-from typing import NamedTuple
+import enum
+import operator
+from typing import Annotated, ClassVar, NamedTuple
 
-from dicomferry.pipelines.requests import Request, refuse_local_paths
-from dicomferry.pixels.formats import AS_UPLOADED, Format
+from dicomferry.operations.record import Method
+from dicomferry.pipelines.flags import Flag
+from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
+from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
 from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter, read_instance_filter
-from dicomferry.tables.destination import Destination, WriteDisposition, refuse_local_table
+from dicomferry.tables.destination import (
+    Destination,
+    WriteDisposition,
+    parse_destination,
+    parse_disposition,
+    refuse_local_table,
+)
+
+# Which of the two commands, `export files` or `export table`, has a flag.
+FILES, TABLE = "files", "table"
 
 
-@dataclasses.dataclass(frozen=True)
+class TableSchema(enum.StrEnum):
+    """Columns of a table: BigQueryDestination.schema_flattened and schema_json of the API."""
+
+    FLATTENED = "flattened"
+    JSON = "json"
+
+
+class ReadyExport(NamedTuple):
+    """Objects that the request of an export names.
+
+    Attributes:
+        data: the store's data folder.
+        snapshot: the version of the index that is exported.
+        instances: the instances that it is limited to; None: all.
+    """
+
+    data: Storage
+    snapshot: Index
+    instances: InstanceFilter | None
+
+
+def _parse_table(text: str) -> Destination:
+    """Read a destination; local paths become absolute, so that they mean the same anywhere."""
+    return parse_destination(parse_destination(text).uri)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportRequest(Request):
-    """What to export; fields mirror the flags, see --help. Either destination or table is set."""
+    """An export to run; either `destination` or `table` is set."""
 
-    destination: Storage | None = None
-    table: Destination | None = None
-    write_disposition: WriteDisposition = WriteDisposition.WRITE_EMPTY
-    flattened: bool = True
-    include_source_store: bool = False
-    format: Format = AS_UPLOADED
-    quality: Quality = DEFAULT_QUALITY
-    filter: str = ""
-    snapshot: int | None = None
+    method: ClassVar[Method] = Method.EXPORT
+    pipeline: ClassVar[str] = "export_dicom"
+    title: ClassVar[str] = "Export DICOM instances"
+    description: ClassVar[str] = "Export the instances of a store, as files or as rows of a table."
+
+    destination: Annotated[
+        Storage | None,
+        Flag(
+            "Folder or gs://bucket/prefix of the files",
+            parse=open_storage,
+            format=operator.attrgetter("root"),
+            group=FILES,
+            remote_help="gs://bucket/prefix of the files",
+            remote_pattern=GCS_PATTERN,
+        ),
+    ] = None
+    table: Annotated[
+        Destination | None,
+        Flag(
+            "bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER (local or gs://)",
+            parse=_parse_table,
+            format=operator.attrgetter("uri"),
+            group=TABLE,
+            remote_help="bq://project.dataset.table or delta:gs://bucket/folder",
+            remote_pattern="^(bq://.+|delta:gs://.+)$",
+        ),
+    ] = None
+    write_disposition: Annotated[
+        WriteDisposition,
+        Flag(
+            "WRITE_EMPTY: the table must be new or empty; WRITE_TRUNCATE: replace its rows and "
+            "columns; WRITE_APPEND: add rows, and the columns that they need",
+            parse=parse_disposition,
+            group=TABLE,
+        ),
+    ] = WriteDisposition.WRITE_EMPTY
+    schema: Annotated[
+        TableSchema,
+        Flag("flattened: one column per attribute; json: one column of DICOM JSON", group=TABLE),
+    ] = TableSchema.FLATTENED
+    include_source_store: Annotated[
+        bool, Flag("Add the column SourceDicomStore to the table", group=TABLE)
+    ] = False
+    mime_type: Annotated[
+        Format,
+        Flag(
+            "Form of the files; `dicomferry formats` lists all",
+            parse=parse_format,
+            format=operator.attrgetter("mime_type"),
+            default_help="as uploaded",
+            group=FILES,
+        ),
+    ] = AS_UPLOADED
+    filter: Annotated[
+        str,
+        Flag(
+            "File, local or gs://, with one path per line; only instances below these are "
+            "exported: /studies/UID[/series/UID[/instances/UID]]",
+            metavar="FILE",
+            remote_help="gs:// object with one path per line; only instances below these are "
+            "exported: /studies/UID[/series/UID[/instances/UID]]",
+            remote_pattern=GCS_PATTERN,
+        ),
+    ] = ""
+    snapshot: Annotated[
+        int | None, Flag("Version of the store to export", default_help="the newest")
+    ] = None
+    jpeg_quality: Annotated[
+        int, Flag("Quality of JPEG (4.50, 4.51, image/jpeg), 1 to 100", group=FILES)
+    ] = DEFAULT_QUALITY.jpeg_quality
+    j2k_ratio: Annotated[
+        float, Flag("Compression ratio of lossy JPEG 2000 (4.91, 4.203)", group=FILES)
+    ] = DEFAULT_QUALITY.j2k_ratio
+    jpegls_near: Annotated[
+        int, Flag("Greatest error of a sample in near-lossless JPEG-LS (4.81)", group=FILES)
+    ] = DEFAULT_QUALITY.jpegls_near
+    jxl_distance: Annotated[
+        float,
+        Flag("Butteraugli distance of lossy JPEG XL (4.112); 1.0 is hard to see", group=FILES),
+    ] = DEFAULT_QUALITY.jxl_distance
+
+    @property
+    def quality(self) -> Quality:
+        """The settings of the lossy encoders."""
+        return Quality(self.jpeg_quality, self.j2k_ratio, self.jpegls_near, self.jxl_distance)
 
     def check(self) -> None:
         """Refuse what is wrong by itself.
@@ -38,40 +154,21 @@ class ExportRequest(Request):
             raise ValueError("name either a --destination for files or a --table for rows")
         self.quality.validate()
 
+    def resolve(self, remote_runner: str = "") -> ReadyExport:
+        """Validate the request and resolve the store, its version and the filter.
 
-class ReadyExport(NamedTuple):
-    """What an export found before it starts.
-
-    Attributes:
-        data: the store's data folder.
-        snapshot: the version of the index that is exported.
-        paths: what it is limited to; None: nothing.
-    """
-
-    data: Storage
-    snapshot: Index
-    paths: InstanceFilter | None
-
-
-def prepare(request: ExportRequest, remote_runner: str = "") -> ReadyExport:
-    """Refuse a wrong request, before anything starts, and find what it is about.
-
-    Args:
-        request: what is asked for.
-        remote_runner: name of the runner; '' if the job runs here.
-
-    Raises:
-        ValueError, LookupError: with what is wrong and what to do.
-    """
-    request.check()
-    refuse_local_paths(remote_runner, root=request.root)
-    if request.destination is not None:
-        refuse_local_paths(remote_runner, destination=request.destination)
-    if request.table is not None:
-        _check_table(request.table, request.write_disposition, remote_runner)
-    data = get_store(request.root, request.store).data
-    paths = read_instance_filter(request.filter) if request.filter else None
-    return ReadyExport(data, Index(data, request.snapshot), paths)
+        Raises:
+            ValueError, LookupError: with what is wrong and what to do.
+        """
+        self.check()
+        refuse_local_paths(remote_runner, root=self.root)
+        if self.destination is not None:
+            refuse_local_paths(remote_runner, destination=self.destination)
+        if self.table is not None:
+            _check_table(self.table, self.write_disposition, remote_runner)
+        data = get_store(self.root, self.store).data
+        instances = read_instance_filter(self.filter) if self.filter else None
+        return ReadyExport(data, Index(data, self.snapshot), instances)
 
 
 def _check_table(table: Destination, disposition: WriteDisposition, remote_runner: str) -> None:

@@ -5,9 +5,7 @@ Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --r
           --temp_location=gs://B/tmp --setup_file=./setup.py
 """
 
-import argparse
 import functools
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,25 +17,20 @@ from google.rpc.code_pb2 import NOT_FOUND
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.ownership import ProgressCallback
-from dicomferry.operations.record import Method, OperationRecord
+from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import entry_point, memory
 from dicomferry.pipelines.entry_point import run_job
-from dicomferry.pipelines.import_request import ImportRequest, ReadyImport, prepare
+from dicomferry.pipelines.import_request import ImportRequest, OnConflict, ReadyImport
 from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.options import (
-    FlagParser,
-    add_common_flags,
-    common_fields,
+    beam_options,
     dataflow_job,
     is_remote,
-    is_true,
     parse,
-    remote_runner,
     worker_count,
 )
 from dicomferry.sources.listing import describe_sources, list_sources, no_match_message
 from dicomferry.sources.source import Source
-from dicomferry.sources.uri import check_arguments, parse_source
 from dicomferry.storage.base import Storage
 from dicomferry.store.notifications import Topic, import_topics
 from dicomferry.tables.stream import Stream
@@ -58,69 +51,7 @@ from dicomferry.transforms.write_outcomes import WriteOutcomes
 PART_FILES = 10_000
 
 
-def make_parser() -> FlagParser:
-    """All flags of this pipeline; the Dataflow template's parameters are made from it too."""
-    parser = FlagParser(
-        prog="python -m dicomferry.pipelines.import_dicom",
-        description="Import DICOM files into a store. Flags not listed go to Beam.",
-        allow_abbrev=False,
-    )
-    add_common_flags(parser)
-    parser.add_argument("--source", default="", help="file, or pattern with *, ? or **, quoted")
-    parser.add_argument(
-        "--retry-failed",
-        "--retry_failed",
-        default="",
-        metavar="OPERATION",
-        help="instead of a source: read again what failed in an earlier import",
-    )
-    parser.add_argument(
-        "--dry-run",
-        "--dry_run",
-        type=is_true,
-        nargs="?",
-        const=True,
-        default=False,
-        metavar="true",
-        help="read and check, store nothing",
-    )
-    parser.add_argument(
-        "--on-conflict",
-        "--on_conflict",
-        choices=["fail", "ignore"],
-        default="fail",
-        help="whether other bytes under a stored SOP Instance UID count as a failure; they are "
-        "listed, and never stored, either way (default fail)",
-    )
-    parser.add_argument(
-        "--within",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="follow links in local sources only to what lies in this folder; may be repeated "
-        "(default: anywhere)",
-    )
-    return parser
-
-
-def parse_args(argv: Sequence[str]) -> tuple[ImportRequest, PipelineOptions]:
-    """Split argv into this job's request and Beam's options."""
-    return parse(make_parser(), argv, _to_request)
-
-
-def _to_request(known: argparse.Namespace, beam_args: list[str]) -> ImportRequest:
-    # What a shell makes of an unquoted pattern comes before any flag of Beam's.
-    expanded = itertools.takewhile(lambda arg: not arg.startswith("-"), beam_args)
-    if known.source:
-        check_arguments([known.source, *expanded])
-    return ImportRequest(
-        **common_fields(known),
-        source=known.source,
-        retry_failed=known.retry_failed,
-        dry_run=known.dry_run,
-        fail_conflicts=known.on_conflict == "fail",
-        within=tuple(known.within),
-    )
+parse_args = functools.partial(parse, ImportRequest)
 
 
 def build(
@@ -165,13 +96,13 @@ def build(
             part,
             shards=64 if remote else 1,
             is_remote=remote,
-            fail_conflicts=request.fail_conflicts,
+            fail_conflicts=request.on_conflict == OnConflict.FAIL,
             remember=None if request.dry_run else data,
         )
     )
     if dataflow_job(options):
         after = told | "AllTold" >> beam.Flatten() if told else None
-        none = "" if request.retry_failed else no_match_message(parse_source(request.source))
+        none = no_match_message(request.source) if request.source else ""
         listed = beam.pvalue.AsSingleton(files)
         end = FinishOperation(job, listed, "files", request.max_failures, none, after)
         _ = counts | "FinishOperation" >> end
@@ -179,7 +110,9 @@ def build(
 
 
 def run(
-    request: ImportRequest, options: PipelineOptions, show: ProgressCallback | None = None
+    request: ImportRequest,
+    options: PipelineOptions | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> OperationRecord:
     """Run an import to its end and return the finished operation.
 
@@ -187,6 +120,8 @@ def run(
         JobError: nothing matched, or the job broke; the operation says so too.
         ValueError, LookupError: the request is wrong; no operation was started.
     """
+
+    options = options or beam_options()
 
     def work(found: ReadyImport, job: Job) -> OperationRecord:
         store, streams, retried = found
@@ -206,19 +141,19 @@ def run(
             job.expect(job.folder.counts().done)
         else:
             _run_parts(request, options, store.data, streams, topics, job, retried)
-        if not job.total and retried is None:
-            raise JobError(NOT_FOUND, no_match_message(parse_source(request.source)))
+        if not job.total and request.source:
+            raise JobError(NOT_FOUND, no_match_message(request.source))
         return job.finish("files")
 
-    ready = functools.partial(prepare, request, remote_runner(options))
-    return run_job(Method.IMPORT, request, ready, work, show, dataflow_job(options))
+    return run_job(request, options, work, on_progress)
 
 
 def _list_remotely(
     pipeline: beam.Pipeline, request: ImportRequest, retried: list[str] | None
 ) -> beam.PCollection[list[Source]]:
-    if retried is None:
-        return pipeline | beam.Create([request.source]) | ListSources()
+    if request.source:
+        return pipeline | beam.Create([request.source.uri]) | ListSources()
+    assert retried is not None
     step = LISTING_FILES
     uris = [retried[i : i + step] for i in range(0, len(retried), step)]
     return pipeline | beam.Create(uris) | DescribeSources()
@@ -235,10 +170,10 @@ def _run_parts(
 ) -> None:
     """Go part by part over the sorted listing, so that the lowest URI of a UID wins."""
     memory.keep_flat()
-    if retried is None:
-        found = list_sources(parse_source(request.source), request.allowed_folders())
+    if request.source:
+        found = list_sources(request.source, request.allowed_folders())
     else:
-        found = describe_sources(retried)
+        found = describe_sources(retried or [])
     sources = _sorted_listing(found, job)
     # A dry run has no store that later parts could look into.
     packed = _pack(sources, len(sources) if request.dry_run else PART_FILES)
@@ -296,7 +231,7 @@ def _to_record_batch(sources: list[Source], schema: pa.Schema) -> pa.RecordBatch
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; return the process exit code."""
-    return entry_point.main(argv, parse_args, run)
+    return entry_point.main(ImportRequest, run, argv)
 
 
 if __name__ == "__main__":

@@ -1,36 +1,95 @@
-"""What an import is asked for, and what of it is refused before it starts. No Beam here."""
+"""The request of an import, and what is refused before it starts. No Beam here."""
 
 import dataclasses
+import enum
+import operator
 import os
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import PROBLEMS
 from dicomferry.operations.record import Method
-from dicomferry.pipelines.requests import Request, refuse_local_paths
+from dicomferry.pipelines.flags import Flag
+from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
 from dicomferry.sources.allowed_folders import AllowedFolders
+from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.registry import capabilities_of, open_storage
 from dicomferry.store.dicom_store import DicomStore, get_store
 from dicomferry.tables.stream import Stream, refuse_local_tables, streams_of
 
 
-@dataclasses.dataclass(frozen=True)
-class ImportRequest(Request):
-    """What to import; fields mirror the flags, see --help."""
+class OnConflict(enum.StrEnum):
+    """Whether other bytes under a stored SOP Instance UID count as a failure."""
 
-    source: str
-    retry_failed: str = ""
-    dry_run: bool = False
-    fail_conflicts: bool = True
-    within: tuple[str, ...] = ()
+    FAIL = "fail"
+    IGNORE = "ignore"
+
+
+class ReadyImport(NamedTuple):
+    """Objects that the request of an import names.
+
+    Attributes:
+        store: the store to import into.
+        streams: tables that new rows are appended to.
+        retried: URIs of what failed in an earlier import; None if there is a source to list.
+    """
+
+    store: DicomStore
+    streams: list[Stream]
+    retried: list[str] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportRequest(Request):
+    """An import to run; either `source` or `retry_failed` is set."""
+
+    method: ClassVar[Method] = Method.IMPORT
+    pipeline: ClassVar[str] = "import_dicom"
+    title: ClassVar[str] = "Import DICOM files"
+    description: ClassVar[str] = "Import DICOM files into a store."
+
+    source: Annotated[
+        SourcePattern | None,
+        Flag(
+            "File, or quoted pattern with *, ? or **; local or gs://",
+            parse=parse_source,
+            format=operator.attrgetter("uri"),
+            remote_help="gs:// object, or pattern with *, ? or **",
+            remote_pattern=GCS_PATTERN,
+        ),
+    ] = None
+    retry_failed: Annotated[
+        str,
+        Flag(
+            "Instead of a source: read again the files that failed in an earlier import",
+            metavar="OPERATION",
+        ),
+    ] = ""
+    dry_run: Annotated[bool, Flag("Read and check everything, store nothing")] = False
+    on_conflict: Annotated[
+        OnConflict,
+        Flag(
+            "Whether a conflict, other bytes under a stored SOP Instance UID, counts as a failure; "
+            "conflicts are listed, and never stored, either way"
+        ),
+    ] = OnConflict.FAIL
+    within: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Follow links in local sources only into this folder; may be repeated",
+            metavar="DIR",
+            default_help="anywhere",
+            in_templates=False,
+        ),
+    ] = ()
 
     def allowed_folders(self) -> AllowedFolders | None:
-        """What a listing of local files must not leave; None if it may go anywhere.
+        """The folders that local files must resolve into; None: any.
 
-        The stores' own root is out of bounds: whoever may import into one store could read the
+        The root of the stores is excluded: whoever may import into one store could read the
         others there.
         """
         if not self.within:
@@ -48,65 +107,42 @@ class ImportRequest(Request):
         super().check()
         if bool(self.source) == bool(self.retry_failed):
             raise ValueError("name either a source or an operation to retry with --retry-failed")
-        if self.source:
-            parse_source(self.source)
 
+    def resolve(self, remote_runner: str = "") -> ReadyImport:
+        """Validate the request and resolve the store, its streams and the files to retry.
 
-class ReadyImport(NamedTuple):
-    """What an import found before it starts.
-
-    Attributes:
-        store: where to.
-        streams: tables that new rows go to.
-        retried: URIs of what failed earlier; None if there is a source to list.
-    """
-
-    store: DicomStore
-    streams: list[Stream]
-    retried: list[str] | None
-
-
-def prepare(request: ImportRequest, remote_runner: str = "") -> ReadyImport:
-    """Refuse a wrong request, before anything starts, and find what it is about.
-
-    Args:
-        request: what is asked for.
-        remote_runner: name of the runner; '' if the job runs here.
-
-    Raises:
-        ValueError, LookupError: with what is wrong and what to do.
-    """
-    request.check()
-    refuse_local_paths(remote_runner, root=request.root)
-    if request.source and not capabilities_of(request.source).is_shared:
-        refuse_local_paths(remote_runner, source=open_storage(request.source))
-    store = get_store(request.root, request.store)
-    streams = streams_of(store.resource, str(store.name))
-    if remote_runner:
-        refuse_local_tables(streams)
-    retried = _uris_to_retry(request) if request.retry_failed else None
-    return ReadyImport(store, streams, retried)
+        Raises:
+            ValueError, LookupError: with what is wrong and what to do.
+        """
+        self.check()
+        refuse_local_paths(remote_runner, root=self.root)
+        if self.source and not capabilities_of(self.source.uri).is_shared:
+            refuse_local_paths(remote_runner, source=open_storage(self.source.uri))
+        store = get_store(self.root, self.store)
+        streams = streams_of(store.resource, str(store.name))
+        if remote_runner:
+            refuse_local_tables(streams)
+        return ReadyImport(store, streams, _uris_to_retry(self) if self.retry_failed else None)
 
 
 def _uris_to_retry(request: ImportRequest) -> list[str]:
-    """What failed in an earlier import.
+    """URIs of the files that failed in an earlier import.
 
     Raises:
         LookupError: there is no such operation.
-        ValueError: it was no import into this store, or did not come to its end.
+        ValueError: it is not an import into this store, or it did not reach its end.
     """
-    earlier = OperationFolder(
-        request.root, request.store.parent, request.retry_failed.rpartition("/")[2]
-    )
+    operation_id = request.retry_failed.rpartition("/")[2]
+    earlier = OperationFolder(request.root, request.store.parent, operation_id)
     record = earlier.read()
-    if record.store != request.store or record.metadata.method != Method.IMPORT:
+    if record.store != request.store or record.metadata.method != request.method:
         raise ValueError(
-            f"{earlier.name} is no import into {request.store}: "
+            f"{earlier.name} is not an import into {request.store}: "
             "`dicomferry operations list` shows which are"
         )
     if not record.done or (record.error and record.error.code != INVALID_ARGUMENT):
         raise ValueError(
-            f"{earlier.name} did not come to its end, so there are files that it never reached: "
-            "import its source again; what it took in is not read twice"
+            f"{earlier.name} did not reach its end, so some files were never read: "
+            "import its source again; files that it imported are skipped"
         )
     return [o["source"] for o in earlier.outcomes() if o["outcome"] in PROBLEMS]

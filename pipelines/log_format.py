@@ -5,14 +5,21 @@ Fields are those of its structured logging and of the log entries of the Cloud H
 that failed its source and error. No patient data: what is logged is fixed words, URIs and UIDs.
 """
 
+import enum
 import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-FORMATS = ("text", "json")
 _PRODUCER = "dicomferry"
+
+
+class LogFormat(enum.StrEnum):
+    """Format of the lines of a log."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 class CloudLoggingFormatter(logging.Formatter):
@@ -45,19 +52,21 @@ class CloudLoggingFormatter(logging.Formatter):
         return text.encode("utf-8", "replace").decode()
 
 
-def choose(asked: str, *, is_dataflow: bool) -> str:
-    """The format of a job's lines: what is asked for, else what reads them.
+def choose(requested: LogFormat | None, *, is_dataflow: bool) -> LogFormat:
+    """Return the requested format, or the one that suits the reader of the log.
 
-    The launcher of a job on Dataflow writes for Cloud Logging, unless a person starts it from a
-    terminal. Whatever runs here writes text, into a file or Airflow's log too.
+    The launcher of a job on Dataflow writes for Cloud Logging, except from a terminal. A job that
+    runs here writes text, also into a file or Airflow's log.
     """
-    return asked or ("json" if is_dataflow and not sys.stderr.isatty() else "text")
+    if requested:
+        return requested
+    return LogFormat.JSON if is_dataflow and not sys.stderr.isatty() else LogFormat.TEXT
 
 
-def set_up(log_format: str, operation: str = "", stream: TextIO | None = None) -> None:
-    """Make the root logger write text or JSON lines; of JSON, each names the operation."""
+def set_up(log_format: LogFormat, operation: str = "", stream: TextIO | None = None) -> None:
+    """Make the root logger write text, or JSON lines that each name the operation."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    if log_format == "json":
+    if log_format == LogFormat.JSON:
         formatter = CloudLoggingFormatter()
         formatter.operation = operation
         handler.setFormatter(formatter)

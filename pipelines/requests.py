@@ -1,21 +1,93 @@
-"""What both jobs are asked for alike, and refuse. No Beam here: the service imports it."""
+"""Requests: the parsed flags of a job, and the checks that both kinds share.
 
+No Beam here: the server imports it.
+"""
+
+import abc
 import dataclasses
+import operator
+import os
+from typing import Annotated, ClassVar
 
-from dicomferry.resource_names import StoreName
+from dicomferry.operations.record import Method
+from dicomferry.pipelines.flags import Flag, flags_of
+from dicomferry.pipelines.log_format import LogFormat
+from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.storage.base import Storage
+from dicomferry.storage.registry import open_storage
+
+ROOT_VARIABLE = "DICOMFERRY_ROOT"
+DEFAULT_ROOT = "./dicomferry-data"
+# Of parameters of the Dataflow templates: workers there reach buckets, and no local folder.
+GCS_PATTERN = "^gs://[^/]+(/.*)?$"
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """A job to run; fields mirror the flags, see --help."""
+def default_root() -> Storage:
+    """The root that is used where none is named."""
+    return open_storage(os.environ.get(ROOT_VARIABLE, DEFAULT_ROOT))
 
-    root: Storage
-    store: StoreName
-    max_failures: int = dataclasses.field(default=0, kw_only=True)
-    workers: int | None = dataclasses.field(default=None, kw_only=True)
-    operation: str = dataclasses.field(default="", kw_only=True)
-    log_format: str = dataclasses.field(default="", kw_only=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request(abc.ABC):
+    """A job to run. Each field is a flag; the values are parsed."""
+
+    # Of the API; and the module that runs it.
+    method: ClassVar[Method]
+    pipeline: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+
+    store: Annotated[StoreName, Flag("Id or full resource name of the store", parse=parse_store)]
+    root: Annotated[
+        Storage,
+        Flag(
+            "Folder or gs://bucket/prefix that holds the stores",
+            parse=open_storage,
+            format=operator.attrgetter("root"),
+            default_help=f"${ROOT_VARIABLE}, else {DEFAULT_ROOT}",
+            remote_help="gs://bucket/prefix that holds the stores",
+            remote_pattern=GCS_PATTERN,
+            is_required_remotely=True,
+        ),
+    ] = dataclasses.field(default_factory=default_root)
+    max_failures: Annotated[
+        int,
+        Flag(
+            "Allow up to N failures before exiting with 1",
+            metavar="N",
+            minimum=0,
+            remote_help="The job fails if more files than this failed (default: 0)",
+        ),
+    ] = 0
+    workers: Annotated[
+        int | None,
+        Flag(
+            "Processes that read and write; 0: work in the main process",
+            metavar="N",
+            minimum=0,
+            default_help="one per core; on a remote runner 0",
+            in_templates=False,
+        ),
+    ] = None
+    operation: Annotated[
+        str,
+        Flag(
+            "For programs that start jobs: run the operation that was recorded for this process, "
+            "once standard input ends, instead of a new one",
+            metavar="ID",
+            in_commands=False,
+            remote_help="Leave it empty: the API server gives the id of an operation here",
+        ),
+    ] = ""
+    log_format: Annotated[
+        LogFormat | None,
+        Flag(
+            "Format of the lines on standard error; json is what Cloud Logging parses",
+            default_help="text; json for Dataflow launches, except from a terminal",
+            in_commands=False,
+            in_templates=False,
+        ),
+    ] = None
 
     def check(self) -> None:
         """Refuse what is wrong by itself, without a look at any storage.
@@ -23,10 +95,19 @@ class Request:
         Raises:
             ValueError: with what is wrong and what to do.
         """
-        if self.max_failures < 0:
-            raise ValueError(f"--max-failures must be 0 or more, got {self.max_failures}")
-        if self.workers is not None and self.workers < 0:
-            raise ValueError(f"--workers must be 0 or more, got {self.workers}")
+        for each in flags_of(type(self)):
+            each.check(getattr(self, each.name))
+
+    @abc.abstractmethod
+    def resolve(self, remote_runner: str = "") -> object:
+        """Validate the request and find what it names, before anything starts.
+
+        Args:
+            remote_runner: name of the runner; '' if the job runs here.
+
+        Raises:
+            ValueError, LookupError: with what is wrong and what to do.
+        """
 
 
 def refuse_local_paths(remote_runner: str, **storages: Storage) -> None:

@@ -74,6 +74,4 @@ def slowed(monkeypatch):
     """Jobs take their time: see tests/pipelines/slow.py."""
     from dicomferry.jobs import launch
 
-    start = launch._start
-    module = "tests.pipelines.slowed"
-    monkeypatch.setattr(launch, "_start", lambda method, _, *rest: start(method, module, *rest))
+    monkeypatch.setattr(launch, "module_of", lambda _: "tests.pipelines.slowed")

@@ -73,10 +73,10 @@ class WorkerPool:
         self._executor: ProcessPoolExecutor | None = None
         self._has_worked = False
 
-    def warm(self, module: str) -> None:
-        """Start the processes and let them import a module in the background."""
+    def warm(self, fn: Callable[..., Any]) -> None:
+        """Start the processes and let them import a function's module in the background."""
         for _ in range(self.workers):
-            self._opened().submit(_import, module)
+            self._opened().submit(_import, fn.__module__)
 
     def map(
         self,

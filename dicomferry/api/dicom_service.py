@@ -26,11 +26,17 @@ from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.request_fields import dataset_name, store_name
 from dicomferry.jobs import launch
 from dicomferry.jobs.dataflow_client import DataflowError, Templates
-from dicomferry.operations.folder import OperationFolder
+from dicomferry.jobs.launch import JobRunner
+from dicomferry.pipelines.export_request import ExportRequest, TableSchema
+from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.pipelines.requests import Request
+from dicomferry.pixels.formats import parse_format
 from dicomferry.resource_names import StoreName
+from dicomferry.sources.uri import parse_source
 from dicomferry.storage.base import Storage
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.failures import storage_errors
+from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.store.dicom_store import (
     Resource,
@@ -39,7 +45,11 @@ from dicomferry.store.dicom_store import (
     StoreNotFoundError,
 )
 from dicomferry.store.validation import ResourceError
-from dicomferry.tables.destination import parse_destination, parse_disposition
+from dicomferry.tables.destination import (
+    WriteDisposition,
+    parse_destination,
+    parse_disposition,
+)
 from dicomferry.tables.errors import TableError
 
 
@@ -63,8 +73,7 @@ class DicomService:
         """
         self._root = root
         self._paths = paths
-        self._templates = templates
-        self._max_jobs = max_jobs
+        self._runner = JobRunner(templates, max_jobs)
 
     def create_dicom_store(self, request: Any, principal: Principal) -> Any:
         """Create a store."""
@@ -164,10 +173,12 @@ class DicomService:
             )
         self._store(name)
         self._paths.check(request.gcs_source.uri)
-        uri, within = request.gcs_source.uri, self._paths.folders
         return self._started(
-            lambda: launch.start_import(
-                self._root, name, uri, within, self._templates, self._max_jobs
+            lambda: ImportRequest(
+                root=self._root,
+                store=name,
+                source=parse_source(request.gcs_source.uri),
+                within=tuple(self._paths.folders),
             )
         )
 
@@ -188,27 +199,24 @@ class DicomService:
             self._paths.check(uri)
         if request.HasField("gcs_destination"):
             return self._started(
-                lambda: launch.start_export_files(
-                    self._root,
-                    name,
-                    destination,
-                    files.mime_type,
-                    wanted,
-                    self._templates,
-                    self._max_jobs,
+                lambda: ExportRequest(
+                    root=self._root,
+                    store=name,
+                    destination=open_storage(destination),
+                    mime_type=parse_format(files.mime_type),
+                    filter=wanted,
                 )
             )
+        is_json = table.HasField("schema_json")
         return self._started(
-            lambda: launch.start_export_table(
-                self._root,
-                name,
-                destination,
-                _disposition(table),
-                "json" if table.HasField("schema_json") else "flattened",
-                table.include_source_store,
-                wanted,
-                self._templates,
-                self._max_jobs,
+            lambda: ExportRequest(
+                root=self._root,
+                store=name,
+                table=parse_destination(destination),
+                write_disposition=_disposition(table),
+                schema=TableSchema.JSON if is_json else TableSchema.FLATTENED,
+                include_source_store=table.include_source_store,
+                filter=wanted,
             )
         )
 
@@ -216,9 +224,10 @@ class DicomService:
         with _translate_store_errors(name):
             return dicom_store.get_store(self._root, name)
 
-    def _started(self, start: Callable[[], OperationFolder]) -> Any:
+    def _started(self, make_request: Callable[[], Request]) -> Any:
         try:
-            return resources.operation_message(start().read())
+            folder = launch.start(make_request(), self._runner)
+            return resources.operation_message(folder.read())
         except (TableError, StorageError) as error:
             raise ApiError(FAILED_PRECONDITION, str(error)) from None
         except DataflowError as error:
@@ -246,13 +255,13 @@ class DicomService:
             )
 
 
-def _disposition(table: Any) -> str:
+def _disposition(table: Any) -> WriteDisposition:
     given = pb.BigQueryDestination.WriteDisposition.DESCRIPTOR.values_by_number.get(
         table.write_disposition
     )
     if given is None:
         raise ApiError(INVALID_ARGUMENT, f"write_disposition {table.write_disposition} is unknown")
-    return str(parse_disposition(given.name, force=table.force))
+    return parse_disposition(given.name, force=table.force)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Pictures:
         with self._lock:
             if not self._is_warm:
                 self._is_warm = True
-                self._pool.warm("dicomferry.console.preview")
+                self._pool.warm(draw_all)
 
     def get(self, data: Storage, blob: str, size: int) -> Thumbnail | str:
         """Return the picture of a blob, or the code of the `Reason` why it cannot be drawn."""

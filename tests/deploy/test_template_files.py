@@ -11,7 +11,7 @@ from dicomferry.pipelines import export_dicom, import_dicom
 
 REPOSITORY = Path(__file__).parents[2]
 PARSE = {"import_dicom": import_dicom.parse_args, "export_dicom": export_dicom.parse_args}
-each = pytest.mark.parametrize("pipeline", list(template.PIPELINES))
+each = pytest.mark.parametrize("pipeline", list(template.REQUESTS))
 
 
 def committed(pipeline):

@@ -386,6 +386,8 @@ def test_an_export_through_the_api_is_a_dataflow_job(server, service, bucket_roo
     request = pb.ExportDicomDataRequest(name=str(STORE))
     request.bigquery_destination.table_uri = "delta:gs://dataflow-files/table"
     request.bigquery_destination.include_source_store = True
+    request.bigquery_destination.force = True
+    request.bigquery_destination.schema_json.SetInParent()
     service.export_dicom_data(request, ANYONE)
     sent = launched(server)
     assert sent["containerSpecGcsPath"] == "gs://templates/dicomferry/export_dicom.json"
@@ -393,8 +395,8 @@ def test_an_export_through_the_api_is_a_dataflow_job(server, service, bucket_roo
         sent["parameters"].items()
         >= {
             "table": "delta:gs://dataflow-files/table",
-            "schema": "flattened",
-            "write_disposition": "WRITE_EMPTY",
+            "schema": "json",
+            "write_disposition": "WRITE_TRUNCATE",
             "include_source_store": "true",
         }.items()
     )

@@ -15,18 +15,24 @@ from dicomferry.jobs import launch
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.pipelines import import_dicom
+from dicomferry.pipelines.export_request import ExportRequest, TableSchema
+from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import StoreNotFoundError
+from dicomferry.tables.destination import WriteDisposition
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,
     exported,
+    files_of,
     images,
+    import_of,
     new_store,
     operation_folders,
     rows,
     run_import,
+    table_of,
     tree,
     write_files,
 )
@@ -39,7 +45,9 @@ import os, signal, sys
 from dicomferry.jobs import launch
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage
-folder = launch.start_import(open_storage(sys.argv[1]), parse_store(sys.argv[2]), sys.argv[3])
+from tests.pipelines.jobs import import_of
+request = import_of(open_storage(sys.argv[1]), sys.argv[3], parse_store(sys.argv[2]))
+folder = launch.start(request)
 print(folder.id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -90,7 +98,7 @@ def session(leader):
 
 def test_an_import_is_recorded_when_the_call_returns_and_runs_to_its_end(store, tmp_path):
     source = write_files(tmp_path / "in", images(3))
-    folder = launch.start_import(store, STORE, source)
+    folder = launch.start(import_of(store, source))
     begun = record(folder)
     assert not begun["done"]
     assert begun["owner"]["pid"] != os.getpid()
@@ -105,12 +113,12 @@ def test_an_import_is_recorded_when_the_call_returns_and_runs_to_its_end(store, 
 
 
 def test_files_are_exported_in_the_asked_for_form(filled, tmp_path):
-    folder = launch.start_export_files(filled, STORE, str(tmp_path / "out"))
+    folder = launch.start(files_of(filled, str(tmp_path / "out")))
     assert ended(folder).metadata.counter.success == 3
     assert tree(tmp_path / "out") == exported(filled)
     (tmp_path / "one").write_text("/studies/1.2.1/series/1.2.1.1/instances/1.2.1.1.2")
-    png = launch.start_export_files(
-        filled, STORE, str(tmp_path / "png"), "image/png", str(tmp_path / "one")
+    png = launch.start(
+        files_of(filled, tmp_path / "png", "image/png", filter=str(tmp_path / "one"))
     )
     operation = ended(png)
     assert operation.total == 1
@@ -120,13 +128,15 @@ def test_files_are_exported_in_the_asked_for_form(filled, tmp_path):
 
 def test_a_table_is_exported_as_asked(filled, tmp_path):
     table = f"delta:{tmp_path}/delta"
-    ended(launch.start_export_table(filled, STORE, table, "WRITE_EMPTY", "json", True))
-    ended(launch.start_export_table(filled, STORE, table, "WRITE_APPEND", "json", True))
+    columns = {"schema": TableSchema.JSON, "include_source_store": True}
+    ended(launch.start(table_of(filled, table, **columns)))
+    append = WriteDisposition.WRITE_APPEND
+    ended(launch.start(table_of(filled, table, write_disposition=append, **columns)))
     assert uids(table) == sorted([*rows(filled), *rows(filled)])
 
 
 def test_what_a_job_says_is_in_a_local_log_that_its_operation_names(store, tmp_path):
-    folder = launch.start_import(store, STORE, f"{tmp_path}/nothing/**")
+    folder = launch.start(import_of(store, f"{tmp_path}/nothing/**"))
     operation = ended(folder)
     assert operation.error.code == NOT_FOUND
     assert operation.error.message in Path(operation.logs).read_text()
@@ -137,7 +147,7 @@ def test_a_job_finds_its_code_wherever_the_service_was_started(store, tmp_path, 
     (tmp_path / "elsewhere" / "pipelines.py").write_text("raise RuntimeError")
     source = write_files(tmp_path / "in", images(1))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert ended(launch.start_import(store, STORE, source)).to_json()["response"]
+    assert ended(launch.start(import_of(store, source))).to_json()["response"]
 
 
 def test_the_service_need_not_load_beam():
@@ -152,7 +162,7 @@ def test_a_bucket_holds_store_source_and_operation(gcs, tmp_path):
     root = open_storage("gs://jobs/stores")
     new_store(root)
     bucket.blob("in/a.dcm").upload_from_string(dicom_bytes(sop="1.2.9"))
-    operation = ended(launch.start_import(root, STORE, "gs://jobs/in/**"))
+    operation = ended(launch.start(import_of(root, "gs://jobs/in/**")))
     assert operation.metadata.counter.success == 1
     assert Path(operation.logs).is_file()
     Path(operation.logs).unlink()
@@ -164,23 +174,28 @@ def test_a_bucket_holds_store_source_and_operation(gcs, tmp_path):
 @pytest.mark.parametrize(
     ("start", "told"),
     [
-        (lambda root: launch.start_import(root, STORE, ""), "name either a source"),
-        (lambda root: launch.start_import(root, STORE, "/in/**/x*"), r"\*\*"),
-        (lambda root: launch.start_import(root, STORE, "s3://bucket/**"), "s3"),
-        (lambda root: launch.start_import(root, STORE, "/in/" + "a" * 9000), "at most 8192 bytes"),
-        (lambda root: launch.start_import(root, STORE, "/in/\0"), "NUL character"),
-        (lambda root: launch.start_export_files(root, STORE, ""), "uri_prefix must name"),
-        (lambda root: launch.start_export_files(root, STORE, "s3://b"), "s3:// is not supported"),
-        (lambda root: launch.start_export_files(root, STORE, "/out", "image/gif"), "image/gif"),
         (
-            lambda root: launch.start_export_files(root, STORE, "/out", filter_uri="/absent.txt"),
+            lambda root: launch.start(ImportRequest(root=root, store=STORE)),
+            "name either a source",
+        ),
+        (lambda root: launch.start(import_of(root, "/in/**/x*")), r"\*\*"),
+        (lambda root: launch.start(import_of(root, "s3://bucket/**")), "s3"),
+        (lambda root: launch.start(import_of(root, "/in/" + "a" * 9000)), "at most 8192 bytes"),
+        (lambda root: launch.start(import_of(root, "/in/\0")), "NUL character"),
+        (
+            lambda root: launch.start(ExportRequest(root=root, store=STORE)),
+            "name either a --destination",
+        ),
+        (lambda root: launch.start(files_of(root, "s3://b")), "s3:// is not supported"),
+        (lambda root: launch.start(files_of(root, "/out", "image/gif")), "image/gif"),
+        (
+            lambda root: launch.start(files_of(root, "/out", filter="/absent.txt")),
             "no filter file",
         ),
-        (lambda root: launch.start_export_table(root, STORE, "postgres:x"), "names no table"),
-        (lambda root: launch.start_export_table(root, STORE, "delta:x", "SOME"), "no write disp"),
+        (lambda root: launch.start(table_of(root, "postgres:x")), "names no table"),
         (
-            lambda root: launch.start_export_table(root, STORE, "delta:x", schema="wide"),
-            "no schema",
+            lambda root: launch.start(table_of(root, "delta:x", schema="wide")),
+            "--schema must be flattened or json, got 'wide'",
         ),
     ],
 )
@@ -192,19 +207,19 @@ def test_a_wrong_request_is_refused_by_the_call_and_starts_nothing(store, start,
 
 def test_a_table_that_has_rows_is_refused_by_the_call(filled, tmp_path):
     table = f"delta:{tmp_path}/delta"
-    ended(launch.start_export_table(filled, STORE, table))
+    ended(launch.start(table_of(filled, table)))
     before = len(operation_folders(filled))
     with pytest.raises(ValueError, match="WRITE_APPEND"):
-        launch.start_export_table(filled, STORE, table)
+        launch.start(table_of(filled, table))
     assert len(operation_folders(filled)) == before
 
 
 @pytest.mark.parametrize(
     "start",
     [
-        lambda root: launch.start_import(root, STORE, "/in/**"),
-        lambda root: launch.start_export_files(root, STORE, "/out"),
-        lambda root: launch.start_export_table(root, STORE, "delta:out"),
+        lambda root: launch.start(import_of(root, "/in/**")),
+        lambda root: launch.start(files_of(root, "/out")),
+        lambda root: launch.start(table_of(root, "delta:out")),
     ],
 )
 def test_a_store_that_is_not_there_is_told_by_the_call(root, start):
@@ -272,7 +287,7 @@ def test_what_changed_between_call_and_start_ends_the_operation(root):
 def test_a_job_that_dies_before_its_first_line_shows_as_aborted(store, tmp_path, monkeypatch):
     source = write_files(tmp_path / "in", images(1))
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    operation = ended(launch.start_import(store, STORE, source))
+    operation = ended(launch.start(import_of(store, source)))
     assert operation.error.code == ABORTED
 
 
@@ -299,7 +314,7 @@ def test_a_job_goes_on_when_the_service_is_killed(store, tmp_path):
 
 def test_the_workers_of_a_job_that_is_killed_end_too(store, tmp_path, slowed):
     files = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
-    folder = launch.start_import(store, STORE, write_files(tmp_path / "in", files))
+    folder = launch.start(import_of(store, write_files(tmp_path / "in", files)))
     pid = record(folder)["owner"]["pid"]
     wait_until(lambda: folder.read().metadata.counter.success > 0)
     assert len(session(pid)) > 2
@@ -314,7 +329,7 @@ def test_the_workers_of_a_job_that_is_killed_end_too(store, tmp_path, slowed):
 def test_cancel_ends_a_job_with_its_workers_and_what_was_committed_stays(store, tmp_path, slowed):
     quick = {f"a-{name}": content for name, content in images(PART_FILES).items()}
     slow = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
-    folder = launch.start_import(store, STORE, write_files(tmp_path / "in", quick | slow))
+    folder = launch.start(import_of(store, write_files(tmp_path / "in", quick | slow)))
     pid = record(folder)["owner"]["pid"]
     wait_until(lambda: folder.read().metadata.counter.success > PART_FILES)
     assert len(session(pid)) > 2
@@ -348,18 +363,18 @@ def test_cancel_of_an_operation_that_is_not_there_says_so(store):
 def test_progress_of_an_import_rises_and_what_is_pending_sinks(store, tmp_path, slowed):
     files = {f"slow-{n}": dicom_bytes(sop=f"1.2.9.{n}") for n in range(200)}
     source = write_files(tmp_path / "in", files)
-    check_progress(watch(launch.start_import(store, STORE, source)), 200)
+    check_progress(watch(launch.start(import_of(store, source))), 200)
 
 
 def test_progress_of_an_export_to_files_rises(store, tmp_path, slowed):
     run_import(store, write_files(tmp_path / "in", images(200)))
-    check_progress(watch(launch.start_export_files(store, STORE, str(tmp_path / "out"))), 200)
+    check_progress(watch(launch.start(files_of(store, str(tmp_path / "out")))), 200)
 
 
 def test_progress_of_an_export_to_a_table_rises(store, tmp_path, slowed):
     for n in range(16):
         run_import(store, write_files(tmp_path / f"{n}", {"a.dcm": dicom_bytes(sop=f"1.2.9.{n}")}))
-    check_progress(watch(launch.start_export_table(store, STORE, f"delta:{tmp_path}/delta")), 16)
+    check_progress(watch(launch.start(table_of(store, f"delta:{tmp_path}/delta"))), 16)
 
 
 def watch(folder):

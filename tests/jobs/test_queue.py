@@ -22,7 +22,7 @@ from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import delete_store
 from tests.api.serving import DATASET, TRIAL, client_of, served_by_process, wait_until
 from tests.factories import dicom_bytes
-from tests.pipelines.jobs import STORE, rows, write_files
+from tests.pipelines.jobs import STORE, import_of, rows, write_files
 
 REPOSITORY = Path(__file__).parents[2]
 SERVER = """
@@ -30,9 +30,10 @@ import os, signal, sys
 from dicomferry.jobs import launch
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage
+from tests.pipelines.jobs import import_of
 for source in sys.argv[3:]:
-    root, store = open_storage(sys.argv[1]), parse_store(sys.argv[2])
-    folder = launch.start_import(root, store, source, max_jobs=1)
+    request = import_of(open_storage(sys.argv[1]), source, parse_store(sys.argv[2]))
+    folder = launch.start(request, launch.JobRunner(max_jobs=1))
     print(folder.id, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -56,7 +57,8 @@ def sources(tmp_path, count, each, name="slow"):
 
 
 def start(store, sources, max_jobs=1):
-    return [launch.start_import(store, STORE, source, max_jobs=max_jobs) for source in sources]
+    runner = launch.JobRunner(max_jobs=max_jobs)
+    return [launch.start(import_of(store, source), runner) for source in sources]
 
 
 def success(operation):

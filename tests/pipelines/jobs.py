@@ -13,8 +13,14 @@ from deltalake import DeltaTable
 from dicomferry.operations.folder import OperationFolder, list_operations
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.pipelines.export_request import ExportRequest
+from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.pixels.formats import parse_format
 from dicomferry.resource_names import DatasetName, parse_store
+from dicomferry.sources.uri import parse_source
+from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.tables.destination import parse_destination
 from tests.factories import dicom_bytes
 
 STORE = parse_store("trial")
@@ -50,6 +56,27 @@ class Run(NamedTuple):
 def new_store(root):
     """An empty store."""
     return create_store(root, STORE)
+
+
+def import_of(root, source, store=STORE, **fields):
+    """The request of an import."""
+    return ImportRequest(root=root, store=store, source=parse_source(source), **fields)
+
+
+def files_of(root, destination, mime_type="", store=STORE, **fields):
+    """The request of an export to files."""
+    return ExportRequest(
+        root=root,
+        store=store,
+        destination=open_storage(str(destination)),
+        mime_type=parse_format(mime_type),
+        **fields,
+    )
+
+
+def table_of(root, table, store=STORE, **fields):
+    """The request of an export to a table."""
+    return ExportRequest(root=root, store=store, table=parse_destination(table), **fields)
 
 
 def run_import(root, source, *flags, workers=0):

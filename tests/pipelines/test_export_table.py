@@ -15,7 +15,6 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from dicomferry.pipelines import export_dicom, export_request
-from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from dicomferry.tables.delta_table import DeltaTablePath
@@ -33,6 +32,7 @@ from tests.pipelines.jobs import (
     operation_folders,
     rows,
     run_import,
+    table_of,
     tree,
     write_files,
 )
@@ -140,7 +140,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
         (["--table=delta:s3://bucket/x"], "a Delta table is a local folder or gs://bucket/prefix"),
         (["--table=delta:gs://bucket"], "has no bucket or no prefix"),
         (["--table=delta:x", "--write-disposition=WRITE_MAYBE"], "is no write disposition"),
-        (["--table=delta:x", "--schema=wide"], "invalid choice: 'wide'"),
+        (["--table=delta:x", "--schema=wide"], "--schema must be flattened or json, got 'wide'"),
     ],
 )
 def test_a_wrong_request_is_told_with_its_remedy(packaged, capsys, flags, told):
@@ -151,9 +151,7 @@ def test_a_wrong_request_is_told_with_its_remedy(packaged, capsys, flags, told):
 
 
 def test_a_duckdb_file_is_no_table_for_a_remote_runner():
-    config = ExportRequest(
-        open_storage("gs://bucket/stores"), STORE, table=parse_destination("duckdb:t.duckdb#t")
-    )
+    config = table_of(open_storage("gs://bucket/stores"), "duckdb:t.duckdb#t")
     with pytest.raises(ValueError, match="remote runner does not serve: use bq:// or delta:gs://"):
         export_dicom.run(config, PipelineOptions(["--runner=DataflowRunner"]))
 

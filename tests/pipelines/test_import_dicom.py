@@ -145,7 +145,7 @@ def test_retrying_what_was_no_import_into_this_store_is_refused(store, inbox, tm
     failing = run(import_dicom.main, store, f"--source={inbox}/**", "--store=other", "--workers=0")
     for folder in (export.folder, failing.folder):
         assert run(import_dicom.main, store, f"--retry-failed={folder.id}").folder is None
-        assert f"{folder.name} is no import into {STORE}" in caplog.text
+        assert f"{folder.name} is not an import into {STORE}" in caplog.text
 
 
 def test_retrying_an_import_that_did_not_come_to_its_end_is_refused(store, inbox, caplog):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dicomferry.pipelines import log_format
+from dicomferry.pipelines.log_format import LogFormat
 from tests.pipelines.jobs import STORE, images, new_store, operation_folders, write_files
 
 REPOSITORY = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ def written():
     root = logging.getLogger()
     before = root.handlers[:], root.level
     stream = io.StringIO()
-    log_format.set_up("json", "projects/p/operations/1", stream)
+    log_format.set_up(LogFormat.JSON, "projects/p/operations/1", stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:], root.level = before
 
@@ -88,12 +89,12 @@ def test_a_job_logs_what_failed_as_the_api_does_and_a_summary_as_fields(root, tm
 @pytest.mark.parametrize(
     ("asked", "is_dataflow", "is_terminal", "chosen"),
     [
-        ("", True, False, "json"),  # the launcher of a template
-        ("", True, True, "text"),  # a person starts it
-        ("", False, False, "text"),  # a file, or Airflow's log
-        ("", False, True, "text"),
-        ("text", True, False, "text"),
-        ("json", False, True, "json"),
+        (None, True, False, "json"),  # the launcher of a template
+        (None, True, True, "text"),  # a person starts it
+        (None, False, False, "text"),  # a file, or Airflow's log
+        (None, False, True, "text"),
+        (LogFormat.TEXT, True, False, "text"),
+        (LogFormat.JSON, False, True, "json"),
     ],
 )
 def test_lines_are_json_unasked_where_cloud_logging_reads_them(

@@ -11,11 +11,11 @@ IMPORT = ["--store=trial", "--source=/data/**"]
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--max-failure=3"], "--max-failure is a flag neither of this command nor of Beam: "
+        (["--max-failure=3"], "--max-failure is neither a flag of this command nor of Beam: "
          "did you mean --max-failures?"),
         (["--dry_rnu"], "did you mean --dry_run?"),
-        (["--colour", "red"], "--colour is a flag neither of this command nor of Beam: --help"),
-        (["--on-conflict=overwrite"], "invalid choice"),
+        (["--colour", "red"], "--colour is neither a flag of this command nor of Beam: --help"),
+        (["--on-conflict=overwrite"], "--on-conflict must be fail or ignore, got 'overwrite'"),
         (["--runner=DataflowRunner", "--project=p", "--region=r", "--regoin=q"], "--regoin"),
     ],
 )  # fmt: skip

@@ -15,14 +15,21 @@ from typer.testing import CliRunner
 
 from dicomferry.cli import main
 from dicomferry.pipelines import import_dicom
-from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import create_store, update_store
 from dicomferry.store.index import Index
 from dicomferry.tables.stream import Stream, refuse_local_tables
 from tests.factories import dicom_bytes
-from tests.pipelines.jobs import STORE, data_folder, images, rows, run_import, write_files
+from tests.pipelines.jobs import (
+    STORE,
+    data_folder,
+    images,
+    import_of,
+    rows,
+    run_import,
+    write_files,
+)
 from tests.pipelines.tables import NAME, in_order, query, read_table, uids
 from tests.tables.fake_bigquery import PROJECT, FakeBigQuery, serving
 
@@ -310,7 +317,7 @@ def test_a_remote_runner_does_not_append_to_tables_on_its_workers_disks(table):
 def test_a_remote_import_is_refused_before_it_starts(gcs, tmp_path):
     root = open_storage(f"gs://{gcs.bucket('streams-refused').name}/stores")
     new_streaming_store(root, {"tableUri": f"delta:{tmp_path}/delta"})
-    config = ImportRequest(root, STORE, "gs://streams-refused/in/**")
+    config = import_of(root, "gs://streams-refused/in/**")
     with pytest.raises(ValueError, match="delta:gs://"):
         import_dicom.run(config, PipelineOptions(["--runner=DataflowRunner"]))
 

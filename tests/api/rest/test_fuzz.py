@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dicomferry.api import dicom_service
 from dicomferry.api.access import PathRules
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto.generated import dicom_service_pb2
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import all_rpcs
+from dicomferry.jobs import launch
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.record import Method
 from dicomferry.resource_names import parse_store
@@ -152,14 +152,13 @@ def client(tmp_path_factory):
     root = open_storage(str(tmp_path_factory.mktemp("fuzz")))
     create_store(root, parse_store(TRIAL))
 
-    def start(_root, store, *_):
+    def record(store):
         name = parse_store(f"{DATASET}/dicomStores/{store.id}")
         return start_operation(root, name, Method.IMPORT, "op-1")
 
-    start(root, parse_store(TRIAL))
+    record(parse_store(TRIAL))
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("start_import", "start_export_files", "start_export_table"):
-            patch.setattr(dicom_service.launch, name, start)
+        patch.setattr(launch, "start", lambda request, runner: record(request.store))
         yield client_of(root)
 
 

@@ -2,13 +2,15 @@
 
 import pytest
 
-from dicomferry.api import dicom_service
+from dicomferry.jobs import launch
+from dicomferry.jobs.launch import JobRunner
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
+from dicomferry.pixels.formats import AS_UPLOADED, parse_format
 from dicomferry.resource_names import parse_store
 from tests.api.serving import DATASET, TRIAL
 
-HERE = (None, 4)  # not on Dataflow, and at most four at once
+HERE = JobRunner(None, 4)  # not on Dataflow, and at most four at once
 
 
 class TestJobs:
@@ -16,24 +18,24 @@ class TestJobs:
 
     @pytest.fixture
     def asked(self, root, monkeypatch):
-        """What the jobs were started with; each has an operation of its own."""
+        """The requests of jobs that were started, and where; each has an operation of its own."""
         calls = []
 
-        def start(name):
-            def started(_root, store, *arguments):
-                calls.append((name, *arguments))
-                return start_operation(root, store, "ImportDicomData", "op-1", Owner.this_process())
+        def start(request, runner):
+            calls.append((request, runner))
+            return start_operation(
+                root, request.store, request.method, "op-1", Owner.this_process()
+            )
 
-            return started
-
-        for name in ("start_import", "start_export_files", "start_export_table"):
-            monkeypatch.setattr(dicom_service.jobs, name, start(name))
+        monkeypatch.setattr(launch, "start", start)
         return calls
 
     def test_an_import(self, trial, asked):
         body = {"gcs_source": {"uri": "gs://bucket/**"}}
         operation = trial.ok("POST", f"{TRIAL}:import", body)
-        assert [call[:2] for call in asked] == [("start_import", "gs://bucket/**")]
+        [(request, runner)] = asked
+        assert request.source.uri == "gs://bucket/**"
+        assert runner == HERE
         assert operation["name"] == f"{DATASET}/operations/op-1"
         assert operation["metadata"]["@type"].endswith(
             "google.cloud.healthcare.v1.OperationMetadata"
@@ -48,9 +50,12 @@ class TestJobs:
         paths = {"resourcePathsGcsUri": "gs://bucket/paths"}
         body = {"gcsDestination": {"uriPrefix": "gs://b"}, "filterConfig": paths}
         trial.ok("POST", f"{TRIAL}:export", body)
-        assert asked == [
-            ("start_export_files", "gs://bucket/out", "image/png", "", *HERE),
-            ("start_export_files", "gs://b", "", "gs://bucket/paths", *HERE),
+        assert [runner for _, runner in asked] == [HERE, HERE]
+        assert [
+            (request.destination.root, request.mime_type, request.filter) for request, _ in asked
+        ] == [
+            ("gs://bucket/out", parse_format("image/png"), ""),
+            ("gs://b", AS_UPLOADED, "gs://bucket/paths"),
         ]
 
     @pytest.mark.parametrize(
@@ -69,8 +74,11 @@ class TestJobs:
     def test_exports_to_tables(self, trial, asked, fields, expected):
         body = {"bigqueryDestination": {"tableUri": "bq://project1.d.t", **fields}}
         trial.ok("POST", f"{TRIAL}:export", body)
-        arguments = "bq://project1.d.t", *expected, "", *HERE
-        assert asked == [("start_export_table", *arguments)]
+        [(request, runner)] = asked
+        assert request.table.uri == "bq://project1.d.t"
+        columns = request.schema, request.include_source_store
+        assert (request.write_disposition, *columns) == expected
+        assert (request.filter, runner) == ("", HERE)
 
     @pytest.mark.parametrize(
         ("verb", "body", "said"),
@@ -94,7 +102,7 @@ class TestJobs:
         assert trial.ok("GET", f"{DATASET}/operations") == {}
 
     def test_other_storage_classes_are_refused(self, trial, asked):
-        body = {"gcsSource": {"uri": "gs://b/**"}}
+        body = {"gcsSource": {"uri": "gs://bucket/**"}}
         body["blobStorageSettings"] = {"blobStorageClass": "STANDARD"}
         assert trial.ok("POST", f"{TRIAL}:import", body)
         body["blobStorageSettings"] = {"blobStorageClass": "COLDLINE"}
@@ -127,6 +135,7 @@ class TestOperations:
                 "ImportDicomData",
                 f"2026-{number}",
                 Owner.this_process(),
+                "here",
             )
         return trial
 
