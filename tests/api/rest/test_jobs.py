@@ -6,6 +6,7 @@ from dicomferry.jobs import launch
 from dicomferry.jobs.launch import JobRunner
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import Owner
+from dicomferry.operations.record import Method
 from dicomferry.pixels.formats import AS_UPLOADED, parse_format
 from dicomferry.resource_names import parse_store
 from tests.api.serving import DATASET, TRIAL
@@ -132,10 +133,9 @@ class TestOperations:
             start_operation(
                 root,
                 parse_store(TRIAL),
-                "ImportDicomData",
+                Method.IMPORT,
                 f"2026-{number}",
                 Owner.this_process(),
-                "here",
             )
         return trial
 
