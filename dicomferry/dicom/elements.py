@@ -118,14 +118,15 @@ class ElementReader:
                     if delimited:
                         raise self._overrun(position + 8)
                     break
-                window.load(position, _HEADER_AND_ITEM_TAG)
-                data, base = window.data, window.base
+                if at + _HEADER_AND_ITEM_TAG > window.limit or base != window.base:
+                    window.load(position, _HEADER_AND_ITEM_TAG)
+                data, base, limit = window.data, window.base, window.limit
                 at = position - base
                 if depth == 0:
                     end = window.size  # of an inflated data set known when its end is met
-                limit = window.limit
-                bound = min(limit, end - base)
-                last = min(limit - _HEADER_AND_ITEM_TAG, end - base - 8)
+                room = end - base
+                bound = limit if limit < room else room
+                last = (limit - _HEADER_AND_ITEM_TAG) if limit - 8 < room else room - 8
                 if at + 8 > bound:
                     if base + limit < end:
                         raise InstanceError(Reason.TRUNCATED)
@@ -224,7 +225,7 @@ class ElementReader:
                 value = data[start:stop]
                 yield tag, vr, start + base, length, value
                 at = stop
-            if group & 1 and number < 0x100:
+            if group & 1 and number < 0x100 and descend:
                 creators[group << 8 | number] = value.rstrip(b"\0 ").decode("latin-1")
         self.position = position
 
@@ -253,8 +254,11 @@ class ElementReader:
         while delimited or position < end:
             if position + 8 > end:
                 raise self._overrun(position + 8)
-            window.load(position, _ITEM_AND_VR)
-            data, at = window.data, position - window.base
+            at = position - window.base
+            if at + _ITEM_AND_VR > window.limit:
+                window.load(position, _ITEM_AND_VR)
+                at = position - window.base
+            data = window.data
             if at + 8 > window.limit:
                 raise InstanceError(Reason.TRUNCATED)
             position += 8

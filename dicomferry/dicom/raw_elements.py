@@ -5,6 +5,7 @@ bytes, which a transcoded file repeats. Sequences stay closed until their items 
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import NamedTuple
 
 from dicomferry.dicom.byte_window import whole_window
@@ -81,18 +82,18 @@ def take_elements(reader: ElementReader, events: Iterator[Element], start: int) 
         events: at the first element.
         start: the offset of the first element.
     """
-    elements = []
-    new = tuple.__new__  # a quarter of the time of RawElement(…), and this is all that it does
+    places = []
     for tag, _, value, length, _ in events:
         if tag == ITEM_END:
             break
-        if length == UNDEFINED_LENGTH:
+        end = value + length
+        undefined = length == UNDEFINED_LENGTH
+        if undefined:
             end = reader.position
-            elements.append(new(RawElement, (tag, start, value, end, True)))
-        else:
-            end = value + length
-            elements.append(new(RawElement, (tag, start, value, end, False)))
+        places.append((tag, start, value, end, undefined))
         start = end
+    # A third of the time of a RawElement(…) each, which does nothing else.
+    elements = list(map(tuple.__new__, repeat(RawElement), places))
     if reader.gaps:
         elements = [each._replace(start=_after_gaps(each.start, reader.gaps)) for each in elements]
     return elements
