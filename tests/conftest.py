@@ -32,13 +32,17 @@ SLOW = (
     "pipelines/test_handed_over.py",
     "pipelines/test_import_dicom.py",
     "pipelines/test_packaged_files.py",
+    "pipelines/test_log_format.py",
     "pipelines/test_portable_runner.py",
     "pipelines/test_streams.py",
     "pipelines/test_template.py",
     "pixels/test_corpus.py",
+    "storage/test_seam.py",
     "tables/test_bqemulator.py",
     "tables/test_equal_content.py",
+    "test_api.py",
     "test_package.py",
+    "test_server.py",
     "transforms/test_publish_notifications.py",
 )
 

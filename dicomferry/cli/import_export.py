@@ -30,12 +30,12 @@ def _import(context: typer.Context, values: FlagValues) -> None:
     from dicomferry.transforms.ingest import ingest_all
 
     _warm_workers(values["workers"], context.args, ingest_all)
-    from dicomferry.cli.progress_bar import showing_progress
     from dicomferry.pipelines import import_dicom
+    from dicomferry.public.progress import progress_bar_or_lines
 
     argv = [*to_argv(values, ImportRequest), *context.args]
     request, options = import_dicom.parse_args(argv)
-    with showing_progress("import") as show:
+    with progress_bar_or_lines("import") as show:
         operation = import_dicom.run(request, options, show)
     report(operation, request.root)
     store, root = shlex.quote(values["store"]), values["root"] or DEFAULT_ROOT
@@ -95,12 +95,12 @@ for _name, _command, _argument in (
 
 
 def _export(context: typer.Context, values: FlagValues) -> tuple[ExportRequest, OperationRecord]:
-    from dicomferry.cli.progress_bar import showing_progress
     from dicomferry.pipelines import export_dicom
+    from dicomferry.public.progress import progress_bar_or_lines
 
     argv = [*to_argv(values, ExportRequest), *context.args]
     request, options = export_dicom.parse_args(argv)
-    with showing_progress("export") as show:
+    with progress_bar_or_lines("export") as show:
         operation = export_dicom.run(request, options, show)
     report(operation, request.root)
     return request, operation

@@ -142,10 +142,15 @@ class OperationFolder:
 
     def outcomes(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of every file, in the order of the shards."""
-        shards = (entry.path for entry in self.storage.list())
-        for path in sorted(path for path in shards if path.startswith("outcomes-")):
-            for line in self.storage.read(path).splitlines():
+        for shard in self.outcome_shards():
+            for line in shard.splitlines():
                 yield json.loads(line)
+
+    def outcome_shards(self) -> Iterator[bytes]:
+        """Yield the JSON Lines of every outcomes-*.jsonl, in their order."""
+        paths = (entry.path for entry in self.storage.list())
+        for path in sorted(path for path in paths if path.startswith("outcomes-")):
+            yield self.storage.read(path)
 
     def write_counts(self, part: str, counts: OutcomeCounts) -> None:
         """Write the counts of the outcomes of a part."""

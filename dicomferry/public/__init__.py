@@ -1,0 +1,1 @@
+"""The Python API behind `import dicomferry`: stores, jobs and their results."""

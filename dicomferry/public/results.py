@@ -1,0 +1,144 @@
+"""Results of jobs: counts, and the outcome of every file as an Arrow table."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+from google.rpc.code_pb2 import INVALID_ARGUMENT
+
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import Outcome, OutcomeCounts
+from dicomferry.operations.record import OperationRecord
+from dicomferry.pipelines.job import JobError
+from dicomferry.storage.base import Storage
+
+_OUTCOMES = pa.schema(
+    [
+        ("source", pa.string()),
+        ("outcome", pa.string()),
+        ("code", pa.string()),
+        ("reason", pa.string()),
+        ("sopInstanceUid", pa.string()),
+        ("other", pa.string()),
+        ("bytes", pa.int64()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class JobResult:
+    """Result of a job that has run to its end; some of its files may have failed.
+
+    Attributes:
+        operation: resource name of the operation.
+        total: files of an import, or instances of an export.
+        counts: how many had each outcome, without outcomes that none had; see `Outcome`.
+        size: bytes of these files or instances.
+        message: why the job is not `ok`; '' if it is.
+    """
+
+    operation: str
+    total: int
+    counts: dict[str, int]
+    size: int
+    message: str
+    _folder: OperationFolder = dataclasses.field(repr=False, compare=False)
+    _detail: OutcomeCounts = dataclasses.field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, record: OperationRecord, root: Storage) -> Self:
+        """Return the result of an operation that has ended, whose record is below `root`."""
+        counts = record.counts
+        assert isinstance(counts, OutcomeCounts)
+        return cls(
+            operation=record.name,
+            total=record.total,
+            counts={str(each): counts.of(each) for each in Outcome if counts.of(each)},
+            size=counts.bytes,
+            message=record.error.message if record.error else "",
+            _folder=OperationFolder(root, record.store.parent, record.id),
+            _detail=counts,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed."""
+        return not self._detail.failures
+
+    def raise_for_failures(self) -> None:
+        """Raise an error unless the job is `ok`.
+
+        Raises:
+            JobError: something failed; the message tells how much of it, and where the list is.
+        """
+        if not self.ok:
+            raise JobError(INVALID_ARGUMENT, self.message)
+
+    @functools.cached_property
+    def outcomes(self) -> pa.Table:
+        """The outcomes as a table, read when first used.
+
+        Of imports and of exports to files it has one row per file or instance; of an export to a
+        table only those that failed. Its columns:
+
+            source          URI of the file, or resource path of the instance
+            outcome         imported, duplicate, conflict, skipped, failed or exported
+            code, reason    why, stable and in words; null for plain success
+            sopInstanceUid  (0008,0018); null if unknown
+            other           URI of the file that it is a duplicate of, or in conflict with
+            bytes           size
+        """
+        shards = [pa.Table.from_pylist([], _OUTCOMES)]
+        options = pyarrow.json.ParseOptions(_OUTCOMES, unexpected_field_behavior="ignore")
+        for lines in self._folder.outcome_shards():
+            if lines:
+                shards.append(pyarrow.json.read_json(pa.BufferReader(lines), parse_options=options))
+        return pa.concat_tables(shards)
+
+    @property
+    def failures(self) -> pa.Table:
+        """The rows of `outcomes` that make the job not `ok`."""
+        failing: Sequence[str] = [Outcome.FAILED]
+        if self._detail.conflict_failed:
+            failing = [Outcome.FAILED, Outcome.CONFLICT]
+        return self.outcomes.filter(pc.is_in(self.outcomes["outcome"], pa.array(failing)))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportResult(JobResult):
+    """Result of an import.
+
+    >>> import dicomferry
+    >>> result = dicomferry.create_store("results").import_files("dicom/CT_small.dcm")
+    >>> result.ok, result.counts
+    (True, {'imported': 1})
+    >>> result.outcomes.column("source").to_pylist()
+    ['.../dicom/CT_small.dcm']
+    """
+
+    @property
+    def already_imported(self) -> int:
+        """Files that an earlier import read from the same place, and that were skipped."""
+        return self._detail.already_imported
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportResult(JobResult):
+    """Result of an export.
+
+    >>> import dicomferry
+    >>> store = dicomferry.create_store("exported")
+    >>> imported = store.import_files("dicom/*.dcm")
+    >>> result = store.export_files("out")
+    >>> result.ok, result.total == imported.counts["imported"]
+    (True, True)
+    """
+
+    @property
+    def warnings(self) -> int:
+        """Values that did not fit the columns of a table; warnings-*.jsonl lists them."""
+        return self._detail.warnings
