@@ -25,6 +25,7 @@ from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
 from dicomferry.api.rpcs import all_rpcs
 from dicomferry.console import console_routes
 from dicomferry.jobs.dataflow_client import Templates
+from dicomferry.jobs.launch import JobRunner
 from dicomferry.storage.base import Storage
 
 _GRACE_SECONDS = 10
@@ -51,6 +52,11 @@ class Settings:
         """Templates of the jobs to run on Dataflow, or None."""
         flags = (self.dataflow_templates, self.dataflow_project, self.dataflow_region)
         return Templates(*flags) if any(flags) else None
+
+    @property
+    def runner(self) -> JobRunner:
+        """Where jobs run."""
+        return JobRunner(self.templates, self.max_jobs)
 
     def check(self) -> None:
         """Check the settings.
@@ -87,7 +93,7 @@ class Service:
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
         paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
         self._operations = OperationsService(settings.root)
-        service = DicomService(settings.root, paths, settings.templates, settings.max_jobs)
+        service = DicomService(settings.root, paths, settings.runner)
         rpcs = all_rpcs(service, self._operations)
         dispatcher = Dispatcher(authenticator)
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))

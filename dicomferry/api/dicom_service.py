@@ -1,56 +1,33 @@
 """google.cloud.healthcare.v1.dicom.DicomService: the handlers of its methods."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import empty_pb2
 from google.rpc.code_pb2 import (
-    ABORTED,
-    ALREADY_EXISTS,
-    FAILED_PRECONDITION,
     INVALID_ARGUMENT,
-    NOT_FOUND,
-    UNAVAILABLE,
     UNIMPLEMENTED,
 )
 
 from dicomferry.api import resources
 from dicomferry.api.access import PathRules, Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.error_translation import translate_job_errors, translate_store_errors
 from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import apply_mask, is_named
+from dicomferry.api.job_requests import export_request, import_request
 from dicomferry.api.label_filter import parse_filter
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.request_fields import dataset_name, store_name
 from dicomferry.jobs import launch
-from dicomferry.jobs.dataflow_client import DataflowError, Templates
 from dicomferry.jobs.launch import JobRunner
-from dicomferry.pipelines.export_request import ExportRequest, TableSchema
-from dicomferry.pipelines.import_request import ImportRequest
-from dicomferry.pipelines.requests import Request
-from dicomferry.pixels.formats import parse_format
 from dicomferry.resource_names import StoreName
-from dicomferry.sources.uri import parse_source
 from dicomferry.storage.base import Storage
-from dicomferry.storage.errors import StorageError
 from dicomferry.storage.failures import storage_errors
-from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance
-from dicomferry.store.dicom_store import (
-    Resource,
-    StoreBusyError,
-    StoreExistsError,
-    StoreNotFoundError,
-)
-from dicomferry.store.validation import ResourceError
-from dicomferry.tables.destination import (
-    WriteDisposition,
-    parse_destination,
-    parse_disposition,
-)
-from dicomferry.tables.errors import TableError
+from dicomferry.store.dicom_store import Resource
+from dicomferry.tables.destination import parse_destination
 
 
 class DicomService:
@@ -60,27 +37,25 @@ class DicomService:
         self,
         root: Storage,
         paths: PathRules,
-        templates: Templates | None = None,
-        max_jobs: int = 0,
+        runner: JobRunner | None = None,
     ) -> None:
         """Serve the stores below a root.
 
         Args:
             root: where stores are.
             paths: rules for the sources and destinations of requests.
-            templates: of the Dataflow jobs to start; None: jobs are processes here.
-            max_jobs: processes that run at once; 0: any number.
+            runner: where jobs run; default: as processes on this machine, any number at once.
         """
         self._root = root
         self._paths = paths
-        self._runner = JobRunner(templates, max_jobs)
+        self._runner = runner or JobRunner()
 
     def create_dicom_store(self, request: Any, principal: Principal) -> Any:
         """Create a store."""
         name = store_name(f"{dataset_name(request.parent)}/dicomStores/{request.dicom_store_id}")
         principal.require(METHOD_PERMISSIONS["CreateDicomStore"], request.parent, str(name))
         self._check_streams(request.dicom_store.stream_configs)
-        with _translate_store_errors(name):
+        with translate_store_errors(name):
             made = dicom_store.create_store(
                 self._root, name, resources.store_resource(request.dicom_store)
             )
@@ -129,7 +104,7 @@ class DicomService:
             apply_mask(paths, given, changed)
             return resources.store_resource(changed)
 
-        with _translate_store_errors(name):
+        with translate_store_errors(name):
             updated = dicom_store.update_store(self._root, name, change)
         return resources.store_message(updated.resource)
 
@@ -137,7 +112,7 @@ class DicomService:
         """Delete a store and all of its data."""
         name = store_name(request.name)
         principal.require(METHOD_PERMISSIONS["DeleteDicomStore"], str(name))
-        with _translate_store_errors(name):
+        with translate_store_errors(name):
             dicom_store.delete_store(self._root, name)
         return empty_pb2.Empty()
 
@@ -173,69 +148,31 @@ class DicomService:
             )
         self._store(name)
         self._paths.check(request.gcs_source.uri)
-        return self._started(
-            lambda: ImportRequest(
-                root=self._root,
-                store=name,
-                source=parse_source(request.gcs_source.uri),
-                within=tuple(self._paths.folders),
-            )
-        )
+        with translate_job_errors():
+            job = import_request(request, name, self._root, self._paths.folders)
+            return resources.operation_message(launch.start(job, self._runner).read())
 
     def export_dicom_data(self, request: Any, principal: Principal) -> Any:
         """Start an export to files or to a table."""
         name = store_name(request.name)
         principal.require(METHOD_PERMISSIONS["ExportDicomData"], str(name))
-        files, table = request.gcs_destination, request.bigquery_destination
-        destination = files.uri_prefix or table.table_uri
+        destination = request.gcs_destination.uri_prefix or request.bigquery_destination.table_uri
         if not destination:
             raise ApiError(
                 INVALID_ARGUMENT,
                 "gcs_destination.uri_prefix or bigquery_destination.table_uri is required",
             )
         self._store(name)
-        wanted = request.filter_config.resource_paths_gcs_uri
-        for uri in (destination, *([wanted] if wanted else [])):
-            self._paths.check(uri)
-        if request.HasField("gcs_destination"):
-            return self._started(
-                lambda: ExportRequest(
-                    root=self._root,
-                    store=name,
-                    destination=open_storage(destination),
-                    mime_type=parse_format(files.mime_type),
-                    filter=wanted,
-                )
-            )
-        is_json = table.HasField("schema_json")
-        return self._started(
-            lambda: ExportRequest(
-                root=self._root,
-                store=name,
-                table=parse_destination(destination),
-                write_disposition=_disposition(table),
-                schema=TableSchema.JSON if is_json else TableSchema.FLATTENED,
-                include_source_store=table.include_source_store,
-                filter=wanted,
-            )
-        )
+        self._paths.check(destination)
+        if filter_uri := request.filter_config.resource_paths_gcs_uri:
+            self._paths.check(filter_uri)
+        with translate_job_errors():
+            job = export_request(request, name, self._root)
+            return resources.operation_message(launch.start(job, self._runner).read())
 
     def _store(self, name: StoreName) -> dicom_store.DicomStore:
-        with _translate_store_errors(name):
+        with translate_store_errors(name):
             return dicom_store.get_store(self._root, name)
-
-    def _started(self, make_request: Callable[[], Request]) -> Any:
-        try:
-            folder = launch.start(make_request(), self._runner)
-            return resources.operation_message(folder.read())
-        except (TableError, StorageError) as error:
-            raise ApiError(FAILED_PRECONDITION, str(error)) from None
-        except DataflowError as error:
-            raise ApiError(UNAVAILABLE, str(error)) from None
-        except ValueError as error:
-            raise ApiError(INVALID_ARGUMENT, str(error)) from None
-        except LookupError as error:
-            raise ApiError(NOT_FOUND, str(error)) from None
 
     def _check_streams(self, configs: Sequence[Any]) -> None:
         """Refuse tables that a stream cannot write to."""
@@ -253,27 +190,3 @@ class DicomService:
             raise ApiError(
                 INVALID_ARGUMENT, "stream_configs: each must have a destination of its own"
             )
-
-
-def _disposition(table: Any) -> WriteDisposition:
-    given = pb.BigQueryDestination.WriteDisposition.DESCRIPTOR.values_by_number.get(
-        table.write_disposition
-    )
-    if given is None:
-        raise ApiError(INVALID_ARGUMENT, f"write_disposition {table.write_disposition} is unknown")
-    return parse_disposition(given.name, force=table.force)
-
-
-@contextmanager
-def _translate_store_errors(name: StoreName) -> Iterator[None]:
-    """Translate errors of `dicom_store` to `ApiError`s without local paths or CLI hints."""
-    try:
-        yield
-    except StoreNotFoundError:
-        raise ApiError(NOT_FOUND, f"{name} does not exist") from None
-    except StoreExistsError:
-        raise ApiError(ALREADY_EXISTS, f"{name} exists already") from None
-    except StoreBusyError as error:
-        raise ApiError(ABORTED, str(error)) from None
-    except ResourceError as error:
-        raise ApiError(INVALID_ARGUMENT, str(error)) from None

@@ -26,6 +26,7 @@ from dicomferry.cli.main import app
 from dicomferry.jobs import dataflow, launch
 from dicomferry.jobs.dataflow import TemplateJob
 from dicomferry.jobs.dataflow_client import DataflowClient, DataflowError, Template, Templates
+from dicomferry.jobs.launch import JobRunner
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.record import Method
@@ -353,7 +354,9 @@ def service(bucket_root, client, monkeypatch, tmp_path):
     """A server whose jobs run on Dataflow."""
     for module in (launch, dataflow):
         monkeypatch.setattr(module, "DataflowClient", lambda: client)
-    return DicomService(bucket_root, PathRules((str(tmp_path),), (), bucket_root), TEMPLATES)
+    return DicomService(
+        bucket_root, PathRules((str(tmp_path),), (), bucket_root), JobRunner(TEMPLATES)
+    )
 
 
 def launched(server):
@@ -414,7 +417,7 @@ def test_what_dataflow_workers_cannot_reach_is_refused(server, service, tmp_path
 
 def test_a_refused_launch_is_told_to_the_caller(bucket_root, service):
     elsewhere = TEMPLATES._replace(region="nowhere")
-    service = DicomService(bucket_root, PathRules((), (), bucket_root), elsewhere)
+    service = DicomService(bucket_root, PathRules((), (), bucket_root), JobRunner(elsewhere))
     request = pb.ImportDicomDataRequest(name=str(STORE))
     request.gcs_source.uri = "gs://dataflow-files/in/**"
     with pytest.raises(ApiError) as refused:

@@ -1,5 +1,5 @@
 "use strict";
-// Keeps the parts of a page that change up to date. Without it the page loads itself anew.
+// Updates the parts of a page that change. Without JavaScript the whole page reloads itself.
 
 function watch(part) {
   if (part.dataset.live) {
@@ -8,7 +8,7 @@ function watch(part) {
 }
 
 async function update(part) {
-  // Whoever is about to follow a link, or has marked text, is not disturbed.
+  // Do not replace a part with a focused link or selected text.
   const busy = part.contains(document.activeElement) || part.contains(getSelection().anchorNode);
   if (document.hidden || busy) {
     watch(part);
@@ -22,7 +22,7 @@ async function update(part) {
       fresh = new DOMParser().parseFromString(text, "text/html").querySelector("section");
     }
   } catch (error) {
-    if (!(error instanceof TypeError)) throw error; // the server cannot be reached at present
+    if (!(error instanceof TypeError)) throw error; // the server is unreachable
   }
   if (fresh === null) {
     watch(part);
@@ -30,7 +30,7 @@ async function update(part) {
   }
   part.replaceWith(fresh);
   if (fresh.classList.contains("operation") && !fresh.dataset.live) {
-    location.reload(); // it has ended: its outcomes are there now
+    location.reload(); // it has ended: show its outcomes
   }
   watch(fresh);
 }

@@ -1,0 +1,51 @@
+"""Errors of stores and jobs, as errors of the API."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from google.rpc.code_pb2 import (
+    ABORTED,
+    ALREADY_EXISTS,
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    UNAVAILABLE,
+)
+
+from dicomferry.api.errors import ApiError
+from dicomferry.jobs.dataflow_client import DataflowError
+from dicomferry.resource_names import StoreName
+from dicomferry.storage.errors import StorageError
+from dicomferry.store.dicom_store import StoreBusyError, StoreExistsError, StoreNotFoundError
+from dicomferry.store.validation import ResourceError
+from dicomferry.tables.errors import TableError
+
+
+@contextmanager
+def translate_store_errors(name: StoreName) -> Iterator[None]:
+    """Translate errors of `dicom_store` to `ApiError`s without local paths or CLI hints."""
+    try:
+        yield
+    except StoreNotFoundError:
+        raise ApiError(NOT_FOUND, f"{name} does not exist") from None
+    except StoreExistsError:
+        raise ApiError(ALREADY_EXISTS, f"{name} exists already") from None
+    except StoreBusyError as error:
+        raise ApiError(ABORTED, str(error)) from None
+    except ResourceError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None
+
+
+@contextmanager
+def translate_job_errors() -> Iterator[None]:
+    """Translate errors of a job that is to be started to `ApiError`s."""
+    try:
+        yield
+    except (TableError, StorageError) as error:
+        raise ApiError(FAILED_PRECONDITION, str(error)) from None
+    except DataflowError as error:
+        raise ApiError(UNAVAILABLE, str(error)) from None
+    except ValueError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None
+    except LookupError as error:
+        raise ApiError(NOT_FOUND, str(error)) from None
