@@ -207,17 +207,17 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
     source = write_files(tmp_path / "in", FILES | {"odd/name.dcm": FILES["odd//name.dcm"]})
     root = open_storage(f"gs://{bucket.name}/root")
     new_store(root)
-    store_blob = dicomferry.transforms.ingest.store_blob
+    write_blob = dicomferry.transforms.ingest.write_blob
     blobs = []
 
     def breaking(data, path, content):
         if len(blobs) >= after:
             faults.reset(down=True)
-        store_blob(data, path, content)
+        write_blob(data, path, content)
         blobs.append(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dicomferry.transforms.ingest, "store_blob", breaking)
+        patch.setattr(dicomferry.transforms.ingest, "write_blob", breaking)
         assert run_direct(import_dicom, root, f"--source={source}") == 2
     assert "storage failed" in caplog.text
     assert "Traceback" not in caplog.text

@@ -27,7 +27,7 @@ from tests.pipelines.jobs import STORE
 
 PART_FILES = 20
 POINTS = {
-    "store_blob": (dicomferry.transforms.ingest, "store_blob"),
+    "write_blob": (dicomferry.transforms.ingest, "write_blob"),
     "read_large": (dicomferry.transforms.ingest, "_chunks"),
     "take_results": (dicomferry.transforms.read_and_store._ReadFn, "_count"),
     "append": (dicomferry.store.index.Index, "append"),

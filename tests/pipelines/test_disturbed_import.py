@@ -46,8 +46,8 @@ class Partial(NamedTuple):
 # Three parts: copies and a conflict (whose blob never gets a row) lie in other parts than what
 # they repeat.
 KILLS = {
-    "store_blob:1:after": Partial(parts=0, loose=1),
-    "store_blob:13:before": Partial(parts=0, loose=11),  # one of 12 is a copy
+    "write_blob:1:after": Partial(parts=0, loose=1),
+    "write_blob:13:before": Partial(parts=0, loose=11),  # one of 12 is a copy
     "append:1:before": Partial(parts=0, loose=19),
     "write_parquet:1:before": Partial(parts=0, loose=19),
     "write_parquet:1:after": Partial(parts=1, loose=0),
@@ -56,7 +56,7 @@ KILLS = {
     "remember:1:before": Partial(parts=1, loose=0),
     "remember:1:after": Partial(parts=1, loose=0),
     "write_counts:1:after": Partial(parts=1, loose=0),
-    "store_blob:30:before": Partial(parts=1, loose=9),
+    "write_blob:30:before": Partial(parts=1, loose=9),
     "append:2:before": Partial(parts=1, loose=20),
     "append:2:after": Partial(parts=2, loose=1),
     "read_large:1:after": Partial(parts=2, loose=13),
@@ -233,17 +233,17 @@ def test_an_interrupted_job_says_so_and_what_was_committed_stays(
 def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_path, monkeypatch):
     new_store(root)
     stored = []
-    store_blob = dicomferry.transforms.ingest.store_blob
+    write_blob = dicomferry.transforms.ingest.write_blob
 
     def full(data, path, content):
         if len(stored) == 30:
             raise OSError(28, "No space left on device")
         stored.append(path)
-        store_blob(data, path, content)
+        write_blob(data, path, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(import_dicom, "PART_FILES", PART_FILES)
-        patch.setattr(dicomferry.transforms.ingest, "store_blob", full)
+        patch.setattr(dicomferry.transforms.ingest, "write_blob", full)
         job = run_import(root, undisturbed.source)
     assert job.code == 2
     assert job.operation["error"]["code"] == 14
@@ -255,16 +255,16 @@ def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_pat
 
 def test_a_store_that_is_deleted_meanwhile_ends_the_job(undisturbed, root, monkeypatch):
     new_store(root)
-    store_blob = dicomferry.transforms.ingest.store_blob
+    write_blob = dicomferry.transforms.ingest.write_blob
 
     def deleting(data, path, content):
-        store_blob(data, path, content)
+        write_blob(data, path, content)
         if len(stored) == 20:
             delete_store(root, STORE)
         stored.append(path)
 
     stored = []
-    monkeypatch.setattr(dicomferry.transforms.ingest, "store_blob", deleting)
+    monkeypatch.setattr(dicomferry.transforms.ingest, "write_blob", deleting)
     job = run_import(root, undisturbed.source)
     assert job.code == 2
     assert job.operation["error"] == {"code": 5, "message": f"{STORE} was deleted meanwhile"}
