@@ -1,4 +1,4 @@
-"""Resource names of the API, and the folders that they become."""
+"""Resource names of the API, and their folders."""
 
 import hashlib
 import re
@@ -9,12 +9,12 @@ _PLAIN_ID = re.compile(r"[a-z0-9_-]{1,64}")
 _STORE_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)/dicomStores/([^/]+)")
 _DATASET_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)")
 _MAX_ID_CHARACTERS = 256
-# Below a data folder; a store is there as long as its index is.
+# Below a data folder; a store exists as long as its index does.
 INDEX_FOLDER = "index"
 
 
 class ResourceNameError(ValueError):
-    """A resource name that is not one; the message shows the right form."""
+    """A malformed resource name; the message shows the right form."""
 
 
 class DatasetName(NamedTuple):
@@ -29,7 +29,7 @@ class DatasetName(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where the dataset lies below the root."""
+        """The dataset's folder below the root."""
         return (
             f"projects/{id_folder(self.project)}/locations/{id_folder(self.location)}"
             f"/datasets/{id_folder(self.dataset)}"
@@ -47,15 +47,15 @@ class StoreName(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where the store lies below the root."""
+        """The store's folder below the root."""
         return f"{self.parent.folder}/dicomStores/{id_folder(self.id)}"
 
 
 def parse_store(text: str) -> StoreName:
-    """Read a full resource name, or a short id in the local default dataset.
+    """Parse a full resource name, or a short id in the local default dataset.
 
     Raises:
-        ResourceNameError: neither; '/' cannot stand in an id.
+        ResourceNameError: it is neither; an id cannot have a '/'.
     """
     if match := _STORE_NAME.fullmatch(text):
         *parent, store_id = match.groups()
@@ -69,7 +69,7 @@ def parse_store(text: str) -> StoreName:
 
 
 def parse_dataset(text: str) -> DatasetName:
-    """Read the full name of a dataset; '' is the local default.
+    """Parse the full name of a dataset; '' is the local default.
 
     Raises:
         ResourceNameError: it is not of the form projects/P/locations/L/datasets/D.
@@ -82,10 +82,10 @@ def parse_dataset(text: str) -> DatasetName:
 
 
 def id_folder(resource_id: str) -> str:
-    """Name the folder of an id: itself if plain, else '~' and a hash.
+    """Return the folder of an id: the id if it is plain, else '~' and a hash.
 
-    Ids may have 256 characters of any kind, while ext4 stops at 255 bytes and macOS
-    folds case; the id itself stands in the JSON.
+    Ids can have 256 characters of any kind, while names on ext4 have at most 255 bytes and macOS
+    folds case. The JSON of the resource has the id itself.
     """
     if _PLAIN_ID.fullmatch(resource_id):
         return resource_id

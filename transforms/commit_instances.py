@@ -1,4 +1,4 @@
-"""Commit rows to the index: dedupe, look up, append, and again if another was faster."""
+"""Commit rows to the index: dedupe, look up, append; repeat if another writer was faster."""
 
 import dataclasses
 import itertools
@@ -17,26 +17,26 @@ from dicomferry.operations.outcomes import Outcome
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.index import CommitConflictError, Index
-from dicomferry.store.index_schema import SCHEMA
+from dicomferry.store.index_schema import SCHEMA, Column
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.records import FileOutcome, Instance
 
-# What one commit holds at most, of Metadata uncompressed.
+# At most in one commit; bytes of uncompressed Metadata.
 BATCH_ROWS = 50_000
 _BATCH_BYTES = 64 << 20
-# What of it lies in memory uncompressed at once.
+# Rows whose Metadata is uncompressed in memory at the same time.
 _SLICE_ROWS = 256
 
 
 @dataclasses.dataclass
 class CommitInstances(beam.PTransform):
-    """Commit instances; outputs what became of each.
+    """Commit instances; outputs one FileOutcome per instance.
 
-    Elements in are (bucket, instances), all copies of a UID in one bucket. At least once;
-    a second attempt finds its own rows and answers the same. Memory: one bucket.
+    Input: (bucket number, instances), all copies of a UID in one bucket. At least once; a second
+    attempt finds its own rows and returns the same. Memory: one bucket.
 
     Counters, in namespace "commit": commits, retries. Distributions: rows, lookup_ms, append_ms,
-    of one commit.
+    per commit.
     """
 
     data: Storage
@@ -44,12 +44,12 @@ class CommitInstances(beam.PTransform):
     dry_run: bool = False
 
     def expand(self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]) -> Any:
-        """Wire it."""
+        """Commit each bucket, in batches."""
         return buckets | "Commit" >> beam.ParDo(_CommitFn(self.data, self.operation, self.dry_run))
 
 
 def batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
-    """Cut a bucket into batches that one commit can hold, never between copies of a UID."""
+    """Divide a bucket into batches for one commit each; all copies of a UID are in one batch."""
     batch: list[Instance] = []
     size = 0
     by_uid = sorted(instances, key=lambda instance: instance.sop_instance_uid)
@@ -106,28 +106,28 @@ def _record_ms(name: str, started: float) -> float:
 
 
 class _Known(NamedTuple):
-    """What a version of the index has of a batch, by SOP Instance UID."""
+    """The rows that a version of the index has of a batch, by SOP Instance UID."""
 
     version: Index
     rows: dict[str, Mapping[str, Any]]
 
 
 def _look_up(index: Index, batch: Sequence[Instance], earlier: _Known | None) -> _Known:
-    """Look a batch up, after a lost commit in what has come since alone.
+    """Look up a batch; after a lost commit, only in the files added since.
 
-    A large index takes seconds: were it read again after each commit of another import, one
-    would have to end before the next could begin.
+    A lookup in a large index takes seconds. If it were repeated after each commit of another
+    import, imports could only commit one after the other.
     """
     uids = sorted({instance.sop_instance_uid for instance in batch})
     since = index.files_since(earlier.version) if earlier else None
-    rows = {row["SOPInstanceUID"]: row for row in index.lookup(uids, since).to_pylist()}
+    rows = {row[Column.SOP_INSTANCE_UID]: row for row in index.lookup(uids, since).to_pylist()}
     return _Known(index, rows if earlier is None or since is None else {**earlier.rows, **rows})
 
 
 def resolve_batch(
     stored: Mapping[str, Mapping[str, Any]], batch: Sequence[Instance], operation: str
 ) -> list[Verdict]:
-    """The verdict on each copy, against the rows of one version of the index."""
+    """Return the verdict on each copy, given the rows of one version of the index."""
     return [
         verdict
         for uid, copies in itertools.groupby(batch, key=lambda copy: copy.sop_instance_uid)
@@ -136,7 +136,7 @@ def resolve_batch(
 
 
 def read_rows(instances: Sequence[Instance], operation: str) -> pa.RecordBatchReader:
-    """The index rows of instances in their order, a slice at a time."""
+    """Return the index rows of instances in their order, read a slice at a time."""
     slices = (
         batch
         for start in range(0, len(instances), _SLICE_ROWS)
@@ -146,26 +146,26 @@ def read_rows(instances: Sequence[Instance], operation: str) -> pa.RecordBatchRe
 
 
 def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:
-    """The index rows of instances, `dicomferry.store.index.SCHEMA`."""
+    """Return the index rows of instances, with the columns of `SCHEMA`."""
     now = datetime.now(UTC)
     decompress = zstandard.ZstdDecompressor().decompress
     columns: dict[str, list[Any]] = {
-        "StudyInstanceUID": [i.study_instance_uid for i in instances],
-        "SeriesInstanceUID": [i.series_instance_uid for i in instances],
-        "SOPInstanceUID": [i.sop_instance_uid for i in instances],
-        "SOPClassUID": [i.sop_class_uid for i in instances],
-        "TransferSyntaxUID": [i.transfer_syntax_uid for i in instances],
-        "Modality": [i.modality for i in instances],
-        "NumberOfFrames": [i.number_of_frames for i in instances],
-        "Metadata": [decompress(i.metadata) for i in instances],
-        "StructuredStorageSize": [i.structured_size for i in instances],
-        "BlobUri": [i.blob for i in instances],
-        "BlobStorageSize": [i.size for i in instances],
-        "Sha256": [i.sha256 or None for i in instances],
-        "Crc32c": [i.crc32c for i in instances],
-        "SourceUri": [i.source_uri for i in instances],
-        "Operation": [operation] * len(instances),
-        "LastUpdated": [now] * len(instances),
+        Column.STUDY_INSTANCE_UID: [i.study_instance_uid for i in instances],
+        Column.SERIES_INSTANCE_UID: [i.series_instance_uid for i in instances],
+        Column.SOP_INSTANCE_UID: [i.sop_instance_uid for i in instances],
+        Column.SOP_CLASS_UID: [i.sop_class_uid for i in instances],
+        Column.TRANSFER_SYNTAX_UID: [i.transfer_syntax_uid for i in instances],
+        Column.MODALITY: [i.modality for i in instances],
+        Column.NUMBER_OF_FRAMES: [i.number_of_frames for i in instances],
+        Column.METADATA: [decompress(i.metadata) for i in instances],
+        Column.STRUCTURED_STORAGE_SIZE: [i.structured_size for i in instances],
+        Column.BLOB_URI: [i.blob for i in instances],
+        Column.BLOB_STORAGE_SIZE: [i.size for i in instances],
+        Column.SHA256: [i.sha256 or None for i in instances],
+        Column.CRC32C: [i.crc32c for i in instances],
+        Column.SOURCE_URI: [i.source_uri for i in instances],
+        Column.OPERATION: [operation] * len(instances),
+        Column.LAST_UPDATED: [now] * len(instances),
     }
     return pa.table({name: pa.array(columns[name], SCHEMA.field(name).type) for name in columns})
 

@@ -1,19 +1,20 @@
-"""Which copy of an instance is kept.
+"""Choose which copy of an instance is kept.
 
-Identity is the SOP Instance UID (0008,0018), globally unique by DICOM PS3.5, Section 9.
-The answer depends on the copies and the store alone, never on the order of arrival, so
-a retried bundle, a second run and another runner agree.
+Identity is the SOP Instance UID (0008,0018), globally unique by DICOM PS3.5, Section 9. The choice
+depends on the copies and the store alone, never on the order of arrival, so that a retried bundle,
+a second run and another runner agree.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from dicomferry.operations.outcomes import Outcome
+from dicomferry.store.index_schema import Column
 from dicomferry.transforms.records import Instance
 
 
 class Verdict(NamedTuple):
-    """What becomes of one copy.
+    """The outcome of one copy.
 
     Attributes:
         copy: the copy.
@@ -31,7 +32,7 @@ class Verdict(NamedTuple):
 def resolve_copies(
     copies: Iterable[Instance], stored: Mapping[str, Any] | None, operation: str
 ) -> Iterator[Verdict]:
-    """Decide on all copies of one SOP Instance UID.
+    """Yield the verdict on each copy of one SOP Instance UID.
 
     Args:
         copies: every copy in this batch.
@@ -49,13 +50,16 @@ def resolve_copies(
         rest = [first, *rest]
         kept = stored
     for copy in rest:
-        mine = kept["Operation"] == operation and kept["SourceUri"] == copy.source_uri
-        same = _is_same(copy, kept)
-        if stored is not None and mine and same:
+        is_ours = kept[Column.OPERATION] == operation and kept[Column.SOURCE_URI] == copy.source_uri
+        is_same = _is_same(copy, kept)
+        if stored is not None and is_ours and is_same:
             yield Verdict(copy, Outcome.IMPORTED, "", False)
         else:
             yield Verdict(
-                copy, Outcome.DUPLICATE if same else Outcome.CONFLICT, kept["SourceUri"], False
+                copy,
+                Outcome.DUPLICATE if is_same else Outcome.CONFLICT,
+                kept[Column.SOURCE_URI],
+                False,
             )
 
 
@@ -66,23 +70,23 @@ def _by_source(copy: Instance) -> tuple[str, str, str]:
 
 def _row_of(copy: Instance) -> dict[str, Any]:
     return {
-        "StudyInstanceUID": copy.study_instance_uid,
-        "SeriesInstanceUID": copy.series_instance_uid,
-        "BlobStorageSize": copy.size,
-        "Sha256": copy.sha256 or None,
-        "Crc32c": copy.crc32c,
-        "SourceUri": copy.source_uri,
-        "Operation": None,
+        Column.STUDY_INSTANCE_UID: copy.study_instance_uid,
+        Column.SERIES_INSTANCE_UID: copy.series_instance_uid,
+        Column.BLOB_STORAGE_SIZE: copy.size,
+        Column.SHA256: copy.sha256 or None,
+        Column.CRC32C: copy.crc32c,
+        Column.SOURCE_URI: copy.source_uri,
+        Column.OPERATION: None,
     }
 
 
 def _is_same(copy: Instance, row: Mapping[str, Any]) -> bool:
     """Same study, series and bytes: by SHA-256, or by size and CRC-32C where one lacks it."""
     if (copy.study_instance_uid, copy.series_instance_uid) != (
-        row["StudyInstanceUID"],
-        row["SeriesInstanceUID"],
+        row[Column.STUDY_INSTANCE_UID],
+        row[Column.SERIES_INSTANCE_UID],
     ):
         return False
-    if copy.sha256 and row["Sha256"]:
-        return bool(copy.sha256 == row["Sha256"])
-    return (copy.size, copy.crc32c) == (row["BlobStorageSize"], row["Crc32c"])
+    if copy.sha256 and row[Column.SHA256]:
+        return bool(copy.sha256 == row[Column.SHA256])
+    return (copy.size, copy.crc32c) == (row[Column.BLOB_STORAGE_SIZE], row[Column.CRC32C])

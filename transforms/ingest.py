@@ -24,14 +24,17 @@ from dicomferry.transforms.records import FileOutcome, Instance
 # Up to here a file is read whole, hashed and written from memory.
 _WHOLE_FILE_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 20
-# Listed and accounted for, but nothing to import.
+# Listed and reported, but not to be imported.
 _SKIPPED_CODES = {Reason.DICOMDIR, Reason.FOLDER_MARKER, Reason.LINK_LOOP}
 
 
 class ImportTarget(NamedTuple):
-    """Where blobs go; `dry_run` reads and checks everything and writes nothing.
+    """Where an import writes blobs, and what it may read.
 
-    Local sources must lie within `bounds`, if there are any.
+    Attributes:
+        data: the data folder of the store.
+        dry_run: read and check everything, but write nothing.
+        allowed_folders: local sources must be in them; None: anywhere.
     """
 
     data: Storage
@@ -40,7 +43,11 @@ class ImportTarget(NamedTuple):
 
 
 def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance | FileOutcome]:
-    """Read and store sources, in their order; a bad file is an `Outcome`, never an error."""
+    """Read and store sources; a bad file becomes a `FileOutcome`, never an error.
+
+    Returns:
+        One result per source, in their order.
+    """
     storages = [target.data.capabilities, *(capabilities_of(source.uri) for source in sources)]
     concurrency = max(storage.concurrency for storage in storages)
     if concurrency == 1:
@@ -56,7 +63,9 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
 def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
     """Read one source, store its bytes under their content path, and describe them.
 
-    I/O errors of storage propagate: the runner retries them.
+    Raises:
+        OSError, obstore.exceptions.BaseError, google.api_core.exceptions.GoogleAPIError: storage
+            failed; the runner retries.
     """
     try:
         if source.code:

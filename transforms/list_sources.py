@@ -1,6 +1,6 @@
-"""List what a source pattern matches, on the workers of a distributed runner.
+"""List the sources of an import on the workers of a distributed runner.
 
-A local job lists before it starts, to go part by part; see pipelines/import_dicom.py.
+A local job lists before it starts, to run part by part; see pipelines/import_dicom.py.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from dicomferry.sources.listing import describe_sources, list_sources
 from dicomferry.sources.source import Source
 from dicomferry.sources.uri import parse_source
 
-# One lookup of known sources each.
+# Sources of a listing: one lookup of known sources is made per listing.
 LISTING_FILES = 10_000
 
 
@@ -20,7 +20,7 @@ class ListSources(beam.PTransform):
     """Turn source URIs into listings: lists of up to 10,000 sources."""
 
     def expand(self, uris: beam.PCollection[str]) -> beam.PCollection[list[Source]]:
-        """Wire it."""
+        """List each URI, and spread its sources over the workers."""
         return (
             uris
             | "List" >> beam.FlatMap(listings)
@@ -32,17 +32,17 @@ class DescribeSources(beam.PTransform):
     """Turn lists of source URIs, as an earlier import listed them, into listings."""
 
     def expand(self, uris: beam.PCollection[list[str]]) -> beam.PCollection[list[Source]]:
-        """Wire it."""
-        return uris | "Describe" >> beam.Map(described)
+        """Look up each URI of a list."""
+        return uris | "Describe" >> beam.Map(describe)
 
 
-def described(uris: Sequence[str]) -> list[Source]:
-    """The sources of these very URIs."""
+def describe(uris: Sequence[str]) -> list[Source]:
+    """Return the sources of exact URIs."""
     return list(describe_sources(uris))
 
 
 def listings(uri: str) -> Iterator[list[Source]]:
-    """The sources that a URI matches, in lists."""
+    """Yield the sources that a URI matches, in lists of at most `LISTING_FILES`."""
     sources = list_sources(parse_source(uri))
     while listing := list(itertools.islice(sources, LISTING_FILES)):
         yield listing

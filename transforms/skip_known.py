@@ -1,4 +1,4 @@
-"""Leave out the sources that the store has taken in already."""
+"""Skip the sources that the store has imported already."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,30 +15,30 @@ from dicomferry.store.known_sources import known_sources
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.records import FileOutcome
 
-# A worker's share is small enough to spread, big enough to be worth handing over.
+# A share is small enough to divide the work evenly, and large enough to be worth a hand-over.
 _SHARE_FILES = 1024
 _SHARE_BYTES = 1 << 30
 
 
 @dataclasses.dataclass
 class SkipKnown(beam.PTransform):
-    """Split listings of sources into shares of what is left to read.
+    """Split listings of sources into shares of those that are left to read.
 
-    Elements in are lists of sources, one lookup each. Outputs: shares (main) and, under
-    "outcomes", one `skipped` outcome a known source.
+    Input: lists of sources; one lookup per list. Outputs: shares (main), which are lists of
+    sources, and, under "outcomes", one `skipped` FileOutcome per known source.
     """
 
     data: Storage
 
     def expand(self, listings: beam.PCollection[list[Source]]) -> Any:
-        """Wire it."""
+        """Look up each listing, and divide the rest of it into shares."""
         return listings | "Skip" >> beam.ParDo(_SkipFn(self.data)).with_outputs(
             "outcomes", main="shares"
         )
 
 
 def shares(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """Cut a listing into shares of at most 1,024 files and, if more than one, 1 GiB."""
+    """Divide a listing into shares of at most 1,024 files and, if more than one, 1 GiB."""
     return batch_by_size(sources, lambda source: source.size, _SHARE_FILES, _SHARE_BYTES)
 
 

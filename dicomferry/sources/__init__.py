@@ -1,1 +1,1 @@
-"""Sources of an import: which files a URI means, listing them and reading them."""
+"""Sources of an import: parse their URIs, list them, read them."""

@@ -1,4 +1,4 @@
-"""Local folders that a listing must not leave, wherever links lead."""
+"""Folders that local sources must be in, after following symbolic links."""
 
 import os
 from typing import NamedTuple
@@ -9,14 +9,14 @@ class AllowedFolders(NamedTuple):
 
     Attributes:
         folders: their real paths.
-        without: the real path of a folder below them that is left out; '' for none.
+        without: the real path of a folder below them that is excluded; '' excludes nothing.
     """
 
     folders: tuple[str, ...]
     without: str = ""
 
     def contains(self, path: str) -> bool:
-        """Whether what a path leads to, all links followed, lies in the folders."""
+        """Whether a path, after following all links, is in the folders."""
         real = os.path.realpath(path)
         if self.without and is_below(real, self.without):
             return False
@@ -24,5 +24,5 @@ class AllowedFolders(NamedTuple):
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether a path is a folder's or that of something in it, by their names alone."""
+    """Whether a path is a folder or below it, by their names alone."""
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")

@@ -35,7 +35,7 @@ def describe_object(uri: str) -> Source | None:
 
 
 def hint(pattern: SourcePattern) -> str:
-    """Return what may help a user whose pattern matches nothing, to end a sentence."""
+    """Return a hint for a pattern that matches nothing, to end a sentence."""
     folder = pattern.prefix.rpartition("/")[0]
     return f": look into {f'{pattern.root}{folder}'!r} for what is there"
 

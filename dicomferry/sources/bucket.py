@@ -1,9 +1,9 @@
-"""Listing of objects, by prefixes at the same time.
+"""Listing of objects in Cloud Storage, many prefixes at the same time.
 
 A level of a bucket is listed with the delimiter '/'. Under `*` and `?` only the folders that match
-are listed further. Under `**` the folders of a level are shared out in runs of neighbours, and each
-run is listed flat, by start and end offset: about as many requests as there are thousands of
-objects, however small the folders are.
+are listed further. Under `**` the folders of a level are divided into runs of neighbors, and each
+run is listed flat, by start and end offset: about one request per thousand objects, however small
+the folders are.
 """
 
 from collections import deque
@@ -17,14 +17,14 @@ from dicomferry.sources.pattern import SourceError, SourcePattern
 from dicomferry.sources.source import Source
 from dicomferry.storage import gs_clients
 
-_PAGE = 5000  # asked for; the service gives 1,000 at most today
+_PAGE = 5000  # requested; the service returns at most 1,000 today
 _FIELDS = "items(name,size,generation,crc32c),prefixes,nextPageToken"
-# Runs that a listing is shared out into: several times the threads, for some are much longer.
+# Runs that a listing is divided into: several times the threads, since some are much longer.
 _SHARES = 4 * gs_clients.MAX_THREADS
 
 
 class _Step(NamedTuple):
-    """What one request found, and the requests that follow from it."""
+    """Sources that one request found, and the requests that follow from it."""
 
     sources: list[Source]
     following: "list[Callable[[], _Step]]"
@@ -34,7 +34,7 @@ def list_objects(pattern: SourcePattern) -> Iterator[Source]:
     """List the objects that a pattern matches; see `listing.list_sources`.
 
     Raises:
-        SourceError: there is no such bucket, or it may not be listed.
+        SourceError: there is no such bucket, or its listing is not permitted.
     """
     from google.api_core.exceptions import Forbidden, NotFound
 
@@ -65,7 +65,7 @@ def describe_object(uri: str) -> Source | None:
 
 
 def hint(pattern: SourcePattern) -> str:
-    """Return what may help a user whose pattern matches nothing, to end a sentence."""
+    """Return a hint for a pattern that matches nothing, to end a sentence."""
     root = pattern.root
     if not pattern.has_wildcards:
         if _has_any(pattern, f"{pattern.prefix}/"):
@@ -122,12 +122,12 @@ def _request(
 
 
 def _list_level(pattern: SourcePattern, prefix: str, shares: int, token: str | None) -> _Step:
-    """List the objects of one level and share out the folders on it."""
+    """List the objects of one level, and divide its folders into runs."""
     page = _request(pattern, token, prefix=prefix, delimiter="/")
     following: list[Callable[[], _Step]] = []
     folders = page.prefixes
     if folders and len(folders) <= shares // 2:
-        # Too few to go round: the folders in them are shared out instead.
+        # Too few to divide: the folders in them are divided instead.
         each = shares // len(folders)
         following += [partial(_list_level, pattern, folder, each, None) for folder in folders]
     elif folders:
@@ -142,7 +142,7 @@ def _list_level(pattern: SourcePattern, prefix: str, shares: int, token: str | N
 
 
 def _list_run(pattern: SourcePattern, level: str, start: str, end: str, token: str | None) -> _Step:
-    """List what lies in a run of neighboring folders of a level, in all depths."""
+    """List a run of neighboring folders of a level, in all depths."""
     page = _request(pattern, token, prefix=level, start_offset=start, end_offset=end)
     # Objects of the level itself that sort between its folders are listed with the level.
     deeper = [blob for blob in page.blobs if "/" in blob.name[len(level) :]]
@@ -153,14 +153,14 @@ def _list_run(pattern: SourcePattern, level: str, start: str, end: str, token: s
 
 
 def _list_segment(pattern: SourcePattern, path: str, depth: int, token: str | None) -> _Step:
-    """List what matches one segment below a path that matches those before it."""
+    """List the matches of one segment below a path that matches the segments before it."""
     segments = pattern.segments
     last = len(segments) - 1
     while depth < last and segments[depth].regex is None:
         path, depth = f"{path}{segments[depth].head}/", depth + 1
     segment = segments[depth]
     if segment.regex is None:
-        # One object: it sorts before all others that its name is a prefix of.
+        # One object: it sorts first among the names that start with its name.
         page = _request(pattern, None, prefix=path + segment.head, page_size=1)
         return _Step(_matching(pattern, page.blobs), [])
     page = _request(pattern, token, prefix=path + segment.head, delimiter="/")
@@ -191,6 +191,6 @@ def _matching(pattern: SourcePattern, blobs: list[Any]) -> list[Source]:
 
 
 def _code(blob: Any) -> str:
-    # What consoles and file systems on buckets make to show a folder that holds nothing.
+    # Consoles and file systems on buckets create these for empty folders.
     is_marker = blob.size == 0 and blob.name.endswith(("/", "_$folder$"))
     return Reason.FOLDER_MARKER if is_marker else ""

@@ -76,7 +76,7 @@ class _Object:
 
 
 class _OddlyNamedObject(_Object):
-    """An object whose name is no clean path, through Google's client."""
+    """An object whose name is not a clean path, through Google's client."""
 
     def _get(self, offset: int, end: int) -> bytes:
         from google.api_core.exceptions import NotFound
@@ -84,7 +84,7 @@ class _OddlyNamedObject(_Object):
         bucket = gs_clients.client().bucket(self._bucket)
         blob = bucket.blob(self._name, generation=int(self._source.version))
         try:
-            # As stored: an object that is marked as compressed has no ranges otherwise.
+            # As stored: otherwise an object that is marked as compressed has no ranges.
             return bytes(
                 blob.download_as_bytes(start=offset, end=end - 1, raw_download=True, checksum=None)
             )

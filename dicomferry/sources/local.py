@@ -1,7 +1,7 @@
 """Listing of local files.
 
-`os.scandir` gives names as they are, whatever their bytes; links are followed, as users who link
-their archives together expect, and a link back to a folder above is listed but not entered.
+`os.scandir` returns names of any bytes. Links are followed, as users who link their archives
+together expect; a link back to a folder above is listed but not entered.
 """
 
 import errno
@@ -17,16 +17,16 @@ from dicomferry.sources.uri import local_uri
 
 _Entry = os.DirEntry[str]
 
-# ENAMETOOLONG: deeper than the system can name in one path.
-_NOT_LET_IN = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+# ENAMETOOLONG: too deep for one path.
+_DENIED = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
 # ELOOP: a link to itself, or links in a circle.
-_LEADS_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
 def list_files(
     pattern: SourcePattern, allowed_folders: AllowedFolders | None = None
 ) -> Iterator[Source]:
-    """List the local files that a pattern means; see `listing.list_sources`."""
+    """List the local files that a pattern matches; see `listing.list_sources`."""
     if pattern.is_recursive:
         yield from _list_below(pattern, allowed_folders)
         return
@@ -37,14 +37,14 @@ def list_files(
 def describe_file(path: str) -> Source | None:
     """Describe one file by its exact path; None if it is gone or a folder."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError as error:
         return _without_stat(path, error)
-    return None if stat.S_ISDIR(found.st_mode) else _describe(path, found)
+    return None if stat.S_ISDIR(status.st_mode) else _describe(path, status)
 
 
 def hint(pattern: SourcePattern) -> str:
-    """Return what may help a user whose pattern matches nothing, to end a sentence."""
+    """Return a hint for a pattern that matches nothing, to end a sentence."""
     if pattern.uri.startswith("~"):
         return ": within quotes the shell leaves '~' as it is, use the whole path"
     folder = os.path.dirname(pattern.prefix)
@@ -56,17 +56,17 @@ def hint(pattern: SourcePattern) -> str:
     if pattern.is_recursive:
         return f": {folder!r} and the folders below hold no such file"
     matches = _folders(pattern.segments)
-    if any(isinstance(found, str) and os.path.isdir(found) for found in matches):
+    if any(isinstance(match, str) and os.path.isdir(match) for match in matches):
         return ", only folders: did you mean " + repr(f"{folder.rstrip('/')}/**") + "?"
     return f": look into {folder!r} for what is there"
 
 
 def _list_below(pattern: SourcePattern, allowed_folders: AllowedFolders | None) -> Iterator[Source]:
-    """List by `**`: what starts with the prefix, in all depths."""
+    """List by `**`: all files that start with the prefix, in all depths."""
     top, _, start = pattern.prefix.rpartition("/")
     shortest = len(start) + len(pattern.extension)
     extension = pattern.extension
-    # Folders to enter, each with whether a link led there: only then can it be one from above.
+    # Folders to enter, and whether a link led there: only then can one be a folder from above.
     todo = [(f"{top}/", False)]
     while todo:
         folder, is_linked = todo.pop()
@@ -98,7 +98,7 @@ def _list_below(pattern: SourcePattern, allowed_folders: AllowedFolders | None) 
 def _folders(
     segments: Sequence[Segment], allowed_folders: AllowedFolders | None = None
 ) -> Iterator[str | Source]:
-    """Find the folders that segments mean, with a '/' at the end; a `Source` is a failure."""
+    """Yield the folders that segments match, with a '/' at the end; a `Source` is a failure."""
     todo = [("", 0)]
     while todo:
         path, depth = todo.pop()
@@ -139,33 +139,33 @@ def _list_in(
 
 
 def _scan(folder: str) -> Iterator[_Entry | Source]:
-    """Give what is in a folder; none if it is gone, a failure if it may not be read."""
+    """Yield the entries of a folder: nothing if it is gone, a failure if access is denied."""
     try:
         with os.scandir(folder) as entries:
             yield from entries
     except OSError as error:
-        if error.errno in _NOT_LET_IN:
+        if error.errno in _DENIED:
             yield Source(local_uri(folder), 0, "", Reason.FOLDER_UNREADABLE)
-        elif error.errno not in _LEADS_NOWHERE:
+        elif error.errno not in _MISSING:
             raise
 
 
 def _is_folder(entry: _Entry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads through itself or through an unreadable folder
+    except OSError:  # a link through itself, or through an unreadable folder
         return False
 
 
 def _is_above(path: str, folder: str) -> bool:
     """Return whether a path is a folder that the listing is in: `folder` or one above."""
     try:
-        found = os.stat(path)
-        while not os.path.samestat(found, os.stat(folder or "/")):
+        status = os.stat(path)
+        while not os.path.samestat(status, os.stat(folder or "/")):
             if folder in {"", "/"}:
                 return False
             folder = folder.rstrip("/").rpartition("/")[0]
-    except FileNotFoundError:  # taken away meanwhile; entering it will find out
+    except FileNotFoundError:  # removed meanwhile; entering it will find out
         return False
     return True
 
@@ -178,23 +178,23 @@ def _source(entry: _Entry, path: str, allowed_folders: AllowedFolders | None) ->
     if allowed_folders and entry.is_symlink() and not allowed_folders.contains(path):
         return _leads_out(path)
     try:
-        found = entry.stat()
+        status = entry.stat()
     except OSError as error:
         return _without_stat(path, error)
-    return _describe(path, found)
+    return _describe(path, status)
 
 
-def _describe(path: str, found: os.stat_result) -> Source:
-    if not stat.S_ISREG(found.st_mode):
+def _describe(path: str, status: os.stat_result) -> Source:
+    if not stat.S_ISREG(status.st_mode):
         return Source(local_uri(path), 0, "", Reason.NOT_A_FILE)
-    version = f"{found.st_mtime_ns}.{found.st_ctime_ns}"
-    return Source(local_uri(path), found.st_size, version)
+    version = f"{status.st_mtime_ns}.{status.st_ctime_ns}"
+    return Source(local_uri(path), status.st_size, version)
 
 
 def _without_stat(path: str, error: OSError) -> Source | None:
-    """Tell a link that leads nowhere, and what may not be looked at, from what is just gone."""
-    if error.errno in _NOT_LET_IN:
+    """Describe a file without a stat: access denied, or a dangling link; None if it is gone."""
+    if error.errno in _DENIED:
         return Source(local_uri(path), 0, "", Reason.UNREADABLE)
-    if error.errno not in _LEADS_NOWHERE:
+    if error.errno not in _MISSING:
         raise error
     return Source(local_uri(path), 0, "", Reason.DANGLING_LINK) if os.path.islink(path) else None

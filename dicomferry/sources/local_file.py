@@ -39,7 +39,7 @@ class LocalSourceFile:
 
     def __enter__(self) -> Self:
         try:
-            # O_NONBLOCK: what was a file may be a pipe by now, which would wait for a writer.
+            # O_NONBLOCK: the file can be a pipe by now, whose opening would wait for a writer.
             self._fd = os.open(
                 local_path(self._source.uri), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
@@ -59,17 +59,17 @@ class LocalSourceFile:
             raise InstanceError(Reason.SOURCE_CHANGED)
 
     def _refusal(self) -> Reason | None:
-        # Of what was opened, not of its name: since it was listed that can be another file's, with
-        # a size and time that were made the same.
+        # Checks the open file, not its name, which can be another file's since the listing, even
+        # one of the same size and time.
         if self._allowed_folders and not self._allowed_folders.contains(_path_of(self._fd)):
             return Reason.LINK_LEADS_OUT
         return None if self._is_as_listed() else Reason.SOURCE_CHANGED
 
     def _is_as_listed(self) -> bool:
-        # Not the ctime: a new owner or mode are no reason to fail.
-        found = os.fstat(self._fd)
+        # Without the ctime: a new owner or mode is not a reason to fail.
+        status = os.fstat(self._fd)
         mtime = self._source.version.partition(".")[0]
-        return found.st_size == self._source.size and str(found.st_mtime_ns) == mtime
+        return status.st_size == self._source.size and str(status.st_mtime_ns) == mtime
 
 
 def _path_of(descriptor: int) -> str:

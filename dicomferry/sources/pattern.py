@@ -24,8 +24,8 @@ class Segment:
     """The part of a pattern between two '/'.
 
     Attributes:
-        head: the text before the first wildcard; all of it where there is none.
-        regex: what the whole segment must match; None where there is no wildcard.
+        head: the text before the first wildcard, or all text without one.
+        regex: matches the whole segment; None without a wildcard.
     """
 
     head: str

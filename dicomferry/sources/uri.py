@@ -63,7 +63,7 @@ def check_arguments(sources: Sequence[str]) -> str:
     """Return the one source among the arguments of a command.
 
     Raises:
-        SourceError: there are several, which is what a shell makes of a bare pattern, or none.
+        SourceError: there is no source, or several, as when a shell expands a bare pattern.
     """
     if len(sources) == 1:
         return sources[0]
@@ -98,7 +98,7 @@ def local_uri(path: str) -> str:
 
 
 def local_path(uri: str) -> str:
-    """Return the path that `local_uri` made a URI of."""
+    """Return the path of a URI that `local_uri` returned."""
     if uri.startswith("file://"):
         return unquote_path(uri.removeprefix("file://"))
     return uri

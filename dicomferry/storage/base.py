@@ -1,8 +1,8 @@
 """Storage: files below one root, and the few things that jobs do with them.
 
-One class per URI scheme, which `registry` finds. This base class is a bucket behind obstore, which
-most of them are: such a class gives its capabilities and connects; what it can do better than a
-plain bucket, it overrides. Nobody asks a storage which one it is.
+There is one class per URI scheme, which `registry` finds. This base class is a bucket reached
+through obstore. A kind of storage states its capabilities, connects, and overrides the methods for
+which it has something better. No caller asks a storage which kind it is.
 
 Everything is written whole or not at all.
 """

@@ -1,7 +1,7 @@
-"""Local folders that can hold a Delta table: delta-rs reads paths as URLs, and some not at all.
+"""Paths of local folders that delta-rs, which reads paths as URLs, cannot use.
 
-Measured with deltalake 1.6: brackets and the like end in a panic, control characters in an error,
-and %XX is read as the character that it stands for, where there is no table.
+Measured with deltalake 1.6: brackets and the like cause a panic, control characters an error, and
+%XX is decoded, so that the table is not found.
 """
 
 import os
@@ -11,6 +11,6 @@ _UNFIT = re.compile(r"[\[\]\\^|\x00-\x1f\x7f\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 
 
 def unsupported_character(folder: str) -> str:
-    """What in the whole path of a folder keeps Delta tables out of it; '' if nothing does."""
-    found = _UNFIT.search(os.path.abspath(folder))
-    return found[0] if found else ""
+    """Return the part of a folder's whole path that Delta tables cannot have; '' if none."""
+    match = _UNFIT.search(os.path.abspath(folder))
+    return match[0] if match else ""

@@ -1,7 +1,7 @@
-"""How Google Cloud Storage is reached: the only place that knows.
+"""Clients of Google Cloud Storage.
 
-By application default credentials, or, where STORAGE_EMULATOR_HOST is set as Google's own clients
-have it, at that address and without credentials.
+They use application default credentials or, where STORAGE_EMULATOR_HOST is set as for Google's own
+clients, that address without credentials.
 """
 
 import json
@@ -24,11 +24,11 @@ _clients: dict[tuple[int, str | None], "storage.Client"] = {}
 
 
 def bucket_store(bucket: str, prefix: str = "", headers: dict[str, str] | None = None) -> GCSStore:
-    """Return a bucket, or what lies below a prefix of it, for obstore. It can be pickled.
+    """Return an obstore client of a bucket, which can be pickled.
 
     Args:
         bucket: its name.
-        prefix: "" for the whole bucket.
+        prefix: of all paths; "" for the whole bucket.
         headers: sent with each request.
     """
     endpoint = emulator()
@@ -47,10 +47,10 @@ def bucket_store(bucket: str, prefix: str = "", headers: dict[str, str] | None =
 
 
 def reading_store(bucket: str) -> GCSStore:
-    """Return a bucket whose objects are read as they are stored, one for the whole process.
+    """Return a client that reads the objects of a bucket as stored, one per process.
 
-    An object with `Content-Encoding: gzip` would else be unpacked by the service, which then takes
-    no ranges. Not for listings: these might come compressed, and obstore does not unpack.
+    Otherwise the service would decompress an object with `Content-Encoding: gzip`, and then accept
+    no ranges. Not for listings: these could come compressed, and obstore does not decompress them.
     """
     key = (bucket, emulator())
     if key not in _reading_stores:
@@ -70,8 +70,8 @@ def delta_storage_options() -> dict[str, str]:
 def client() -> "storage.Client":
     """Return the Cloud Storage client of this process.
 
-    obstore is several times cheaper for reads and writes; this one is for what obstore lacks:
-    generations in listings, server-side rewrites, object names that are no clean path.
+    obstore is several times cheaper for reads and writes; this client has what obstore lacks:
+    generations in listings, server-side rewrites, object names that are not clean paths.
     """
     endpoint = emulator()
     key = (os.getpid(), endpoint)  # a forked process must not share its parent's connections
@@ -80,11 +80,11 @@ def client() -> "storage.Client":
         from requests.adapters import HTTPAdapter
 
         # It reads STORAGE_EMULATOR_HOST itself, but would still look for a project.
-        made = storage.Client(project=None if endpoint is None else "emulated")
+        client = storage.Client(project=None if endpoint is None else "emulated")
         # The default pool keeps 10 connections and drops, with a warning, what goes beyond.
         for scheme in ("https://", "http://"):
-            made._http.mount(scheme, HTTPAdapter(pool_maxsize=2 * MAX_THREADS))
-        _clients[key] = made
+            client._http.mount(scheme, HTTPAdapter(pool_maxsize=2 * MAX_THREADS))
+        _clients[key] = client
     return _clients[key]
 
 

@@ -1,7 +1,7 @@
-"""Names of local files that are not whole yet, and what to do with those that never will be.
+"""Partial names: local files have them until they are complete.
 
-A file is written under such a name beside its own, which it takes when it is whole. A writer that
-is killed leaves it; the name tells who that was.
+A file is written under its partial name, beside its own name, and renamed when it is complete. A
+killed writer leaves the file; the partial name has the host and process id of its writer.
 """
 
 import contextlib
@@ -12,18 +12,18 @@ import re
 
 from dicomferry.storage.processes import is_running
 
-# Process ids are of one host; on a shared file system another's say nothing.
+# A process id is valid on one host only: a shared file system has files of others.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _PARTIAL = re.compile(r"\.(?P<host>[0-9a-f]{8})-(?P<pid>[0-9]+)-[0-9a-f]{8}\.partial$")
 
 
 def partial_name(path: str) -> str:
-    """Return a name for a file until it is whole; no two calls give the same."""
+    """Return a partial name for a file; no two calls return the same."""
     return f"{path}.{_HOST}-{os.getpid()}-{os.urandom(4).hex()}.partial"
 
 
 def remove_partial(folder: str) -> None:
-    """Remove what writers on this host left in a local folder, those that live excepted."""
+    """Remove the partial files in a local folder whose writers, on this host, have ended."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.endswith(".partial")]

@@ -1,22 +1,22 @@
-"""Processes of this host: whether one still runs, and since when."""
+"""Processes of this host: whether one runs, and since when."""
 
 import os
 
-# Zombie and dead, of proc(5): ended, though the parent has not asked how.
+# Zombie and dead, of proc(5): the process has ended, but its parent has not waited for it.
 ENDED_STATES = ("Z", "X", "x")
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process of this host runs; one that ended and was not asked how does not."""
+    """Whether a process of this host runs; a zombie does not."""
     state, start_time = state_and_start(pid)
     return bool(start_time) and state not in ENDED_STATES
 
 
 def state_and_start(pid: int) -> tuple[str, str]:
-    """Its state, and when it started in the system's own unit; '' each if there is none."""
+    """Return a process's state, and its start time in clock ticks; '' each if it does not exist."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:
-            # Fields 3 and 22; the command in parentheses may hold spaces.
+            # Fields 3 and 22; the command, in parentheses, can have spaces.
             fields = stat.read().rpartition(")")[2].split()
             return fields[0], fields[19]
     except (FileNotFoundError, ProcessLookupError):

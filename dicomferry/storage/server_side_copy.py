@@ -67,7 +67,7 @@ class GsCopy:
 
         target, token = _blob(self._target.uri(path)), None
         while True:
-            # A repeated copy is the same copy, but the client retries only if it is told to.
+            # Repeating it is harmless, but the client retries a rewrite only on request.
             with self._reporting_gone():
                 token, _, _ = target.rewrite(
                     self._source, token=token, client=gs_clients.client(), retry=DEFAULT_RETRY

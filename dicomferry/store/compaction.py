@@ -1,15 +1,15 @@
-"""Sort the rows of an index among its files, so that a lookup reads little of it.
+"""Compaction: sort the rows of an index into few files, so that a lookup reads little of it.
 
-Each commit of an import appends a file that is sorted by SOP Instance UID in itself. Random UIDs
-lie in all of them, so that a lookup has to read every one. Here they are merged, as a
-log-structured merge tree does, into sorted runs: files, and row groups within, whose ranges do not
-overlap. Their bounds then tell which few can hold a UID. A run is merged again only when what has
-come since has grown to a quarter of it, so a row is rewritten a few times, however large the store
-becomes.
+Each commit of an import appends a file whose rows are sorted by SOP Instance UID. Random UIDs are
+spread over all files, so that a lookup has to read every one. Compaction merges the files, as a
+log-structured merge tree does, into sorted runs: files, and row groups within them, whose ranges do
+not overlap. Their bounds then show which few can have a UID. A run is merged again only when the
+rows added since have grown to a quarter of it, so a row is rewritten a few times, however large the
+store becomes.
 
-Every merge is a commit of its own: what was done stays if the process is killed, imports go on
-meanwhile, and snapshots of the last 7 days stay readable. Memory: some batches of each file that
-takes part, `_FAN_IN` at most, and one row group.
+Every merge is a commit of its own: it stays if the process is killed, imports continue meanwhile,
+and snapshots of the last 7 days stay readable. Memory: some batches of at most `_FAN_IN` runs, and
+one row group.
 """
 
 import itertools
@@ -26,10 +26,10 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.index import CommitConflictError, Index, IndexFile
 from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
-from dicomferry.store.index_schema import SCHEMA, STATISTICS
+from dicomferry.store.index_schema import SCHEMA, STATISTICS, Column
 
-_UID = "SOPInstanceUID"
-# What the files of a run are called: sorted-{run}-{number}.parquet.
+_UID = Column.SOP_INSTANCE_UID
+# Names of the files of a run: sorted-{run}-{number}.parquet.
 _SORTED = "sorted-"
 _FAN_IN = 16
 # A run is merged once all smaller ones together have a quarter of its rows.
@@ -37,36 +37,36 @@ SIZE_RATIO = 4
 _FILE_BYTES = 128 << 20
 _GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
 _GROUP_BYTES = 64 << 20  # of Metadata
-# What is sorted in memory.
+# Rows that are sorted in memory at once.
 _PIECE_ROWS = 50_000
-# What is read of a file at once.
+# Rows and bytes that are read of a file at once.
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 << 20
 _DICTIONARY_COLUMNS = [
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPClassUID",
-    "TransferSyntaxUID",
-    "Modality",
-    "NumberOfFrames",
-    "Operation",
-    "LastUpdated",
+    Column.STUDY_INSTANCE_UID,
+    Column.SERIES_INSTANCE_UID,
+    Column.SOP_CLASS_UID,
+    Column.TRANSFER_SYNTAX_UID,
+    Column.MODALITY,
+    Column.NUMBER_OF_FRAMES,
+    Column.OPERATION,
+    Column.LAST_UPDATED,
 ]
 
 
 def sort_index(data: Storage) -> None:
-    """Sort what is there now; what imports append meanwhile is left for the next time."""
-    mine = set(Index(data).files)
-    for file in sorted(mine):
+    """Sort the files that the index has now; files appended meanwhile are for the next call."""
+    known = set(Index(data).files)
+    for file in sorted(known):
         if not file.startswith(_SORTED) and not _is_sorted(data, file):
             pieces = (rows.sort_by(_UID) for rows in _grouped(_read(data, [file]), _PIECE_ROWS))
             written = [_write(data, iter([rows])) for rows in pieces]
-            _replace(data, mine, [file], list(itertools.chain.from_iterable(written)))
-    while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in mine]):
+            _replace(data, known, [file], list(itertools.chain.from_iterable(written)))
+    while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in known]):
         runs = sorted(split_into_runs(chosen), key=_rows)[:_FAN_IN]
         merged = merge([_read(data, [file.path for file in run]) for run in runs])
         old = [file.path for run in runs for file in run]
-        _replace(data, mine, old, _write(data, merged))
+        _replace(data, known, old, _write(data, merged))
 
 
 def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:
@@ -105,20 +105,20 @@ def split_into_runs(files: Sequence[IndexFile]) -> list[list[IndexFile]]:
 
 
 def merge(runs: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Rows of several sorted runs in one order, a slice at a time."""
+    """Merge the rows of sorted runs; yield them in order, a slice at a time."""
     heads = [(head, run) for run in runs if (head := next(run, None)) is not None]
     while heads:
-        # Up to here nothing can come any more that is not in the heads.
-        upto = min(head[_UID][-1].as_py() for head, _ in heads)
-        taken = []
+        # All remaining rows until this UID are in the heads.
+        last = min(head[_UID][-1].as_py() for head, _ in heads)
+        ready = []
         left = []
         for head, run in heads:
-            count = pc.sum(pc.less_equal(head[_UID], upto)).as_py()
-            taken.append(head.slice(0, count))
+            count = pc.sum(pc.less_equal(head[_UID], last)).as_py()
+            ready.append(head.slice(0, count))
             rest = head.slice(count) if count < len(head) else next(run, None)
             if rest is not None:
                 left.append((rest, run))
-        yield pa.concat_tables(taken).sort_by(_UID)
+        yield pa.concat_tables(ready).sort_by(_UID)
         heads = left
 
 
@@ -130,13 +130,13 @@ def _run_of(path: str) -> str:
     return path.split("-")[1] if path.startswith(_SORTED) else ""
 
 
-def _replace(data: Storage, mine: set[str], old: Sequence[str], new: Sequence[str]) -> None:
-    """Commit, unless another replaced one of the old files meanwhile.
+def _replace(data: Storage, known: set[str], old: Sequence[str], new: Sequence[str]) -> None:
+    """Commit new files, unless another process replaced one of the old files meanwhile.
 
     Raises:
         CommitConflictError: others kept committing first.
     """
-    mine.update(new)
+    known.update(new)
 
     def commit() -> None:
         index = Index(data)
@@ -147,7 +147,7 @@ def _replace(data: Storage, mine: set[str], old: Sequence[str], new: Sequence[st
 
 
 def _is_sorted(data: Storage, file: str) -> bool:
-    """Whether it is as a commit wrote it: other programs merge files one behind the other."""
+    """Whether a file is sorted, as a commit wrote it: other programs concatenate files."""
     last = ""
     for group in range(row_groups(data, file)):
         uids = read_row_group(data, file, group, [_UID]).column(0).combine_chunks()
@@ -166,7 +166,7 @@ def _read(data: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `count`, fewer where their Metadata is large."""
+    """Yield the same rows in tables of `count` rows, or fewer where their Metadata is large."""
     waiting: list[pa.Table] = []
     size = 0
     for table in rows:
@@ -175,7 +175,7 @@ def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
             part = left.slice(0, count - sum(map(len, waiting)))
             left = left.slice(len(part))
             waiting.append(part)
-            size += pc.sum(part["StructuredStorageSize"]).as_py() or 0
+            size += pc.sum(part[Column.STRUCTURED_STORAGE_SIZE]).as_py() or 0
             if sum(map(len, waiting)) == count or size >= _GROUP_BYTES:
                 yield pa.concat_tables(waiting)
                 waiting, size = [], 0
@@ -184,7 +184,7 @@ def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
 
 
 def _write(data: Storage, rows: Iterator[pa.Table]) -> list[str]:
-    """Write sorted rows as the files of a new run, that no version of the index has yet."""
+    """Write sorted rows as the files of a new run; return their paths, not yet committed."""
     run = uuid.uuid4().hex
     folder, groups = index_folder(data), _grouped(rows, _GROUP_ROWS)
     written: list[str] = []

@@ -1,4 +1,4 @@
-"""The Delta tables of a store: where they are, and what their storage makes of an error.
+"""The Delta tables of a store: where they are, and how their errors are reported.
 
 Where a storage is networked, a commit that fails may have happened: its answer can be lost.
 """
@@ -35,7 +35,7 @@ def create_table(folder: Storage, schema: pa.Schema, configuration: dict[str, st
                     uri, schema, mode="ignore", storage_options=options, configuration=configuration
                 )
             except DeltaError:
-                # A second attempt fails so if the answer to the first one was lost.
+                # If the answer to a first attempt was lost, the second one fails like this.
                 lost = folder.capabilities.is_networked
                 if not (lost and DeltaTable.is_deltatable(uri, storage_options=options)):
                     raise

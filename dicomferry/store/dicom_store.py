@@ -1,8 +1,8 @@
-"""The DicomStore resource: created, read, listed, updated and deleted.
+"""The DicomStore resource: create, read, list, update and delete.
 
-`resource/{n}.json` is written create-only and the highest n counts, so that of two
-writers one sees that it lost. A version names the data folder; a deleted store is
-one whose highest version says so, and one recreated later never sees old data.
+`resource/{n}.json` is written create-only and the highest n counts, so that one of two writers
+finds out that it lost. A version names the data folder. The highest version of a deleted store
+marks it as deleted; a store recreated later has another data folder and never sees old data.
 """
 
 import json
@@ -31,7 +31,7 @@ class StoreExistsError(ValueError):
 
 
 class StoreBusyError(RuntimeError):
-    """Other writers were faster, again and again."""
+    """Other writers changed the resource first, at every attempt."""
 
 
 class DicomStore(NamedTuple):
@@ -91,7 +91,7 @@ def get_store(root: Storage, name: StoreName) -> DicomStore:
 
 
 def store_in(root: Storage, folder: str) -> DicomStore | None:
-    """The store that lies in a folder below the root, whatever its id; None if it is deleted."""
+    """Return the store in a folder below the root; None if it is deleted."""
     version, record = _highest(root, folder)
     if not record or record["deleted"]:
         return None
@@ -101,28 +101,28 @@ def store_in(root: Storage, folder: str) -> DicomStore | None:
 
 
 def list_stores(root: Storage, parent: DatasetName, after: str = "") -> Iterator[DicomStore]:
-    """Every store of a dataset whose id comes after another, in their order."""
+    """Yield the stores of a dataset whose ids come after another, in the order of their ids."""
     folder = f"{parent.folder}/dicomStores"
-    found = []
+    stores = []
     for store_folder in root.folders(folder):
         version, record = _highest(root, f"{folder}/{store_folder}")
         if record and not record["deleted"]:
             name = parse_store(record["dicomStore"]["name"])
             if name.id > after:
-                found.append(_store(root, name, version, record))
-    # Names of folders are no order: they can be hashes of ids.
-    yield from sorted(found, key=lambda store: store.name)
+                stores.append(_store(root, name, version, record))
+    # The order of folders is not that of ids: names can be hashes of ids.
+    yield from sorted(stores, key=lambda store: store.name)
 
 
 def update_store(
     root: Storage, name: StoreName, change: Callable[[Resource], Resource]
 ) -> DicomStore:
-    """Apply a change to the newest version, anew whenever another writer was faster.
+    """Apply a change to the newest version, again whenever another writer was faster.
 
     Raises:
         StoreNotFoundError: there is no such store.
         ResourceError: the changed resource breaks a rule of the reference.
-        StoreBusyError: others changed it meanwhile, every time.
+        StoreBusyError: other writers were faster, at every attempt.
     """
     for _ in range(_MAX_ATTEMPTS):
         version, record = _latest(root, name)
@@ -134,11 +134,11 @@ def update_store(
             return get_store(root, name)
     else:
         raise _too_busy(name)
-    return get_store(root, name)  # tells that there is none
+    return get_store(root, name)  # raises StoreNotFoundError
 
 
 def delete_store(root: Storage, name: StoreName) -> None:
-    """Delete a store: gone at once for readers, then all of its data.
+    """Delete a store: for readers at once, then all of its data.
 
     Raises:
         StoreNotFoundError: there is no such store.
@@ -147,7 +147,7 @@ def delete_store(root: Storage, name: StoreName) -> None:
         store = get_store(root, name)
         record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
         if _write(root, name, store.version + 1, record):
-            # First of all: an export that misses a blob then knows that the store is gone.
+            # The index goes first: an export that misses a blob then knows that the store is gone.
             index_folder(store.data).remove_all()
             for storage in {store.data, store.data.for_delta()}:
                 storage.remove_all()
@@ -180,7 +180,7 @@ def _highest(root: Storage, folder: str) -> tuple[int, dict[str, Any] | None]:
 
 def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> bool:
     path = f"{name.folder}/resource/{version}.json"
-    # What two writers have to say can be the same.
+    # Two writers can write the same resource.
     record = {**record, "writer": secrets.token_hex(8)}
     data = json.dumps(record, indent=2, ensure_ascii=False).encode()
     written = root.create(path, data) or _holds(root, path, data)

@@ -112,7 +112,7 @@ def add_action(folder: Storage, path: str, now: int) -> AddAction:
 @contextmanager
 def _open(folder: Storage, file: str) -> Iterator[pq.ParquetFile]:
     with folder.open_seekable(file) as source:
-        # Where requests wait, those of several columns are made at the same time.
+        # Where requests wait, the columns are requested at the same time.
         yield pq.ParquetFile(source, pre_buffer=folder.capabilities.concurrency > 1)
 
 

@@ -1,4 +1,4 @@
-"""Which instances an export is limited to (DicomFilterConfig.resourcePathsGcsUri)."""
+"""The filter that limits an export (DicomFilterConfig.resourcePathsGcsUri)."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomferry.storage.registry import open_file
+from dicomferry.store.index_schema import UID_COLUMNS
 
 _UID = r"[0-9]+(?:\.[0-9]+)*"
 _PATH = re.compile(rf"/studies/({_UID})(?:/series/({_UID})(?:/instances/({_UID}))?)?/?")
-_LEVELS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 class FilterError(ValueError):
@@ -32,19 +32,23 @@ class InstanceFilter(NamedTuple):
     instances: frozenset[str]
 
     def mask(self, rows: pa.Table) -> pa.Array:
-        """Which rows, with their three UIDs, are meant."""
-        study, series, instance = (rows[name].combine_chunks() for name in _LEVELS)
+        """Return which rows match, as an array of booleans.
+
+        Args:
+            rows: with the three UIDs.
+        """
+        study, series, instance = (rows[name].combine_chunks() for name in UID_COLUMNS)
         in_series = pc.binary_join_element_wise(study, series, "/")
         in_instance = pc.binary_join_element_wise(in_series, instance, "/")
-        found = pc.is_in(study, pa.array(self.studies, pa.string()))
-        found = pc.or_(found, pc.is_in(in_series, pa.array(self.series, pa.string())))
-        return pc.or_(found, pc.is_in(in_instance, pa.array(self.instances, pa.string())))
+        is_match = pc.is_in(study, pa.array(self.studies, pa.string()))
+        is_match = pc.or_(is_match, pc.is_in(in_series, pa.array(self.series, pa.string())))
+        return pc.or_(is_match, pc.is_in(in_instance, pa.array(self.instances, pa.string())))
 
     def find(self, batches: Iterable[pa.RecordBatch]) -> tuple[int, list[str]]:
-        """Look through an index once.
+        """Compare all rows of an index with the paths.
 
         Returns:
-            How many of its rows are meant, and the paths that mean none of them, sorted.
+            The number of rows that match, and the paths that match no row, sorted.
         """
         matched = 0
         unmatched = [set(self.studies), set(self.series), set(self.instances)]
@@ -52,7 +56,7 @@ class InstanceFilter(NamedTuple):
             rows = pa.Table.from_batches([batch])
             rows = rows.filter(self.mask(rows))
             matched += rows.num_rows
-            for row in zip(*(rows[name].to_pylist() for name in _LEVELS), strict=True):
+            for row in zip(*(rows[name].to_pylist() for name in UID_COLUMNS), strict=True):
                 for depth, paths in enumerate(unmatched, 1):
                     paths.discard("/".join(row[:depth]))
         return matched, sorted(map(_to_path, set().union(*unmatched)))

@@ -1,4 +1,4 @@
-"""Look after a store: count, verify, vacuum, optimize."""
+"""Maintenance of a store: count, verify, vacuum, optimize."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -15,12 +15,13 @@ from dicomferry.store.blobs import FOLDER, INCOMING
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.index import Index
+from dicomferry.store.index_schema import Column
 
 _VACUUM_AFTER = timedelta(days=7)
 
 
 class BusyError(ValueError):
-    """An operation of the store is running: what it wrote has no rows yet."""
+    """An operation of the store is running: blobs that it wrote have no rows yet."""
 
 
 class Finding(NamedTuple):
@@ -32,17 +33,15 @@ class Finding(NamedTuple):
 
 
 def metrics(store: DicomStore) -> dict[str, str]:
-    """DicomStoreMetrics as proto JSON: counts, and bytes of metadata and of blobs."""
-    instances = Index(store.data).dataset()  # noqa: F841 - duckdb finds it by name
-    row = (
-        duckdb.connect()
-        .execute(
-            "SELECT count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID), count(*), "
-            "coalesce(sum(StructuredStorageSize), 0), coalesce(sum(BlobStorageSize), 0) "
-            "FROM instances"
-        )
-        .fetchone()
-    )
+    """Return DicomStoreMetrics as proto JSON: counts, and bytes of metadata and of blobs."""
+    connection = duckdb.connect()
+    connection.register("instances", Index(store.data).dataset())
+    row = connection.execute(
+        f"SELECT count(DISTINCT {Column.STUDY_INSTANCE_UID}), "
+        f"count(DISTINCT {Column.SERIES_INSTANCE_UID}), count(*), "
+        f"coalesce(sum({Column.STRUCTURED_STORAGE_SIZE}), 0), "
+        f"coalesce(sum({Column.BLOB_STORAGE_SIZE}), 0) FROM instances"
+    ).fetchone()
     names = (
         "studyCount",
         "seriesCount",
@@ -55,10 +54,18 @@ def metrics(store: DicomStore) -> dict[str, str]:
 
 def verify(store: DicomStore) -> Iterator[Finding]:
     """Read every row's blob and compare its size and checksum."""
-    columns = ["SOPInstanceUID", "BlobUri", "BlobStorageSize", "Sha256", "Crc32c"]
+    columns = [
+        Column.SOP_INSTANCE_UID,
+        Column.BLOB_URI,
+        Column.BLOB_STORAGE_SIZE,
+        Column.SHA256,
+        Column.CRC32C,
+    ]
     for batch in Index(store.data).dataset().to_batches(columns=columns):
         for row in batch.to_pylist():
-            yield Finding(row["SOPInstanceUID"], row["BlobUri"], _problem(store.data, row))
+            yield Finding(
+                row[Column.SOP_INSTANCE_UID], row[Column.BLOB_URI], _problem(store.data, row)
+            )
 
 
 def vacuum(
@@ -70,13 +77,13 @@ def vacuum(
 ) -> list[str]:
     """Delete blobs without a row that are older than 7 days; return their paths.
 
-    The index is read after the listing, so that no blob is taken whose row came between.
+    The index is read after the listing, so that no blob is deleted whose row came between.
 
     Args:
         root: where stores live.
         store: which one.
         dry_run: delete nothing.
-        read: gives an operation as it stands, for callers who know more than its record.
+        read: returns an operation's current state, for callers who know more than its record.
 
     Raises:
         BusyError: an operation of the store is running.
@@ -92,9 +99,9 @@ def vacuum(
         for entry in (store.data.list(prefix))
         if entry.modified < old
     }
-    for batch in Index(store.data).dataset().to_batches(columns=["BlobUri"]):
+    for batch in Index(store.data).dataset().to_batches(columns=[Column.BLOB_URI]):
         candidates.difference_update(batch.column(0).to_pylist())
-    # Listings hide what a killed process was writing; a row cannot point at it.
+    # Files that a killed process was writing are in no listing, and no row points at them.
     candidates |= {entry.path for entry in store.data.partial_files(FOLDER) if entry.modified < old}
     if not dry_run:
         store.data.delete(sorted(candidates))
@@ -102,7 +109,11 @@ def vacuum(
 
 
 def optimize(store: DicomStore) -> tuple[int, int]:
-    """Sort the index among few files; return how many it had and has."""
+    """Sort the index into few files.
+
+    Returns:
+        The number of files before, and after.
+    """
     before = len(Index(store.data).files)
     sort_index(store.data)
     index = Index(store.data)
@@ -111,14 +122,14 @@ def optimize(store: DicomStore) -> tuple[int, int]:
 
 
 def _problem(data: Storage, row: dict[str, Any]) -> str:
-    entry = data.head(row["BlobUri"])
+    entry = data.head(row[Column.BLOB_URI])
     if entry is None:
         return "missing"
-    if entry.size != row["BlobStorageSize"]:
+    if entry.size != row[Column.BLOB_STORAGE_SIZE]:
         return "wrong size"
     sha256, crc32c = hashlib.sha256(), 0
-    for chunk in data.chunks(row["BlobUri"]):
+    for chunk in data.chunks(row[Column.BLOB_URI]):
         sha256.update(chunk)
         crc32c = google_crc32c.extend(crc32c, chunk)
-    right = crc32c == row["Crc32c"] and row["Sha256"] in (None, sha256.hexdigest())
+    right = crc32c == row[Column.CRC32C] and row[Column.SHA256] in (None, sha256.hexdigest())
     return "" if right else "wrong checksum"

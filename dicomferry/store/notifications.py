@@ -1,15 +1,15 @@
-"""Which topics of Pub/Sub a store notifies (NotificationConfig, DicomNotificationConfig)."""
+"""The Pub/Sub topics that a store notifies (NotificationConfig, DicomNotificationConfig)."""
 
 from typing import Any, NamedTuple
 
 
 class Topic(NamedTuple):
-    """One place that is told of new instances.
+    """One topic that is notified of new instances.
 
     Attributes:
         name: projects/P/topics/T.
-        has_attributes: a message of `notification_configs` says in attributes what happened to
-            which instance; one of the older `notification_config` has data alone.
+        has_attributes: messages of `notification_configs` have attributes that name the action and
+            the instance; those of the older `notification_config` have data only.
     """
 
     name: str
@@ -17,10 +17,12 @@ class Topic(NamedTuple):
 
 
 def import_topics(resource: dict[str, Any]) -> list[Topic]:
-    """The topics that an import notifies, of a DicomStore in proto JSON form.
+    """Return the topics that an import notifies.
 
-    The older config hears of imports only if it says so (`send_for_bulk_import`). No topic, no
-    notification.
+    The older config is notified of imports only with `send_for_bulk_import`.
+
+    Args:
+        resource: a DicomStore in proto JSON form.
     """
     legacy = resource.get("notificationConfig", {})
     topics = [Topic(legacy.get("pubsubTopic", ""), False)] * bool(legacy.get("sendForBulkImport"))

@@ -1,4 +1,4 @@
-"""What the reference demands of a DicomStore resource (DicomStore, StreamConfig)."""
+"""Rules of the API reference for a DicomStore resource (DicomStore, StreamConfig)."""
 
 import re
 import unicodedata

@@ -52,7 +52,7 @@ def test_uris_are_described_as_they_are_now(tmp_path):
     uris = [f"{tmp_path}/a*.dcm", f"{tmp_path}/gone"]
     with test_pipeline.TestPipeline() as pipeline:
         found = pipeline | beam.Create([uris]) | DescribeSources()
-        [present, gone] = dicomferry.transforms.list_sources.described(uris)
+        [present, gone] = dicomferry.transforms.list_sources.describe(uris)
         assert (present.size, present.code, gone.code) == (1, "", "SOURCE_GONE")
         assert_that(found, equal_to([[present, gone]]))
 
