@@ -14,6 +14,9 @@ import typer
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
 from dicomferry.cli.main import app
 from dicomferry.errors import Reason
+from dicomferry.pipelines.export_request import ExportRequest
+from dicomferry.pipelines.flag_table import flag_table
+from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pixels.formats import FORMATS, source_rows
 from dicomferry.store.index_schema import SCHEMA
 
@@ -76,6 +79,8 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "methods": ("api.md", methods),
     "index": ("tables.md", index),
     "layers": ("architecture.md", layers),
+    "import-flags": ("commands.md", lambda: flag_table(ImportRequest)),
+    "export-flags": ("commands.md", lambda: flag_table(ExportRequest)),
     "commands": ("commands.md", commands),
 }
 
