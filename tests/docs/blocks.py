@@ -97,12 +97,15 @@ def _command(path: str, command: Any) -> str:
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     names = [each.metavar or each.name.upper() for each in arguments]
     lines = [f"### {' '.join([f'dicomferry {path}', *names])}", "", _plain(_summary(command)), ""]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, "", _plain(argument.help or ""))
         for name, argument in zip(names, arguments, strict=True)
     ]
     rows += [_flag(each) for each in command.params if each.param_type_name == "option"]
-    return "\n".join([*lines, _table(("argument or flag", "default", "meaning"), rows)])
+    head: Sequence[str] = ("argument or flag", "default", "meaning")
+    if not any(default for _, default, _ in rows):  # the meaning names it
+        head, rows = head[::2], [row[::2] for row in rows]
+    return "\n".join([*lines, _table(head, rows)])
 
 
 def _summary(command: Any) -> str:

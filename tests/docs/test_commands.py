@@ -8,15 +8,16 @@ import subprocess
 
 import pytest
 
-from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.pipelines.flag_table import REQUESTS
+from dicomferry.pipelines.flags import flags_of
 from tests.docs.blocks import all_commands
 from tests.docs.pages import REPOSITORY, blocks, code_spans, command_lines, name, pages
 
 _COMMANDS = dict(all_commands())
 _PROGRAMS = {
-    f"{package}.{module.__name__.rpartition('.')[2]}": module
+    f"{package}.{pipeline}": request
     for package in ("pipelines", "dicomferry.pipelines")
-    for module in (import_dicom, export_dicom)
+    for pipeline, request in REQUESTS.items()
 }
 _TARGETS = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
 _SHELL = [*blocks("sh")]
@@ -82,9 +83,8 @@ def test_commands_and_their_flags_exist(line):
 def test_programs_and_their_flags_exist(line):
     _, (module, *rest) = line
     if module in _PROGRAMS:
-        parser = _PROGRAMS[module].make_parser()
         flags = {flag.partition("=")[0] for flag in rest if flag.startswith("--")}
-        ours = {name for action in parser._actions for name in action.option_strings}
+        ours = {flag.option for flag in flags_of(_PROGRAMS[module])}
         assert flags <= ours | _beam_flags(), rest
     else:
         assert importlib.util.find_spec(module), module
