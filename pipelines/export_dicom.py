@@ -8,7 +8,6 @@ Dataflow: the same with gs:// paths, and --runner=DataflowRunner --project=P --r
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -28,67 +27,15 @@ from dicomferry.pipelines.options import (
     parse,
     worker_count,
 )
-from dicomferry.storage.base import Storage
-from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.tables.errors import TableError
-from dicomferry.transforms.export_files import ExportFiles
-from dicomferry.transforms.export_table import ExportTable
-from dicomferry.transforms.finish_operation import FinishOperation
-from dicomferry.transforms.load_table import LoadTable, load_table
-from dicomferry.transforms.progress import ProgressReporter
-from dicomferry.transforms.read_index import ReadIndex
+from dicomferry.transforms.export_instances import ExportInstances, ExportJob
+from dicomferry.transforms.load_table import load_table
 from dicomferry.transforms.worker_pool import close_shared_pools
 from dicomferry.transforms.write_instance import FileTarget
-from dicomferry.transforms.write_outcomes import WriteOutcomes, report_unmatched
+from dicomferry.transforms.write_outcomes import report_unmatched
 from dicomferry.transforms.write_rows import TableTarget
 
 parse_args = functools.partial(parse, ExportRequest)
-
-
-def build(
-    pipeline: beam.Pipeline,
-    files: Sequence[str],
-    request: ExportRequest,
-    data: Storage,
-    paths: InstanceFilter | None,
-    job: OperationFolder,
-    options: PipelineOptions,
-    total: int,
-) -> beam.PCollection[Any]:
-    """Lay out the graph; nothing is read or written here."""
-    remote = is_remote(options)
-    progress = ProgressReporter(None if remote else job)
-    workers = worker_count(request.workers, options)
-    index_files = pipeline | "Files" >> beam.Create(files, reshuffle=False)
-    if request.table is not None:
-        source_store = str(request.store) if request.include_source_store else ""
-        rows = TableTarget(request.table, request.schema == TableSchema.FLATTENED, source_store)
-        done = index_files | ExportTable(data, job, rows, workers, progress, paths)
-        if dataflow_job(options):
-            done |= "LoadTable" >> LoadTable(job, request.table, request.write_disposition)
-            done |= "FinishOperation" >> FinishOperation(
-                job, total, "instances", request.max_failures
-            )
-        return done
-    assert request.destination is not None
-    target = FileTarget(data, request.destination, request.mime_type, request.quality)
-    counts = (
-        index_files
-        | "ReadIndex" >> ReadIndex(data, paths)
-        | "ExportFiles" >> ExportFiles(target, workers, progress)
-        | "WriteOutcomes"
-        >> WriteOutcomes(
-            job,
-            "00000",
-            shards=64 if remote else 1,
-            is_remote=remote,
-            entry="ExportDicomLogEntry",
-        )
-    )
-    if dataflow_job(options):
-        end = FinishOperation(job, total, "instances", request.max_failures)
-        _ = counts | "FinishOperation" >> end
-    return counts
 
 
 def run(
@@ -98,35 +45,72 @@ def run(
 ) -> OperationRecord:
     """Run an export to its end and return the finished operation.
 
+    Args:
+        request: the export.
+        options: Beam's; default: the local runner.
+        on_progress: called with the progress twice a second.
+
     Raises:
         JobError: the job broke; the operation says so too.
         ValueError, LookupError: the request is wrong; no operation was started.
     """
-
     options = options or beam_options()
 
-    def work(found: ReadyExport, job: Job) -> OperationRecord:
-        data, index, paths = found
-        total, unmatched = paths.find(index.uids()) if paths else (index.count(), [])
+    def work(ready: ReadyExport, job: Job) -> OperationRecord:
+        index, instances = ready.snapshot, ready.instances
+        total, unmatched = instances.find(index.uids()) if instances else (index.count(), [])
         job.expect(total + len(unmatched))
         report_unmatched(unmatched, job.folder)
         if owner := dataflow_job(options):
             job.hand_over(owner)
         with beam.Pipeline(options=options) as pipeline:
-            build(pipeline, index.files, request, data, paths, job.folder, options, job.total)
+            files = pipeline | "Files" >> beam.Create(index.files, reshuffle=False)
+            _ = files | ExportInstances(_plan(request, ready, job, options))
         if owner:
             return job.folder.read()
         if request.table is not None:
-            close_shared_pools()  # their work is done, and the load has use for their memory
-            try:
-                load_table(job.folder, request.table, request.write_disposition)
-            except TableError as error:
-                raise JobError(FAILED_PRECONDITION, str(error)) from error
-            finally:
-                job.folder.storage.subfolder("rows").remove_all()
+            _load(request, job.folder)
         return job.finish("instances")
 
     return run_job(request, options, work, on_progress)
+
+
+def _plan(
+    request: ExportRequest, ready: ReadyExport, job: Job, options: PipelineOptions
+) -> ExportJob:
+    """Make the job of the graph."""
+    return ExportJob(
+        ready.data,
+        job.folder,
+        _target(request, ready),
+        instances=ready.instances,
+        workers=worker_count(request.workers, options),
+        is_remote=is_remote(options),
+        ends_operation=dataflow_job(options) is not None,
+        disposition=request.write_disposition,
+        total=job.total,
+        max_failures=request.max_failures,
+    )
+
+
+def _target(request: ExportRequest, ready: ReadyExport) -> FileTarget | TableTarget:
+    if request.table is not None:
+        source_store = str(request.store) if request.include_source_store else ""
+        return TableTarget(request.table, request.schema == TableSchema.FLATTENED, source_store)
+    assert request.destination is not None
+    return FileTarget(ready.data, request.destination, request.mime_type, request.quality)
+
+
+def _load(request: ExportRequest, folder: OperationFolder) -> None:
+    """Load the rows that the graph has written into the table."""
+    assert request.table is not None
+    close_shared_pools()  # their work is done, and the load has use for their memory
+    try:
+        load_table(folder, request.table, request.write_disposition)
+    except TableError as error:
+        raise JobError(FAILED_PRECONDITION, str(error)) from error
+    finally:
+        folder.storage.subfolder("rows").remove_all()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

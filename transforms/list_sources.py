@@ -24,7 +24,7 @@ class ListSources(beam.PTransform):
         return (
             uris
             | "List" >> beam.FlatMap(listings)
-            | "Spread" >> beam.Reshuffle()  # one URI fans out to many files
+            | "Reshuffle" >> beam.Reshuffle()  # one URI fans out to many files
         )
 
 

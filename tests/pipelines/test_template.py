@@ -22,13 +22,19 @@ from tests.checkout import REPOSITORY, copy_checkout
 from tests.pipelines.jobs import STORE, images, new_store, observe, operation_folders, run_import
 
 
+def _step(transform):
+    """The name of a step within the graph of a job: "ReadAndStore/Read"."""
+    name = transform.unique_name
+    return name.removeprefix("ImportInstances/").removeprefix("ExportInstances/")
+
+
 class Graph:
     """A staged pipeline: its leaf transforms by name, and what lies between them."""
 
     def __init__(self, proto):
         self.components = proto.components
         self.leaves = {
-            t.unique_name: t for t in self.components.transforms.values() if not t.subtransforms
+            _step(t): t for t in self.components.transforms.values() if not t.subtransforms
         }
         self.maker = {
             output: name for name, t in self.leaves.items() for output in t.outputs.values()
@@ -142,8 +148,8 @@ each_pipeline = pytest.mark.parametrize(
 def test_an_import_shuffles_listings_shares_rows_and_outcomes_and_nothing_else(stage):
     graph = stage(*IMPORT).graph
     assert graph.shuffles() == {
-        "ListSources/Spread/ReshufflePerKey/GroupByKey",  # lists of Source: URI, size, version
-        "Spread/ReshufflePerKey/GroupByKey",  # shares of the same
+        "ListSources/Reshuffle/ReshufflePerKey/GroupByKey",  # lists of Source: URI, size, version
+        "Reshuffle/ReshufflePerKey/GroupByKey",  # shares of the same
         "CombineGlobally(sum)/CombinePerKey/GroupByKey",  # how many files there are
         "GroupByBucket/GroupByBucket",  # Instance: UIDs, paths, DICOM JSON by zstd
         "WriteOutcomes/Gather",  # Outcome: URIs, UIDs, codes
@@ -157,7 +163,7 @@ def test_files_are_read_and_stored_in_one_stage_so_their_bytes_stay_where_they_a
     assert graph.before("GroupByBucket/GroupByBucket") == {"GroupByBucket/KeyByBucket"}
     assert "ReadAndStore/Read/ParDo(_ReadFn)" in stage_before_commit
     reading = graph.stage_of("ReadAndStore/Read/ParDo(_ReadFn)")
-    assert {name.partition("/")[0] for name in reading} == {"ReadAndStore", "Spread"}
+    assert {name.partition("/")[0] for name in reading} == {"ReadAndStore", "Reshuffle"}
 
 
 def test_an_export_to_files_reads_decodes_and_writes_in_one_stage(stage):

@@ -1,0 +1,118 @@
+"""Export the instances of a store: the whole graph of an export, as one PTransform."""
+
+import dataclasses
+from typing import Any
+
+import apache_beam as beam
+
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.storage.base import Storage
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.tables.destination import WriteDisposition
+from dicomferry.transforms.export_files import ExportFiles
+from dicomferry.transforms.export_table import ExportTable
+from dicomferry.transforms.finish_operation import FinishOperation
+from dicomferry.transforms.load_table import LoadTable
+from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.read_index import ReadIndex
+from dicomferry.transforms.write_instance import FileTarget
+from dicomferry.transforms.write_outcomes import WriteOutcomes
+from dicomferry.transforms.write_rows import TableTarget
+
+_REMOTE_SHARDS = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportJob:
+    """An export, as its steps need it; can be pickled.
+
+    Attributes:
+        data: the store's data folder.
+        folder: the operation's.
+        target: files or rows of a table.
+        instances: the export is limited to these; None: all.
+        workers: processes that read and write; 0: the runner's own.
+        is_remote: whether the work happens on other machines.
+        ends_operation: whether the graph's last step loads the table and ends the operation.
+        disposition: of that load.
+        total: how many instances there are, for that step.
+        max_failures: how many instances may fail before that step fails the job.
+    """
+
+    data: Storage
+    folder: OperationFolder
+    target: FileTarget | TableTarget
+    instances: InstanceFilter | None = None
+    workers: int = 0
+    is_remote: bool = False
+    ends_operation: bool = False
+    disposition: WriteDisposition = WriteDisposition.WRITE_EMPTY
+    total: int = 0
+    max_failures: int = 0
+
+
+class ExportInstances(beam.PTransform):
+    """Export the instances in Parquet files of a pinned index version, as files or rows.
+
+    Elements in are paths of `Index.files`. Outputs one element when all is written: the counts of
+    outcomes of an export to files, the `WrittenRows` of one to a table. At least once: names come
+    from UIDs alone, and a retry writes the same bytes.
+
+    In a pipeline of your own:
+
+        store = get_store(open_storage("gs://b/stores"), parse_store("trial"))
+        folder = start_operation(open_storage("gs://b/stores"), store.name, Method.EXPORT)
+        index = Index(store.data)
+        target = FileTarget(store.data, open_storage("gs://b/out"))
+        job = ExportJob(store.data, folder, target, ends_operation=True, total=index.count())
+        with beam.Pipeline() as pipeline:
+            _ = pipeline | beam.Create(index.files) | ExportInstances(job)
+    """
+
+    def __init__(self, job: ExportJob) -> None:
+        """Export as a job says."""
+        super().__init__()
+        self.job = job
+
+    def expand(self, files: beam.PCollection[str]) -> beam.PCollection[Any]:
+        """Read the index, write files or rows, and end the operation if the job says so."""
+        job = self.job
+        progress = ProgressReporter(None if job.is_remote else job.folder)
+        written = (
+            self._write_rows(files, job.target, progress)
+            if isinstance(job.target, TableTarget)
+            else self._write_files(files, job.target, progress)
+        )
+        if job.ends_operation:
+            end = FinishOperation(job.folder, job.total, "instances", job.max_failures)
+            _ = written | "FinishOperation" >> end
+        return written
+
+    def _write_files(
+        self, files: beam.PCollection[str], target: FileTarget, progress: ProgressReporter
+    ) -> beam.PCollection[Any]:
+        job = self.job
+        outcomes = WriteOutcomes(
+            job.folder,
+            "00000",
+            shards=_REMOTE_SHARDS if job.is_remote else 1,
+            is_remote=job.is_remote,
+            entry="ExportDicomLogEntry",
+        )
+        return (
+            files
+            | "ReadIndex" >> ReadIndex(job.data, job.instances)
+            | "ExportFiles" >> ExportFiles(target, job.workers, progress)
+            | "WriteOutcomes" >> outcomes
+        )
+
+    def _write_rows(
+        self, files: beam.PCollection[str], target: TableTarget, progress: ProgressReporter
+    ) -> beam.PCollection[Any]:
+        job = self.job
+        rows = ExportTable(job.data, job.folder, target, job.workers, progress, job.instances)
+        written = files | "ExportTable" >> rows
+        if not job.ends_operation:
+            return written  # the caller loads
+        load = LoadTable(job.folder, target.destination, job.disposition)
+        return written | "LoadTable" >> load
