@@ -6,6 +6,7 @@ of them opened and closed, and by its end, whether the file delimits them by len
 delimitation items.
 """
 
+import re
 from collections.abc import Iterator
 from struct import Struct
 
@@ -45,6 +46,7 @@ _EXPLICIT = {order: Struct(f"{order}HH2sH").unpack_from for order in "<>"}
 _LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
 _HEADER_AND_ITEM_TAG = 16
 _ITEM_AND_VR = 14  # an item's header, and its first element up to where a VR would be
+_ZEROS = re.compile(rb"\0+")
 _NO_TAGS: frozenset[int] = frozenset()
 _SEQUENCE_END_BYTES = (b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd")
 
@@ -306,8 +308,10 @@ class ElementReader:
 
 def _after_zeros(data: bytes, at: int, bound: int) -> int:
     """Return the index after the zeros at `at`, in steps of the 8 that an empty element has."""
-    rest = data[at:bound]
-    return at + (len(rest) - len(rest.lstrip(b"\0"))) // 8 * 8
+    end = at
+    if run := _ZEROS.match(data, at, bound):
+        end = run.end()
+    return at + (end - at) // 8 * 8
 
 
 def parse_item(header: bytes, order: str) -> tuple[int, int]:

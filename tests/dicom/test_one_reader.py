@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from io import BytesIO
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import pytest
@@ -33,6 +34,7 @@ from tests.dicom.factories import (
     IMPLICIT,
     delimiter,
     element,
+    file_meta,
     identity,
     item,
     part10,
@@ -298,3 +300,47 @@ def test_whatever_the_import_accepts_the_transcoder_opens() -> None:
             check_same_places(data)
             accepted += 1
     assert accepted > MUTANTS / 10
+
+
+@pytest.mark.parametrize("zeros", [8, 512, 100_000])
+@pytest.mark.parametrize("syntax", ENCODINGS)
+def test_zeros_before_more_elements_do_not_end_a_data_set(syntax: str, zeros: int) -> None:
+    encoding = ENCODINGS[syntax]
+    after = [Leaf(0x00280010, "US", b"\x40\0"), *nested(2, undefined=True)]
+    head = identity(encoding=encoding)
+    file = part10(head + bytes(zeros) + encode(after, encoding) + bytes(20), syntax)
+    assert b'"00280010":{"vr":"US","Value":[64]}' in read_header(BytesReader(file)).metadata
+    check_same_places(file)
+    for target, end in TARGETS.items():
+        if target != syntax:  # of the same syntax an export is a copy
+            exported = open_file(BytesReader(to_dicom(file, end)))
+            written = b"".join(exported.buffer[each.start : each.end] for each in exported.elements)
+            assert written.endswith(encode(after, ENCODINGS.get(target, EXPLICIT_LITTLE)))
+
+
+def test_of_two_groups_of_file_meta_the_first_one_counts_for_both() -> None:
+    meta = file_meta(IMPLICIT) + file_meta(EXPLICIT)
+    file = part10(identity(encoding=IMPLICIT_LITTLE), meta=meta)
+    header = read_header(BytesReader(file))
+    assert header.transfer_syntax_uid == open_file(BytesReader(file)).syntax.uid == IMPLICIT
+    assert f'"00020010":{{"vr":"UI","Value":["{IMPLICIT}"]}}'.encode() in header.metadata
+    check_same_places(file)
+
+
+def test_file_meta_in_implicit_vr_is_imported_and_exported() -> None:
+    meta = element(0x00020010, "UI", IMPLICIT + "\0", IMPLICIT_LITTLE)
+    file = part10(identity(encoding=IMPLICIT_LITTLE), meta=meta)
+    check_same_places(file)
+    exported = dcmread(BytesIO(to_dicom(file, ".1")))
+    assert exported.file_meta.TransferSyntaxUID == EXPLICIT
+    assert exported.SOPInstanceUID == read_header(BytesReader(file)).sop_instance_uid
+
+
+def test_runs_of_zeros_cost_no_more_than_their_length() -> None:
+    """Many short ones are not searched to the end of the buffer each."""
+    gap_and_element = bytes(8) + element(0x00280010, "US", b"\x40\0")
+    file = part10(identity() + gap_and_element * 100_000)
+    start = perf_counter()
+    assert len(open_file(BytesReader(file)).elements) == 100_004
+    read_header(BytesReader(file))
+    assert perf_counter() - start < 5
