@@ -1,1 +1,1 @@
-"""DICOM headers: what identifies an instance, and its Metadata. No Beam, no storage."""
+"""DICOM files as bytes: reading, the JSON model, re-encoding, writing. No pixels, no storage."""

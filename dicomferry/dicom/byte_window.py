@@ -1,8 +1,8 @@
 """A forward view on the bytes of a file, as much of it as the header needs and no more.
 
 A header is a few kilobytes before up to gigabytes of pixels. So ranges are fetched in chunks that
-start small and grow, values that nobody needs are passed over without being read, and what a
-header may demand in all is bounded: a file can't take the memory of a worker.
+start small and grow, values that nobody needs are skipped without being read, and the bytes that a
+header may use in all are bounded: a file cannot use up the memory of a worker.
 """
 
 import sys
@@ -159,12 +159,12 @@ class InflatedWindow(HeaderWindow):
 
 
 class KeepingWindow(ByteWindow):
-    """A view on all bytes of a file up to what has been asked for; `base` stays 0.
+    """A view on all bytes of a file up to the last one that was loaded; `base` stays 0.
 
     A small file is read at once, a large one in reads that double what is at hand.
 
     Attributes:
-        file: what is viewed.
+        file: the file, or the inflated data set, that is viewed.
     """
 
     def __init__(self, file: RangeReader, max_bytes: int) -> None:

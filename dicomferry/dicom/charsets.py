@@ -11,7 +11,8 @@ from pydicom.charset import (
 )
 
 DEFAULT_CODECS = ("latin-1",)  # a superset of the default repertoire, ISO-IR 6
-# Names that are none of DICOM's but leave no doubt; other codecs of Python are not for text files.
+# Names that DICOM does not define but that are unambiguous. Other codecs of Python are not taken:
+# some are not for text.
 _BY_MISTAKE = {"UTF-8": "utf-8", "UTF8": "utf-8", "LATIN1": "latin-1", "ASCII": "latin-1"}
 _DELIMITERS = re.compile(rb"[\r\n\t\f]")  # reset the character set (PS3.5 6.1.2.5.3)
 _FRAGMENTS = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")

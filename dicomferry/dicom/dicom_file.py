@@ -1,7 +1,8 @@
 """A DICOM file as its raw data elements (PS3.10 Section 7; PS3.5 Section 7.1).
 
 The elements stay encoded: a transcoded file repeats the bytes of every element that the pixels do
-not dictate. What is before the pixel data is read in one go, the pixel data is located only.
+not dictate. The attributes before the pixel data are read into memory; the pixel data is only
+located.
 """
 
 import tempfile
@@ -31,8 +32,8 @@ class DicomFile(NamedTuple):
         preamble: 128 bytes, empty where the file has none.
         meta: the elements of group 0002 as (tag, VR, value).
         syntax: the transfer syntax.
-        encoding: of the data set; what the bytes show, where the UID says otherwise.
-        source: what holds the data set; the file itself, or what it inflates to.
+        encoding: of the data set; as the bytes show it, where they contradict the UID.
+        source: the bytes that hold the data set: the file, or the data set that it inflates to.
         buffer: the data set from the start of `source` on, up to the pixel data at least.
         elements: top-level elements before the pixel data.
         pixels: the pixel data element; its `end` is its start of value if its length is undefined.
@@ -69,7 +70,11 @@ class DicomFile(NamedTuple):
         return self.source.read(offset, length)
 
     def tail(self, offset: int) -> tuple[bytes, list[RawElement]]:
-        """Return what follows the pixel data, which ends at `offset`, as a buffer and elements."""
+        """Return the data set after the pixel data, which ends at `offset`: buffer and elements.
+
+        Raises:
+            InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP, DATA_SET_TOO_LARGE.
+        """
         size = self.source.size - offset
         if size > MAX_ATTRIBUTE_BYTES:
             raise InstanceError(Reason.DATA_SET_TOO_LARGE)

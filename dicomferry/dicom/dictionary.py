@@ -1,4 +1,4 @@
-"""Value representations of tags that carry none (PS3.6; private ones as far as they are known)."""
+"""VRs by tag, for elements without one (PS3.6; private ones as far as they are known)."""
 
 from functools import lru_cache
 
@@ -29,7 +29,7 @@ def private_vr(tag: int, creator: str) -> str:
 
     Args:
         tag: a tag of an odd group.
-        creator: the value of its private creator element, empty where there is none.
+        creator: the value of its private creator element, empty if it is missing.
     """
     if 0x10 <= tag & 0xFFFF <= 0xFF:
         return "LO"

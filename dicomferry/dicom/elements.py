@@ -1,7 +1,7 @@
 """The data elements of an encoded data set, one after the other (PS3.5 Section 7).
 
 The one tokenizer below Metadata (`json_model`) and transcoding (`raw_elements`). Elements stay
-encoded, none of them becomes an object. Nesting is flat: a sequence is followed by its items, each
+encoded: they do not become objects. Nesting is flat: a sequence is followed by its items, each
 of them opened and closed, and by its end, whether the file delimits them by lengths or by
 delimitation items.
 """
@@ -94,7 +94,7 @@ class ElementReader:
         where those leave a choice ("US or SS") the choice is left to the caller.
 
         Raises:
-            InstanceError: TRUNCATED, MALFORMED, NESTED_TOO_DEEP, or what the window raises.
+            InstanceError: TRUNCATED, MALFORMED, NESTED_TOO_DEEP, or as the window raises.
         """
         return self._data_set(offset, self.window.size, False, encoding, 0)
 
@@ -296,13 +296,13 @@ class ElementReader:
             position += length
 
     def _end(self, position: int, length: int, end: int) -> int:
-        """Return where a value ends that must lie before `end`."""
+        """Return where a value ends that must not reach beyond `end`."""
         if position + length > end:
             raise self._overrun(position + length)
         return position + length
 
     def _overrun(self, stop: int) -> InstanceError:
-        """Return what is wrong if something reaches up to `stop` but may not."""
+        """Return the error for a value that reaches up to `stop` but must not."""
         return InstanceError(Reason.TRUNCATED if stop > self.window.size else Reason.MALFORMED)
 
 

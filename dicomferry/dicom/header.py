@@ -1,4 +1,4 @@
-"""The header of an instance: what identifies it, and its Metadata. The hot path of an import."""
+"""The header of an instance: its identifiers and its Metadata. The hot path of an import."""
 
 import re
 from typing import NamedTuple
@@ -37,7 +37,7 @@ _POSITIVE = re.compile(rb"\+?0*([1-9][0-9]{0,8})")
 
 
 class Header(NamedTuple):
-    """What an import needs to know of an instance.
+    """The attributes of an instance that an import indexes.
 
     Attributes:
         study_instance_uid: (0020,000D), of the data set as all that follow.
@@ -66,7 +66,7 @@ def read_header(file: RangeReader) -> Header:
     """Read the header of a file; of its pixel data only whether it is complete.
 
     Raises:
-        InstanceError: the file holds no instance that can be taken; for a DICOMDIR, which is on
+        InstanceError: the file holds no instance that can be imported; for a DICOMDIR, which is on
             every medium and has no instance of its own, with the code DICOMDIR.
     """
     start = open_header(file)

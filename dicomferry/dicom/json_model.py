@@ -1,7 +1,7 @@
 """The Metadata of an instance: its data set in the DICOM JSON model (PS3.18 Annex F).
 
 Written straight from the encoded elements into JSON text; building pydicom's objects first takes
-more than five times as long. The text differs from what pydicom makes of the same data set in
+more than five times as long. The text differs from pydicom's for the same data set in
 this only:
 
 - DS and IS are strings: no digit is lost.
@@ -12,7 +12,7 @@ this only:
 - The File Meta Information (group 0002) is included.
 - Binary values are by reference: the BulkDataURI "?offset=N&length=M" counts from the start of
   the file, that of a deflated data set from the start of the inflated one (group 0002 is never
-  deflated). It has no length where the file has none: encapsulated values, from their first item.
+  deflated). It has no length if the file gives none: encapsulated values, from their first item.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,12 +46,12 @@ _KEYS = {tag: f'"{tag:08X}":{{"vr":"' for tag in STANDARD_VR}
 
 
 class Metadata(NamedTuple):
-    """What `encode` makes of a data set.
+    """A data set as JSON, and some of its values.
 
     Attributes:
         json: DICOM JSON, UTF-8.
-        values: of the top-level tags asked for that the data set has, the encoded values; none of
-            a sequence.
+        values: the encoded values of the wanted top-level tags that the data set has; b"" for a
+            sequence.
     """
 
     json: bytes
@@ -59,7 +59,7 @@ class Metadata(NamedTuple):
 
 
 class _Level:
-    """A data set being written, and what its items inherit from it."""
+    """A data set being written, with the state that its items inherit."""
 
     __slots__ = ("codecs", "items", "members", "order", "sequence", "signed")
 
@@ -84,7 +84,7 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
         wanted: the top-level tags whose encoded values are returned as well.
 
     Raises:
-        InstanceError: HEADER_TOO_LARGE, or what `elements` raises.
+        InstanceError: HEADER_TOO_LARGE, or as `elements` raises.
     """
     level = _Level(DEFAULT_CODECS, order, signed=False)
     outer: list[_Level] = []

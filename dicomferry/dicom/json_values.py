@@ -1,6 +1,6 @@
 """Encoded values as JSON text (PS3.18 F.2.3), a writer for each VR.
 
-A writer takes the encoded value and returns what stands between the brackets of "Value", empty if
+A writer takes the encoded value and returns the text between the brackets of "Value", empty if
 the element is. A value that does not fit its VR is kept as its raw text: better a string where a
 number should be than an instance that can't be found.
 """
@@ -112,7 +112,7 @@ def _floats_writer(vr: str, order: str) -> Writer:
 
 
 def _not_finite(number: float) -> str:
-    """Write what JSON has no number for, in the words of PS3.18 F.2.3."""
+    """Write a number that JSON cannot express, in the words of PS3.18 F.2.3."""
     return '"NaN"' if number != number else '"inf"' if number > 0 else '"-inf"'  # noqa: PLR0124
 
 

@@ -65,7 +65,7 @@ class DataSetStart(NamedTuple, Generic[W]):
         window: the bytes that hold the data set.
         offset: of the first element in `window`.
         encoding: of the data set.
-        transfer_syntax_uid: as the file says; of the encoding found, if it says none.
+        transfer_syntax_uid: as the file says; else of the native encoding found.
         file_meta: the elements of group 0002.
     """
 

@@ -1,9 +1,9 @@
-"""Whether the pixel data of a file is all there, without reading it.
+"""Check that pixel data is complete, without reading it.
 
 A transfer that broke off is the most frequent defect of real archives, and it hides: the header
 is intact. Native pixel data must fit into the file by its declared length, encapsulated pixel
-data must end with a Sequence Delimitation Item (PS3.5 A.4), and what follows either must be
-complete too, unless it is no element at all: bytes that some transfer appended do no harm.
+data must end with a Sequence Delimitation Item (PS3.5 A.4), and elements after either must be
+complete too. Bytes that are not an element do no harm: some transfers append them.
 """
 
 from struct import Struct
@@ -27,10 +27,10 @@ _MAX_FRAGMENTS = 1000
 def check_pixel_data(
     file: RangeReader, window: ByteWindow, pixel_data: Element, encoding: DataSetEncoding
 ) -> None:
-    """Raise if pixel data, or what follows it, is cut off.
+    """Raise if pixel data, or an element after it, is cut off.
 
     Raises:
-        InstanceError: TRUNCATED, or what inflating a deflated data set raises.
+        InstanceError: TRUNCATED, BROKEN_DEFLATE, INFLATED_TOO_LARGE.
     """
     _, _, offset, length, _ = pixel_data
     if isinstance(window, InflatedWindow):
@@ -83,7 +83,7 @@ def _after_fragments(file: RangeReader, offset: int, order: str) -> int:
 def _after_elements(file: RangeReader, offset: int, encoding: DataSetEncoding) -> int:
     """Return where the elements that start at `offset` end by their lengths.
 
-    Stops at what is no element that can follow pixel data, or has no length.
+    Stops at bytes that cannot be an element after pixel data, or at an undefined length.
     """
     while offset + 12 <= file.size:
         head = file.read(offset, 12)

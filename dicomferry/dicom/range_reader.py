@@ -1,4 +1,4 @@
-"""Bytes at rest: what every reader of DICOM here reads from."""
+"""Files that are read by ranges: the input of every DICOM reader here."""
 
 from typing import Protocol
 

@@ -1,7 +1,7 @@
 """Raw data elements: where each one is in its buffer (PS3.5 Section 7.1).
 
-What a transcoder needs of the elements that `ElementReader` finds: not their meaning, but their
-bytes, which a transcoded file repeats. Sequences stay closed until their items are read.
+A transcoder needs the bytes of the elements that `ElementReader` finds, not their meaning: a
+transcoded file repeats them. The items of a sequence are read on request.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,8 @@
 """Data elements from one encoding to another (PS3.5, Annex A): values keep their bytes.
 
-Only what the encoding dictates changes: VRs appear or vanish, lengths are counted anew, numbers
-of a big-endian data set are swapped. What no dictionary knows is UN, whose bytes stay.
+Only the parts that the encoding dictates change: VRs appear or vanish, lengths are recomputed,
+numbers of a big-endian data set are swapped. An element that no dictionary knows becomes UN and
+keeps its bytes.
 """
 
 import struct
@@ -88,7 +89,7 @@ def join(
 def mend_group_lengths(
     encoded: list[tuple[int, bytes]], explicit: bool, groups: frozenset[int] | None = None
 ) -> list[tuple[int, bytes]]:
-    """Return the elements with the values of their (gggg,0000), if any, counted anew (PS3.5 7.2).
+    """Return the elements with the values of their (gggg,0000), if any, recomputed (PS3.5 7.2).
 
     That of group 7FE0 is left out: encapsulated pixel data has no length.
 
@@ -115,7 +116,7 @@ def mend_group_lengths(
 
 
 def swap(value: bytes, vr: bytes) -> bytes:
-    """Return a big-endian value of `vr` in little endian; what is left of a word stays."""
+    """Return a big-endian value of `vr` in little endian; an incomplete last word stays."""
     code = _WORD.get(vr)
     if code is None:
         return value
@@ -176,8 +177,8 @@ def _undefined(tag: int, vr: bytes, content: bytes, explicit: bool) -> bytes:
 
 def _dictionary_vr(tag: int, signed: bool) -> bytes:
     if tag >> 16 & 1:
-        # PS3.5 6.2.2 has UN for what a file in Implicit VR does not tell: a private dictionary
-        # could be wrong, the bytes can't.
+        # PS3.5 6.2.2 has UN for elements whose VR is not known: a private dictionary could be
+        # wrong, the bytes cannot.
         return b"LO" if 0x10 <= tag & 0xFFFF <= 0xFF else b"UN"
     vr = STANDARD_VR.get(tag) or other_vr(tag)
     if len(vr) == 2:

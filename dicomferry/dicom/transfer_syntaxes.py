@@ -57,7 +57,7 @@ class TransferSyntax(NamedTuple):
         deflated: the data set as a whole is deflated.
         family: the module of this package that decodes and encodes the frames, '' for native.
         lossy: asking for it is asking for loss.
-        written: it can be asked for.
+        written: an export can write it.
     """
 
     uid: str

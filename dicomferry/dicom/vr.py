@@ -33,8 +33,8 @@ def explicit_header(data: bytes, at: int, end: int, order: str) -> tuple[str | N
     """Return VR, start and length of the value of an element in explicit VR (PS3.5 7.1.2).
 
     The VR is None if the element is in implicit VR, as some writers put into explicit data sets,
-    and "UN" if nobody knows it. VRs to come have the long form by the Standard; what does not fit
-    that is taken to be in the short one.
+    and "UN" if nobody knows it. Unknown VRs are read in the long form, as PS3.5 7.1.2 reserves for
+    future VRs; if that does not fit, in the short form.
 
     Args:
         data: holds the header.

@@ -1,1 +1,1 @@
-"""Transfer syntaxes and MIME types: what is asked for, decode, encode, render. No Beam."""
+"""Pixels in other forms: formats, decoding, encoding, rendering. No Beam, no storage."""

@@ -1,4 +1,4 @@
-"""One stored instance in the form that was asked for.
+"""One stored instance in the requested form.
 
 Frames are read, decoded, encoded and written one at a time, so an instance of any size needs the
 memory of a few frames.
@@ -35,7 +35,7 @@ class Output(NamedTuple):
     Attributes:
         frame: its number from 1 in a multi-frame instance that becomes one file a frame, else
             None.
-        chunks: its bytes; to be read to the end before the next output is asked for.
+        chunks: its bytes; read them to the end before the next output is requested.
     """
 
     frame: int | None
@@ -43,7 +43,7 @@ class Output(NamedTuple):
 
 
 def can_copy(source_transfer_syntax: str, target: Format) -> bool:
-    """Whether the stored bytes are what was asked for, so that the caller copies them."""
+    """Whether the stored bytes already have the requested form, so that the caller copies them."""
     return target.media_type == formats.DICOM and target.transfer_syntax in (
         "*",
         source_transfer_syntax,
@@ -62,7 +62,7 @@ def transcode(
     dictate keep their bytes; SOP Instance UID never changes.
 
     Raises:
-        InstanceError: the instance cannot be had in this form. It is raised while outputs or
+        InstanceError: the instance cannot be converted to `target`. It is raised while outputs or
             their chunks are taken, so nothing may get its final name before the last chunk.
     """
     if target.media_type == formats.DICOM and target.transfer_syntax == "*":

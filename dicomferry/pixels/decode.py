@@ -1,4 +1,4 @@
-"""The frames of an instance, decoded one at a time whatever they are stored as."""
+"""The frames of an instance, decoded one at a time from any transfer syntax."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -87,7 +87,7 @@ class _Stored:
 
 
 class Decoding:
-    """The decoded frames of an instance, of which the first one tells the colour space.
+    """The decoded frames of an instance; the first one determines the color space.
 
     Attributes:
         image: the attributes of the decoded frames.

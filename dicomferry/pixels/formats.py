@@ -1,4 +1,4 @@
-"""What an export can be asked for: MIME types and transfer syntaxes.
+"""The formats of an export: MIME types and transfer syntaxes.
 
 The registry behind `dicomferry formats`, the flag's check and the README's table. The forms are
 those of ExportDicomData's mimeType in the API reference, and the transfer syntaxes that the
@@ -18,7 +18,7 @@ PNG = "image/png"
 
 
 class Format(NamedTuple):
-    """One thing that can be asked for.
+    """One format that an export can write.
 
     Attributes:
         media_type: type/subtype.
@@ -45,13 +45,13 @@ class UnsupportedFormat(ValueError):  # noqa: N818 (the field's words)
 
 
 class SourceRow(NamedTuple):
-    """What one stored transfer syntax allows.
+    """The formats that one stored transfer syntax can be exported as.
 
     Attributes:
         transfer_syntax: UID.
         name: the Standard's.
         decoder: the library that reads its frames.
-        targets: what it can be exported as.
+        targets: the formats, in words.
     """
 
     transfer_syntax: str

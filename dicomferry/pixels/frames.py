@@ -18,7 +18,7 @@ from dicomferry.dicom.tags import ITEM, PIXEL_DATA, SEQUENCE_END
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.image_pixel import ImagePixel
 
-# A code stream is hardly ever larger than what it decodes to; a forged length shall not be read.
+# A code stream is hardly ever larger than what it decodes to; a forged length must not be read.
 MAX_CODE_STREAM_BYTES = 640 << 20
 _EXTENDED_OFFSET_TABLE = 0x7FE00001
 _EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
@@ -36,7 +36,7 @@ _STARTS = (
 
 
 class Fragment(NamedTuple):
-    """A fragment of a code stream: where its value lies in the source, and bytes."""
+    """A fragment of a code stream: offset of its value in the source and length, in bytes."""
 
     offset: int
     length: int
@@ -134,7 +134,7 @@ class EncapsulatedFrames:
         return map(self.read, self.located())
 
     def located(self) -> Iterator[list[Fragment]]:
-        """Yield where each frame's fragments lie; `read` gets them.
+        """Yield the places of each frame's fragments; `read` gets them.
 
         Raises:
             InstanceError: FRAMES_NOT_FOUND, FRAME_TOO_LARGE.
@@ -174,7 +174,7 @@ class EncapsulatedFrames:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _offsets(self, first: int, length: int) -> list[int]:
-        """Return the frames' offsets from the first fragment, none if no table can be trusted."""
+        """Return the frames' offsets from the first fragment, empty if no table can be trusted."""
         table = self._file.value(_EXTENDED_OFFSET_TABLE)
         if table and len(table) >= 8 * self._frames:
             offsets = list(struct.unpack_from(f"<{self._frames}Q", table))

@@ -1,6 +1,6 @@
 """The icon of an instance (PS3.3, Section F.7), which may be compressed as the instance is.
 
-In another transfer syntax nobody could read it. So it becomes native, which every transfer syntax
+In another transfer syntax it would be unreadable. So it becomes native, which every transfer syntax
 allows within a sequence (PS3.5, Annex A.4).
 """
 
@@ -21,7 +21,9 @@ ICON_IMAGE_SEQUENCE = 0x00880200
 
 
 def native_icon(file: DicomFile) -> bytes | None:
-    """Return the value of the icon sequence with native pixels, None if nothing is to be done.
+    """Return the value of the icon sequence with native pixels.
+
+    None if it is native already, or missing.
 
     Raises:
         InstanceError: the icon cannot be decoded.

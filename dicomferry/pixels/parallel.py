@@ -1,7 +1,7 @@
-"""How the frames of one instance may be worked on at once.
+"""Processing the frames of one instance in parallel.
 
-Whoever calls `transcode` knows what is idle, so the way is theirs to give: something that acts as
-`map` does, in order, but may apply the function in forks of this process, several at a time.
+The caller of `transcode` knows which cores are idle, so it passes the means: a function that acts
+as `map` does, in order, but may apply the function in several forks of this process at a time.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _MIN_FRAMES = 8
-# Several are in memory at once, and what a codec needs beside each.
+# Several are in memory at once, each with the buffers of its codec.
 _MAX_FRAME_BYTES = 16 << 20
 
 
@@ -34,8 +34,8 @@ def in_order(function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
 
 
 def parallel_map_for(file: DicomFile, image: ImagePixel, frame_map: FrameMap) -> FrameMap:
-    """Return `spread` where it pays and cannot harm, else one frame after the other."""
+    """Return `frame_map` where it is faster and safe, else `in_order`."""
     if image.frames < _MIN_FRAMES or image.decoded_size > _MAX_FRAME_BYTES:
         return in_order
-    # What was inflated lies in a temporary file, whose position forks would share.
+    # An inflated data set is a temporary file, whose position forks would share.
     return in_order if file.syntax.deflated else frame_map

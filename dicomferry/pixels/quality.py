@@ -11,7 +11,7 @@ class Quality(NamedTuple):
         jpeg_quality: 1 to 100, libjpeg's scale; 4.50, 4.51 and image/jpeg.
         j2k_ratio: stored bits to compressed bits, above 1; 4.91 and 4.203.
         jpegls_near: greatest difference of any sample, 1 to 255; 4.81.
-        jxl_distance: Butteraugli distance, above 0 to 25; 1.0 is visually lossless; 4.112. Of grey
+        jxl_distance: Butteraugli distance, above 0 to 25; 1.0 is visually lossless; 4.112. Of gray
             frames it also bounds the error, in proportion: at 1.0 no sample is off by more than
             5 % of the frame's range, and the root mean square is at most 1 %.
     """

@@ -1,6 +1,6 @@
-"""Frames as arrays, and what the codecs have in common.
+"""Frames as arrays, and the conversions that the codecs share.
 
-A decoded frame is an array of `ImagePixel.shape` and `ImagePixel.dtype`: colour by pixel, little
+A decoded frame is an array of `ImagePixel.shape` and `ImagePixel.dtype`: color by pixel, little
 endian, signed numbers extended to the word, single bits one a byte.
 """
 
@@ -22,7 +22,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         pixels: the frame.
-        photometric: what its samples are, where the stream knows better than the attributes.
+        photometric: Photometric Interpretation of its samples; the stream's, if it differs from
+            the attributes'.
     """
 
     pixels: Pixels
@@ -51,14 +52,14 @@ def unpack(raw: bytes, image: ImagePixel, index: int = 0) -> Pixels:
 
 
 def pack(pixels: Pixels, image: ImagePixel) -> bytes:
-    """Return a frame as native bytes, colour by pixel; single bits end within a byte."""
+    """Return a frame as native bytes, color by pixel; single bits end within a byte."""
     if image.bits_allocated == 1:
         return np.packbits(pixels.reshape(-1), bitorder="little").tobytes()
     return pixels.tobytes()
 
 
 def correct(pixels: Pixels, image: ImagePixel) -> Pixels:
-    """Return the values that Bits Stored allows: what is beyond it is no part of them (8.1.1)."""
+    """Return the values that Bits Stored allows: bits beyond it are not part of them (8.1.1)."""
     unused = image.bits_allocated - image.bits_stored
     if not unused or image.is_float or image.whole_words:
         return pixels
@@ -85,7 +86,7 @@ def unsigned(pixels: Pixels, image: ImagePixel) -> Pixels:
 def from_decoder(
     decoded: Pixels, image: ImagePixel, depth: int, signed_stream: bool = False
 ) -> Pixels:
-    """Bring what a decoder returned into the form of the attributes.
+    """Bring the array of a decoder into the form of the attributes.
 
     Args:
         decoded: its array.
@@ -110,7 +111,7 @@ def from_decoder(
 
 
 def require_integers_to_16_bits(image: ImagePixel) -> None:
-    """Refuse what no image codec here takes.
+    """Refuse images that no image codec here takes.
 
     Raises:
         InstanceError: UNFIT_FOR_COMPRESSION, COLOUR_UNFIT.

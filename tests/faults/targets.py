@@ -45,7 +45,7 @@ from tests.dicom.factories import (
     part10,
     sequence,
 )
-from tests.pixels.instances import PREFIX, colour, data_set, grey, to_dicom
+from tests.pixels.instances import PREFIX, color, data_set, gray, to_dicom
 from tests.pixels.instances import part10 as picture_file
 from tests.pixels.test_pitfalls import first_stream
 
@@ -128,8 +128,8 @@ def _whole_file(data: bytes) -> None:
 
 
 def _whole_file_seeds() -> list[bytes]:
-    native = picture_file(data_set(grey((8, 8), 12), 12))
-    palette = picture_file(data_set(colour((8, 8)), samples=3))
+    native = picture_file(data_set(gray((8, 8), 12), 12))
+    palette = picture_file(data_set(color((8, 8)), samples=3))
     return [native, palette, *(to_dicom(native, end) for end in (".4.90", ".4.80", ".5", ".8.1"))]
 
 
@@ -137,7 +137,7 @@ _PIXELS = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
 
 
 def _encapsulated_head() -> bytes:
-    header = data_set(grey((8, 8), 8))
+    header = data_set(gray((8, 8), 8))
     del header.PixelData
     return picture_file(header, f"{PREFIX}.5")
 
@@ -178,10 +178,10 @@ def _decoder(family: str) -> ImportTarget:
     """A code stream for a decoder: a byte chooses syntax and kind of picture."""
     ways = list(itertools.product(DECODED[family], (False, True)))
 
-    def source(end: str, is_colour: bool) -> bytes:
-        bits = 8 if is_colour or end in (".4.50", ".4.112") else 12
-        pixels = colour((12, 10)) if is_colour else grey((12, 10), bits)
-        return to_dicom(picture_file(data_set(pixels, bits, samples=3 if is_colour else 1)), end)
+    def source(end: str, is_color: bool) -> bytes:
+        bits = 8 if is_color or end in (".4.50", ".4.112") else 12
+        pixels = color((12, 10)) if is_color else gray((12, 10), bits)
+        return to_dicom(picture_file(data_set(pixels, bits, samples=3 if is_color else 1)), end)
 
     files = [source(*way) for way in ways if _fits(*way)]
     opened = [open_file(BytesReader(file)) for file in files]
@@ -203,8 +203,8 @@ def _decoder(family: str) -> ImportTarget:
     return ImportTarget(run, seeds)
 
 
-def _fits(end: str, is_colour: bool) -> bool:
-    return not (is_colour and end == ".4.51")  # 12 bits, and colour has 8
+def _fits(end: str, is_color: bool) -> bool:
+    return not (is_color and end == ".4.51")  # 12 bits, and color has 8
 
 
 def _texts(data: bytes) -> None:

@@ -19,7 +19,7 @@ from dicomferry.storage.registry import open_storage
 from tests.dicom.factories import DEFLATED, element, file_meta, identity, part10
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, new_store, run_import, tree, write_files
-from tests.pixels.instances import data_set, grey, outputs
+from tests.pixels.instances import data_set, gray, outputs
 from tests.pixels.instances import part10 as picture_file
 from tests.pixels.test_hostile import with_stream
 
@@ -121,7 +121,7 @@ def test_more_pixels_than_any_memory_holds_are_refused(tmp_path, end):
     if end:
         data = with_stream(end, b"\xff\xd8\xff" + bytes(500), **sizes)
     else:
-        data = picture_file(data_set(grey((4, 4), 8), **sizes))
+        data = picture_file(data_set(gray((4, 4), 8), **sizes))
     (tmp_path / "bomb").write_bytes(data)
     ends, mib = read_and_export(tmp_path / "bomb")
     assert ends[1] in ("FRAME_TOO_LARGE", "PIXEL_DATA_TRUNCATED")

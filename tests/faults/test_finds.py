@@ -20,9 +20,9 @@ from dicomferry.pixels.image_pixel import read_image
 from tests.dicom.test_hostile import mutate
 from tests.faults.targets import DECODED, TARGETS, finds
 from tests.pixels.fuzz import peak_mib
-from tests.pixels.instances import data_set, grey, part10, to_dicom
+from tests.pixels.instances import data_set, gray, part10, to_dicom
 
-HTJ2K = open_file(BytesReader(to_dicom(part10(data_set(grey((64, 64), 12), 12)), ".4.201")))
+HTJ2K = open_file(BytesReader(to_dicom(part10(data_set(gray((64, 64), 12), 12)), ".4.201")))
 REPOSITORY = Path(__file__).parents[2]
 MUTANTS = int(os.environ.get("DICOMFERRY_FAULT_MUTANTS", "150"))
 

@@ -12,10 +12,10 @@ from dicomferry.transforms.worker_pool import close_shared_pools
 from tests.pipelines import hostile_codecs
 from tests.pipelines.exports import store_of
 from tests.pipelines.jobs import run_export, tree, write_files
-from tests.pixels.instances import PREFIX, data_set, grey, part10, read, to_dicom
+from tests.pixels.instances import PREFIX, data_set, gray, part10, read, to_dicom
 
 GOOD = 20
-PIXELS = grey((64, 64), 8)
+PIXELS = gray((64, 64), 8)
 
 
 def instance(number, data=None):

@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from dicomferry.errors import InstanceError
-from tests.pixels.instances import colour, data_set, grey, outputs, part10, to_dicom
+from tests.pixels.instances import color, data_set, gray, outputs, part10, to_dicom
 
 TARGETS = [
     "application/dicom; transfer-syntax=1.2.840.10008.1.2.1",
@@ -46,12 +46,12 @@ def damage(data: bytes, seed: int) -> bytes:
 
 
 def main(end: str, seeds: int) -> None:
-    """Damage a grey and a colour file `seeds` times each; print what came of it."""
+    """Damage a gray and a color file `seeds` times each; print what came of it."""
     warnings.simplefilter("ignore")
     bits = 8 if end in (".4.50", ".4.112") else 12
     sources = [
-        to_dicom(part10(data_set(grey((40, 50), bits), bits)), end),
-        to_dicom(part10(data_set(colour((40, 50)), samples=3)), end),
+        to_dicom(part10(data_set(gray((40, 50), bits), bits)), end),
+        to_dicom(part10(data_set(color((40, 50)), samples=3)), end),
     ]
     counts = {"written": 0}
     for seed in range(seeds):

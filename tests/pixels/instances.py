@@ -17,7 +17,7 @@ PREFIX = "1.2.840.10008.1.2"
 SOP_INSTANCE_UID = "1.2.826.0.1.3680043.8.498.1"
 
 
-def grey(shape: tuple[int, ...] = (64, 64), bits: int = 12, signed: bool = False) -> np.ndarray:
+def gray(shape: tuple[int, ...] = (64, 64), bits: int = 12, signed: bool = False) -> np.ndarray:
     """A smooth picture with some noise that fills its bits."""
     noise = np.random.default_rng(7).normal(0, 0.01, shape)
     rows, columns = np.mgrid[0 : shape[-2], 0 : shape[-1]]
@@ -27,9 +27,9 @@ def grey(shape: tuple[int, ...] = (64, 64), bits: int = 12, signed: bool = False
     return (whole.astype(np.int64) - ((1 << (bits - 1)) if signed else 0)).astype(kind)
 
 
-def colour(shape: tuple[int, int] = (64, 64)) -> np.ndarray:
+def color(shape: tuple[int, int] = (64, 64)) -> np.ndarray:
     """A smooth RGB picture."""
-    plane = grey(shape, 8)
+    plane = gray(shape, 8)
     return np.ascontiguousarray(np.stack([plane, plane[::-1], 255 - plane], -1))
 
 

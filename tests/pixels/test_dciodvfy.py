@@ -24,7 +24,7 @@ from pydicom.filewriter import write_file_meta_info
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.formats import DICOM, FORMATS
 from tests.corpus import corpus_files
-from tests.pixels.instances import PREFIX, colour, data_set, part10, to_dicom
+from tests.pixels.instances import PREFIX, color, data_set, part10, to_dicom
 
 pytestmark = pytest.mark.skipif(
     shutil.which("dciodvfy") is None,
@@ -106,12 +106,12 @@ def breaks_the_checker(data: bytes, end: str) -> bool:
 
 def is_explained(error: str, end: str) -> bool:
     """Whether an error is due to two rules that cannot both be kept, or to the checker."""
-    # YBR_FULL_422 decompressed is YBR_FULL, colour by pixel. Ultrasound images have it by plane,
+    # YBR_FULL_422 decompressed is YBR_FULL, color by pixel. Ultrasound images have it by plane,
     # if at all; RGB would suit them, but would be rounded.
     planar = "PlanarConfiguration(0028,0006)[1]> - Unrecognized enumerated value"
     if "<YBR_FULL>" in error or f"{planar} = <0>" in error:
         return True
-    # RLE is by plane (PS3.5, Section G.2), and microscopy wants colour by pixel.
+    # RLE is by plane (PS3.5, Section G.2), and microscopy wants color by pixel.
     return end == ".5" and planar in error
 
 
@@ -139,7 +139,7 @@ def test_no_syntax_adds_an_error(tmp_path: Path, end: str) -> None:
 
 
 def test_a_wrong_attribute_would_be_noticed(tmp_path: Path) -> None:
-    source = part10(data_set(colour(), samples=3))
+    source = part10(data_set(color(), samples=3))
     file = dcmread(io.BytesIO(to_dicom(source, ".4.90")))
     file.PhotometricInterpretation = "YBR_FULL_422"
     buffer = io.BytesIO()

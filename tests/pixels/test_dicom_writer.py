@@ -12,14 +12,14 @@ from pydicom.sequence import Sequence
 from dicomferry.dicom.dicom_file import open_file
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.dicom.reencode import encode_element
-from tests.pixels.instances import PREFIX, data_set, grey, part10, read, to_dicom
+from tests.pixels.instances import PREFIX, data_set, gray, part10, read, to_dicom
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
 def rich() -> Dataset:
     """A data set with the elements that rewriting is most likely to spoil."""
-    ds = data_set(grey(bits=12), 12)
+    ds = data_set(gray(bits=12), 12)
     ds.SpecificCharacterSet = "ISO_IR 100"
     ds.add_new(0x00090010, "LO", "SOMEBODY")
     ds.add_new(0x00091001, "UN", b"\x01\x02\x03\x04")
@@ -45,7 +45,7 @@ def rich() -> Dataset:
 def test_every_value_survives_every_pair_of_encodings(source: str, end: str) -> None:
     expected, written = rich(), rich()
     if source == BIG_ENDIAN:
-        written.PixelData = grey(bits=12).astype(">u2").tobytes()
+        written.PixelData = gray(bits=12).astype(">u2").tobytes()
     result = read(to_dicom(part10(written, source), end))
     for element in expected:
         if element.VR not in ("OW", "OB", "SQ"):
@@ -59,7 +59,7 @@ def test_every_value_survives_every_pair_of_encodings(source: str, end: str) -> 
         assert item.SimpleFrameList == [70000, 80000]
         private = item[0x00091003].value  # UN once it has been through Implicit VR
         assert private in ([1.5, -2.5], struct.pack("<2d", 1.5, -2.5))
-    assert np.array_equal(result.pixel_array, grey(bits=12))
+    assert np.array_equal(result.pixel_array, gray(bits=12))
 
 
 @given(
@@ -74,7 +74,7 @@ def test_every_value_survives_every_pair_of_encodings(source: str, end: str) -> 
 )
 @settings(max_examples=60, deadline=None)
 def test_private_bytes_are_repeated_whatever_they_are(private: list[tuple[int, bytes]]) -> None:
-    ds = data_set(grey((4, 4), 8))
+    ds = data_set(gray((4, 4), 8))
     ds.add_new(0x00090010, "LO", "NOBODY")
     for number, value in private:
         ds.add_new(0x00090000 | number, "UN", value)
@@ -112,7 +112,7 @@ def test_group_lengths_count_what_is_there() -> None:
 
 def test_a_value_too_long_for_its_explicit_vr_becomes_un() -> None:
     """PS3.5, Section 6.2.2: 16 bits of length do not hold what Implicit VR could."""
-    ds = data_set(grey((4, 4), 8))
+    ds = data_set(gray((4, 4), 8))
     ds.add_new(0x00204000, "LT", "x" * 70000)
     result = read(to_dicom(part10(ds, PREFIX), ".1"))
     raw = result.get_item(0x00204000)
@@ -130,12 +130,12 @@ def test_the_meta_information_keeps_all_but_the_transfer_syntax() -> None:
 
 
 def test_a_file_without_meta_information_gets_one() -> None:
-    data = part10(data_set(grey(bits=12), 12), PREFIX)
+    data = part10(data_set(gray(bits=12), 12), PREFIX)
     bare = data[data.index(b"\x08\x00\x16\x00") :]
     result = read(to_dicom(bare, ".4.90"))
     assert result.file_meta.MediaStorageSOPInstanceUID == result.SOPInstanceUID
     assert result.file_meta.MediaStorageSOPClassUID == result.SOPClassUID
-    assert np.array_equal(result.pixel_array, grey(bits=12))
+    assert np.array_equal(result.pixel_array, gray(bits=12))
 
 
 def test_a_preamble_is_kept_unless_it_points_at_the_old_pixels() -> None:
@@ -148,7 +148,7 @@ def test_a_preamble_is_kept_unless_it_points_at_the_old_pixels() -> None:
 
 def test_a_deflated_data_set_has_an_even_length_and_no_trailer() -> None:
     for size in range(5):
-        ds = data_set(grey((4, 4), 8), ImageComments="x" * size)
+        ds = data_set(gray((4, 4), 8), ImageComments="x" * size)
         data = to_dicom(part10(ds), ".1.99")
         start = len(data) - (len(data) - data.index(b"1.2.840.10008.1.2.1.99")) + 22
         assert len(data) % 2 == 0 and start < len(data)

@@ -16,9 +16,9 @@ from dicomferry.errors import InstanceError
 from dicomferry.pixels.attributes import extended_offset_table
 from dicomferry.pixels.convert import transcode
 from dicomferry.pixels.formats import parse_format
-from tests.pixels.instances import PREFIX, data_set, grey, outputs, part10, read, to_dicom
+from tests.pixels.instances import PREFIX, data_set, gray, outputs, part10, read, to_dicom
 
-FRAMES = np.stack([grey((20, 30), 12) + index for index in range(5)]).astype(np.uint16) & 0xFFF
+FRAMES = np.stack([gray((20, 30), 12) + index for index in range(5)]).astype(np.uint16) & 0xFFF
 OCTETS = "application/octet-stream; transfer-syntax="
 
 
@@ -149,7 +149,7 @@ def test_odd_frames_follow_each_other_without_padding() -> None:
 
 
 def test_what_follows_the_pixels_stays() -> None:
-    ds = data_set(grey(bits=12), 12)
+    ds = data_set(gray(bits=12), 12)
     ds.add_new(0xFFFCFFFC, "OB", b"trailing")
     for end in ("", ".4.90", ".1.99", ".5"):
         assert read(to_dicom(part10(ds), end))[0xFFFCFFFC].value == b"trailing"

@@ -6,7 +6,7 @@ import gdcm
 import numpy as np
 import pytest
 
-from tests.pixels.instances import colour, data_set, grey, part10, to_dicom
+from tests.pixels.instances import color, data_set, gray, part10, to_dicom
 
 LOSSLESS = ["", ".1", ".1.99", ".4.57", ".4.70", ".4.80", ".4.90", ".5"]
 
@@ -26,21 +26,21 @@ def read_with_gdcm(path: Path) -> tuple[np.ndarray, str]:
 
 
 @pytest.mark.parametrize("end", LOSSLESS)
-@pytest.mark.parametrize("kind", ["grey8", "grey12", "grey16", "signed", "colour", "frames"])
+@pytest.mark.parametrize("kind", ["gray8", "gray12", "gray16", "signed", "color", "frames"])
 def test_gdcm_reads_the_same_pixels(tmp_path: Path, end: str, kind: str) -> None:
     pixels = {
-        "grey8": grey(bits=8),
-        "grey12": grey(bits=12),
-        "grey16": grey(bits=16),
-        "signed": grey(bits=16, signed=True),
-        "colour": colour(),
-        "frames": np.stack([grey(bits=12)] * 3),
+        "gray8": gray(bits=8),
+        "gray12": gray(bits=12),
+        "gray16": gray(bits=16),
+        "signed": gray(bits=16, signed=True),
+        "color": color(),
+        "frames": np.stack([gray(bits=12)] * 3),
     }[kind]
-    bits = 12 if kind in ("grey12", "frames") else 0
+    bits = 12 if kind in ("gray12", "frames") else 0
     ds = data_set(
         pixels,
         bits,
-        samples=3 if kind == "colour" else 1,
+        samples=3 if kind == "color" else 1,
         frames=3 if kind == "frames" else 0,
     )
     if kind == "frames":
@@ -56,7 +56,7 @@ def test_gdcm_reads_the_same_pixels(tmp_path: Path, end: str, kind: str) -> None
 @pytest.mark.parametrize("end", [".4.50", ".4.51", ".4.81", ".4.91"])
 def test_gdcm_opens_lossy_files(tmp_path: Path, end: str) -> None:
     path = tmp_path / "file.dcm"
-    path.write_bytes(to_dicom(part10(data_set(grey(bits=8))), end))
+    path.write_bytes(to_dicom(part10(data_set(gray(bits=8))), end))
     found, interpretation = read_with_gdcm(path)
-    assert np.abs(found.astype(int) - grey(bits=8).reshape(-1)).mean() < 4
+    assert np.abs(found.astype(int) - gray(bits=8).reshape(-1)).mean() < 4
     assert interpretation == "MONOCHROME2"

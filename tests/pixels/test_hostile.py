@@ -13,7 +13,7 @@ from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.image_pixel import MAX_FRAME_BYTES
 from tests.pixels.fuzz import main as fuzz
-from tests.pixels.instances import PREFIX, data_set, grey, outputs, part10, read, to_dicom
+from tests.pixels.instances import PREFIX, data_set, gray, outputs, part10, read, to_dicom
 from tests.pixels.test_frames import item
 from tests.pixels.test_pitfalls import first_stream
 
@@ -24,7 +24,7 @@ DECODED = (
 
 def with_stream(end: str, stream: bytes, **attributes: int) -> bytes:
     """A single frame stored as `stream`, whatever it is."""
-    ds = data_set(grey((200, 200), 8))
+    ds = data_set(gray((200, 200), 8))
     for keyword, value in attributes.items():
         setattr(ds, keyword, value)
     del ds.PixelData
@@ -35,7 +35,7 @@ def with_stream(end: str, stream: bytes, **attributes: int) -> bytes:
 
 
 def stream_of(end: str) -> bytes:
-    return first_stream(to_dicom(part10(data_set(grey((200, 200), 8))), end))
+    return first_stream(to_dicom(part10(data_set(gray((200, 200), 8))), end))
 
 
 @pytest.mark.parametrize("end", DECODED.split())
@@ -66,7 +66,7 @@ def test_a_code_stream_of_another_codec_is_a_failure(end: str) -> None:
 @pytest.mark.parametrize("end", [".1", ".4.50", ".4.90", ".4.80", ".5", ".8.1", ".4.110"])
 def test_an_absurd_frame_is_refused_before_anything_is_allocated(end: str) -> None:
     if end == ".1":
-        ds = data_set(grey((4, 4), 8), Rows=65535, Columns=65535)
+        ds = data_set(gray((4, 4), 8), Rows=65535, Columns=65535)
         data = part10(ds)
         with pytest.raises(InstanceError, match=r"FRAME_TOO_LARGE|PIXEL_DATA_TRUNCATED"):
             to_dicom(data, ".4.90")
@@ -78,7 +78,7 @@ def test_an_absurd_frame_is_refused_before_anything_is_allocated(end: str) -> No
 
 
 def test_more_frames_than_there_are_bytes_for_are_refused() -> None:
-    native = part10(data_set(grey((4, 4), 8), NumberOfFrames=2**31 - 1))
+    native = part10(data_set(gray((4, 4), 8), NumberOfFrames=2**31 - 1))
     for mime_type in ("image/png", "application/octet-stream; transfer-syntax=*"):
         with pytest.raises(InstanceError, match="PIXEL_DATA_TRUNCATED"):
             outputs(native, mime_type)
@@ -97,7 +97,7 @@ def test_a_deflated_frame_inflates_no_further_than_its_attributes() -> None:
 
 
 def test_a_data_set_that_ends_early_is_a_failure() -> None:
-    data = part10(data_set(grey(bits=12), 12))
+    data = part10(data_set(gray(bits=12), 12))
     pixels = data.rindex(b"\xe0\x7f\x10\x00")
     boundaries = {each.start for each in open_file(BytesReader(data)).elements} | {pixels}
     for length in range(300, len(data) - 1, 37):
@@ -122,7 +122,7 @@ def test_a_data_set_that_ends_early_is_a_failure() -> None:
     ],
 )
 def test_attributes_that_make_no_sense_are_a_failure(attributes: dict[str, int]) -> None:
-    data = part10(data_set(grey((8, 8), 8), **attributes))
+    data = part10(data_set(gray((8, 8), 8), **attributes))
     with pytest.raises(InstanceError, match="PIXEL_ATTRIBUTES_INVALID"):
         to_dicom(data, ".4.90")
 
@@ -130,14 +130,14 @@ def test_attributes_that_make_no_sense_are_a_failure(attributes: dict[str, int])
 def test_deep_nesting_ends_in_a_failure_not_in_a_recursion() -> None:
     open_item = struct.pack("<HH2sHL", 0x0040, 0xA730, b"SQ", 0, 0xFFFFFFFF)
     open_item += struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
-    data = part10(data_set(grey((8, 8), 8)))
+    data = part10(data_set(gray((8, 8), 8)))
     at = data.index(b"\x28\x00\x02\x00")
     with pytest.raises(InstanceError, match="NESTED_TOO_DEEP"):
         to_dicom(data[:at] + open_item * 5000, ".4.90")
 
 
 def test_unknown_transfer_syntaxes_are_copied_or_refused() -> None:
-    data = part10(data_set(grey((8, 8), 8))).replace(
+    data = part10(data_set(gray((8, 8), 8))).replace(
         b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.77"
     )
     assert outputs(data, "application/dicom; transfer-syntax=*") == [(None, data)]
@@ -167,5 +167,5 @@ def test_damaged_files_end_as_failures_and_take_little_memory(end: str) -> None:
 
 def test_what_was_damaged_was_fine_before() -> None:
     assert np.array_equal(
-        read(with_stream(".4.90", stream_of(".4.90"))).pixel_array, grey((200, 200), 8)
+        read(with_stream(".4.90", stream_of(".4.90"))).pixel_array, gray((200, 200), 8)
     )

@@ -13,9 +13,9 @@ from dicomferry.pixels.quality import Quality
 from tests.corpus import corpus_files
 from tests.pixels.instances import (
     SOP_INSTANCE_UID,
-    colour,
+    color,
     data_set,
-    grey,
+    gray,
     outputs,
     part10,
     read,
@@ -49,7 +49,7 @@ def psnr(actual: np.ndarray, expected: np.ndarray, bits: int) -> float:
 
 @pytest.mark.parametrize("end", ["", ".1.99", ".8.1", *LOSSLESS, *LOSSY])
 def test_the_instance_keeps_its_uid(end: str) -> None:
-    result = read(to_dicom(part10(data_set(grey(bits=8))), end))
+    result = read(to_dicom(part10(data_set(gray(bits=8))), end))
     assert result.SOPInstanceUID == SOP_INSTANCE_UID
     assert result.file_meta.MediaStorageSOPInstanceUID == SOP_INSTANCE_UID
     assert result.file_meta.TransferSyntaxUID == f"1.2.840.10008.1.2{end}"
@@ -58,8 +58,8 @@ def test_the_instance_keeps_its_uid(end: str) -> None:
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("end", LOSSLESS)
-def test_grey_of_any_depth_and_sign_is_lossless(end: str, bits: int, signed: bool) -> None:
-    pixels = grey((33, 47), bits, signed)
+def test_gray_of_any_depth_and_sign_is_lossless(end: str, bits: int, signed: bool) -> None:
+    pixels = gray((33, 47), bits, signed)
     result = read(to_dicom(part10(data_set(pixels, bits)), end))
     assert np.array_equal(result.pixel_array, pixels)
     assert result.pixel_array.dtype == pixels.dtype
@@ -67,8 +67,8 @@ def test_grey_of_any_depth_and_sign_is_lossless(end: str, bits: int, signed: boo
 
 
 @pytest.mark.parametrize("end", LOSSLESS)
-def test_colour_is_lossless_and_planes_are_interleaved_first(end: str) -> None:
-    pixels = colour((20, 30))
+def test_color_is_lossless_and_planes_are_interleaved_first(end: str) -> None:
+    pixels = color((20, 30))
     by_plane = data_set(pixels, samples=3, PlanarConfiguration=1)
     by_plane.PixelData = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
     for ds in (data_set(pixels, samples=3), by_plane):
@@ -76,14 +76,14 @@ def test_colour_is_lossless_and_planes_are_interleaved_first(end: str) -> None:
 
 
 @pytest.mark.parametrize("end", [".4.90", ".4.91", ".4.201", ".4.203"])
-def test_rgb_goes_through_the_colour_transform_and_says_so(end: str) -> None:
-    data = to_dicom(part10(data_set(colour(), samples=3)), end)
+def test_rgb_goes_through_the_color_transform_and_says_so(end: str) -> None:
+    data = to_dicom(part10(data_set(color(), samples=3)), end)
     lossless = end in (".4.90", ".4.201")
     assert read(data).PhotometricInterpretation == ("YBR_RCT" if lossless else "YBR_ICT")
     stream = first_stream(data)
     style = stream.index(b"\xff\x52")
     assert stream[style + 8] == 1  # COD: multiple component transformation
-    assert psnr(read(data).pixel_array, colour(), 8) > 30
+    assert psnr(read(data).pixel_array, color(), 8) > 30
 
 
 @pytest.mark.parametrize(("bits", "signed"), [(10, False), (12, True), (12, False), (16, True)])
@@ -91,7 +91,7 @@ def test_rgb_goes_through_the_colour_transform_and_says_so(end: str) -> None:
 def test_jpeg_2000_streams_have_the_depth_and_sign_of_the_attributes(
     end: str, bits: int, signed: bool
 ) -> None:
-    pixels = grey((80, 90), bits, signed)
+    pixels = gray((80, 90), bits, signed)
     data = to_dicom(part10(data_set(pixels, bits)), end)
     found = get_j2k_parameters(first_stream(data))
     assert (found["precision"], found["is_signed"]) == (bits, signed)
@@ -99,7 +99,7 @@ def test_jpeg_2000_streams_have_the_depth_and_sign_of_the_attributes(
 
 
 def test_jpeg_ls_and_lossless_jpeg_streams_have_the_depth_of_bits_stored() -> None:
-    data = part10(data_set(grey(bits=12), 12))
+    data = part10(data_set(gray(bits=12), 12))
     assert read_jpeg(first_stream(to_dicom(data, ".4.80"))).precision == 12
     assert read_jpeg(first_stream(to_dicom(data, ".4.70"))).precision == 12
 
@@ -107,31 +107,31 @@ def test_jpeg_ls_and_lossless_jpeg_streams_have_the_depth_of_bits_stored() -> No
 def test_jpeg_ls_streams_begin_with_their_frame_header() -> None:
     """A SPIFF header before it is no part of what DICOM has."""
     for bits in (8, 12, 16):
-        file = to_dicom(part10(data_set(grey(bits=bits), bits)), ".4.80")
+        file = to_dicom(part10(data_set(gray(bits=bits), bits)), ".4.80")
         assert first_stream(file)[:4] == b"\xff\xd8\xff\xf7"
 
 
 def test_lossless_jpeg_names_the_components_of_rgb() -> None:
     """Readers that know the stream alone would else take three components for YCbCr."""
-    file = to_dicom(part10(data_set(colour(), samples=3)), ".4.70")
+    file = to_dicom(part10(data_set(color(), samples=3)), ".4.70")
     assert read_jpeg(first_stream(file)).has_rgb_ids
 
 
 def test_the_rpcl_syntax_has_that_progression_and_a_tile_length_index() -> None:
-    stream = first_stream(to_dicom(part10(data_set(grey(bits=12), 12)), ".4.202"))
+    stream = first_stream(to_dicom(part10(data_set(gray(bits=12), 12)), ".4.202"))
     assert stream[stream.index(b"\xff\x52") + 5] == 2
     assert b"\xff\x55" in stream[: stream.index(b"\xff\x90")]
 
 
 def test_first_order_prediction_is_what_4_70_holds() -> None:
-    stream = first_stream(to_dicom(part10(data_set(grey(bits=12), 12)), ".4.70"))
+    stream = first_stream(to_dicom(part10(data_set(gray(bits=12), 12)), ".4.70"))
     scan = stream.index(b"\xff\xda")
     assert stream[scan + 7] == 1  # selection value
     assert read_jpeg(stream).marker == 0xC3
 
 
 def test_subsampled_ybr_is_full_once_decoded() -> None:
-    jpeg = to_dicom(part10(data_set(colour(), samples=3)), ".4.50")
+    jpeg = to_dicom(part10(data_set(color(), samples=3)), ".4.50")
     assert read(jpeg).PhotometricInterpretation == "YBR_FULL_422"
     raw = read(to_dicom(jpeg, ".1"))
     assert raw.PhotometricInterpretation == "YBR_FULL"
@@ -159,7 +159,7 @@ def test_known_stumbling_blocks_decode_as_in_pydicom(name: str) -> None:
 
 @pytest.mark.parametrize("end", ["", ".1.99", ".4.90", ".4.80", ".5", ".8.1"])
 def test_big_endian_pixels_are_swapped(end: str) -> None:
-    pixels = grey((17, 19), 12)
+    pixels = gray((17, 19), 12)
     ds = data_set(pixels, 12)
     ds.PixelData = pixels.astype(">u2").tobytes()
     ds.RedPaletteColorLookupTableDescriptor = [256, 0, 16]
@@ -228,16 +228,16 @@ def test_without_pixels_there_are_no_pictures(mime_type: str) -> None:
 
 def test_more_than_8_bits_do_not_fit_baseline_and_the_failure_names_what_does() -> None:
     with pytest.raises(InstanceError) as failure:
-        to_dicom(part10(data_set(grey(bits=12), 12)), ".4.50")
+        to_dicom(part10(data_set(gray(bits=12), 12)), ".4.50")
     assert failure.value.code == "TOO_DEEP_FOR_BASELINE"
     for remedy in (".4.51", ".4.70", ".4.90", "image/jpeg"):
         assert remedy in failure.value.reason
     with pytest.raises(InstanceError, match="TOO_DEEP_FOR_EXTENDED"):
-        to_dicom(part10(data_set(grey(bits=16))), ".4.51")
+        to_dicom(part10(data_set(gray(bits=16))), ".4.51")
 
 
 def test_12_bits_fit_jpeg_extended() -> None:
-    pixels = grey(bits=12)
+    pixels = gray(bits=12)
     data = to_dicom(part10(data_set(pixels, 12)), ".4.51")
     stream = first_stream(data)
     assert (read_jpeg(stream).marker, read_jpeg(stream).precision) == (0xC1, 12)
@@ -246,7 +246,7 @@ def test_12_bits_fit_jpeg_extended() -> None:
 
 
 def test_8_bits_in_words_become_bytes_for_baseline() -> None:
-    pixels = grey(bits=8).astype(np.uint16)
+    pixels = gray(bits=8).astype(np.uint16)
     result = read(to_dicom(part10(data_set(pixels, 8)), ".4.50"))
     assert (result.BitsAllocated, result.BitsStored, result.HighBit) == (8, 8, 7)
     assert psnr(result.pixel_array, pixels, 8) > 35
@@ -254,7 +254,7 @@ def test_8_bits_in_words_become_bytes_for_baseline() -> None:
 
 @pytest.mark.parametrize("end", [".4.81", ".4.91", ".4.203", ".4.112", ".4.50"])
 def test_loss_is_within_bounds_and_is_told(end: str) -> None:
-    pixels = grey((96, 96), 8)
+    pixels = gray((96, 96), 8)
     ds = data_set(pixels, SmallestImagePixelValue=0, LargestImagePixelValue=255)
     data = to_dicom(part10(ds), end)
     result = read(data)
@@ -270,7 +270,7 @@ def test_loss_is_within_bounds_and_is_told(end: str) -> None:
 @pytest.mark.parametrize("near", [1, 2, 5])
 @pytest.mark.parametrize("signed", [False, True])
 def test_near_lossless_keeps_every_sample_within_near(near: int, signed: bool) -> None:
-    for pixels in (grey(bits=12, signed=signed), grey(bits=16, signed=signed)):
+    for pixels in (gray(bits=12, signed=signed), gray(bits=16, signed=signed)):
         bits = 12 if abs(int(pixels.max())) < 4096 else 16
         ds = data_set(pixels, bits)
         result = read(to_dicom(part10(ds), ".4.81", Quality(jpegls_near=near)))
@@ -280,7 +280,7 @@ def test_near_lossless_keeps_every_sample_within_near(near: int, signed: bool) -
 @pytest.mark.parametrize("end", [".4.91", ".4.203"])
 @pytest.mark.parametrize("ratio", [5, 10, 30])
 def test_the_ratio_is_met(end: str, ratio: float) -> None:
-    pixels = grey((256, 256), 12)
+    pixels = gray((256, 256), 12)
     data = to_dicom(part10(data_set(pixels, 12)), end, Quality(j2k_ratio=ratio))
     reached = float(read(data).LossyImageCompressionRatio)
     assert ratio <= reached * 1.01 and reached < ratio * 1.1
@@ -323,7 +323,7 @@ def test_jpeg_xl_codes_without_loss_what_no_distance_keeps_within_bounds() -> No
 
 def test_earlier_loss_stays_listed_and_stays_after_decompression() -> None:
     ds = data_set(
-        grey(bits=8),
+        gray(bits=8),
         LossyImageCompression="01",
         LossyImageCompressionRatio="7.5",
         LossyImageCompressionMethod="ISO_14495_1",
@@ -337,34 +337,34 @@ def test_earlier_loss_stays_listed_and_stays_after_decompression() -> None:
 
 
 def test_pixels_from_a_baseline_jpeg_are_lossy_even_where_nobody_said_so() -> None:
-    jpeg = read(to_dicom(part10(data_set(grey(bits=8))), ".4.50"))
+    jpeg = read(to_dicom(part10(data_set(gray(bits=8))), ".4.50"))
     del jpeg.LossyImageCompression
     data = part10(jpeg, "1.2.840.10008.1.2.4.50")
     assert read(to_dicom(data, ".4.90")).LossyImageCompression == "01"
 
 
 def test_palette_indices_and_signed_samples_are_not_made_lossy() -> None:
-    palette = data_set(grey(bits=8), PhotometricInterpretation="PALETTE COLOR")
+    palette = data_set(gray(bits=8), PhotometricInterpretation="PALETTE COLOR")
     for end in LOSSY:
         with pytest.raises(InstanceError, match="PALETTE_NOT_LOSSY"):
             to_dicom(part10(palette), end)
     with pytest.raises(InstanceError, match="SIGNED_NOT_LOSSY"):
-        to_dicom(part10(data_set(grey(bits=12, signed=True), 12)), ".4.51")
+        to_dicom(part10(data_set(gray(bits=12, signed=True), 12)), ".4.51")
 
 
 def test_a_recompressed_jpeg_is_had_back_bit_by_bit() -> None:
-    jpeg = to_dicom(part10(data_set(colour(), samples=3)), ".4.50")
+    jpeg = to_dicom(part10(data_set(color(), samples=3)), ".4.50")
     smaller = to_dicom(jpeg, ".4.111")
     assert read(smaller).PhotometricInterpretation == "YBR_FULL_422"
     assert to_dicom(smaller, ".4.50") == jpeg
     assert np.array_equal(read(to_dicom(smaller, ".1")).pixel_array, read(jpeg).pixel_array)
     with pytest.raises(InstanceError, match="NOT_JPEG_BASELINE"):
-        to_dicom(part10(data_set(colour(), samples=3)), ".4.111")
+        to_dicom(part10(data_set(color(), samples=3)), ".4.111")
 
 
 def test_bits_beyond_bits_stored_are_kept_where_they_mean_something() -> None:
     """An overlay in unused bits, as before 2004, is not lost by a lossless target."""
-    words = grey(bits=12) | np.uint16(0x8000)
+    words = gray(bits=12) | np.uint16(0x8000)
     ds = data_set(words, 12)
     ds.add_new(0x60000100, "US", 16)
     ds.add_new(0x60000102, "US", 15)

@@ -16,13 +16,13 @@ from dicomferry.transforms.core_budget import CoreBudget
 from dicomferry.transforms.parallel_frames import parallel_map
 from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write
 from tests.pipelines.jobs import tree
-from tests.pixels.instances import data_set, grey, part10, read, to_dicom
+from tests.pixels.instances import data_set, gray, part10, read, to_dicom
 
 FRAMES = 24
 
 
 def frames(bits):
-    pixels = np.stack([np.roll(grey(bits=bits), number, 0) for number in range(FRAMES)])
+    pixels = np.stack([np.roll(gray(bits=bits), number, 0) for number in range(FRAMES)])
     return part10(data_set(pixels, bits, frames=FRAMES))
 
 

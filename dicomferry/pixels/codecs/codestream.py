@@ -1,6 +1,6 @@
-"""What a code stream says of itself, read before any decoder sees it.
+"""The headers of code streams, read before any decoder sees them.
 
-A decoder allocates what the stream asks for, not what the attributes say. So the two are compared
+A decoder allocates by the size in the stream, not by the attributes. So the two are compared
 first: a stream that disagrees with Rows, Columns or Samples per Pixel is not decoded.
 """
 
@@ -150,7 +150,7 @@ def read_jpeg2000(stream: bytes, image: ImagePixel) -> Jpeg2000Header:
 
 
 def _tiles(start: int, stop: int, size: int, origin: int) -> int:
-    """Return how many tiles lie between two edges, 0 if the grid is none (15444-1 B.3).
+    """Return the number of tiles between two edges, 0 if the tile grid is invalid (15444-1 B.3).
 
     OpenJPH works for minutes at tiles that begin after the picture does.
     """

@@ -30,7 +30,7 @@ _FINEST = 1 / (1 << 18)
 
 
 def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
-    """Decode a frame; a colour transform of the stream is undone.
+    """Decode a frame; a color transform of the stream is undone.
 
     Raises:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.

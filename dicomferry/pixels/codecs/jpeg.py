@@ -24,7 +24,7 @@ _MAX_EXTENT = 65500  # libjpeg's own bound, a little below the format's
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
-    """Decode a frame; colour stays as it is in the stream, chroma at full size.
+    """Decode a frame; color stays as it is in the stream, chroma at full size.
 
     Raises:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
@@ -32,7 +32,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     header = read_jpeg(stream)
     check_jpeg(header, image)
     check_end(stream)
-    photometric = colour_of(header, image)
+    photometric = color_of(header, image)
     space = None
     if image.samples == 3:
         # Naming the space twice keeps libjpeg from guessing and from converting.
@@ -46,7 +46,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     return Decoded(from_decoder(decoded, image, header.precision), photometric)
 
 
-def colour_of(header: JpegHeader, image: ImagePixel) -> str:
+def color_of(header: JpegHeader, image: ImagePixel) -> str:
     """Return what the decoded samples are; the stream's own word goes before the attribute."""
     photometric = image.photometric
     if image.samples != 3:
@@ -122,14 +122,14 @@ def encode(
 
 
 def encode_picture(pixels: Pixels, quality: Quality) -> bytes:
-    """Encode 8-bit grey or RGB as a JPEG file for people (JFIF)."""
-    colour = pixels.ndim == 3
+    """Encode 8-bit gray or RGB as a JPEG file for people (JFIF)."""
+    color = pixels.ndim == 3
     return bytes(
         imagecodecs.jpeg8_encode(
             np.ascontiguousarray(pixels),
             level=quality.jpeg_quality,
-            colorspace="rgb" if colour else None,
-            outcolorspace="ycbcr" if colour else None,
-            subsampling="422" if colour else None,
+            colorspace="rgb" if color else None,
+            outcolorspace="ycbcr" if color else None,
+            subsampling="422" if color else None,
         )
     )

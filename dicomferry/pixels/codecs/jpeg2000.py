@@ -27,7 +27,7 @@ _SMALLEST_FOR_RATE_CONTROL = 64
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
-    """Decode a frame; a colour transform of the stream is undone.
+    """Decode a frame; a color transform of the stream is undone.
 
     Raises:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
@@ -42,7 +42,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
 
 
 def decoded_photometric(image: ImagePixel) -> str:
-    """Return the colour space of decoded samples: the transform is undone by every decoder."""
+    """Return the color space of decoded samples: the transform is undone by every decoder."""
     if image.photometric in ("YBR_RCT", "YBR_ICT"):
         return "RGB"
     return "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
@@ -51,7 +51,7 @@ def decoded_photometric(image: ImagePixel) -> str:
 def plan(image: ImagePixel, syntax: str) -> ImagePixel:
     """Return the attributes of the image as `encode` leaves it.
 
-    RGB is encoded with the colour transform, which the Standard wants to be told as YBR_RCT or
+    RGB is encoded with the color transform, which the Standard wants to be told as YBR_RCT or
     YBR_ICT and which makes the stream about half as long.
 
     Raises:
@@ -69,7 +69,9 @@ def plan(image: ImagePixel, syntax: str) -> ImagePixel:
 def encode(
     pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
 ) -> bytes:
-    """Encode a frame, reversibly or down to the ratio; below 64 lines or columns not so far."""
+    """Encode a frame, reversibly or to `quality.j2k_ratio`.
+
+    Lossy frames below 64 rows or columns are encoded at best quality instead."""
     transform = source.photometric == "RGB"
     depth = precision(source)
     # A small frame is left at the best quality: its headers alone would exceed what the ratio

@@ -27,7 +27,7 @@ from dicomferry.pixels.samples import (
 METHOD = "ISO_18181_1"
 _LOSSLESS_EFFORT = 1  # 20 times as fast as effort 3, streams 3 % longer
 _LOSSY_EFFORT = 4
-# Of a grey frame's own range, at distance 1 and in proportion: any sample, root mean square. What
+# Of a gray frame's own range, at distance 1 and in proportion: any sample, root mean square. What
 # the encoder keeps by itself on 8 bits that fill their range.
 MAX_ERROR = 0.05
 MAX_MEAN_ERROR = 0.01
@@ -78,12 +78,12 @@ def plan(image: ImagePixel, syntax: str) -> ImagePixel:
 def encode(
     pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
 ) -> bytes:
-    """Encode a frame as a bare code stream, lossy grey ones within `MAX_ERROR`.
+    """Encode a frame as a bare code stream, lossy gray ones within `MAX_ERROR`.
 
-    JPEG XL measures loss as an eye does that sees the whole range of the samples on a screen. A CT
-    of 16 bits is all but black to it, and an error of a tenth of what a window shows is none. So
-    the distance is halved until the error is within bounds; the number of halvings is bounded, and
-    what even then is not, is coded without loss.
+    JPEG XL measures loss as an eye does that sees the whole range of the samples on a screen. To
+    the metric, a 16-bit CT is nearly black, so an error as large as a tenth of the displayed window
+    goes unnoticed. So the distance is halved until the error is within bounds; a frame that is not
+    within them after `_HALVINGS` is encoded without loss.
     """
     if source.samples == 3:
         pixels = to_rgb(pixels, source, source.photometric)
@@ -129,7 +129,7 @@ def _is_within(stream: bytes, samples: Pixels, distance: float) -> bool:
 
 
 def from_jpeg(stream: bytes, image: ImagePixel) -> bytes:
-    """Recompress a JPEG stream so that it can be had back bit by bit.
+    """Recompress a JPEG stream losslessly; `to_jpeg` restores it bit for bit.
 
     Raises:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.

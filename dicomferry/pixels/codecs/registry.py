@@ -12,11 +12,11 @@ from dicomferry.pixels.samples import Decoded, Pixels
 
 
 class Codec(NamedTuple):
-    """What a codec module offers.
+    """The functions of a codec module.
 
     Attributes:
         decode: (stream, attributes, syntax) to a frame.
-        plan: (attributes, syntax) to the attributes after encoding; refuses what does not fit.
+        plan: (attributes, syntax) to the attributes after encoding; refuses images that do not fit.
         encode: (frame, attributes, planned attributes, syntax, quality) to a stream.
         method: Lossy Image Compression Method (0028,2114).
     """

@@ -13,7 +13,7 @@ _RGB_OF_YBR = np.array(
 
 
 def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
-    """Return colour samples as RGB of the same depth, rounded to the nearest.
+    """Return color samples as RGB of the same depth, rounded to the nearest.
 
     Raises:
         InstanceError: COLOUR_SPACE_UNKNOWN.

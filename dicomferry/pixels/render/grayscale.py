@@ -1,4 +1,4 @@
-"""Stored grey values to displayed ones: Modality and VOI LUTs, windows (PS3.3 C.11.1, C.11.2)."""
+"""Stored gray values to displayed ones: Modality and VOI LUTs, windows (PS3.3 C.11.1, C.11.2)."""
 
 import struct
 from collections.abc import Callable
@@ -46,7 +46,7 @@ class Lut(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """What makes stored values of a frame displayed ones.
+    """The attributes that map stored values of a frame to displayed ones.
 
     Attributes:
         slope, intercept: Rescale Slope and Intercept.
@@ -79,31 +79,31 @@ class Attributes(NamedTuple):
         return stored.astype(np.float64) * self.slope + self.intercept
 
 
-def grey_values(
+def gray_values(
     stored: Pixels, attributes: Attributes, bounds: tuple[float, float] | None
 ) -> Pixels:
-    """Return stored values as 8-bit grey.
+    """Return stored values as 8-bit gray.
 
     Args:
         stored: values of any shape.
         attributes: of the frame.
-        bounds: what is black and what is white where no window says so.
+        bounds: the values for black and for white, where no window gives them.
     """
     values = attributes.modality(stored)
     if attributes.voi_lut is not None:
-        grey = attributes.voi_lut.apply(values) * (255 / ((1 << attributes.voi_lut.bits) - 1))
+        gray = attributes.voi_lut.apply(values) * (255 / ((1 << attributes.voi_lut.bits) - 1))
     elif attributes.window is not None:
-        grey = window(values, *attributes.window, attributes.function)
+        gray = window(values, *attributes.window, attributes.function)
     else:
         assert bounds is not None
         low, high = bounds
         scale = 255 / (high - low) if high > low else 0.0
         if stored.dtype.kind == "f":
             values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-        grey = (values - low) * scale
+        gray = (values - low) * scale
     if attributes.inverted:
-        grey = 255 - grey
-    result: Pixels = np.floor(np.clip(grey, 0, 255) + 0.5).astype(np.uint8)
+        gray = 255 - gray
+    result: Pixels = np.floor(np.clip(gray, 0, 255) + 0.5).astype(np.uint8)
     return result
 
 
@@ -121,7 +121,7 @@ def window(values: Pixels, center: float, width: float, function: str) -> Pixels
 
 
 def frame_attributes(file: DicomFile, image: ImagePixel) -> Callable[[int], Attributes]:
-    """Return what gives the attributes of a frame, counted from 0.
+    """Return a function that gives the attributes of a frame, counted from 0.
 
     An enhanced multi-frame has them in its functional groups (PS3.3, Section C.7.6.16).
 
@@ -169,12 +169,12 @@ def palette(file: DicomFile, image: ImagePixel) -> Pixels:
             tables.add_new(tag, "OW", in_order)
     words = np.arange(1 << image.bits_allocated, dtype=f"u{image.dtype.itemsize}")
     try:
-        colours = apply_color_lut(words.view(image.dtype), tables)
+        colors = apply_color_lut(words.view(image.dtype), tables)
     except (ValueError, AttributeError, KeyError, IndexError, NotImplementedError, struct.error):
         raise InstanceError(Reason.NOT_RENDERABLE) from None
-    if colours.dtype.itemsize == 2:
-        colours = colours >> 8
-    return colours.astype(np.uint8)
+    if colors.dtype.itemsize == 2:
+        colors = colors >> 8
+    return colors.astype(np.uint8)
 
 
 class _Reader:

@@ -10,7 +10,7 @@ _RLE_STRATEGY = 3
 
 
 def encode_picture(pixels: Pixels) -> bytes:
-    """Encode 8-bit grey or RGB, fast rather than small: level 1, SUB filter, runs."""
+    """Encode 8-bit gray or RGB, fast rather than small: level 1, SUB filter, runs."""
     return bytes(
         imagecodecs.png_encode(
             np.ascontiguousarray(pixels),

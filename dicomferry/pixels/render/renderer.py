@@ -1,6 +1,6 @@
-"""Pixels as people see them: 8-bit grey or RGB pictures (PS3.3, Sections C.11.1, C.11.2, C.7.6.3).
+"""Pixels for display: 8-bit gray or RGB pictures (PS3.3, Sections C.11.1, C.11.2, C.7.6.3).
 
-Grey, in this order:
+Gray, in this order:
 1. stored values, of which Bits Stored bits count;
 2. Modality LUT, else Rescale Slope and Intercept; of an enhanced multi-frame those of the frame;
 3. VOI LUT, else the first Window Center and Width under VOI LUT Function LINEAR, LINEAR_EXACT or
@@ -9,8 +9,8 @@ Grey, in this order:
 4. MONOCHROME1 is inverted;
 5. 0 to 255, rounded to the nearest.
 
-Colour: the palette is applied, YBR becomes RGB, and the upper 8 of Bits Stored bits are kept.
-Neither windows nor rescaling apply to it. A JPEG Baseline stream of YBR colour already is the
+Color: the palette is applied, YBR becomes RGB, and the upper 8 of Bits Stored bits are kept.
+Neither windows nor rescaling apply to it. A JPEG Baseline stream of YBR color already is the
 picture that image/jpeg asks for, and is handed on as it is.
 """
 
@@ -28,7 +28,7 @@ from dicomferry.pixels.codecs.codestream import check_jpeg, read_jpeg
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.render.color import to_rgb
-from dicomferry.pixels.render.grayscale import Attributes, frame_attributes, grey_values, palette
+from dicomferry.pixels.render.grayscale import Attributes, frame_attributes, gray_values, palette
 from dicomferry.pixels.samples import Decoded, Pixels, precision
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
@@ -67,10 +67,10 @@ class Renderer:
         Raises:
             InstanceError: NOT_RENDERABLE.
         """
-        grey = image.photometric in (*_MONOCHROME, "PALETTE COLOR")
-        if image.photometric not in _PHOTOMETRICS or image.samples != (1 if grey else 3):
+        gray = image.photometric in (*_MONOCHROME, "PALETTE COLOR")
+        if image.photometric not in _PHOTOMETRICS or image.samples != (1 if gray else 3):
             raise InstanceError(Reason.NOT_RENDERABLE)
-        if not grey and image.is_float:
+        if not gray and image.is_float:
             raise InstanceError(Reason.NOT_RENDERABLE)
         self._image = image
         self._encode = _encoder(media_type, quality)
@@ -104,7 +104,7 @@ class Renderer:
         return self._encode(self.render(frame, index))
 
     def render(self, frame: Decoded, index: int) -> Pixels:
-        """Return 8-bit grey (rows, columns) or RGB (rows, columns, 3)."""
+        """Return 8-bit gray (rows, columns) or RGB (rows, columns, 3)."""
         image = self._image
         if image.samples == 3:
             rgb = to_rgb(frame.pixels, image, frame.photometric)
@@ -115,7 +115,7 @@ class Renderer:
         attributes = self._attributes(index)
         bounds = None if attributes.has_window else _bounds(frame.pixels, attributes, image)
         if image.is_float or image.bits_allocated > 16:
-            return grey_values(frame.pixels, attributes, bounds)
+            return gray_values(frame.pixels, attributes, bounds)
         if bounds is not None:
             return _lookup(frame.pixels, image, attributes, bounds)
         if self._table is None or self._table.attributes != attributes:
@@ -152,7 +152,7 @@ def _look_up(table: Pixels, words: Pixels) -> Pixels:
 def _table(dtype: np.dtype[np.generic], attributes: Attributes) -> Pixels:
     """Return the picture value of every word that a sample may be."""
     words = np.arange(1 << (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}")
-    table = grey_values(words.view(dtype), attributes, None)
+    table = gray_values(words.view(dtype), attributes, None)
     table.flags.writeable = False
     return table
 
@@ -163,11 +163,11 @@ def _lookup(
     """Render by a table of the words that occur between the frame's smallest and largest."""
     low, high = int(pixels.min()), int(pixels.max())
     if pixels.size < high - low:
-        return grey_values(pixels, attributes, bounds)
+        return gray_values(pixels, attributes, bounds)
     size = 1 << (8 * image.dtype.itemsize)
     table = np.empty(size, np.uint8)
     stored = np.arange(low, high + 1)
-    table[stored & (size - 1)] = grey_values(stored, attributes, bounds)
+    table[stored & (size - 1)] = gray_values(stored, attributes, bounds)
     return _look_up(table, _index(pixels, image))
 
 

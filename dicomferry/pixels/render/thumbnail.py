@@ -36,7 +36,7 @@ def thumbnail(file: RangeReader, pixels: int) -> Thumbnail:
     """Render the middle frame, rendered as image/jpeg is, to at most `pixels` a side.
 
     Raises:
-        InstanceError: it has no pixels, or none that can be shown.
+        InstanceError: it has no pixels, or they cannot be displayed.
     """
     opened = open_file(file)
     if opened.pixels is None:

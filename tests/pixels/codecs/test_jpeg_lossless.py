@@ -22,35 +22,35 @@ def _samples(shape: tuple[int, ...], precision: int, kind: str, seed: int) -> np
     return values.astype(np.uint8 if precision <= 8 else np.uint16)
 
 
-def _decoded(stream: bytes, is_colour: bool) -> np.ndarray:
-    space = "rgb" if is_colour else None
+def _decoded(stream: bytes, is_color: bool) -> np.ndarray:
+    space = "rgb" if is_color else None
     return imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace=space)
 
 
 @given(
     rows=st.integers(1, 40),
     columns=st.integers(1, 40),
-    is_colour=st.booleans(),
+    is_color=st.booleans(),
     precision=st.integers(2, 16),
     kind=st.sampled_from(_KINDS),
     seed=st.integers(0, 2**32),
 )
 def test_another_decoder_reads_the_same_samples(
-    rows: int, columns: int, is_colour: bool, precision: int, kind: str, seed: int
+    rows: int, columns: int, is_color: bool, precision: int, kind: str, seed: int
 ) -> None:
-    shape = (rows, columns, 3) if is_colour else (rows, columns)
+    shape = (rows, columns, 3) if is_color else (rows, columns)
     samples = _samples(shape, precision, kind, seed)
-    stream = encode(samples, precision, b"RGB" if is_colour else b"\1")
-    assert np.array_equal(_decoded(stream, is_colour).reshape(shape), samples)
+    stream = encode(samples, precision, b"RGB" if is_color else b"\1")
+    assert np.array_equal(_decoded(stream, is_color).reshape(shape), samples)
 
 
 @pytest.mark.parametrize("kind", _KINDS)
-@pytest.mark.parametrize("is_colour", [False, True])
-def test_what_is_packed_piece_by_piece_is_one_stream(kind: str, is_colour: bool) -> None:
-    shape = (301, 703, 3) if is_colour else (301, 703)
+@pytest.mark.parametrize("is_color", [False, True])
+def test_what_is_packed_piece_by_piece_is_one_stream(kind: str, is_color: bool) -> None:
+    shape = (301, 703, 3) if is_color else (301, 703)
     samples = _samples(shape, 16, kind, 1)
-    stream = encode(samples, 16, b"RGB" if is_colour else b"\1")
-    assert np.array_equal(_decoded(stream, is_colour), samples)
+    stream = encode(samples, 16, b"RGB" if is_color else b"\1")
+    assert np.array_equal(_decoded(stream, is_color), samples)
 
 
 def test_every_difference_of_two_samples_is_coded() -> None:

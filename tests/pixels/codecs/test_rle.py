@@ -11,9 +11,9 @@ from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.codecs import rle
 from dicomferry.pixels.image_pixel import read_image
-from tests.pixels.instances import data_set, grey, part10
+from tests.pixels.instances import data_set, gray, part10
 
-IMAGE = read_image(open_file(BytesReader(part10(data_set(grey((4, 4), 16), 16)))))
+IMAGE = read_image(open_file(BytesReader(part10(data_set(gray((4, 4), 16), 16)))))
 HIGH, LOW = bytes([15]) + b"a" * 16, bytes([15]) + bytes(range(16))
 RIGHT = np.arange(16).reshape(4, 4) + (ord("a") << 8)
 

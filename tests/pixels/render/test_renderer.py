@@ -12,7 +12,7 @@ from dicomferry.errors import InstanceError
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.render.grayscale import window
 from tests.corpus import CORPUS, corpus_files
-from tests.pixels.instances import colour, data_set, grey, outputs, part10, read, to_dicom
+from tests.pixels.instances import color, data_set, gray, outputs, part10, read, to_dicom
 
 RAMP = np.arange(0, 256, dtype=np.uint16).reshape(16, 16)
 
@@ -47,7 +47,7 @@ def test_rescale_goes_before_the_window() -> None:
 
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": 2000, "WindowWidth": 3000}])
 def test_a_large_frame_is_shown_as_its_parts_are(window: dict[str, int]) -> None:
-    pixels = grey((301, 259))  # longer than two pieces of what is looked up at once
+    pixels = gray((301, 259))  # longer than two pieces of what is looked up at once
     pixels[0, :2] = pixels[-1, :2] = pixels.min(), pixels.max()  # the same bounds in each part
     pixels[150, :2] = pixels[0, :2]
     whole = picture(data_set(pixels, **window))
@@ -129,15 +129,15 @@ def test_signed_and_unused_bits_are_read_as_the_attributes_say() -> None:
     assert np.array_equal(picture(ds), RAMP)
 
 
-def test_colour_is_shown_as_it_is() -> None:
-    pixels = colour()
+def test_color_is_shown_as_it_is() -> None:
+    pixels = color()
     assert np.array_equal(picture(data_set(pixels, samples=3)), pixels)
     deep = pixels.astype(np.uint16) * 256 + 9
     assert np.array_equal(picture(data_set(deep, samples=3)), pixels)
 
 
 def test_ybr_becomes_rgb() -> None:
-    ybr = colour()
+    ybr = color()
     shown = picture(data_set(ybr, samples=3, PhotometricInterpretation="YBR_FULL"))
     expected = convert_color_space(ybr, "YBR_FULL", "RGB")
     assert np.abs(shown.astype(int) - expected).max() <= 1
@@ -172,7 +172,7 @@ def test_floating_point_pixels_are_shown() -> None:
 
 
 def test_a_jpeg_has_the_quality_that_was_asked_for() -> None:
-    data = part10(data_set(grey((128, 128), 12), 12))
+    data = part10(data_set(gray((128, 128), 12), 12))
     ((_, good),) = outputs(data, "image/jpeg", Quality(jpeg_quality=95))
     ((_, poor),) = outputs(data, "image/jpeg", Quality(jpeg_quality=30))
     ((_, exact),) = outputs(data, "image/png")
@@ -180,15 +180,15 @@ def test_a_jpeg_has_the_quality_that_was_asked_for() -> None:
     assert np.abs(error).mean() < 2 and len(good) > 2 * len(poor)
 
 
-def test_a_stored_colour_jpeg_is_the_picture_already() -> None:
-    jpeg = to_dicom(part10(data_set(colour(), samples=3)), ".4.50")
+def test_a_stored_color_jpeg_is_the_picture_already() -> None:
+    jpeg = to_dicom(part10(data_set(color(), samples=3)), ".4.50")
     ((_, shown),) = outputs(jpeg, "image/jpeg")
     ((_, stored),) = outputs(jpeg, "application/octet-stream; transfer-syntax=*")
     assert shown.rstrip(b"\0") == stored.rstrip(b"\0") and shown.startswith(b"\xff\xd8")
 
 
 def test_what_has_no_picture_says_so() -> None:
-    odd = data_set(colour(), samples=3, PhotometricInterpretation="HSV")
+    odd = data_set(color(), samples=3, PhotometricInterpretation="HSV")
     with pytest.raises(InstanceError, match="NOT_RENDERABLE"):
         picture(odd)
 
