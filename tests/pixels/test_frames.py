@@ -208,6 +208,7 @@ class sparse_file:  # noqa: N801 (a function that happens to hold a file)
         return self._file.read(length)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mime_type", [f"application/dicom; transfer-syntax={PREFIX}", "image/png"])
 def test_two_gib_go_through_in_less_than_1_gib_of_memory(tmp_path: Path, mime_type: str) -> None:
     done = subprocess.run(

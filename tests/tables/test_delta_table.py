@@ -197,6 +197,7 @@ print(peak_mib())
 """
 
 
+@pytest.mark.slow
 def test_rows_with_large_metadata_do_not_lie_in_memory_together(destination, tmp_path):
     path = tmp_path / "rows.ndjson"
     with open(path, "wb") as file:

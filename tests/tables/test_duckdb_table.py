@@ -205,6 +205,7 @@ def test_which_jobs_were_appended_is_kept_beside_the_table(destination, shards):
     assert rows(other) == [("MR",)]
 
 
+@pytest.mark.slow
 def test_thousands_of_large_rows_are_loaded_with_more_effort(destination, shards, monkeypatch):
     # As many as one row group of duckdb has, which it compresses in memory.
     budgets = (MemoryBudget(16 << 20, "64MB"), MEMORY_BUDGETS[1])
