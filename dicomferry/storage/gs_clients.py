@@ -23,23 +23,19 @@ _reading_stores: dict[tuple[str, str | None], GCSStore] = {}
 _clients: dict[tuple[int, str | None], "storage.Client"] = {}
 
 
-def bucket_store(bucket: str, prefix: str = "", headers: dict[str, str] | None = None) -> GCSStore:
+def bucket_store(bucket: str, headers: dict[str, str] | None = None) -> GCSStore:
     """Return an obstore client of a bucket, which can be pickled.
 
     Args:
         bucket: its name.
-        prefix: of all paths; "" for the whole bucket.
         headers: sent with each request.
     """
     endpoint = emulator()
     options: ClientConfig = {"default_headers": dict(headers or {})}
     if endpoint is None:
-        return GCSStore(
-            bucket, prefix=prefix or None, client_options=options, retry_config=retry_config()
-        )
+        return GCSStore(bucket, client_options=options, retry_config=retry_config())
     return GCSStore(
         bucket,
-        prefix=prefix or None,
         config={"service_account_key": _emulator_key(endpoint)},
         client_options={**options, "allow_http": True},
         retry_config=retry_config(),

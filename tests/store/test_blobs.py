@@ -10,7 +10,7 @@ import dicomferry.store.blobs
 from dicomferry.errors import InstanceError
 from dicomferry.resource_names import INDEX_FOLDER
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.blobs import StoredBlob, copy_blob, read_blob
+from dicomferry.store.blobs import StoredBlob, copy_blob, large_blob, read_blob, write_blob
 
 CONTENT = b"0123456789" * 200_000
 
@@ -107,3 +107,20 @@ def test_a_bucket_to_write_to_that_is_gone_is_no_fault_of_the_blob(gcs):
     data.write(f"{INDEX_FOLDER}/row", b"")
     with pytest.raises(NotFound):
         copy_blob(stored(data), open_storage("gs://there-is-none"), "to")
+
+
+def write_large_blob(data, path, content):
+    with large_blob(data) as (file, keep):
+        file.write(content)
+        keep(path)
+
+
+@pytest.mark.parametrize("write", [write_blob, write_large_blob])
+def test_a_blob_that_a_power_cut_has_shortened_is_written_again(data, write):
+    data.write("blob", CONTENT[:7])
+    write(data, "blob", CONTENT)
+    assert data.read("blob") == CONTENT
+    changed = data.head("blob").modified
+    write(data, "blob", CONTENT)
+    assert data.head("blob").modified == changed, "a whole blob is not written twice"
+    assert list(data.list("incoming")) == []
