@@ -62,7 +62,7 @@ def run(words: list[str], folder: Path) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_its_quickstart_exports_and_query_print_what_it_shows(folder, monkeypatch):
+def test_its_commands_and_programs_print_what_it_shows(folder, monkeypatch):
     create, imports = (words for words in command_lines(block("A folder")) if words)
     assert run(create, folder)[0] == 0
     code, printed = run(imports, folder)
@@ -79,3 +79,13 @@ def test_its_quickstart_exports_and_query_print_what_it_shows(folder, monkeypatc
         [sys.executable, "-c", query.text], check=True, capture_output=True, text=True
     )
     assert done.stdout.strip() == block("Query", 1).strip()
+    script = block("From Python").replace("/data/", f"{folder}/")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        check=True,
+        cwd=folder,
+        env={"PYTHONPATH": str(REPOSITORY), "HOME": str(folder), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert f"this prints `{done.stdout.strip()}`" in README.read_text()
