@@ -1,5 +1,6 @@
 """Entry point shared by both pipelines: runs the job, logs errors, returns the exit code."""
 
+import functools
 import json
 import logging
 import sys
@@ -17,7 +18,9 @@ from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
+from dicomferry.pipelines.summary_file import SummaryFile, exit_code
 from dicomferry.storage.failures import storage_errors, storage_message
+from dicomferry.transforms.worker_pool import close_shared_pools
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,24 +45,48 @@ def run_job(
         JobError: the job broke; the operation says so too.
         ValueError, LookupError: the request is wrong; no operation was started or touched.
     """
-    runner = remote_runner(options)
-    if not request.operation:
-        resolved: Any = request.resolve(runner)
-        with Job(request.root, request.store, request.method, on_progress) as job:
-            return work(resolved, job)
-        return job.folder.read()
-    parent, owner = request.store.parent, dataflow_job(options)
-    adopted = adopt_operation(request.root, parent, request.operation, owner)
+    summary = SummaryFile(request)
+    try:
+        record = _run_owned(request, options, work, on_progress, summary)
+    except BaseException as error:
+        summary.end_with(error)
+        raise
+    summary.end(record)
+    return record
+
+
+def _run_owned(
+    request: Request,
+    options: PipelineOptions,
+    work: Callable[[Any, Job], OperationRecord],
+    on_progress: ProgressCallback | None,
+    summary: SummaryFile,
+) -> OperationRecord:
+    runner, adopted, resolved = remote_runner(options), None, None
+    if request.operation:
+        parent, owner = request.store.parent, dataflow_job(options)
+        adopted = adopt_operation(request.root, parent, request.operation, owner)
+    else:
+        resolved = request.resolve(runner)
     with Job(request.root, request.store, request.method, on_progress, adopted) as job:
-        try:
-            resolved = request.resolve(runner)
-        except (ValueError, LookupError) as error:
-            # The process that recorded it found nothing wrong, so this has changed since.
-            is_missing = isinstance(error, LookupError)
-            code = NOT_FOUND if is_missing else INVALID_ARGUMENT
-            raise JobError(code, str(error)) from error
+        summary.begin(job.folder)
+        job.before_exit = functools.partial(_before_exit, summary)
+        if adopted:
+            try:
+                resolved = request.resolve(runner)
+            except (ValueError, LookupError) as error:
+                # The process that recorded it found nothing wrong, so this has changed since.
+                is_missing = isinstance(error, LookupError)
+                code = NOT_FOUND if is_missing else INVALID_ARGUMENT
+                raise JobError(code, str(error)) from error
         return work(resolved, job)
     return job.folder.read()
+
+
+def _before_exit(summary: SummaryFile) -> None:
+    """Free what a cancelled job holds, and write its summary."""
+    close_shared_pools()
+    summary.end_cancelled()
 
 
 def main(
@@ -90,7 +117,7 @@ def main(
         return 2
     summary = operation.summary()
     _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})
-    return 0 if operation.counts.failures <= request.max_failures else 1
+    return exit_code(operation, request.max_failures)
 
 
 def _wait_for_record() -> None:

@@ -64,8 +64,8 @@ class Job(OwnedOperation):
         """
         folder = adopted or start_operation(root, store, method)
         log_format.name_operation(folder.name)
-        lists = folder.storage.uri("outcomes-*.jsonl")
-        _LOGGER.info("operation %s; its lists: %s", folder.name, lists)
+        results = folder.storage.uri("outcomes-*.jsonl")
+        _LOGGER.info("Operation: %s. Results: %s", folder.name, results)
         super().__init__(folder, on_progress=show, before_exit=close_shared_pools)
         self._root = root
         self._store = store

@@ -14,7 +14,7 @@ from dicomferry.pipelines.flags import Flag, flags_of
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.storage.base import Storage
-from dicomferry.storage.registry import open_storage
+from dicomferry.storage.registry import open_file, open_storage
 
 ROOT_VARIABLE = "DICOMFERRY_ROOT"
 DEFAULT_ROOT = "./dicomferry-data"
@@ -69,6 +69,15 @@ class Request(abc.ABC):
             in_templates=False,
         ),
     ] = None
+    summary_file: Annotated[
+        str,
+        Flag(
+            "File, local or gs://, for one JSON object about the job, written when it starts and "
+            "when it has ended",
+            metavar="FILE",
+            in_templates=False,
+        ),
+    ] = ""
     operation: Annotated[
         str,
         Flag(
@@ -97,6 +106,8 @@ class Request(abc.ABC):
         """
         for each in flags_of(type(self)):
             each.check(getattr(self, each.name))
+        if self.summary_file and not open_file(self.summary_file)[1]:
+            raise ValueError(f"--summary-file {self.summary_file} is a folder: name a file in it")
 
     @abc.abstractmethod
     def resolve(self, remote_runner: str = "") -> object:

@@ -60,7 +60,7 @@ class OwnedOperation:
         self.folder = folder
         self.total = 0
         self._on_progress = on_progress
-        self._before_exit = before_exit
+        self.before_exit = before_exit
         self._cancel_message = cancel_message
         self._record = folder.read()
         self._record.queued = is_queued
@@ -184,8 +184,8 @@ class OwnedOperation:
             self._record.finish(CANCELLED, self._cancel_message)
             self._write()
             _LOGGER.warning("%s was cancelled", self.folder.name)
-            if self._before_exit:
-                self._before_exit()
+            if self.before_exit:
+                self.before_exit()
             os._exit(1)
 
     def _write(self) -> None:

@@ -251,7 +251,7 @@ print(folder.name)
 """
 
 
-def test_a_task_that_is_stopped_cancels_its_job(night):
+def test_a_task_that_is_stopped_cancels_its_job(night, tmp_path):
     from dicomferry_tasks import LocalJob
 
     root = night.params["root"]
@@ -259,7 +259,9 @@ def test_a_task_that_is_stopped_cancels_its_job(night):
         name = dicomferry(START, root, job.pid).strip()
         task = LocalJob(task_id="import", pipeline="import_dicom", flags={"root": root})
         task.py_interpreter = os.environ["DICOMFERRY_PYTHON"]
-        task.read_line(f"operation {name}; its lists: {root}/{name}/outcomes-*.jsonl\n")
+        summary = {"name": name, "done": False, "outcomes": f"{root}/{name}/outcomes-*.jsonl"}
+        (tmp_path / "summary.json").write_text(json.dumps(summary))
+        task.summary_file = str(tmp_path / "summary.json")
         task.on_kill()
         job.kill()
     assert (Path(root) / name / "cancel").exists()

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -30,7 +31,6 @@ TIMEZONE = "UTC"
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | day('%Y-%m-%d') }}"
 DAY_IN_TABLE = "{{ (dag_run.logical_date or dag_run.run_after) | day('%Y%m%d') }}"
 
-_OPERATION = re.compile(r"operation (projects/\S+/operations/[\w-]+); its lists: (.+)")
 _INVALID_ARGUMENT = 3  # google.rpc.Code of an operation in which files failed
 _SUMMARY = ("name", "store", "total", "counts", "error")
 
@@ -132,33 +132,43 @@ class LocalJob(OperationTask, BeamRunPythonPipelineOperator):
         )
         self.server = server
         self.only_with = only_with
+        self.summary_file = ""
 
     def execute(self, context: Any) -> None:
-        """Run the job to its end, and read what it says of its operation."""
+        """Run the job to its end, and read its summary."""
         self.begin()
-        try:
-            BeamHook(runner=self.runner).start_python_pipeline(
-                variables=dict(self.pipeline_options),
-                py_file=self.py_file,
-                py_options=self.py_options,
-                py_interpreter=self.py_interpreter,
-                process_line_callback=self.read_line,
-            )
-        except AirflowException as error:
-            raise self.explain(error) from error
-        finally:
-            self.tell(context)
+        with tempfile.TemporaryDirectory() as folder:
+            self.summary_file = f"{folder}/summary.json"
+            try:
+                BeamHook(runner=self.runner).start_python_pipeline(
+                    variables={**self.pipeline_options, "summary_file": self.summary_file},
+                    py_file=self.py_file,
+                    py_options=self.py_options,
+                    py_interpreter=self.py_interpreter,
+                )
+            except AirflowException as error:
+                self.read_summary()
+                raise self.explain(error) from error
+            else:
+                self.read_summary()
+            finally:
+                self.tell(context)
 
-    def read_line(self, line: str) -> None:
-        """Look for the operation in a job's first lines, and for the summary in its last."""
-        if found := _OPERATION.match(line.rstrip("\n")):
-            self.operation = found[1]
-            self.folder = found[2].removesuffix("/outcomes-*.jsonl")
-        elif line.startswith('{"name": "projects/'):
-            self.summary = json.loads(line)
+    def read_summary(self) -> None:
+        """Read the file that the job writes when it starts and when it has ended."""
+        try:
+            with open(self.summary_file, encoding="utf-8") as file:
+                summary = json.load(file)
+        except FileNotFoundError:
+            return  # it never got so far
+        self.operation = summary["name"]
+        self.folder = summary["outcomes"].removesuffix("/outcomes-*.jsonl")
+        if summary["done"]:
+            self.summary = {key: summary[key] for key in _SUMMARY if key in summary}
 
     def on_kill(self) -> None:
         """Cancel the job: its process would outlive the task."""
+        self.read_summary()
         if self.operation:
             command = [self.py_interpreter, "-c", "from dicomferry.cli.main import main; main()"]
             command += ["operations", "cancel", self.operation]

@@ -1,0 +1,111 @@
+"""The file of --summary-file: one JSON object about a job, for the programs that started it.
+
+    name, id      of the operation; "" if the request was refused before there was one
+    store         resource name
+    method        ImportDicomData or ExportDicomData
+    done          false while the job runs
+    total, counts files or instances, and what became of them
+    error         code (google.rpc.Code) and message; absent if there is none
+    outcomes      where the outcome of every file is listed
+    exitCode      of the process; null while the job runs
+
+It is written when the operation is recorded, so that its name is known, and replaced when the job
+has ended, however it ended; a process that is killed leaves the first. Each time it is written
+whole or not at all.
+"""
+
+import json
+import logging
+from typing import Any
+
+from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
+
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.record import OperationRecord
+from dicomferry.pipelines.requests import Request
+from dicomferry.storage.failures import storage_errors, storage_message
+from dicomferry.storage.registry import open_file
+
+_LOGGER = logging.getLogger(__name__)
+_INTERRUPTED = 130  # as shells report SIGINT
+
+
+def exit_code(record: OperationRecord, max_failures: int) -> int:
+    """The exit code of a job that has ended: 1 if more files failed than are allowed."""
+    return 0 if record.counts.failures <= max_failures else 1
+
+
+class SummaryFile:
+    """The summary of one job; does nothing if the request names no file."""
+
+    def __init__(self, request: Request) -> None:
+        """Name the file; nothing is written yet."""
+        self._request = request
+        self._folder: OperationFolder | None = None
+
+    def begin(self, folder: OperationFolder) -> None:
+        """Write that the job runs, with the name of its operation."""
+        self._folder = folder
+        if self._request.summary_file:
+            self._write(folder.read(), None)
+
+    def end(self, record: OperationRecord) -> None:
+        """Write the end of a job that has done its work, or was handed over and runs on."""
+        code = exit_code(record, self._request.max_failures) if record.done else None
+        self._write(record, code)
+
+    def end_cancelled(self) -> None:
+        """Write the end of a job that was cancelled, whose process is about to exit with 1."""
+        self._end_anyhow(1, "")
+
+    def end_with(self, error: BaseException) -> None:
+        """Write the end of a job that an exception has ended or prevented."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        message = storage_message(error) if isinstance(error, storage_errors()) else str(error)
+        code = INVALID_ARGUMENT if isinstance(error, ValueError) else UNAVAILABLE
+        code = NOT_FOUND if isinstance(error, LookupError) else code
+        self._end_anyhow(_INTERRUPTED if interrupted else 2, message, code)
+
+    def _end_anyhow(self, exit_code: int, message: str, code: int = 0) -> None:
+        """Write the end; a failure to write must not hide why the job ended."""
+        if not self._request.summary_file:
+            return
+        try:
+            if self._folder:
+                self._write(self._folder.read(), exit_code)
+            else:
+                error = {"code": code, "message": message}
+                self._put({**self._header(""), "error": error, "exitCode": exit_code})
+        except storage_errors() as failure:
+            _LOGGER.warning("--summary-file was not written: %s", storage_message(failure))
+
+    def _write(self, record: OperationRecord, exit_code: int | None) -> None:
+        if not self._request.summary_file or self._folder is None:
+            return
+        fields = record.to_json()
+        known = ("done", "total", "counts", "error")
+        self._put(
+            {
+                **self._header(record.name),
+                **{key: fields[key] for key in known if key in fields},
+                "outcomes": self._folder.storage.uri("outcomes-*.jsonl"),
+                "exitCode": exit_code,
+            }
+        )
+
+    def _header(self, name: str) -> dict[str, Any]:
+        request = self._request
+        return {
+            "name": name,
+            "id": name.rpartition("/")[2],
+            "store": str(request.store),
+            "method": str(request.method),
+            "done": True,
+            "total": 0,
+            "counts": {},
+            "outcomes": "",
+        }
+
+    def _put(self, summary: dict[str, Any]) -> None:
+        storage, name = open_file(self._request.summary_file)
+        storage.write(name, json.dumps(summary, indent=2, ensure_ascii=False).encode() + b"\n")
