@@ -19,6 +19,7 @@ from dicomferry.tables.concatenated_files import ConcatenatedFiles
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
 from dicomferry.tables.schema import Schema, widened
+from dicomferry.tables.shards import Shards
 
 _ATTEMPTS = 5
 _BACKOFF_S = 2.0
@@ -74,7 +75,7 @@ def load(destination: BigQueryTable, load: Load) -> None:
     """Put the rows in by one load job, all or none, and once for a `Load.job`.
 
     A further load job is started only after the last is known to have failed, and for a reason
-    that passes. BigQuery itself reads shards in a bucket; local ones are uploaded.
+    that passes. BigQuery itself reads shards in Cloud Storage; others are uploaded.
 
     Raises:
         TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: no row was added.
@@ -82,7 +83,7 @@ def load(destination: BigQueryTable, load: Load) -> None:
             with the same `Load.job` finds out.
     """
     refuse_unloadable(load.schema)
-    if load.shards.remote and len(load.shards.uris) > _MAX_FILES:
+    if _is_readable(load.shards) and len(load.shards.uris) > _MAX_FILES:
         raise TableError(
             f"{len(load.shards.uris)} files are too many for one load job of BigQuery, which takes"
             f" {_MAX_FILES}. Write larger shards."
@@ -136,11 +137,11 @@ def _start(
     config = _load_config(client, destination, load)
     table, shards = _reference(destination), load.shards
     try:
-        if shards.remote:
+        if _is_readable(shards):
             return client.load_table_from_uri(
                 list(shards.uris), table, job_id=job_id, location=location, job_config=config
             )
-        with ConcatenatedFiles(shards.uris) as stream:
+        with shards.local_paths() as paths, ConcatenatedFiles(paths) as stream:
             # No size: then the upload is one that resumes after a broken connection.
             return client.load_table_from_file(
                 stream, table, job_id=job_id, location=location, job_config=config
@@ -149,6 +150,11 @@ def _start(
         return client.get_job(job_id, location=location)
     except Forbidden:
         raise _forbidden(destination) from None
+
+
+def _is_readable(shards: Shards) -> bool:
+    """Return whether BigQuery itself can read the shards: it reads Cloud Storage only."""
+    return bool(shards.uris) and all(uri.startswith("gs://") for uri in shards.uris)
 
 
 def _refuse_failed(load_job: bigquery.LoadJob, destination: BigQueryTable) -> None:

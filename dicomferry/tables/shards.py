@@ -1,5 +1,6 @@
 """Shards: files of newline-delimited JSON rows between the workers and the one load."""
 
+import contextlib
 import glob
 import os
 import tempfile
@@ -24,11 +25,6 @@ class Shards(NamedTuple):
     uris: tuple[str, ...]
     read: Callable[[str], Iterable[bytes]] = _read_local
 
-    @property
-    def remote(self) -> bool:
-        """Whether they are in a bucket."""
-        return any("://" in uri for uri in self.uris)
-
     def local_globs(self) -> Iterator[list[str]]:
         """Yield lists of globs of local files, which together hold all rows.
 
@@ -42,6 +38,21 @@ class Shards(NamedTuple):
             if "://" in uri:
                 with tempfile.TemporaryDirectory(prefix="dicomferry-") as folder:
                     path = os.path.join(folder, "shard.ndjson")
-                    with open(path, "wb") as file:
-                        file.writelines(self.read(uri))
+                    self.fetch(uri, path)
                     yield [glob.escape(path)]
+
+    @contextlib.contextmanager
+    def local_paths(self) -> Iterator[list[str]]:
+        """Yield paths of local files for a `with` block; all remote shards are fetched for it."""
+        with tempfile.TemporaryDirectory(prefix="dicomferry-") as folder:
+            paths = []
+            for number, uri in enumerate(self.uris):
+                paths.append(os.path.join(folder, f"{number}.ndjson") if "://" in uri else uri)
+                if "://" in uri:
+                    self.fetch(uri, paths[-1])
+            yield paths
+
+    def fetch(self, uri: str, path: str) -> None:
+        """Copy a remote shard to a local file."""
+        with open(path, "wb") as file:
+            file.writelines(self.read(uri))

@@ -35,6 +35,14 @@ def test_shards_in_a_bucket_are_read_by_bigquery_in_one_job(bigquery):
     assert job["configuration"]["load"]["sourceFormat"] == "NEWLINE_DELIMITED_JSON"
 
 
+def test_shards_in_a_bucket_that_bigquery_does_not_read_are_uploaded(bigquery):
+    objects = {f"mem://b/{n}": b'{"Modality": "%d"}\n' % n for n in range(3)}
+    shards = Shards(tuple(objects), lambda uri: [objects[uri]])
+    DESTINATION.load(Load(shards, SCHEMA, EMPTY, "operation-1"))
+    assert rows(bigquery) == ["0", "1", "2"]
+    assert len(bigquery.uploads) == 1
+
+
 def test_a_large_local_upload_is_one_job_too(bigquery, shards):
     files = [[{"Modality": f"{n}" * 1000}] * 1500 for n in range(6)]
     DESTINATION.load(Load(shards(*files), SCHEMA, EMPTY, "j"))
