@@ -75,7 +75,7 @@ def check_done(job, exported, failed=0):
     counter = job.operation["metadata"]["counter"]
     assert job.operation["done"]
     assert counter == {"pending": "0", "success": str(exported), "failure": str(failed)}
-    assert job.folder.counts()["exported"] == exported
+    assert job.folder.counts().exported == exported
     assert list(job.folder.storage.list("rows")) == []
 
 
