@@ -1,7 +1,6 @@
 """Sources that are known unchanged are skipped; the rest is cut into shares."""
 
 import pickle
-from collections import Counter
 
 import apache_beam as beam
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dicomferry.transforms.skip_known
+from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.sources.source import Source
 from dicomferry.store.known_sources import known_sources, remember_sources
 from dicomferry.transforms.progress import ProgressReporter
@@ -92,20 +92,23 @@ class Folder:
         self.reports = {}
 
     def report_progress(self, worker, counts):
-        self.reports[worker] = Counter(counts)
+        self.reports[worker] = counts
 
 
 def test_progress_sums_and_a_copy_in_another_process_starts_anew(monkeypatch):
     monkeypatch.setattr("dicomferry.transforms.progress._INTERVAL_SECONDS", 0)
     folder = Folder()
     progress = ProgressReporter(folder)
-    progress.add(Counter(read=1))
-    progress.add(Counter(read=2, failed=1))
-    assert list(folder.reports.values()) == [Counter(read=3, failed=1)]
+    progress.add(ProgressCounts(read=1))
+    progress.add(ProgressCounts(read=2, failed=1))
+    assert list(folder.reports.values()) == [ProgressCounts(read=3, failed=1)]
     copy = pickle.loads(pickle.dumps(progress))
-    copy.add(Counter(read=5))
-    assert list(copy._folder.reports.values()) == [Counter(read=3, failed=1), Counter(read=5)]
+    copy.add(ProgressCounts(read=5))
+    assert list(copy._folder.reports.values()) == [
+        ProgressCounts(read=3, failed=1),
+        ProgressCounts(read=5),
+    ]
 
 
 def test_progress_without_a_folder_reports_nowhere():
-    ProgressReporter(None).add(Counter(read=1))
+    ProgressReporter(None).add(ProgressCounts(read=1))
