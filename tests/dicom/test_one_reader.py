@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from io import BytesIO
-from time import perf_counter
+from time import process_time
 from typing import Any, NamedTuple
 
 import pytest
@@ -340,7 +340,7 @@ def test_runs_of_zeros_cost_no_more_than_their_length() -> None:
     """Many short ones are not searched to the end of the buffer each."""
     gap_and_element = bytes(8) + element(0x00280010, "US", b"\x40\0")
     file = part10(identity() + gap_and_element * 100_000)
-    start = perf_counter()
+    start = process_time()
     assert len(open_file(BytesReader(file)).elements) == 100_004
     read_header(BytesReader(file))
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
