@@ -14,23 +14,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dicomferry.pipelines.job import JobError
-    from dicomferry.public.results import ExportResult, ImportResult
-    from dicomferry.public.stores import (
-        Store,
-        StoreMetrics,
+    from dicomferry.public.functions import (
         create_store,
         export_files,
         export_table,
         import_files,
         open_store,
     )
+    from dicomferry.public.results import ExportResult, ImportResult
+    from dicomferry.public.stores import Store, StoreMetrics
     from dicomferry.store.dicom_store import StoreExistsError, StoreNotFoundError
+    from dicomferry.transforms.export_instances import ExportInstances, ExportJob
+    from dicomferry.transforms.import_instances import ImportInstances, ImportJob
+    from dicomferry.transforms.list_sources import ListSources
 
 __version__ = "0.1.0"
 __all__ = [
+    "ExportInstances",
+    "ExportJob",
     "ExportResult",
+    "ImportInstances",
+    "ImportJob",
     "ImportResult",
     "JobError",
+    "ListSources",
     "Store",
     "StoreExistsError",
     "StoreMetrics",
@@ -44,6 +51,11 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ExportInstances": "transforms.export_instances",
+    "ExportJob": "transforms.export_instances",
+    "ImportInstances": "transforms.import_instances",
+    "ImportJob": "transforms.import_instances",
+    "ListSources": "transforms.list_sources",
     "ExportResult": "public.results",
     "ImportResult": "public.results",
     "JobError": "pipelines.job",
@@ -51,11 +63,11 @@ _MODULES = {
     "StoreExistsError": "store.dicom_store",
     "StoreMetrics": "public.stores",
     "StoreNotFoundError": "store.dicom_store",
-    "create_store": "public.stores",
-    "export_files": "public.stores",
-    "export_table": "public.stores",
-    "import_files": "public.stores",
-    "open_store": "public.stores",
+    "create_store": "public.functions",
+    "export_files": "public.functions",
+    "export_table": "public.functions",
+    "import_files": "public.functions",
+    "open_store": "public.functions",
 }
 
 

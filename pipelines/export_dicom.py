@@ -57,25 +57,30 @@ def run(
     options = options or beam_options()
 
     def work(ready: ReadyExport, job: Job) -> OperationRecord:
-        index, instances = ready.snapshot, ready.instances
-        total, unmatched = instances.find(index.uids()) if instances else (index.count(), [])
-        job.expect(total + len(unmatched))
-        report_unmatched(unmatched, job.folder)
+        expect_instances(ready, job)
         if owner := dataflow_job(options):
             job.hand_over(owner)
         with beam.Pipeline(options=options) as pipeline:
-            files = pipeline | "Files" >> beam.Create(index.files, reshuffle=False)
-            _ = files | ExportInstances(_plan(request, ready, job, options))
+            files = pipeline | "Files" >> beam.Create(ready.snapshot.files, reshuffle=False)
+            _ = files | ExportInstances(make_job(request, ready, job, options))
         if owner:
             return job.folder.read()
         if request.table is not None:
-            _load(request, job.folder)
+            load_rows(request, job.folder)
         return job.finish("instances")
 
     return run_job(request, options, work, on_progress)
 
 
-def _plan(
+def expect_instances(ready: ReadyExport, job: Job) -> None:
+    """Count the instances to export, and list the paths of a filter that match none."""
+    index, instances = ready.snapshot, ready.instances
+    total, unmatched = instances.find(index.uids()) if instances else (index.count(), [])
+    job.expect(total + len(unmatched))
+    report_unmatched(unmatched, job.folder)
+
+
+def make_job(
     request: ExportRequest, ready: ReadyExport, job: Job, options: PipelineOptions
 ) -> ExportJob:
     """Make the job of the graph."""
@@ -101,7 +106,7 @@ def _target(request: ExportRequest, ready: ReadyExport) -> FileTarget | TableTar
     return FileTarget(ready.data, request.destination, request.mime_type, request.quality)
 
 
-def _load(request: ExportRequest, folder: OperationFolder) -> None:
+def load_rows(request: ExportRequest, folder: OperationFolder) -> None:
     """Load the rows that the graph has written into the table."""
     assert request.table is not None
     close_shared_pools()  # their work is done, and the load has use for their memory

@@ -61,7 +61,7 @@ def run(
     options = options or beam_options()
 
     def work(ready: ReadyImport, job: Job) -> OperationRecord:
-        plan = _plan(request, ready, job, options)
+        plan = make_job(request, ready, job, options)
         if owner := dataflow_job(options):
             job.hand_over(owner)
         if plan.is_remote:
@@ -79,7 +79,7 @@ def run(
     return run_job(request, options, work, on_progress)
 
 
-def _plan(
+def make_job(
     request: ImportRequest, ready: ReadyImport, job: Job, options: PipelineOptions
 ) -> ImportJob:
     """Make the job of the graph; from now on its streams and topics follow the store."""

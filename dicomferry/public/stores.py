@@ -2,13 +2,13 @@
 
 import dataclasses
 import importlib
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
 
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.import_request import ImportRequest
-from dicomferry.pipelines.requests import Request, default_root
+from dicomferry.pipelines.requests import Request
 from dicomferry.public.flags import (
     ExportFilesFlags,
     ExportTableFlags,
@@ -18,19 +18,21 @@ from dicomferry.public.flags import (
 )
 from dicomferry.public.progress import progress_bar
 from dicomferry.public.results import ExportResult, ImportResult, JobResult
-from dicomferry.resource_names import StoreName, parse_store
+from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
-from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance
-from dicomferry.store.dicom_store import DicomStore, StoreExistsError
+from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.index import Index
 from dicomferry.store.maintenance import Finding
-from dicomferry.tables.destination import parse_destination
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
+    from apache_beam.options.pipeline_options import PipelineOptions
 
+    from dicomferry.public.own_pipelines import ExportRun, ImportRun
+
+_Request = TypeVar("_Request", bound=Request)
 _Result = TypeVar("_Result", bound=JobResult)
 
 
@@ -144,6 +146,73 @@ class Store:
         """
         return self._run(ExportRequest, ExportResult, {"table": table, **flags})
 
+    def import_pipeline(
+        self,
+        *,
+        dry_run: bool = False,
+        on_conflict: str = "fail",
+        options: "PipelineOptions | None" = None,
+    ) -> "AbstractContextManager[ImportRun]":
+        """Return the context of a pipeline of your own that imports with `ImportInstances`.
+
+        The operation belongs to this process, and ends with the block.
+
+        Args:
+            dry_run: read and check everything, store nothing.
+            on_conflict: "fail" or "ignore".
+            options: Beam's, the same as the pipeline's; default: the local runner.
+
+        Raises:
+            JobError: the pipeline failed.
+
+        >>> import apache_beam as beam, dicomferry
+        >>> store = dicomferry.create_store("own")
+        >>> with store.import_pipeline() as run, beam.Pipeline("FnApiRunner") as pipeline:
+        ...     uris = pipeline | beam.Create(["dicom/*.dcm"])
+        ...     _ = uris | dicomferry.ListSources() | dicomferry.ImportInstances(run.job)
+        >>> run.result.counts
+        {'imported': 4}
+        """
+        from dicomferry.pipelines.options import beam_options
+        from dicomferry.public.own_pipelines import importing
+
+        request = self._request(ImportRequest, {"dry_run": dry_run, "on_conflict": on_conflict})
+        return importing(request, options or beam_options())
+
+    def export_pipeline(
+        self,
+        destination: Path,
+        *,
+        mime_type: str = "",
+        options: "PipelineOptions | None" = None,
+    ) -> "AbstractContextManager[ExportRun]":
+        """Return the context of a pipeline of your own that exports with `ExportInstances`.
+
+        Args:
+            destination: folder, or gs://bucket/prefix.
+            mime_type: form of the files; default: as uploaded.
+            options: Beam's, the same as the pipeline's; default: the local runner.
+
+        Raises:
+            JobError: the pipeline failed.
+            ValueError, LookupError: an argument is wrong; nothing was started.
+
+        >>> import apache_beam as beam, dicomferry
+        >>> store = dicomferry.create_store("own-export")
+        >>> _ = store.import_files("dicom/*.dcm")
+        >>> with store.export_pipeline("out") as run, beam.Pipeline("FnApiRunner") as pipeline:
+        ...     files = pipeline | beam.Create(run.files)
+        ...     _ = files | dicomferry.ExportInstances(run.job)
+        >>> run.result.counts
+        {'exported': 4}
+        """
+        from dicomferry.pipelines.options import beam_options
+        from dicomferry.public.own_pipelines import exporting
+
+        values = {"destination": destination, "mime_type": mime_type}
+        request = self._request(ExportRequest, values)
+        return exporting(request, options or beam_options())
+
     def instances(self) -> "ds.Dataset":
         """Return the index as an Arrow dataset: one row per instance, as of now.
 
@@ -195,151 +264,17 @@ class Store:
     def _found(self) -> DicomStore:
         return dicom_store.get_store(self._root, self._name)
 
+    def _request(self, kind: type[_Request], values: Mapping[str, Any]) -> _Request:
+        return make_request(kind, store=self._name, root=self._root, **values)
+
     def _run(self, kind: type[Request], result: type[_Result], flags: Mapping[str, Any]) -> _Result:
         from dicomferry.pipelines.options import beam_options
 
         values = dict(flags)
         is_shown, beam_args = values.pop("progress", None), values.pop("beam_args", ())
-        request = make_request(kind, store=self._name, root=self._root, **values)
+        request = self._request(kind, values)
         pipeline = importlib.import_module(f"dicomferry.pipelines.{kind.pipeline}")
         options = beam_options(beam_args)
         with progress_bar(kind.method.verb.lower(), is_shown=is_shown) as on_progress:
             record = pipeline.run(request, options, on_progress)
         return result.of(record, self._root)
-
-
-def create_store(
-    name: str,
-    *,
-    root: Path | None = None,
-    labels: Mapping[str, str] | None = None,
-    stream_to: Sequence[str] = (),
-    exist_ok: bool = False,
-) -> Store:
-    """Create a store.
-
-    Args:
-        name: id, or full resource name.
-        root: folder or gs://bucket/prefix that holds the stores (default: $DICOMFERRY_ROOT, else
-            ./dicomferry-data).
-        labels: labels of the store, to find it by.
-        stream_to: tables that a row of every new instance is appended to: bq://…, duckdb:… or
-            delta:…
-        exist_ok: return a store that exists already as it is.
-
-    Raises:
-        StoreExistsError: the name is taken, and `exist_ok` is not set.
-        ValueError: an argument is wrong, or the root cannot hold a store.
-
-    >>> import dicomferry
-    >>> dicomferry.create_store("new", root="archive", labels={"site": "north"})
-    Store('new', root='.../archive')
-    >>> dicomferry.create_store("new", root="archive", exist_ok=True)
-    Store('new', root='.../archive')
-    """
-    store = Store(_root_of(root), parse_store(name))
-    streams = [{"bigqueryDestination": {"tableUri": _checked(table)}} for table in stream_to]
-    resource = {"labels": dict(labels or {}), "streamConfigs": streams}
-    resource = {field: value for field, value in resource.items() if value}
-    try:
-        dicom_store.create_store(store._root, store._name, resource)
-    except StoreExistsError:
-        if not exist_ok:
-            raise
-    return store
-
-
-def open_store(name: str, *, root: Path | None = None) -> Store:
-    """Open a store that exists.
-
-    Args:
-        name: id, or full resource name.
-        root: as of `create_store`.
-
-    Raises:
-        StoreNotFoundError: there is no such store.
-
-    >>> import dicomferry
-    >>> _ = dicomferry.create_store("old")
-    >>> dicomferry.open_store("old").metrics().instance_count
-    0
-    """
-    store = Store(_root_of(root), parse_store(name))
-    store._found()
-    return store
-
-
-def import_files(
-    store: str | Store, source: Path = "", *, root: Path | None = None, **flags: Unpack[ImportFlags]
-) -> ImportResult:
-    """Import DICOM files into a store; see `Store.import_files`.
-
-    Args:
-        store: name of a store, or the store.
-        source: file, or pattern with *, ? or **; local or gs://bucket/….
-        root: as of `create_store`, for a store by name.
-        **flags: as those of `dicomferry import`; see `ImportFlags`.
-
-    >>> import dicomferry
-    >>> _ = dicomferry.create_store("imported")
-    >>> dicomferry.import_files("imported", "dicom/**", dry_run=True).counts
-    {'imported': 4, 'failed': 1}
-    """
-    return _store_of(store, root).import_files(source, **flags)
-
-
-def export_files(
-    store: str | Store,
-    destination: Path,
-    *,
-    root: Path | None = None,
-    **flags: Unpack[ExportFilesFlags],
-) -> ExportResult:
-    """Export instances of a store as files; see `Store.export_files`.
-
-    Args:
-        store: name of a store, or the store.
-        destination: folder, or gs://bucket/prefix.
-        root: as of `create_store`, for a store by name.
-        **flags: as those of `dicomferry export files`; see `ExportFilesFlags`.
-
-    >>> import dicomferry
-    >>> _ = dicomferry.create_store("source").import_files("dicom/CT_small.dcm")
-    >>> jpeg_2000 = "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90"
-    >>> dicomferry.export_files("source", "j2k", mime_type=jpeg_2000).counts
-    {'exported': 1}
-    """
-    return _store_of(store, root).export_files(destination, **flags)
-
-
-def export_table(
-    store: str | Store, table: str, *, root: Path | None = None, **flags: Unpack[ExportTableFlags]
-) -> ExportResult:
-    """Export the instances of a store as rows of a table; see `Store.export_table`.
-
-    Args:
-        store: name of a store, or the store.
-        table: bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER.
-        root: as of `create_store`, for a store by name.
-        **flags: as those of `dicomferry export table`; see `ExportTableFlags`.
-
-    >>> import dicomferry
-    >>> _ = dicomferry.create_store("rows").import_files("dicom/CT_small.dcm")
-    >>> dicomferry.export_table("rows", "delta:table", schema="json").counts
-    {'exported': 1}
-    """
-    return _store_of(store, root).export_table(table, **flags)
-
-
-def _store_of(store: str | Store, root: Path | None) -> Store:
-    return Store(_root_of(root), parse_store(store)) if isinstance(store, str) else store
-
-
-def _root_of(root: Path | None) -> Storage:
-    return default_root() if root is None else open_storage(os.fspath(root))
-
-
-def _checked(table: str) -> str:
-    """Return the URI of a table, unless it is wrong."""
-    parse_destination(table)
-    return table
