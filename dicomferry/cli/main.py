@@ -3,19 +3,22 @@
 import gc
 import logging
 import sys
-from typing import NoReturn
+from importlib import metadata
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from dicomferry.api.errors import ApiError
+from dicomferry.cli.formats import formats
 from dicomferry.cli.import_export import export_app, import_
 from dicomferry.cli.operations import operations_app
 from dicomferry.cli.options import BEAM_FLAGS
 from dicomferry.cli.output import errors, printable
-from dicomferry.cli.preview import formats, preview
-from dicomferry.cli.serve import serve_, tokens_app
+from dicomferry.cli.preview import preview
+from dicomferry.cli.serve import serve_
 from dicomferry.cli.stores import stores_app
+from dicomferry.cli.tokens import tokens_app
 from dicomferry.jobs.dataflow_client import DataflowError
 
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
@@ -34,6 +37,24 @@ app.add_typer(stores_app, name="stores")
 app.add_typer(export_app, name="export")
 app.add_typer(operations_app, name="operations")
 app.add_typer(tokens_app, name="tokens")
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        print(f"dicomferry {metadata.version('dicomferry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Bulk import and export for DICOM archives, as Apache Beam jobs, here or in the cloud."""
 
 
 def main() -> NoReturn:

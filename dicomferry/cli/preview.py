@@ -1,11 +1,9 @@
-"""`dicomferry preview` and `dicomferry formats`: something to look at."""
+"""`dicomferry preview`: one page of thumbnails."""
 
 import os
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import console, find_store, say
@@ -34,30 +32,3 @@ def preview(
     with console.status("rendering"):
         storage.write(name, (piece.encode() for piece in pieces))
     say(f"Open {output} in a browser")
-
-
-def formats(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the README shows it.")] = False,
-) -> None:
-    """Show what an export can be asked for, and what each stored syntax allows."""
-    from dicomferry.pixels.formats import FORMATS, source_rows
-
-    asked = [("MIME type", "single frame", "multi-frame")]
-    for each in FORMATS:
-        single = f"{{instance}}{each.extension}"
-        multi = f"{{instance}}/{{frame}}{each.extension}" if each.per_frame else single
-        asked.append((each.mime_type, single, multi))
-    stored = [("stored as", "name", "decoded by", "can be exported as"), *source_rows()]
-    for rows in (asked, stored):
-        if markdown:
-            print(_to_markdown(rows), end="\n\n")
-        else:
-            table = Table(*rows[0])
-            for row in rows[1:]:
-                table.add_row(*row)
-            console.print(table)
-
-
-def _to_markdown(rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pydicom.data
@@ -128,6 +129,11 @@ def test_a_deleted_store_is_gone(dicomferry):
     assert "trial" in dicomferry("stores", "list")[1]
     assert dicomferry("stores", "delete", "trial", "--yes")[0] == 0
     assert "trial" not in dicomferry("stores", "list")[1].replace("stores create", "")
+
+
+def test_the_version_is_that_of_the_package(dicomferry):
+    code, stdout, _ = dicomferry("--version")
+    assert (code, stdout.strip()) == (0, f"dicomferry {metadata.version('dicomferry')}")
 
 
 def test_help_shows_examples(dicomferry):
