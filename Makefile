@@ -16,17 +16,17 @@ SOURCE ?=
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
 	touch $@
 
-# The BigQuery emulator of the tests: its dependencies are not ours.
+# The BigQuery emulator of the tests has dependencies that conflict with ours.
 .venv-bqemulator/run: tests/tables/bqemulator-requirements.txt
 	test -x .venv-bqemulator/bin/python || $(PYTHON) -m venv .venv-bqemulator
 	.venv-bqemulator/bin/pip install --quiet --require-hashes -r tests/tables/bqemulator-requirements.txt
 	touch $@
 
-demo: .venv/run  ## import real DICOM files into a store, export them again, show what happened
+demo: .venv/run  ## import real DICOM files into a store and export them again
 	$(BIN)/python -m dicomferry.cli.demo $(if $(SOURCE),'$(SOURCE)')
 
-# A process that is done with its half of the tests takes half of what the other has left: no file
-# runs alone at the end, and files that stay whole make their fixtures once.
+# Each process starts with half of the tests, and takes half of the rest of the other when it is
+# done: no file runs alone at the end, and most fixtures of a file are made once.
 PYTEST := $(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist worksteal --durations=10 -rs
 
 check: lint  ## lint, types, and the tests that run no whole jobs: below two minutes
@@ -35,19 +35,19 @@ check: lint  ## lint, types, and the tests that run no whole jobs: below two min
 test: .venv-bqemulator/run lint  ## lint, types and all tests
 	$(PYTEST)
 
-# RUNS=50 is what a nightly run takes; SEED=N begins with that seed, which a failure's name tells.
+# A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5
-test-faults: .venv/dev  ## break it on purpose: kills, failing storage, hostile files and callers
+test-faults: .venv/dev  ## kills, failing storage, hostile files and callers
 	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 $(BIN)/python -m pytest -s tests/faults
 
 .venv/fuzz/done: .venv/dev tests/faults/fuzz-requirements.txt
 	$(BIN)/pip install --quiet --require-hashes --target .venv/fuzz -r tests/faults/fuzz-requirements.txt
 	touch $@
 
-# INPUTS=1000000 FUZZ_SECONDS=0 is what a nightly run takes.
+# A nightly run takes INPUTS=1000000 FUZZ_SECONDS=0.
 INPUTS ?= 0
 FUZZ_SECONDS ?= 40
-fuzz: .venv/fuzz/done  ## coverage-guided fuzzing of all that reads files, some minutes
+fuzz: .venv/fuzz/done  ## coverage-guided fuzzing of the readers of files; takes some minutes
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.faults.fuzz --runs $(INPUTS) --seconds $(FUZZ_SECONDS)
 
 .venv-audit/done: .venv/dev tests/audit-requirements.txt
@@ -74,7 +74,7 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 proto: .venv/dev  ## write the Python of dicomferry/api/proto/*.proto
 	$(BIN)/python -m dicomferry.api.proto.generate
 
-bench-import: .venv/dev  ## this project beside cp -r and a plain pydicom loop
+bench-import: .venv/dev  ## imports beside cp -r and a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_import
 
 bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orthanc where installed
@@ -90,7 +90,7 @@ bench-scale: .venv/dev  ## imports into 10 million rows beside an empty store, t
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 
 # IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry; TEMPLATES=gs://bucket/folder.
-# Without PUSH=1 nothing leaves this machine: the files are written, the commands are shown.
+# Without PUSH=1 it only writes the files and shows the commands.
 template: .venv/run  ## the Dataflow templates of both pipelines; see deploy/dataflow/README.md
 	$(BIN)/python -m deploy.dataflow.template spec $(or $(IMAGE),$(error name the image: make template IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry)) build/dataflow
 	@for pipeline in import_dicom export_dicom; do \
@@ -101,14 +101,14 @@ template: .venv/run  ## the Dataflow templates of both pipelines; see deploy/dat
 	    "gcloud storage cp build/dataflow/$$pipeline.json $(or $(TEMPLATES),gs://BUCKET/templates)/"; \
 	  do echo "$$command"; $(if $(PUSH),$$command || exit 1,:); done; \
 	done
-	$(if $(PUSH),,@echo "nothing was built or sent; PUSH=1 TEMPLATES=gs://bucket/folder does it")
+	$(if $(PUSH),,@echo "nothing was built or pushed; add PUSH=1 TEMPLATES=gs://bucket/folder")
 
 .venv-airflow/done: .venv/dev deploy/airflow/requirements.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-airflow
 	$(BIN)/uv pip install --quiet --python .venv-airflow/bin/python --require-hashes -r deploy/airflow/requirements.txt
 	touch $@
 
-test-airflow: .venv-airflow/done  ## the DAGs under a real Airflow, in an environment of its own
+test-airflow: .venv-airflow/done  ## the DAGs in a real Airflow, in an environment of their own
 	DICOMFERRY_PYTHON=$(abspath $(BIN)/python) .venv-airflow/bin/python -m pytest --noconftest -p no:cacheprovider tests/airflow_e2e
 
 lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes

@@ -1,4 +1,4 @@
-"""What Beam's `--setup_file` ships to workers; all metadata stands in pyproject.toml."""
+"""The C extension, and the file for Beam's `--setup_file`; pyproject.toml has the metadata."""
 
 from setuptools import Extension, setup
 

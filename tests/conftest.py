@@ -40,6 +40,8 @@ SLOW = (
     "storage/test_seam.py",
     "tables/test_bqemulator.py",
     "tables/test_equal_content.py",
+    "tables/test_flattened_properties.py",
+    "tables/test_own_kind.py",
     "test_api.py",
     "test_package.py",
     "test_server.py",
@@ -48,11 +50,11 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what is slow by its file; a name above that is no file's any more is an error."""
+    """Mark slow tests by their file; a file above that does not exist is an error."""
     here = Path(__file__).parent
     slow = [here / name for name in SLOW]
     if lost := [str(path) for path in slow if not path.exists()]:
-        raise pytest.UsageError(f"tests/conftest.py lists as slow what is not there: {lost}")
+        raise pytest.UsageError(f"tests/conftest.py lists files that do not exist: {lost}")
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
@@ -60,7 +62,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture
 def root(tmp_path):
-    """Where stores live: an empty local folder."""
+    """The root of stores: an empty local folder."""
     return open_storage(str(tmp_path / "root"))
 
 
@@ -75,7 +77,7 @@ def store(root):
 
 @pytest.fixture
 def slowed(monkeypatch):
-    """Jobs take their time: see tests/pipelines/slow.py."""
+    """Jobs take longer: see tests/pipelines/slow.py."""
     from dicomferry.jobs import launch
 
     monkeypatch.setattr(launch, "module_of", lambda _: "tests.pipelines.slowed")

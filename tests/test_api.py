@@ -28,11 +28,11 @@ EXAMPLES = ("CT_small.dcm", "MR_small.dcm", "rtplan.dcm", "examples_overlay.dcm"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with four DICOM files and one that is none."""
+    """A working folder with four DICOM files and one other file."""
     (tmp_path / "dicom").mkdir()
     for name in EXAMPLES:
         shutil.copy(PACKAGED / "test_files" / name, tmp_path / "dicom")
-    (tmp_path / "dicom" / "notes.txt").write_text("no DICOM\n")
+    (tmp_path / "dicom" / "notes.txt").write_text("notes\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DICOMFERRY_ROOT", raising=False)
     return tmp_path

@@ -1,4 +1,4 @@
-"""What is installed is one package, and nothing of a user's own stands in its way."""
+"""One package is installed, and modules of a user's own do not shadow its imports."""
 
 import os
 import subprocess

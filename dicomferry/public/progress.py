@@ -97,7 +97,7 @@ class _Lines:
 
 
 def _is_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, as IPython tells by its shell."""
+    """Whether this process is the kernel of a notebook, by the class of IPython's shell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return type(shell).__name__ in ("ZMQInteractiveShell", "Shell")  # Jupyter, Colab
