@@ -7,19 +7,22 @@ time instead of loading twice.
 import os
 import re
 import time
+from typing import TYPE_CHECKING
 
 from google.api_core.exceptions import Conflict, Forbidden, GoogleAPICallError, NotFound
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError
 from google.cloud import bigquery
 
-from dicomferry.tables.bigquery_table import BigQueryTable
 from dicomferry.tables.bigquery_types import from_schema_fields, refuse_unloadable, to_schema_fields
 from dicomferry.tables.concatenated_files import ConcatenatedFiles
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
 from dicomferry.tables.schema import Schema, widened
 from dicomferry.tables.shards import Shards
+
+if TYPE_CHECKING:
+    from dicomferry.tables.bigquery_table import BigQueryTable
 
 _ATTEMPTS = 5
 _BACKOFF_S = 2.0
@@ -39,7 +42,7 @@ _TRANSIENT = frozenset(
 _MAX_FILES = 10_000
 
 
-def client_for(destination: BigQueryTable) -> bigquery.Client:
+def client_for(destination: "BigQueryTable") -> bigquery.Client:
     """Return a client: application default credentials, or an emulator's.
 
     The emulator is at BIGQUERY_EMULATOR_HOST, as everywhere in Google's library.
@@ -59,7 +62,7 @@ def client_for(destination: BigQueryTable) -> bigquery.Client:
         ) from None
 
 
-def check(destination: BigQueryTable, disposition: WriteDisposition, schema: Schema) -> None:
+def check(destination: "BigQueryTable", disposition: WriteDisposition, schema: Schema) -> None:
     """Refuse what `load` would refuse, as far as it can be known; changes nothing.
 
     Raises:
@@ -71,7 +74,7 @@ def check(destination: BigQueryTable, disposition: WriteDisposition, schema: Sch
     _existing(_table(client, destination), destination, disposition, schema)
 
 
-def load(destination: BigQueryTable, load: Load) -> None:
+def load(destination: "BigQueryTable", load: Load) -> None:
     """Put the rows in by one load job, all or none, and once for a `Load.job`.
 
     A further load job is started only after the last is known to have failed, and for a reason
@@ -109,7 +112,7 @@ def load(destination: BigQueryTable, load: Load) -> None:
 
 
 def _load_config(
-    client: bigquery.Client, destination: BigQueryTable, load: Load
+    client: bigquery.Client, destination: "BigQueryTable", load: Load
 ) -> bigquery.LoadJobConfig:
     table = _table(client, destination)
     existing = _existing(table, destination, load.disposition, load.schema)
@@ -132,7 +135,7 @@ def _load_config(
 
 
 def _start(
-    client: bigquery.Client, destination: BigQueryTable, load: Load, job_id: str, location: str
+    client: bigquery.Client, destination: "BigQueryTable", load: Load, job_id: str, location: str
 ) -> bigquery.LoadJob:
     config = _load_config(client, destination, load)
     table, shards = _reference(destination), load.shards
@@ -157,7 +160,7 @@ def _is_readable(shards: Shards) -> bool:
     return bool(shards.uris) and all(uri.startswith("gs://") for uri in shards.uris)
 
 
-def _refuse_failed(load_job: bigquery.LoadJob, destination: BigQueryTable) -> None:
+def _refuse_failed(load_job: bigquery.LoadJob, destination: "BigQueryTable") -> None:
     """Raise unless the reason of a failed job is transient; its text can hold values of rows."""
     reason = load_job.error_result.get("reason", "unknown")
     if reason == "duplicate":  # rows came between the check and the job
@@ -176,7 +179,7 @@ def _known_job(client: bigquery.Client, job_id: str, location: str) -> bigquery.
         return None
 
 
-def _location(client: bigquery.Client, destination: BigQueryTable) -> str:
+def _location(client: bigquery.Client, destination: "BigQueryTable") -> str:
     dataset = bigquery.DatasetReference(destination.project, destination.dataset)
     try:
         return str(client.get_dataset(dataset).location)
@@ -189,7 +192,7 @@ def _location(client: bigquery.Client, destination: BigQueryTable) -> str:
         raise _forbidden(destination) from None
 
 
-def _table(client: bigquery.Client, destination: BigQueryTable) -> bigquery.Table | None:
+def _table(client: bigquery.Client, destination: "BigQueryTable") -> bigquery.Table | None:
     try:
         return client.get_table(_reference(destination))
     except NotFound:
@@ -198,7 +201,7 @@ def _table(client: bigquery.Client, destination: BigQueryTable) -> bigquery.Tabl
         raise _forbidden(destination) from None
 
 
-def _forbidden(destination: BigQueryTable) -> TableError:
+def _forbidden(destination: "BigQueryTable") -> TableError:
     return TableError(
         f"BigQuery does not let these credentials load {destination.uri}. They need the roles"
         f" BigQuery Data Editor on its dataset and BigQuery Job User on {destination.project}."
@@ -207,7 +210,7 @@ def _forbidden(destination: BigQueryTable) -> TableError:
 
 def _existing(
     table: bigquery.Table | None,
-    destination: BigQueryTable,
+    destination: "BigQueryTable",
     disposition: WriteDisposition,
     schema: Schema,
 ) -> Schema | None:
@@ -231,6 +234,6 @@ def _existing(
     return existing
 
 
-def _reference(destination: BigQueryTable) -> bigquery.TableReference:
+def _reference(destination: "BigQueryTable") -> bigquery.TableReference:
     dataset = bigquery.DatasetReference(destination.project, destination.dataset)
     return dataset.table(destination.table)

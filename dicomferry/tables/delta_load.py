@@ -4,7 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -13,7 +13,6 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
-from dicomferry.tables.delta_table import DeltaTablePath
 from dicomferry.tables.delta_types import (
     DELTA_TYPES,
     arrow_schema,
@@ -33,12 +32,15 @@ from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyEr
 from dicomferry.tables.parquet_files import ParquetFiles
 from dicomferry.tables.schema import Schema, widened
 
+if TYPE_CHECKING:
+    from dicomferry.tables.delta_table import DeltaTablePath
+
 _APP = "dicomferry-load"
 _ATTEMPTS = 20
 T = TypeVar("T")
 
 
-def check(destination: DeltaTablePath, disposition: WriteDisposition, schema: Schema) -> None:
+def check(destination: "DeltaTablePath", disposition: WriteDisposition, schema: Schema) -> None:
     """Refuse what `load` would refuse, as far as it can be known; changes nothing.
 
     Raises:
@@ -47,7 +49,7 @@ def check(destination: DeltaTablePath, disposition: WriteDisposition, schema: Sc
     _refuse(_open_latest(destination), destination, disposition, schema)
 
 
-def load(destination: DeltaTablePath, load: Load) -> None:
+def load(destination: "DeltaTablePath", load: Load) -> None:
     """Put the rows in by one commit, all or none of them, and once for a `Load.job`.
 
     A new table appears, empty, before the commit, and so do new columns before their rows. If
@@ -81,7 +83,7 @@ def load(destination: DeltaTablePath, load: Load) -> None:
         _commit(destination, files, load)
 
 
-def _commit(destination: DeltaTablePath, files: ParquetFiles, load: Load) -> None:
+def _commit(destination: "DeltaTablePath", files: ParquetFiles, load: Load) -> None:
     def try_once() -> bool:
         """Return whether the rows are in, by this commit or an earlier one."""
         table = _open(destination)
@@ -137,12 +139,12 @@ def _add(table: DeltaTable, files: list[AddAction], load: Load) -> None:
     )
 
 
-def _open(destination: DeltaTablePath) -> DeltaTable:
+def _open(destination: "DeltaTablePath") -> DeltaTable:
     storage = destination.storage
     return DeltaTable(storage.root, storage_options=storage.delta_options())
 
 
-def _open_latest(destination: DeltaTablePath) -> DeltaTable | None:
+def _open_latest(destination: "DeltaTablePath") -> DeltaTable | None:
     """Return the table at its latest version, None if it does not exist."""
     location = destination.location
     if destination.is_local:
@@ -159,7 +161,7 @@ def _open_latest(destination: DeltaTablePath) -> DeltaTable | None:
         return None
 
 
-def _create(destination: DeltaTablePath, schema: Schema) -> None:
+def _create(destination: "DeltaTablePath", schema: Schema) -> None:
     """Create an empty table, unless another load was faster."""
     columns, storage = arrow_schema(schema), destination.storage
 
@@ -175,11 +177,11 @@ def _create(destination: DeltaTablePath, schema: Schema) -> None:
     _retried(destination, create)
 
 
-def _has(destination: DeltaTablePath, table: DeltaTable, job: str) -> bool:
+def _has(destination: "DeltaTablePath", table: DeltaTable, job: str) -> bool:
     return _retried(destination, lambda: table.transaction_version(job)) is not None
 
 
-def _retried(destination: DeltaTablePath, call: Callable[[], T]) -> T:
+def _retried(destination: "DeltaTablePath", call: Callable[[], T]) -> T:
     """Call an idempotent function until the table's storage answers in full."""
 
     def call_networked() -> T:
@@ -197,7 +199,7 @@ def _retried(destination: DeltaTablePath, call: Callable[[], T]) -> T:
 
 def _refuse(
     table: DeltaTable | None,
-    destination: DeltaTablePath,
+    destination: "DeltaTablePath",
     disposition: WriteDisposition,
     schema: Schema,
 ) -> None:

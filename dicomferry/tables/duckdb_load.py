@@ -9,12 +9,11 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import duckdb
 
 from dicomferry.tables.destination import Load, WriteDisposition
-from dicomferry.tables.duckdb_table import DuckDBTable
 from dicomferry.tables.duckdb_types import (
     DUCKDB_TYPES,
     MEMORY_BUDGETS,
@@ -32,6 +31,9 @@ from dicomferry.tables.duckdb_types import (
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
 from dicomferry.tables.schema import Schema, widened
 
+if TYPE_CHECKING:
+    from dicomferry.tables.duckdb_table import DuckDBTable
+
 LOCK_WAIT_S = 60.0
 _POLL_S = 0.2
 # Connections of one process share a file; of two transactions that conflict, one fails.
@@ -41,7 +43,7 @@ _APPENDS_COLUMNS = "job VARCHAR, table_name VARCHAR, PRIMARY KEY (job, table_nam
 _HOLDER = re.compile(r"lock is held in (.+?) \(PID (\d+)\)")
 
 
-def check(destination: DuckDBTable, disposition: WriteDisposition, schema: Schema) -> None:
+def check(destination: "DuckDBTable", disposition: WriteDisposition, schema: Schema) -> None:
     """Refuse what `load` would refuse, as far as it can be known; changes nothing.
 
     Raises:
@@ -56,7 +58,7 @@ def check(destination: DuckDBTable, disposition: WriteDisposition, schema: Schem
         _existing(connection, destination, disposition, schema)
 
 
-def load(destination: DuckDBTable, load: Load) -> None:
+def load(destination: "DuckDBTable", load: Load) -> None:
     """Put the rows in, all or none of them; an append happens once for a `Load.job`.
 
     Readers in this process see the old table until the new one is complete; other processes
@@ -91,13 +93,13 @@ def load(destination: DuckDBTable, load: Load) -> None:
                     time.sleep(_POLL_S)
 
 
-def _give_up(destination: DuckDBTable) -> NoReturn:
+def _give_up(destination: "DuckDBTable") -> NoReturn:
     raise too_large(destination.uri)
 
 
 def _insert(
     connection: duckdb.DuckDBPyConnection,
-    destination: DuckDBTable,
+    destination: "DuckDBTable",
     load: Load,
     budget: MemoryBudget,
 ) -> None:
@@ -110,7 +112,7 @@ def _insert(
         connection.execute(f"INSERT INTO {_name(connection, destination)} BY NAME {rows}", [globs])
 
 
-def _is_first(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, job: str) -> bool:
+def _is_first(connection: duckdb.DuckDBPyConnection, destination: "DuckDBTable", job: str) -> bool:
     """List a job as appended; return False if it was listed before."""
     schema_name = _qualified(connection, _APPENDS_SCHEMA)
     appends = _qualified(connection, _APPENDS_SCHEMA, _APPENDS)
@@ -124,7 +126,7 @@ def _is_first(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, j
     return True
 
 
-def _prepare(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, load: Load) -> None:
+def _prepare(connection: duckdb.DuckDBPyConnection, destination: "DuckDBTable", load: Load) -> None:
     """Create the table, or add the columns that the rows need."""
     table = _name(connection, destination)
     existing = _existing(connection, destination, load.disposition, load.schema)
@@ -145,7 +147,7 @@ def _prepare(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable, lo
 
 def _existing(
     connection: duckdb.DuckDBPyConnection,
-    destination: DuckDBTable,
+    destination: "DuckDBTable",
     disposition: WriteDisposition,
     schema: Schema,
 ) -> Schema | None:
@@ -180,7 +182,7 @@ def _existing(
 
 
 @contextlib.contextmanager
-def _connected(destination: DuckDBTable) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(destination: "DuckDBTable") -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file for writing; wait if another process has it."""
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
@@ -217,7 +219,7 @@ def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.commit()
 
 
-def _name(connection: duckdb.DuckDBPyConnection, destination: DuckDBTable) -> str:
+def _name(connection: duckdb.DuckDBPyConnection, destination: "DuckDBTable") -> str:
     return _qualified(connection, destination.schema, destination.table)
 
 
