@@ -24,7 +24,7 @@ from dicomferry.jobs.dataflow_client import DataflowError
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
 
 app = typer.Typer(
-    help="Moves medical images in bulk: DICOM stores, import and export as Apache Beam jobs.",
+    help="Bulk import and export for DICOM archives, as Apache Beam jobs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

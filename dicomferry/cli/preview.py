@@ -18,7 +18,7 @@ def preview(
     ] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Write one page of thumbnails, series by series: what is in a store at a glance.
+    """Write one page of thumbnails, series by series: the contents of a store at a glance.
 
     Example: [bold]dicomferry preview trial -o preview.html[/bold]
     """

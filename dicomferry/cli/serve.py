@@ -12,12 +12,14 @@ from dicomferry.storage.registry import open_storage
 
 def serve_(
     host: Annotated[
-        str, typer.Option(help="Interface; any but this machine's own asks for --auth.")
+        str, typer.Option(help="Interface; addresses other than localhost require --auth.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Of REST and the console; 0: any.")] = 8080,
-    grpc_port: Annotated[int, typer.Option(help="Of gRPC; 0: any.")] = 9090,
+    port: Annotated[
+        int, typer.Option(help="Port of REST and the console; 0: any free one.")
+    ] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0: any free one.")] = 9090,
     auth: Annotated[
-        str, typer.Option(metavar="FILE", help="Tokens of those who may call, and what they may.")
+        str, typer.Option(metavar="FILE", help="File of tokens, with their permissions.")
     ] = "",
     allow_path: Annotated[
         list[str] | None,
@@ -31,7 +33,7 @@ def serve_(
         str,
         typer.Option(
             metavar="gs://…",
-            help="Run jobs on Dataflow, by the templates in this folder (`make template`).",
+            help="Run jobs on Dataflow, from the templates in this folder (`make template`).",
         ),
     ] = "",
     dataflow_project: Annotated[str, typer.Option(help="Project that runs these jobs.")] = "",
@@ -40,12 +42,12 @@ def serve_(
         int,
         typer.Option(
             metavar="N",
-            help="Jobs of this machine that run at once, each on all cores; more wait their turn.",
+            help="Jobs that run at once on this machine, each on all cores; more are queued.",
         ),
     ] = 4,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Serve the API of Google's DicomService, REST and gRPC, and a page to look at.
+    """Serve the API of Google's DicomService, REST and gRPC, and a page that shows it.
 
     Examples:
     [bold]dicomferry serve --allow-path /data[/bold]

@@ -1,4 +1,4 @@
-"""`dicomferry stores`: create, look at and look after DICOM stores."""
+"""`dicomferry stores`: create, show and maintain DICOM stores."""
 
 import shlex
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.tables.destination import parse_destination
 
-stores_app = typer.Typer(help="Create, look at and look after DICOM stores.", no_args_is_help=True)
+stores_app = typer.Typer(help="Create, show and maintain DICOM stores.", no_args_is_help=True)
 Labels = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="A label of the store, to find it by; up to 64."),
@@ -53,7 +53,7 @@ def update(
     store: StoreArgument,
     label: Labels = None,
     remove_label: Annotated[
-        list[str] | None, typer.Option(metavar="KEY", help="Take a label off.")
+        list[str] | None, typer.Option(metavar="KEY", help="Remove a label.")
     ] = None,
     stream_to: Annotated[
         list[str] | None,
@@ -62,7 +62,7 @@ def update(
     no_streams: Annotated[bool, typer.Option("--no-streams", help="Stop all streams.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Change a store's labels and streams; whatever is not named stays.
+    """Change a store's labels and streams; what is not named stays the same.
 
     Example: [bold]dicomferry stores update trial --label site=north --remove-label draft[/bold]
     """
@@ -116,7 +116,7 @@ def list_(
 
 @stores_app.command()
 def describe(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Show a store's resource, in the API's JSON, and where its data lies."""
+    """Show a store's resource as JSON, and the location of its data."""
     found = dicom_store.get_store(open_storage(root), parse_store(store))
     console.print_json(data=found.resource)
     say(f"data: {found.data.root}")
@@ -140,13 +140,13 @@ def delete(
 
 @stores_app.command()
 def metrics(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Count studies, series, instances and bytes, in the API's JSON."""
+    """Show the number of studies, series, instances and bytes as JSON."""
     console.print_json(data=maintenance.metrics(find_store(root, store)))
 
 
 @stores_app.command()
 def verify(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Check that every row's blob is there and its checksum right.
+    """Check that every row's blob exists and has the right checksum.
 
     Exits with 1 and lists the instances whose blob is missing or damaged.
     """
@@ -182,7 +182,7 @@ def vacuum(
 
 @stores_app.command()
 def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Sort the index among few files: imports and exports then read less of it."""
+    """Sort the index into few files, so that imports and exports read less of it."""
     before, after = maintenance.optimize(find_store(root, store))
     console.print(f"index files: {before} before, {after} now")
 

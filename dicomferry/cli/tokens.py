@@ -9,13 +9,13 @@ from dicomferry.cli.output import errors
 from dicomferry.resource_names import parse_store
 
 tokens_app = typer.Typer(
-    help="Let others call a server that runs with --auth.", no_args_is_help=True
+    help="Create tokens for callers of a server that runs with --auth.", no_args_is_help=True
 )
 
 
 @tokens_app.command("create")
 def create_token(
-    name: Annotated[str, typer.Argument(help="Whose it is, for logs and the console.")],
+    name: Annotated[str, typer.Argument(help="Name of its owner, for logs and the console.")],
     permission: Annotated[
         list[str],
         typer.Option(metavar="PERMISSION", help="healthcare.dicomStores.import, or a pattern."),
@@ -24,11 +24,11 @@ def create_token(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="Store that it is for; or a dataset or project, for all in it; * for all.",
+            help="Store that it admits to; a dataset or project admits to all in it, * to all.",
         ),
     ],
 ) -> None:
-    """Make a token. Its line for the auth file is printed, and on standard error the token, once.
+    """Create a token: print its line for the auth file, and, once, the token on standard error.
 
     Example:
     [bold]dicomferry tokens create airflow --store trial \\
