@@ -1,4 +1,4 @@
-"""`make demo`: import real DICOM files into a store, export them again, show what happened."""
+"""`make demo`: import real DICOM files into a store, export them again, show the results."""
 
 import shlex
 import subprocess
@@ -11,20 +11,20 @@ _FOLDER = Path("demo")
 
 
 def main() -> int:
-    """Run the commands that a user would, one after the other, and show each."""
+    """Run the first commands of a user, one after the other, and show each."""
     packaged = Path(pydicom.data.__file__).parent / "test_files"
     source = sys.argv[1] if len(sys.argv) > 1 else f"{packaged}/**"
     root = f"--root={_FOLDER}"
     if not (_FOLDER / "projects").exists():
         _run("stores", "create", "demo", root)
-    # Some of pydicom's files are broken on purpose: they fail alone, with a reason.
+    # Some of pydicom's files are broken on purpose: each fails on its own, with a reason.
     imported = _run("import", "demo", source, root, "--max-failures=1000000")
     exported = imported or _run("export", "files", "demo", str(_FOLDER / "out"), root)
     _run("stores", "metrics", "demo", root)
     if exported:
         return exported
-    print(f"\nThe store lies in {_FOLDER}/projects, the exported files in {_FOLDER}/out.")
-    print("Next, with files of your own:  make demo SOURCE='/data/**.dcm'")
+    print(f"\nThe store is in {_FOLDER}/projects, the exported files are in {_FOLDER}/out.")
+    print("Next, with your own files:     make demo SOURCE='/data/**.dcm'")
     print(f"or by hand:                    source .venv/bin/activate; dicomferry --help   ({root})")
     return 0
 

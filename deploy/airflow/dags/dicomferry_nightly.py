@@ -2,8 +2,8 @@
 
 The jobs run beside the Airflow worker, in the interpreter that DICOMFERRY_PYTHON names (an
 environment with `dicomferry` installed; Airflow's own cannot hold it). Source, destination and
-table carry the logical date: to clear a run and let it go again imports the same folder, takes
-nothing in twice, and replaces what it exported by the store as it is then.
+table carry the logical date: clearing and rerunning a run imports the same folder, imports
+nothing twice, and replaces the exports of that day by the current content of the store.
 
 A task fails if more files fail than `max_failures` (its process exits with 1; that is not tried
 again), or if the job breaks (2). Its link "Outcomes" and its XComs `summary` and `outcomes` say

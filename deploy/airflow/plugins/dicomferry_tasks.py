@@ -1,9 +1,9 @@
-"""Tasks of dicomferry's DAGs: one job each, whose operation shows in Airflow.
+"""Tasks of dicomferry's DAGs: one job each, with a link to its operation.
 
 A task pushes two XComs, whether it succeeds or fails: `summary`, the counts of its job, and
-`outcomes`, where the list of what became of every file lies. Its link "Outcomes" leads there: to
-the page of a dicomferry server if the DAG names one, else to the bucket in Google Cloud's console.
-A browser opens no path of a worker's disk: a local root without a server has no link.
+`outcomes`, the location of its outcome lists. Its link "Outcomes" leads to the page of a dicomferry
+server if the DAG names one, else to the bucket in Google Cloud's console. A local root without a
+server has no link, since a browser cannot open a path on a worker's disk.
 """
 
 import json
@@ -41,7 +41,7 @@ def day(date: datetime, form: str) -> str:
 
 
 class OutcomesLink(BaseOperatorLink):
-    """Where a person sees what became of every file. Airflow stores it when the task ends."""
+    """Link to the outcomes of a task's job. Airflow stores it when the task ends."""
 
     name = "Outcomes"
 
