@@ -3,6 +3,7 @@
 import doctest
 import inspect
 import io
+import json
 import re
 import shutil
 import subprocess
@@ -11,7 +12,9 @@ import typing
 from pathlib import Path
 from types import SimpleNamespace
 
+import apache_beam as beam
 import pytest
+from google.rpc.code_pb2 import INTERNAL
 
 import dicomferry
 from dicomferry.operations.outcomes import ProgressCounts
@@ -231,6 +234,28 @@ def test_damage_is_found(folder):
     [finding] = store.verify()
     assert finding.problem
     assert finding.sop_instance_uid == store.to_arrow(["SOPInstanceUID"])[0][0].as_py()
+
+
+# Pipelines of a user's own.
+
+
+def test_a_pipeline_that_fails_ends_its_operation_with_an_error(folder):
+    store = dicomferry.create_store("trial")
+    with pytest.raises(dicomferry.JobError, match="ZeroDivisionError"), store.import_pipeline():
+        _ = 1 / 0
+    [record] = folder.rglob("operation.json")
+    operation = json.loads(record.read_bytes())
+    assert operation["done"]
+    assert operation["error"]["code"] == INTERNAL
+
+
+def test_a_dry_run_in_an_own_pipeline_stores_nothing(folder):
+    store = dicomferry.create_store("trial")
+    with store.import_pipeline(dry_run=True) as run, beam.Pipeline("FnApiRunner") as pipeline:
+        uris = pipeline | beam.Create(["dicom/**"])
+        _ = uris | dicomferry.ListSources() | dicomferry.ImportInstances(run.job)
+    assert run.result.counts == {"imported": 4, "failed": 1}
+    assert store.metrics().instance_count == 0
 
 
 # Progress.
