@@ -73,17 +73,6 @@ FORMATS: tuple[Format, ...] = (
 _BY_NAME = {(each.media_type, each.transfer_syntax): each for each in FORMATS}
 _BY_NAME[(JPEG, "")] = _BY_NAME[(JPEG, JPEG_BASELINE)]
 
-_DECODERS = {
-    "": "numpy",
-    "jpeg": "imagecodecs (libjpeg-turbo)",
-    "jpegls": "pyjpegls (CharLS)",
-    "jpeg2000": "imagecodecs (OpenJPEG)",
-    "htj2k": "imagecodecs (OpenJPH; OpenJPEG for 4.203)",
-    "jpegxl": "imagecodecs (libjxl)",
-    "rle": "imagecodecs (PackBits)",
-    "deflate": "zlib",
-}
-
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})\s*")
 _PARAMETER = re.compile(rf';\s*(?:({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))\s*)?')
@@ -127,10 +116,11 @@ def parse_format(mime_type: str | None) -> Format:
 
 def source_rows() -> Iterator[SourceRow]:
     """Yield what each transfer syntax that a store may hold can be exported as."""
+    from dicomferry.pixels.codecs.registry import codec
+
     for syntax in SYNTAXES.values():
-        yield SourceRow(
-            syntax.uid, syntax.name, _DECODERS[syntax.family], "every format that fits its pixels"
-        )
+        decoder = codec(syntax.uid).decoder if syntax.encapsulated else "numpy"
+        yield SourceRow(syntax.uid, syntax.name, decoder, "every format that fits its pixels")
     yield SourceRow("any other", "MPEG, JPIP, private …", "none", "as uploaded (transfer-syntax=*)")
 
 

@@ -9,6 +9,7 @@ from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import Decoded, Pixels, pack, unpack
 
 METHOD = ""
+DECODER = "zlib"
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:

@@ -23,6 +23,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_15444_15"
+DECODER = "imagecodecs (OpenJPH; OpenJPEG for 4.203)"
 _SSIZ = 42  # offset of the first component's depth in a code stream
 _STEPS = 12
 _COARSEST = 0.5

@@ -20,6 +20,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_10918_1"
+DECODER = "imagecodecs (libjpeg-turbo)"
 _MAX_EXTENT = 65500  # libjpeg's own bound, a little below the format's
 
 

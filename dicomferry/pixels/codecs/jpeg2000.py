@@ -20,6 +20,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_15444_1"
+DECODER = "imagecodecs (OpenJPEG)"
 # pylibjpeg-openjpeg crashed when two threads encoded at once.
 _RATE_CONTROL = threading.Lock()
 _SRGB = 1

@@ -23,6 +23,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_14495_1"
+DECODER = "pyjpegls (CharLS)"
 _COLOUR_BY_PIXEL = 2
 # For fewer samples pyjpegls may have no room. What then stands in writes other bytes, and which
 # are written must not depend on what was built.

@@ -25,6 +25,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_18181_1"
+DECODER = "imagecodecs (libjxl)"
 _LOSSLESS_EFFORT = 1  # 20 times as fast as effort 3, streams 3 % longer
 _LOSSY_EFFORT = 4
 # Of a gray frame's own range, at distance 1 and in proportion: any sample, root mean square. What

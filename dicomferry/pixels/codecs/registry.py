@@ -18,17 +18,19 @@ class Codec(NamedTuple):
         decode: (stream, attributes, syntax) to a frame.
         plan: (attributes, syntax) to the attributes after encoding; refuses images that do not fit.
         encode: (frame, attributes, planned attributes, syntax, quality) to a stream.
-        method: Lossy Image Compression Method (0028,2114).
+        method: Lossy Image Compression Method (0028,2114); '' if never lossy.
+        decoder: the library that reads the frames, for people.
     """
 
     decode: Callable[[bytes, ImagePixel, str], Decoded]
     plan: Callable[[ImagePixel, str], ImagePixel]
     encode: Callable[[Pixels, ImagePixel, ImagePixel, str, Quality], bytes]
     method: str
+    decoder: str
 
 
 @cache
 def codec(transfer_syntax: str) -> Codec:
     """Return the codec of an encapsulated transfer syntax."""
     module = import_module(f"dicomferry.pixels.codecs.{SYNTAXES[transfer_syntax].family}")
-    return Codec(module.decode, module.plan, module.encode, module.METHOD)
+    return Codec(module.decode, module.plan, module.encode, module.METHOD, module.DECODER)

@@ -13,6 +13,7 @@ from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import DECODE_ERRORS, Decoded, Pixels, correct, unpack
 
 METHOD = ""
+DECODER = "imagecodecs (PackBits)"
 _MAX_SEGMENTS = 15
 
 
