@@ -21,6 +21,7 @@ from dicomferry.tables.destination import (
     parse_destination,
     parse_disposition,
     refuse_local_table,
+    uri_forms,
 )
 
 # Which of the two commands, `export files` or `export table`, has a flag.
@@ -76,7 +77,7 @@ class ExportRequest(Request):
     table: Annotated[
         Destination | None,
         Flag(
-            "bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER (local or gs://)",
+            uri_forms(),
             parse=_parse_table,
             format=operator.attrgetter("uri"),
             group=TABLE,

@@ -12,7 +12,7 @@ from dicomferry.jobs import dataflow
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance
-from dicomferry.tables.destination import parse_destination
+from dicomferry.tables.destination import parse_destination, uri_forms
 
 stores_app = typer.Typer(help="Create, show and maintain DICOM stores.", no_args_is_help=True)
 Labels = Annotated[
@@ -28,8 +28,7 @@ def create(
         list[str] | None,
         typer.Option(
             metavar="TABLE",
-            help="Append a row of every new instance to this table: bq://…, duckdb:… or delta:…; "
-            "up to five.",
+            help=f"Append a row of every new instance to this table: {uri_forms()}; up to five.",
         ),
     ] = None,
     label: Labels = None,

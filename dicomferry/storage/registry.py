@@ -14,8 +14,7 @@ from dicomferry.storage.local import LocalStorage
 
 _STORAGES: dict[str, type[Storage]] = {"file": LocalStorage, "gs": GsStorage}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# A scheme without slashes would be a local folder of that name.
-_LACKS_SLASHES = re.compile(r"(?:gs|file|bq|duckdb|delta):(?!//)")
+_TABLE_PREFIXES: set[str] = set()
 
 
 def register(scheme: str, kind: type[Storage]) -> None:
@@ -28,13 +27,24 @@ def register(scheme: str, kind: type[Storage]) -> None:
     _STORAGES[scheme] = kind
 
 
+def reserve(prefix: str) -> None:
+    """Let no folder be named by what is the URI of a table.
+
+    Args:
+        prefix: what the URIs of the table's kind begin with, such as "duckdb:".
+    """
+    _TABLE_PREFIXES.add(prefix.partition(":")[0])
+
+
 def open_storage(uri: str) -> Storage:
     """Return the storage of a root or destination; nothing is touched yet.
 
     Raises:
         StorageError: the scheme is not registered, or no bucket is named.
     """
-    if _LACKS_SLASHES.match(uri):
+    name, colon, rest = uri.partition(":")
+    # A scheme without slashes would be a local folder of that name.
+    if colon and not rest.startswith("//") and (name in _STORAGES or name in _TABLE_PREFIXES):
         raise StorageError(
             f"{uri!r} is no folder: use a local one or gs://bucket/prefix; tables are for "
             "exports to tables"

@@ -8,6 +8,7 @@ import dataclasses
 import enum
 from typing import ClassVar, NamedTuple, Self, TypeVar
 
+from dicomferry.storage.registry import reserve
 from dicomferry.tables.limits import Limits
 from dicomferry.tables.schema import Field, Schema
 from dicomferry.tables.shards import Shards
@@ -144,6 +145,7 @@ _Kind = TypeVar("_Kind", bound=type[Destination])
 
 def register(kind: _Kind) -> _Kind:
     """Let URIs with a kind's prefix name tables of that kind; a class decorator."""
+    reserve(kind.prefix)
     _KINDS[:] = [known for known in _KINDS if known.prefix != kind.prefix] + [kind]
     return kind
 

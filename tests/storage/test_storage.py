@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 
+import dicomferry.tables  # noqa: F401 (reserves the prefixes of tables)
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.registry import open_storage
 from tests.sources.test_local import as_nobody, fresh_folder

@@ -13,6 +13,8 @@ from dicomferry.api.access.path_rules import PathRules
 from dicomferry.api.errors import ApiError
 from dicomferry.pipelines import export_dicom
 from dicomferry.pipelines.export_request import ExportRequest
+from dicomferry.storage import registry
+from dicomferry.storage.errors import StorageError
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from dicomferry.tables import destination
@@ -76,6 +78,7 @@ class RowsFile(Destination):
 def uri(tmp_path, monkeypatch):
     """A table of a kind that is registered for one test."""
     monkeypatch.setattr(destination, "_KINDS", list(destination._KINDS))
+    monkeypatch.setattr(registry, "_TABLE_PREFIXES", set(registry._TABLE_PREFIXES))
     register(RowsFile)
     return f"rows:{tmp_path}/table.ndjson"
 
@@ -113,8 +116,14 @@ def test_what_an_own_kind_refuses_is_told_before_any_work(root, uri, capsys):
         parse_destination("s3://bucket/table")
 
 
+def test_no_folder_is_named_as_a_table_of_an_own_kind(uri):
+    with pytest.raises(StorageError, match="is no folder"):
+        open_storage(uri)
+
+
 def test_a_local_table_of_an_own_kind_is_refused_for_a_remote_runner(uri):
-    request = ExportRequest(open_storage("gs://bucket/stores"), STORE, table=parse_destination(uri))
+    root = open_storage("gs://bucket/stores")
+    request = ExportRequest(root=root, store=STORE, table=parse_destination(uri))
     with pytest.raises(ValueError, match="remote runner does not serve"):
         export_dicom.run(request, PipelineOptions(["--runner=DataflowRunner"]))
 
