@@ -27,7 +27,13 @@ def formats(
         if markdown:
             print(_to_markdown(rows), end="\n\n")
         else:
-            table = Table(*rows[0])
+            table = Table()
+            # UIDs are there to be copied, so they are whole on any terminal.
+            longest = max(len(word) for row in rows[1:] for word in row[0].split())
+            first, *others = rows[0]
+            table.add_column(first, width=longest)
+            for head in others:
+                table.add_column(head, overflow="fold")
             for row in rows[1:]:
                 table.add_row(*row)
             console.print(table)

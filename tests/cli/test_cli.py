@@ -12,6 +12,7 @@ from pathlib import Path
 import pydicom.data
 import pytest
 
+from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from tests.factories import dicom_bytes
 
 _PROGRAM = Path(sys.executable).with_name("dicomferry")
@@ -181,3 +182,10 @@ def test_a_preview_is_one_page_without_patient_data(dicomferry, tmp_path):
 
     colours = Image.open(shot).convert("RGB").getcolors(maxcolors=1 << 24)
     assert len(colours) > 100  # pictures, not an error page
+
+
+def test_the_formats_have_their_uids_whole_on_a_narrow_terminal(dicomferry):
+    code, shown, _ = dicomferry("formats", COLUMNS="80")
+    assert code == 0
+    written = {f"transfer-syntax={uid}" for uid, syntax in SYNTAXES.items() if syntax.written}
+    assert written | set(SYNTAXES) <= set(shown.split())
