@@ -1,4 +1,4 @@
-"""Whole exports to each of the 24 formats: an instance is written or says why not, twice alike."""
+"""Whole exports to each format: an instance is written or says why not, twice alike."""
 
 from pathlib import Path
 
