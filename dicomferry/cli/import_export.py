@@ -74,7 +74,7 @@ def _export_table(context: typer.Context, values: FlagValues) -> None:
 
     Examples:
     [bold]dicomferry export table trial duckdb:trial.duckdb#dicom.instances[/bold]
-    [bold]dicomferry export table trial bq://p.d.t --write-disposition WRITE_TRUNCATE[/bold]
+    [bold]dicomferry export table trial bq://project.dicom.t --write-disposition WRITE_APPEND[/bold]
     [bold]dicomferry export table trial delta:./trial-delta --schema json[/bold]
     """
     from dicomferry.transforms.write_rows import write_parts

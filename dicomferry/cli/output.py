@@ -29,7 +29,7 @@ def find_store(root: str, name: str) -> dicom_store.DicomStore:
 def report(record: OperationRecord, root: Storage) -> None:
     """Show the results of a job: counts, the most common failures, where all outcomes are."""
     counts = record.outcome_counts
-    table = Table("outcome", "files", title=None)
+    table = Table("outcome", f"{record.metadata.method.noun}s", title=None)
     for outcome in Outcome:
         if number := counts.of(outcome):
             table.add_row(outcome, f"{number:,}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import googleapiclient
 import pytest
+from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from dicomferry.api import access
@@ -40,6 +41,13 @@ MESSAGES = [
     for message in module.DESCRIPTOR.message_types_by_name.values()
     if not OF_URLS.fullmatch(message.name)
 ]
+# By the messages of requests.
+PARTS_OF_URLS = {
+    method.input_type.name: re.findall(
+        r"\{(\w+)=", str(method.GetOptions().Extensions[annotations_pb2.http])
+    )
+    for method in dicom_service_pb2.DESCRIPTOR.services_by_name["DicomService"].methods
+}
 
 
 def schema_of(message):
@@ -75,7 +83,8 @@ def test_messages_have_the_fields_of_the_published_api(message):
     schema = schema_of(message)
     fields = {field.json_name: field for field in message.fields}
     if message.name.endswith("Request"):
-        fields.pop("name")  # a part of the URL
+        for name in PARTS_OF_URLS[message.name]:
+            fields.pop(name)
     assert set(fields) == set(schema)
     for name, field in fields.items():
         published = schema[name]

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from dicomferry.operations.outcomes import ProgressCounts
-from tests.console.consoles import TRIAL, page_of, running
+from tests.console.consoles import all_pages, page_of, running
 from tests.pipelines.jobs import new_store
 
 
@@ -57,7 +57,7 @@ class TestInChromium:
         assert console == []
 
     def test_pages_run_clean_and_names_stay_text(self, dom, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
+        for path in all_pages(trial.folder):
             text, console = dom(path)
             assert "</html>" in text
             assert console == []

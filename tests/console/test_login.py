@@ -8,7 +8,7 @@ import pytest
 from dicomferry.api.access import TokenFile, make_token
 from dicomferry.resource_names import parse_store
 from dicomferry.store.dicom_store import create_store
-from tests.console.consoles import DATASET, TRIAL, page_of, serving
+from tests.console.consoles import DATASET, TRIAL, all_pages, page_of, serving
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def tokens(root, tmp_path):
 class TestLogin:
     def test_without_a_token_there_is_only_the_form(self, tokens, trial):
         browser, _, _ = tokens
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder), "/?dataset=x"):
+        for path in (*all_pages(trial.folder), "/?dataset=x"):
             answer = browser.get(path)
             assert answer.status == 401
             assert 'name="token"' in answer.text

@@ -6,13 +6,13 @@ import pytest
 
 from dicomferry.console.views.formatting import duration, size
 from dicomferry.console.views.markup import Html, html, link
-from tests.console.consoles import DATASET, TRIAL, page_of
+from tests.console.consoles import DATASET, TRIAL, all_pages, page_of
 from tests.pipelines.jobs import new_store
 
 
 class TestText:
     def test_no_page_lets_a_name_become_markup(self, browser, root, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
+        for path in all_pages(trial.folder):
             text = browser.page(path)
             assert "<script>alert" not in text
             assert text.count("<script") == 1
@@ -22,7 +22,7 @@ class TestText:
         assert "/in/not-%FF-text.dcm" in browser.page(page_of(trial.folder))
 
     def test_no_page_holds_patient_data(self, browser, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
+        for path in all_pages(trial.folder):
             assert "SECRET" not in browser.page(path)
 
     def test_every_value_is_escaped_unless_it_is_html(self):
@@ -62,7 +62,7 @@ class TestHeaders:
         assert browser.get("/").headers["cache-control"] == "no-store"
 
     def test_pages_need_nothing_that_the_policy_forbids(self, browser, trial):
-        for path in ("/", TRIAL, f"{TRIAL}/preview", page_of(trial.folder)):
+        for path in all_pages(trial.folder):
             text = browser.page(path)
             assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:|https?://", text)
 

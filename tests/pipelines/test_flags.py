@@ -12,7 +12,7 @@ from dicomferry.cli.main import app
 from dicomferry.pipelines import flag_table, flags
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.flags import flags_of, to_argv
-from dicomferry.pipelines.import_request import ImportRequest, OnConflict
+from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.options import make_parser, parse
 from dicomferry.pipelines.requests import Request
 from dicomferry.pixels.formats import FORMATS
@@ -24,51 +24,48 @@ from dicomferry.tables.destination import parse_destination
 kinds = pytest.mark.parametrize("kind", [ImportRequest, ExportRequest])
 
 names = st.text("abcXYZ019-_ %'\"日\n", min_size=1, max_size=8).map(lambda text: f"x{text}x")
-whole, positive = st.integers(0, 10**9), st.floats(1.1, 25, allow_nan=False)
-shared = {
+TABLES = ["bq://project.dicom.t", "delta:/out/a b", "duckdb:/out/a b.duckdb#main.t"]
+# Flags that are not just any value of their type.
+special = {
     "root": st.one_of(names, names.map("gs://bucket/{}".format)).map(open_storage),
-    "max_failures": whole,
-    "workers": st.none() | whole,
-    "operation": st.just("") | names,
-    "log_format": st.sampled_from([None, "text", "json"]),
+    "source": names.map(lambda name: parse_source(f"/in/{name}/**")),
+    "destination": st.one_of(names, names.map("gs://bucket/{}".format)).map(open_storage),
+    "table": st.sampled_from(TABLES).map(parse_destination),
+    "mime_type": st.sampled_from(FORMATS),
+    "jpeg_quality": st.integers(1, 100),
+    "jpegls_near": st.integers(1, 255),
 }
-own = {
-    ImportRequest: {
-        "source": names.map(lambda name: parse_source(f"/in/{name}/**")),
-        "dry_run": st.booleans(),
-        "on_conflict": st.sampled_from(OnConflict),
-        "within": st.lists(names, max_size=3).map(tuple),
-    },
-    ExportRequest: {
-        "destination": st.one_of(names, names.map("gs://bucket/{}".format)).map(open_storage),
-        "mime_type": st.sampled_from(FORMATS),
-        "schema": st.sampled_from(["flattened", "json"]),
-        "write_disposition": st.sampled_from(["WRITE_EMPTY", "WRITE_TRUNCATE", "WRITE_APPEND"]),
-        "include_source_store": st.booleans(),
-        "filter": st.just("") | names,
-        "snapshot": st.none() | whole,
-        "jpeg_quality": st.integers(1, 100),
-        "j2k_ratio": positive,
-        "jpegls_near": st.integers(1, 255),
-        "jxl_distance": positive,
-    },
+# A request has one of these.
+alternatives = {
+    ImportRequest: ("source", "retry_failed"),
+    ExportRequest: ("destination", "table"),
 }
+
+
+def values_of(flag):
+    """Values of a flag: a new one has those of its type."""
+    if flag.name in special:
+        return special[flag.name]
+    by_type = {
+        bool: st.booleans(),
+        int: st.integers(flag.flag.minimum or 0, 10**9),
+        float: st.floats(1.1, 25, allow_nan=False),
+        str: names,
+    }
+    one = st.sampled_from(flag.type) if flag.choices else by_type[flag.type]
+    return st.lists(one, max_size=3).map(tuple) if flag.is_repeated else one
 
 
 @st.composite
 def command_lines(draw):
     """A kind of request, and a command line with some of its flags, in any order and spelling."""
     kind = draw(st.sampled_from([ImportRequest, ExportRequest]))
-    always = ("source", "destination")
-    values = {
-        name: draw(strategy)
-        for name, strategy in {**shared, **own[kind]}.items()
-        if name in always or draw(st.booleans())
-    }
+    always = draw(st.sampled_from(alternatives[kind]))
+    never = {"store", *alternatives[kind]} - {always}
     argv = ["--store=trial"]
     for each in flags_of(kind):
-        if each.name in values and values[each.name] is not None:
-            value = values[each.name]
+        if each.name == always or (each.name not in never and draw(st.booleans())):
+            value = draw(values_of(each))
             option = draw(st.sampled_from([each.option, f"--{each.name}"]))
             argv += [f"{option}={each.format(v)}" for v in (value if each.is_repeated else [value])]
     return kind, draw(st.permutations(argv))

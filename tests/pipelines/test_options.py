@@ -14,6 +14,7 @@ IMPORT = ["--store=trial", "--source=/data/**"]
         (["--max-failure=3"], "--max-failure is neither a flag of this command nor of Beam: "
          "did you mean --max-failures?"),
         (["--dry_rnu"], "did you mean --dry_run?"),
+        (["--dryrun"], "did you mean --dry-run?"),
         (["--colour", "red"], "--colour is neither a flag of this command nor of Beam: --help"),
         (["--on-conflict=overwrite"], "--on-conflict must be fail or ignore, got 'overwrite'"),
         (["--runner=DataflowRunner", "--project=p", "--region=r", "--regoin=q"], "--regoin"),
