@@ -87,7 +87,10 @@ def test_from_files_to_a_store_and_back(dicomferry, files, tmp_path):
     assert code == 0
     assert re.search(r"imported\W+3\b", stdout)
     assert "next: dicomferry export files trial ./out" in stdout
-    assert dicomferry("export", "files", "trial", "out")[0] == 0
+    assert re.search(r"outcome\W+files\b", stdout)
+    code, stdout, _ = dicomferry("export", "files", "trial", "out")
+    assert code == 0
+    assert re.search(r"outcome\W+instances\b", stdout)
     exported = sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm"))
     assert exported == sorted(path.read_bytes() for path in files.iterdir())
     metrics = json.loads(dicomferry("stores", "metrics", "trial")[1])
