@@ -134,7 +134,7 @@ def _check_recursive(uri: str, prefix: str, end: str, shown: Callable[[str], str
     """Refuse a `**` in any place but the one it is allowed in."""
     problem = None
     if end.startswith("***"):
-        problem = "has '***', which is no wildcard"
+        problem = "has '***', which is not a wildcard"
     elif WILDCARDS.search(end[2:]) or WILDCARDS.search(prefix):
         problem = "has another wildcard beside '**', which must be the only one"
     elif not _RECURSIVE_END.fullmatch(end):

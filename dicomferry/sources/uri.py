@@ -50,7 +50,7 @@ def parse_source(uri: str) -> SourcePattern:
         host, slash, path = uri[scheme.end() :].partition("/")
         if host not in {"", "localhost"} or not slash:
             raise SourceError(
-                f"source {uri!r} is no local file: file:// is followed by an absolute path,"
+                f"source {uri!r} is not a local file: file:// is followed by an absolute path,"
                 " as in 'file:///data/**'"
             )
         return _parse_local(uri, "/" + re.sub("(?i)%2f", "/", path), quoted=True)
@@ -111,7 +111,7 @@ def _parse_objects(uri: str) -> SourcePattern:
         raise SourceError(f"source {uri!r} has a wildcard in the bucket: name one bucket")
     if not _BUCKET.fullmatch(bucket):
         raise SourceError(
-            f"source {uri!r}: {bucket!r} is no bucket name: use {scheme}://bucket/object, with 3"
+            f"source {uri!r}: {bucket!r} is not a bucket name: use {scheme}://bucket/object, with 3"
             " and more lower-case letters, digits, '-', '_' and '.'"
         )
     root = f"{scheme}://{bucket}/"

@@ -46,7 +46,7 @@ def open_storage(uri: str) -> Storage:
     # A scheme without slashes would be a local folder of that name.
     if colon and not rest.startswith("//") and (name in _STORAGES or name in _TABLE_PREFIXES):
         raise StorageError(
-            f"{uri!r} is no folder: use a local one or gs://bucket/prefix; tables are for "
+            f"{uri!r} is not a folder: use a local one or gs://bucket/prefix; tables are for "
             "exports to tables"
         )
     scheme, is_url, _ = uri.partition("://")

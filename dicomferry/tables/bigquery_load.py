@@ -222,7 +222,9 @@ def _existing(
     if table is None:
         return None
     if table.table_type not in ("TABLE", None):
-        raise TableError(f"{destination.uri} is no table but a {table.table_type}. Choose another.")
+        raise TableError(
+            f"{destination.uri} is not a table but a {table.table_type}. Choose another."
+        )
     if disposition is WriteDisposition.WRITE_TRUNCATE:
         return None
     # num_rows does not count what was streamed in the last minutes.

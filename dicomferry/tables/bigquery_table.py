@@ -50,7 +50,7 @@ class BigQueryTable(Destination):
             (parts[2], _TABLE, "table id", "letters, digits, '_', '-' and space"),
         ):
             if not pattern.fullmatch(part):
-                raise ValueError(f"{part!r} in {text!r} is no {what}: it has {rule}.")
+                raise ValueError(f"{part!r} in {text!r} is not a {what}: it has {rule}.")
         return cls(*parts)
 
     @classmethod

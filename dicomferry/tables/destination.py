@@ -202,4 +202,4 @@ def parse_disposition(name: str | None, *, force: bool | None = None) -> WriteDi
         return WriteDisposition(str(name))
     except ValueError:
         choices = ", ".join(WriteDisposition)
-        raise ValueError(f"{name!r} is no write disposition. Choose one of {choices}.") from None
+        raise ValueError(f"{name!r} is not a write disposition. Choose one of {choices}.") from None

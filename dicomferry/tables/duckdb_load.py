@@ -167,7 +167,7 @@ def _existing(
         return None
     ((kind,),) = kinds
     if kind != "BASE TABLE":
-        raise TableError(f"{destination.uri} is no table but a {kind.lower()}. Choose another.")
+        raise TableError(f"{destination.uri} is not a table but a {kind.lower()}. Choose another.")
     relation = connection.sql(f"FROM {_name(connection, destination)}")
     columns = tuple(map(field_of, relation.columns, relation.types))
     if disposition is WriteDisposition.WRITE_TRUNCATE:

@@ -38,14 +38,14 @@ class DuckDBTable(Destination):
         if not separator or not path:
             raise ValueError(f"{text!r} names no file or no table. Give duckdb:file.duckdb#table.")
         if "://" in path or path == ":memory:":
-            raise ValueError(f"{path!r} is no local file, and duckdb writes only to one.")
+            raise ValueError(f"{path!r} is not a local file, and duckdb writes only to one.")
         schema, _, table = name.rpartition(".")
         schema = schema or "main"
         for part in (schema, table):
             if not _IDENTIFIER.fullmatch(part):
                 raise ValueError(
-                    f"{part!r} in {text!r} is no table or schema name: a letter or '_' first, then"
-                    " letters, digits and '_'. Give duckdb:file.duckdb#schema.table."
+                    f"{part!r} in {text!r} is not a table or schema name: a letter or '_' first,"
+                    " then letters, digits and '_'. Give duckdb:file.duckdb#schema.table."
                 )
         return cls(path, schema, table)
 

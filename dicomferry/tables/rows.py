@@ -25,7 +25,8 @@ WARNINGS: dict[str, str] = {
     " the bytes are in the instance only",
     "SEQUENCE_UNEXPECTED": "is a sequence where the dictionary says otherwise: in a column that"
     " is named by its tag",
-    "SEQUENCE_EXPECTED": "is no sequence where the dictionary says so: its text in OtherElements",
+    "SEQUENCE_EXPECTED": "is not a sequence where the dictionary says so: its text in"
+    " OtherElements",
     "SEQUENCE_AS_TEXT": "is nested too deep for columns: its items are DICOM JSON text in"
     " OtherElements",
     "SEQUENCE_TOO_DEEP": "is nested too deep for the table: left out, named in DroppedTags",

@@ -139,7 +139,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
         (["--table=duckdb:file.duckdb"], "names no file or no table"),
         (["--table=delta:s3://bucket/x"], "a Delta table is a local folder or gs://bucket/prefix"),
         (["--table=delta:gs://bucket"], "has no bucket or no prefix"),
-        (["--table=delta:x", "--write-disposition=WRITE_MAYBE"], "is no write disposition"),
+        (["--table=delta:x", "--write-disposition=WRITE_MAYBE"], "is not a write disposition"),
         (["--table=delta:x", "--schema=wide"], "--schema must be flattened or json, got 'wide'"),
     ],
 )

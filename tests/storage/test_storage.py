@@ -90,7 +90,7 @@ def test_other_schemes_and_roots_that_cannot_be_written_are_refused(tmp_path):
 
 @pytest.mark.parametrize("root", ["duckdb:/x#t", "delta:/x", "gs:/bucket", "file:x", "bq:p.d.t"])
 def test_what_looks_like_a_table_or_lacks_slashes_is_no_folder_of_that_name(root):
-    with pytest.raises(StorageError, match="is no folder"):
+    with pytest.raises(StorageError, match="is not a folder"):
         open_storage(root)
 
 

@@ -151,7 +151,7 @@ def test_a_missing_dataset_is_named_with_the_command_that_makes_it(bigquery, sha
 def test_a_view_is_not_written_to(bigquery):
     bigquery.tables["data.instances"] = {"fields": [], "rows": [], "type": "VIEW"}
     for disposition in WriteDisposition:
-        with pytest.raises(TableError, match="is no table but a VIEW"):
+        with pytest.raises(TableError, match="is not a table but a VIEW"):
             DESTINATION.check(disposition)
 
 

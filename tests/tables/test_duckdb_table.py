@@ -95,9 +95,9 @@ def test_a_view_is_not_written_to(destination, shards):
     with duckdb.connect(destination.path) as connection:
         connection.execute("CREATE VIEW instances AS SELECT 'CT' AS Modality")
     for disposition in WriteDisposition:
-        with pytest.raises(TableError, match="is no table but a view"):
+        with pytest.raises(TableError, match="is not a table but a view"):
             destination.check(disposition)
-        with pytest.raises(TableError, match="is no table but a view"):
+        with pytest.raises(TableError, match="is not a table but a view"):
             load(destination, shards([]), SCHEMA, disposition)
 
 
