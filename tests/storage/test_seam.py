@@ -185,6 +185,8 @@ def test_its_messages_name_its_scheme(sources):
         parse_source("mem://archive")
     with pytest.raises(StorageError, match="use mem://bucket/prefix"):
         registry.open_storage("mem://")
+    with pytest.raises(StorageError, match="is no folder"):
+        registry.open_storage("mem:stores")
 
 
 def test_workers_of_other_machines_cannot_reach_it(root):
