@@ -185,7 +185,7 @@ def test_its_messages_name_its_scheme(sources):
         parse_source("mem://archive")
     with pytest.raises(StorageError, match="use mem://bucket/prefix"):
         registry.open_storage("mem://")
-    with pytest.raises(StorageError, match="is no folder"):
+    with pytest.raises(StorageError, match="is not a folder"):
         registry.open_storage("mem:stores")
 
 

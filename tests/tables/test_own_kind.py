@@ -117,7 +117,7 @@ def test_what_an_own_kind_refuses_is_told_before_any_work(root, uri, capsys):
 
 
 def test_no_folder_is_named_as_a_table_of_an_own_kind(uri):
-    with pytest.raises(StorageError, match="is no folder"):
+    with pytest.raises(StorageError, match="is not a folder"):
         open_storage(uri)
 
 
