@@ -13,6 +13,12 @@ def double(numbers: Sequence[int]) -> list[int]:
     return [_double(number) for number in numbers]
 
 
+def double_slowly(numbers: Sequence[int]) -> list[int]:
+    """Twice each number, half a second later: longer than the system keeps a process waiting."""
+    time.sleep(0.5)
+    return [2 * number for number in numbers]
+
+
 def process_ids(numbers: Sequence[int]) -> list[int]:
     """The process that each number was given to."""
     time.sleep(0.01)

@@ -13,6 +13,7 @@ from tests.transforms.pool_functions import (
     RAISER,
     TIMED_OUT,
     double,
+    double_slowly,
     process_ids,
 )
 
@@ -117,14 +118,14 @@ def test_chunks_are_taken_as_workers_become_free(pool):
     taken = []
 
     def chunks():
-        for number in range(50):
+        for number in range(10):
             taken.append(number)
             yield [number]
 
-    found = pool.map(double, chunks(), None, lambda _: 20.0)
+    found = pool.map(double_slowly, chunks(), None, lambda _: 20.0)
     assert next(found) == [0]
     assert len(taken) <= 5
-    assert list(found) == [[2 * number] for number in range(1, 50)]
+    assert list(found) == [[2 * number] for number in range(1, 10)]
 
 
 def test_no_workers_means_this_process():
