@@ -7,6 +7,7 @@ which it has something better. No caller asks a storage which kind it is.
 Everything is written whole or not at all.
 """
 
+import abc
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -32,7 +33,7 @@ _SPOOL_BYTES = 64 << 20
 NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
 
 
-class Storage:
+class Storage(abc.ABC):
     """Files below one root, such as gs://bucket/prefix.
 
     Picklable, and equal to another of the same root; each process opens its own connection. Paths
@@ -57,9 +58,9 @@ class Storage:
         self._prefix = f"{prefix}/" if prefix else ""
         self._store: ObjectStore | None = None
 
+    @abc.abstractmethod
     def _connect(self) -> ObjectStore:
         """Return the obstore object of the whole bucket."""
-        raise NotImplementedError
 
     def __reduce__(self) -> tuple[type[Self], tuple[str]]:
         return type(self), (self.root,)
@@ -258,13 +259,13 @@ class Storage:
         """Delete everything below the root, the root itself last."""
         self.delete(entry.path for entry in self.list())
 
-    def remove_partial(self, folder: str) -> None:
+    def remove_partial(self, folder: str) -> None:  # noqa: B027 - a bucket needs none
         """Remove files that ended writers on this host left in a folder under partial names."""
 
-    def sync(self, paths: Iterable[str]) -> None:
+    def sync(self, paths: Iterable[str]) -> None:  # noqa: B027 - a bucket needs none
         """Make files and their folders survive a power cut, where writing alone does not."""
 
-    def check_writable(self) -> None:
+    def check_writable(self) -> None:  # noqa: B027 - a bucket needs none
         """Find out before any work whether the root can be written as a store needs.
 
         Raises:
@@ -285,7 +286,7 @@ class Storage:
         """Return a file system rooted here that pyarrow reads faster; None for deltalake's own."""
         return None
 
-    def check_delta(self) -> None:
+    def check_delta(self) -> None:  # noqa: B027 - a bucket needs none
         """Find out whether Delta tables can be below this root.
 
         Raises:
