@@ -7,6 +7,7 @@ keeps its bytes.
 
 import struct
 from array import array
+from functools import lru_cache
 from heapq import merge
 
 from dicomferry.dicom.dictionary import STANDARD_VR, other_vr
@@ -136,21 +137,23 @@ def _reencode_one(
     depth: int,
 ) -> bytes:
     tag, value = element.tag, buffer[element.value : element.end]
+    explicit = not target.implicit  # the properties cost as much as all else of a short element
+    big = source.order == ">"
     known = _dictionary_vr(tag, signed)
     written = element.vr(buffer, source)
     vr = written or known
-    if not source.little_endian and vr == b"UN" and known not in (b"UN", b"SQ"):
+    if big and vr == b"UN" and known not in (b"UN", b"SQ"):
         vr = known  # a public number that someone wrote as UN; UN alone could not be swapped
     if vr == b"UN" or (element.undefined and vr != b"SQ"):
         if not element.undefined:
-            return encode_element(tag, b"UN", value, target.explicit)
+            return encode_element(tag, b"UN", value, explicit)
         # A sequence that nobody knows is Implicit VR Little Endian within UN, and so in both.
         # Encapsulated frames in an icon have items too, and a VR.
-        return _undefined(tag, written or b"UN", value, target.explicit)
+        return _undefined(tag, written or b"UN", value, explicit)
     if vr != b"SQ":
-        if not source.little_endian:
+        if big:
             value = swap(value, vr)
-        return encode_element(tag, vr, value, target.explicit)
+        return encode_element(tag, vr, value, explicit)
     parts = []
     for item in read_items(buffer, element, source, depth + 1):
         encoded = reencode(buffer, item.elements, item.encoding, target, signed, depth + 1)
@@ -161,10 +164,10 @@ def _reencode_one(
             parts.append(_ITEM_HEAD + struct.pack("<L", len(content)) + content)
     content = b"".join(parts)
     if element.undefined:
-        return _undefined(tag, b"SQ", content + _SEQUENCE_TAIL, target.explicit)
+        return _undefined(tag, b"SQ", content + _SEQUENCE_TAIL, explicit)
     if len(content) >= UNDEFINED_LENGTH:
         raise InstanceError(Reason.DATA_SET_TOO_LARGE)
-    return encode_element(tag, b"SQ", content, target.explicit)
+    return encode_element(tag, b"SQ", content, explicit)
 
 
 def _undefined(tag: int, vr: bytes, content: bytes, explicit: bool) -> bytes:
@@ -175,6 +178,7 @@ def _undefined(tag: int, vr: bytes, content: bytes, explicit: bool) -> bytes:
     return struct.pack("<HH2sHL", group, number, vr, 0, UNDEFINED_LENGTH) + content
 
 
+@lru_cache(maxsize=8192)  # half the time of an element
 def _dictionary_vr(tag: int, signed: bool) -> bytes:
     if tag >> 16 & 1:
         # PS3.5 6.2.2 has UN for elements whose VR is not known: a private dictionary could be
