@@ -25,9 +25,11 @@ SOURCE ?=
 demo: .venv/run  ## import real DICOM files into a store and export them again
 	$(BIN)/python -m dicomferry.cli.demo $(if $(SOURCE),'$(SOURCE)')
 
-# Each process starts with half of the tests, and takes half of the rest of the other when it is
-# done: no file runs alone at the end, and most fixtures of a file are made once.
-PYTEST := $(BIN)/python -m pytest -n $(or $(PROCESSES),2) --dist worksteal --durations=10 -rs
+# Each process starts with its share of the tests, and takes half of the rest of another when it is
+# done: no file runs alone at the end, and most fixtures of a file are made once. Many tests wait
+# for jobs and servers, so there are three processes for two cores.
+PROCESSES ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN) / 2)
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations=10 -rs
 
 check: lint  ## lint, types, and the tests that run no whole jobs: below two minutes
 	$(PYTEST) -m 'not slow'
