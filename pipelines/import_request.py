@@ -11,6 +11,7 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import PROBLEMS
 from dicomferry.operations.record import Method
+from dicomferry.operations.unreadable import is_unreadable
 from dicomferry.pipelines.flags import Flag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
 from dicomferry.sources.allowed_folders import AllowedFolders
@@ -135,6 +136,8 @@ def _uris_to_retry(request: ImportRequest) -> list[str]:
     operation_id = request.retry_failed.rpartition("/")[2]
     earlier = OperationFolder(request.root, request.store.parent, operation_id)
     record = earlier.read()
+    if record.error and is_unreadable(record):
+        raise ValueError(f"{earlier.name}: {record.error.message}")
     if record.store != request.store or record.metadata.method != request.method:
         raise ValueError(
             f"{earlier.name} is not an import into {request.store}: "
@@ -145,4 +148,10 @@ def _uris_to_retry(request: ImportRequest) -> list[str]:
             f"{earlier.name} did not reach its end, so some files were never read: "
             "import its source again; files that it imported are skipped"
         )
-    return [o["source"] for o in earlier.outcomes() if o["outcome"] in PROBLEMS]
+    sources = [each["source"] for each in earlier.outcomes() if each["outcome"] in PROBLEMS]
+    if "" in sources:
+        raise ValueError(
+            f"the list of outcomes of {earlier.name} is damaged, as after a power cut: "
+            "import its source again; files that it imported are skipped"
+        )
+    return sources

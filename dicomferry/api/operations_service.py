@@ -15,7 +15,8 @@ from dicomferry.api.paging import last_of_page_before, next_page_token, page_siz
 from dicomferry.api.request_fields import dataset_name, operation_folder
 from dicomferry.api.resources import operation_message
 from dicomferry.jobs import dataflow
-from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, list_operations
+from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
+from dicomferry.operations.listing import operation_ids, read_operations
 from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.base import Storage
 
@@ -50,17 +51,14 @@ class OperationsService:
         size = page_size(request.page_size)
         scope = ("ListOperations", str(parent))
         after = last_of_page_before(request.page_token, *scope)
-        page: list[OperationFolder] = []
+        ids = operation_ids(self._root, parent, after)
         response = operations_pb2.ListOperationsResponse()
-        for folder in list_operations(self._root, parent):
-            if after and folder.id >= after:
-                continue
-            if len(page) == size:
-                response.next_page_token = next_page_token(page[-1].id, *scope)
-                break
-            page.append(folder)
         reader = dataflow.OperationReader()
-        response.operations.extend(operation_message(reader.read(folder)) for folder in page)
+        for listed in read_operations(self._root, parent, ids[:size]):
+            if listed:
+                response.operations.append(operation_message(reader.reconcile(*listed)))
+        if len(ids) > size:
+            response.next_page_token = next_page_token(ids[size - 1], *scope)
         return response
 
     def cancel_operation(self, request: Any, principal: Principal) -> Any:

@@ -1,16 +1,20 @@
-"""`dicomferry operations`: show and cancel jobs."""
+"""`dicomferry operations`: show, cancel and forget jobs."""
 
+import itertools
+import re
+from datetime import timedelta
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root
-from dicomferry.cli.output import console, list_failures, printable, say, suggest
+from dicomferry.cli.output import console, list_failures, say, say_columns, suggest
 from dicomferry.jobs import dataflow
-from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations import listing
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.listing import delete_operation, list_operations
 from dicomferry.operations.outcomes import ProgressCounter
+from dicomferry.operations.record import now
 from dicomferry.operations.state import state_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
@@ -19,22 +23,29 @@ operations_app = typer.Typer(help="Show running and finished jobs.", no_args_is_
 
 
 @operations_app.command("list")
-def list_(root: Root = DEFAULT_ROOT) -> None:
+def list_(
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the N newest.")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
     """List operations, the newest first."""
-    table = Table("id", "method", "store", "state", "succeeded", "failed", box=None)
     reader = dataflow.OperationReader()
-    for folder in list_operations(open_storage(root), DatasetName()):
-        record = reader.read(folder)
+    rows = [("id", "method", "store", "state", "succeeded", "failed")]
+    for folder, read in itertools.islice(list_operations(open_storage(root), DatasetName()), limit):
+        record = reader.reconcile(folder, read)
         counter = record.metadata.counter or ProgressCounter()
-        table.add_row(
-            folder.id,
-            record.metadata.method.verb.lower(),
-            Text(printable(record.store.id)),
-            state_of(record),
-            str(counter.success),
-            str(counter.failure),
+        rows.append(
+            (
+                folder.id,
+                record.metadata.method.verb.lower(),
+                record.store.id,
+                state_of(record),
+                str(counter.success),
+                str(counter.failure),
+            )
         )
-    console.print(table)
+    say_columns(rows)
 
 
 @operations_app.command("describe")
@@ -46,6 +57,46 @@ def describe(
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     console.print_json(data=dataflow.read(folder).to_json())
     list_failures(folder, limit=20)
+
+
+@operations_app.command("delete")
+def delete(
+    operation_id: Annotated[str, typer.Argument(metavar="ID")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Delete the record of an operation that has ended, or that cannot be read.
+
+    Its lists of outcomes go with it; what the job committed stays.
+    """
+    folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
+    delete_operation(folder, dataflow.read(folder))
+    say(f"Deleted {folder.name}")
+
+
+@operations_app.command("prune")
+def prune(
+    older_than: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE", help="Those that ended longer ago than this, such as 90d or 12h."
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Delete the records of operations that ended long ago, with their lists of outcomes.
+
+    What their jobs committed stays. An import whose record is gone cannot be named in
+    --retry-failed any more.
+
+    Example: [bold]dicomferry operations prune --older-than 90d[/bold]
+    """
+    before = now() - _age(older_than)
+    pruned = 0
+    for listed in listing.prune(open_storage(root), DatasetName(), before, dry_run=dry_run):
+        say(listed.folder.id)
+        pruned += 1
+    say(f"{pruned} operations {'would be' if dry_run else 'were'} deleted")
 
 
 @operations_app.command("cancel")
@@ -64,3 +115,10 @@ def cancel(
     dataflow.request_cancel(folder)
     say(f"{folder.name}: cancellation requested")
     suggest(f"dicomferry operations describe {folder.id}", root)
+
+
+def _age(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,6})([dh])", text)
+    if not match:
+        raise ValueError(f"--older-than {text} must be a number of days or hours: 90d, 12h")
+    return timedelta(**{"days" if match[2] == "d" else "hours": int(match[1])})

@@ -3,8 +3,10 @@
 import os
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 
 import typer
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +57,7 @@ def list_failures(folder: OperationFolder, limit: int) -> None:
     examples: dict[tuple[str, str], str] = {}
     for outcome in folder.outcomes():
         if outcome["outcome"] in PROBLEMS:
-            key = outcome["code"], outcome["reason"]
+            key = outcome.get("code", ""), outcome.get("reason", "")
             reasons[key] += 1
             examples.setdefault(key, outcome["source"])
     if not reasons:
@@ -78,6 +80,15 @@ def say(line: str, style: str = "") -> None:
     console.print(
         printable(line), soft_wrap=True, highlight=False, markup=False, emoji=False, style=style
     )
+
+
+def say_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Show rows of text in columns; a table of rich takes a millisecond for each."""
+    shown = [[printable(text) for text in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        padded = (set_cell_size(text, width) for text, width in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip(), file=console.file)
 
 
 def printable(text: str) -> str:

@@ -172,7 +172,7 @@ def vacuum(
     """Delete blobs that no row points at and that are older than 7 days."""
     found = find_store(root, store)
     removed = maintenance.vacuum(
-        open_storage(root), found, dry_run=dry_run, read=dataflow.OperationReader().read
+        open_storage(root), found, dry_run=dry_run, reconcile=dataflow.OperationReader().reconcile
     )
     for path in removed:
         say(path)

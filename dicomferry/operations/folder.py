@@ -6,18 +6,19 @@
     operations/{id}/counts-*.json        counts of these outcomes, one file per part
     operations/{id}/cancel               exists once cancellation was requested
 
-Only the owner of an operation writes operation.json, at least every few seconds. If it is silent
-for a minute, or has ended on the host of the reader, the operation reads as ABORTED.
+Only the owner of an operation writes operation.json, at least every few seconds. If it has ended on
+the host of the reader, or is silent on another one for a minute, the operation reads as ABORTED.
 """
 
 import json
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from google.rpc.code_pb2 import ABORTED
 
-from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts
+from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts, parse_outcome
 from dicomferry.operations.owner import DataflowJob, Owner
 from dicomferry.operations.record import (
     Method,
@@ -25,8 +26,11 @@ from dicomferry.operations.record import (
     OperationRecord,
     now,
 )
+from dicomferry.operations.silence import is_abandoned, is_silent
+from dicomferry.operations.unreadable import may_run, parse_record
 from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.base import Storage
+from dicomferry.storage.capabilities import Entry
 
 
 class OperationNotFoundError(LookupError):
@@ -44,7 +48,10 @@ class OperationFolder:
         """Name it; nothing is read yet."""
         self.id = operation_id
         self.parent = parent
-        self.storage = root.subfolder(f"{_folder(parent)}/{operation_id}")
+        # A connection is made for each storage, and records are read by the thousand.
+        self._root = root
+        self._path = f"{operations_folder(parent)}/{operation_id}"
+        self.storage = root.subfolder(self._path)
 
     @property
     def name(self) -> str:
@@ -53,7 +60,10 @@ class OperationFolder:
 
     def exists(self) -> bool:
         """Whether there is such an operation."""
-        return self.storage.head("operation.json") is not None
+        return self._file() is not None
+
+    def _file(self) -> Entry | None:
+        return self._root.head(f"{self._path}/operation.json")
 
     def start(
         self,
@@ -77,14 +87,11 @@ class OperationFolder:
     def read(self) -> OperationRecord:
         """Return the current record: with progress, and ABORTED if its owner is gone.
 
+        One that cannot be read is returned as `parse_record` says.
+
         Raises:
             OperationNotFoundError: there is no such operation.
         """
-        # Checked first: a local read would create the folder of an operation that does not exist.
-        if not self.exists():
-            raise OperationNotFoundError(
-                f"{self.name} does not exist; `dicomferry operations list` shows those that do"
-            )
         record = self._record()
         while not record.done:
             ended = record.ended or EndedPart()
@@ -96,7 +103,8 @@ class OperationFolder:
         if not record.done:
             record.metadata.cancel_requested = self.is_cancel_requested()
             record.set_counts(counts, record.total)
-            if record.is_abandoned():
+            if is_abandoned(record, self._file(), self._root):
+                record.metadata.end_time = record.heartbeat
                 record.finish(
                     ABORTED,
                     "the process that ran it is gone; run it again: "
@@ -104,8 +112,20 @@ class OperationFolder:
                 )
         return record
 
+    def is_running(self, record: OperationRecord) -> bool:
+        """Whether a job may run that has this record; also one of a later version."""
+        if may_run(record):
+            return not is_silent(self._file(), self._root)
+        return not record.done
+
     def _record(self) -> OperationRecord:
-        return OperationRecord.from_json(json.loads(self.storage.read("operation.json")))
+        try:
+            data = self._root.read(f"{self._path}/operation.json")
+        except FileNotFoundError:
+            raise OperationNotFoundError(
+                f"{self.name} does not exist; `dicomferry operations list` shows those that do"
+            ) from None
+        return parse_record(data, self.parent, self.id)
 
     def write(self, record: OperationRecord) -> None:
         """Replace operation.json with a new heartbeat; only for its owner."""
@@ -126,7 +146,8 @@ class OperationFolder:
         total = ProgressCounts()
         for path in self._progress_files():
             if _part_of(path) > ended:
-                total += ProgressCounts.from_json(json.loads(self.storage.read(path)))
+                with suppress(ValueError):  # cut by a power cut: it is an estimate
+                    total += ProgressCounts.from_json(json.loads(self.storage.read(path)))
         return total
 
     def forget_progress(self, ended: str) -> None:
@@ -143,8 +164,7 @@ class OperationFolder:
     def outcomes(self) -> Iterator[dict[str, Any]]:
         """Yield the outcome of every file, in the order of the shards."""
         for shard in self.outcome_shards():
-            for line in shard.splitlines():
-                yield json.loads(line)
+            yield from map(parse_outcome, shard.splitlines())
 
     def outcome_shards(self) -> Iterator[bytes]:
         """Yield the JSON Lines of every outcomes-*.jsonl, in their order."""
@@ -177,6 +197,13 @@ class OperationFolder:
         """
         if not self.read().done:
             self.storage.write("cancel", b"")
+
+    def delete(self) -> None:
+        """Delete the record and everything beside it."""
+        # The record goes last: a deletion that breaks off is then found, and finished, by the next.
+        paths = [entry.path for entry in self.storage.list() if entry.path != "operation.json"]
+        self.storage.delete(paths)
+        self.storage.remove_all()
 
     def is_cancel_requested(self) -> bool:
         """Whether cancellation was requested."""
@@ -219,16 +246,8 @@ def adopt_operation(
     return folder
 
 
-def list_operations(root: Storage, parent: DatasetName) -> Iterator[OperationFolder]:
-    """Yield every operation of a dataset, the newest first."""
-    for operation_id in sorted(root.folders(_folder(parent)), reverse=True):
-        folder = OperationFolder(root, parent, operation_id)
-        # A process that is killed at its very start leaves an empty folder.
-        if not root.capabilities.has_empty_folders or folder.exists():
-            yield folder
-
-
-def _folder(parent: DatasetName) -> str:
+def operations_folder(parent: DatasetName) -> str:
+    """Return the folder of a dataset's operations, below the root."""
     return f"{parent.folder}/operations"
 
 

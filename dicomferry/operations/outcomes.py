@@ -5,9 +5,11 @@ from the outcomes that were written.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import json
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
+
+from dicomferry.operations.typed_fields import Fields, integer, text
 
 
 class Outcome(StrEnum):
@@ -23,6 +25,28 @@ class Outcome(StrEnum):
 
 # Outcomes that a person has to look at.
 PROBLEMS = (Outcome.CONFLICT, Outcome.FAILED)
+# Stands for a line of a list of outcomes that was cut, or is damaged: no file is named in it.
+UNREADABLE_OUTCOME = {
+    "source": "",
+    "outcome": Outcome.FAILED,
+    "code": "OUTCOME_UNREADABLE",
+    "reason": "a line of the list of outcomes is cut or damaged, as after a power cut",
+}
+
+
+def parse_outcome(line: bytes) -> dict[str, Any]:
+    """Read a line of a list of outcomes; one that cannot be read is `UNREADABLE_OUTCOME`."""
+    try:
+        outcome = json.loads(line)
+        fields = Fields(outcome)
+        fields.take("source", text)
+        fields.take("outcome", Outcome)
+        for name in ("code", "reason", "sopInstanceUid", "other"):
+            fields.take(name, text, "")
+        fields.take("bytes", integer, 0)
+    except (ValueError, RecursionError):
+        return dict(UNREADABLE_OUTCOME)
+    return dict(outcome)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +65,14 @@ class _Counts:
         return {name: number for name, number in vars(self).items() if number}
 
     @classmethod
-    def from_json(cls, counts: Mapping[str, Any]) -> Self:
-        """Read counts by name; names of a later version are left out."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: number for name, number in counts.items() if name in known})
+    def from_json(cls, counts: object) -> Self:
+        """Read counts by name; names of a later version are left out.
+
+        Raises:
+            FieldError: they are no counts.
+        """
+        fields = Fields(counts)
+        return cls(*(fields.take(field.name, integer, 0) for field in dataclasses.fields(cls)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,11 +167,13 @@ class EndedPart(NamedTuple):
         return {"part": self.part, "counts": self.counts.to_json()}
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "EndedPart":
+    def from_json(cls, value: object) -> "EndedPart":
         """Read the fields by name."""
-        return cls(fields["part"], ProgressCounts.from_json(fields["counts"]))
+        fields = Fields(value)
+        return cls(fields.take("part", text), fields.take("counts", ProgressCounts.from_json))
 
 
-def counts_from_json(counts: Mapping[str, int]) -> ProgressCounts | OutcomeCounts:
+def counts_from_json(value: object) -> ProgressCounts | OutcomeCounts:
     """Read the counts of an operation's record, whichever they are."""
-    return (ProgressCounts if "read" in counts else OutcomeCounts).from_json(counts)
+    is_progress = "read" in Fields(value).rest
+    return ProgressCounts.from_json(value) if is_progress else OutcomeCounts.from_json(value)

@@ -2,10 +2,10 @@
 
 import os
 import socket
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from dicomferry.storage.processes import ENDED_STATES, state_and_start
+from dicomferry.operations.typed_fields import Fields, integer, text
+from dicomferry.storage.processes import ENDED_STATES, UNKNOWN_START, state_and_start
 
 
 class Owner(NamedTuple):
@@ -25,12 +25,18 @@ class Owner(NamedTuple):
         """A process of this host, which may have ended just now."""
         return cls(socket.gethostname(), pid, state_and_start(pid)[1])
 
-    def is_gone(self) -> bool:
-        """Whether the process has certainly ended; False if it may run on another host."""
+    def is_running(self) -> bool | None:
+        """Whether the process runs; None where that cannot be known from this host."""
         if self.host != socket.gethostname():
-            return False
+            return None
         state, start_time = state_and_start(self.pid)
-        return not start_time or state in ENDED_STATES or start_time != self.start_time
+        if not start_time or state in ENDED_STATES or start_time != self.start_time:
+            return False
+        return None if start_time == UNKNOWN_START else True
+
+    def is_gone(self) -> bool:
+        """Whether the process has certainly ended."""
+        return self.is_running() is False
 
 
 class DataflowJob(NamedTuple):
@@ -41,6 +47,11 @@ class DataflowJob(NamedTuple):
     job_name: str
 
 
-def owner_from_json(fields: Mapping[str, Any]) -> Owner | DataflowJob:
+def owner_from_json(value: object) -> Owner | DataflowJob:
     """Read the owner of an operation's record."""
-    return DataflowJob(**fields) if "job_name" in fields else Owner(**fields)
+    fields = Fields(value)
+    if "job_name" in fields.rest:
+        return DataflowJob(*(fields.take(name, text) for name in DataflowJob._fields))
+    return Owner(
+        fields.take("host", text), fields.take("pid", integer), fields.take("start_time", text)
+    )

@@ -5,11 +5,11 @@ It is a google.longrunning.Operation in proto JSON, with fields of our own besid
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from dicomferry.operations import typed_fields
 from dicomferry.operations.outcomes import (
     EndedPart,
     OutcomeCounts,
@@ -18,12 +18,12 @@ from dicomferry.operations.outcomes import (
     counts_from_json,
 )
 from dicomferry.operations.owner import DataflowJob, Owner, owner_from_json
+from dicomferry.operations.typed_fields import FieldError, Fields, flag, integer, text
 from dicomferry.resource_names import StoreName, parse_store
 
 _METADATA_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.OperationMetadata"
 _RESPONSE_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dicom."
 _SERVICE = "google.cloud.healthcare.v1.dicom.DicomService."
-_MAX_SILENCE = timedelta(seconds=60)
 
 
 class Method(StrEnum):
@@ -31,11 +31,12 @@ class Method(StrEnum):
 
     IMPORT = "ImportDicomData"
     EXPORT = "ExportDicomData"
+    UNKNOWN = ""  # of an operation whose record cannot be read
 
     @property
     def verb(self) -> str:
         """Import or Export."""
-        return self.removesuffix("DicomData")
+        return self.removesuffix("DicomData") or "Operation"
 
     @property
     def noun(self) -> str:
@@ -77,12 +78,12 @@ class OperationMetadata:
     end_time: datetime | None = None
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def api_fields(self) -> dict[str, Any]:
         """Return the message as proto JSON, which writes int64 as text."""
         counter = self.counter._asdict() if self.counter else {}
         fields: dict[str, Any] = {
             "@type": _METADATA_TYPE,
-            "apiMethodName": _SERVICE + self.method,
+            "apiMethodName": _SERVICE + self.method if self.method else "",
             "createTime": _format_time(self.create_time),
             "logsUrl": self.logs_url,
             "counter": {name: str(number) for name, number in counter.items()},
@@ -91,22 +92,29 @@ class OperationMetadata:
             fields["cancelRequested"] = self.cancel_requested
         if self.end_time is not None:
             fields["endTime"] = _format_time(self.end_time)
-        return fields | self.unknown
+        return fields
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all fields, as in operation.json."""
+        return self.api_fields() | self.unknown
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "OperationMetadata":
-        """Read proto JSON."""
-        rest = dict(fields)
-        rest.pop("@type")
-        counter, end = rest.pop("counter"), rest.pop("endTime", None)
+    def from_json(cls, json_fields: object) -> "OperationMetadata":
+        """Read proto JSON.
+
+        Raises:
+            FieldError: it is not the message.
+        """
+        fields = Fields(json_fields)
+        fields.rest.pop("@type", None)
         return cls(
-            Method(rest.pop("apiMethodName").removeprefix(_SERVICE)),
-            datetime.fromisoformat(rest.pop("createTime")),
-            rest.pop("logsUrl"),
-            ProgressCounter(**{k: int(v) for k, v in counter.items()}) if counter else None,
-            rest.pop("cancelRequested", None),
-            datetime.fromisoformat(end) if end else None,
-            rest,
+            fields.take("apiMethodName", _method),
+            fields.take("createTime", typed_fields.time),
+            fields.take("logsUrl", text),
+            fields.take("counter", _counter, None),
+            fields.take("cancelRequested", flag, None),
+            fields.take("endTime", typed_fields.time, None),
+            fields.rest,
         )
 
 
@@ -175,12 +183,6 @@ class OperationRecord:
             max(total - counts.done, 0), counts.done - counts.failures, counts.failures
         )
 
-    def is_abandoned(self) -> bool:
-        """Whether its process is gone; never of a Dataflow job, whose state Dataflow knows."""
-        if isinstance(self.owner, DataflowJob):
-            return False
-        return self.owner.is_gone() or now() - self.heartbeat > _MAX_SILENCE
-
     def summary(self) -> str:
         """Return one line of JSON for logs."""
         fields = self.to_json()
@@ -191,7 +193,7 @@ class OperationRecord:
         """Return the google.longrunning.Operation as proto JSON, without our own fields."""
         fields: dict[str, Any] = {
             "name": self.name,
-            "metadata": self.metadata.to_json(),
+            "metadata": self.metadata.api_fields(),
             "done": self.done,
         }
         if self.error:
@@ -203,6 +205,7 @@ class OperationRecord:
     def to_json(self) -> dict[str, Any]:
         """Return all fields, as in operation.json."""
         fields = self.api_fields() | {
+            "metadata": self.metadata.to_json(),
             "store": str(self.store),
             "owner": self.owner._asdict(),
             "heartbeat": _format_time(self.heartbeat),
@@ -218,26 +221,48 @@ class OperationRecord:
         return fields | self.unknown
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "OperationRecord":
-        """Read the fields of operation.json."""
-        rest = dict(fields)
-        rest.pop("response", None)  # follows from the method
-        error, ended = rest.pop("error", None), rest.pop("ended", None)
+    def from_json(cls, json_fields: object) -> "OperationRecord":
+        """Read the fields of operation.json.
+
+        Raises:
+            FieldError: it is not the record of an operation, or that of a later version.
+        """
+        fields = Fields(json_fields)
+        fields.rest.pop("response", None)  # follows from the method
         return cls(
-            name=rest.pop("name"),
-            metadata=OperationMetadata.from_json(rest.pop("metadata")),
-            store=parse_store(rest.pop("store")),
-            owner=owner_from_json(rest.pop("owner")),
-            heartbeat=datetime.fromisoformat(rest.pop("heartbeat")),
-            done=rest.pop("done"),
-            error=Status(**error) if error else None,
-            total=rest.pop("total"),
-            counts=counts_from_json(rest.pop("counts")),
-            ended=EndedPart.from_json(ended) if ended else None,
-            queued=rest.pop("queued", False),
-            logs=rest.pop("logs", ""),
-            unknown=rest,
+            name=fields.take("name", text),
+            metadata=fields.take("metadata", OperationMetadata.from_json),
+            store=fields.take("store", parse_store),
+            owner=fields.take("owner", owner_from_json),
+            heartbeat=fields.take("heartbeat", typed_fields.time),
+            done=fields.take("done", flag),
+            error=fields.take("error", _status, None),
+            total=fields.take("total", integer),
+            counts=fields.take("counts", counts_from_json),
+            ended=fields.take("ended", EndedPart.from_json, None),
+            queued=fields.take("queued", flag, False),
+            logs=fields.take("logs", text, ""),
+            unknown=fields.rest,
         )
+
+
+def _method(value: object) -> Method:
+    method = Method(text(value).removeprefix(_SERVICE))
+    if method is Method.UNKNOWN:
+        raise FieldError("a method has a name")
+    return method
+
+
+def _counter(value: object) -> ProgressCounter | None:
+    fields = Fields(value)
+    if not fields.rest:
+        return None
+    return ProgressCounter(*(fields.take(name, integer, 0) for name in ProgressCounter._fields))
+
+
+def _status(value: object) -> Status:
+    fields = Fields(value)
+    return Status(fields.take("code", typed_fields.code), fields.take("message", text))
 
 
 def now() -> datetime:

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from google.rpc.code_pb2 import ABORTED, CANCELLED, INVALID_ARGUMENT
+from google.rpc.code_pb2 import ABORTED, CANCELLED, DATA_LOSS, INVALID_ARGUMENT, UNIMPLEMENTED
 
 from dicomferry.operations.record import OperationRecord
 
@@ -18,12 +18,15 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     ABORTED = "aborted"
     FAILED = "failed"
+    UNREADABLE = "unreadable"
 
 
 _BY_ERROR = {
     CANCELLED: State.CANCELLED,
     INVALID_ARGUMENT: State.DONE_WITH_FAILURES,
     ABORTED: State.ABORTED,
+    DATA_LOSS: State.UNREADABLE,
+    UNIMPLEMENTED: State.UNREADABLE,
 }
 
 

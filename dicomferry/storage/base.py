@@ -8,13 +8,15 @@ Everything is written whole or not at all.
 """
 
 import abc
+import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import ObjectStore
 
 from dicomferry.storage.capabilities import Capabilities, Entry, ServerSideCopy
@@ -193,6 +195,20 @@ class Storage(abc.ABC):
     def retry(self, call: Callable[[], T]) -> T:
         """Call a function that may be called any number of times until the storage answers."""
         return with_retries(call)
+
+    def clock(self) -> datetime:
+        """Return the time by the clock that `Entry.modified` has; ours if nothing can be written.
+
+        It is the time of a file that is written for that.
+        """
+        path = f".clock-{secrets.token_hex(8)}"
+        try:
+            self.write(path, b"")
+            entry = self.head(path)
+            self.delete([path])
+        except (OSError, BaseError):
+            entry = None
+        return entry.modified if entry else datetime.now(UTC)
 
     # Writing
 

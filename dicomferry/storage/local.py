@@ -51,6 +51,14 @@ class LocalStorage(Storage):
         """Return the absolute path of something below the folder."""
         return os.path.join(self.root, path) if path else self.root
 
+    def read(self, path: str) -> bytes:
+        """Return a whole file; see `Storage.read`."""
+        try:
+            with open(self.local_path(path), "rb") as file:
+                return file.read()
+        except NotADirectoryError as error:
+            raise FileNotFoundError(self.uri(path)) from error
+
     def chunks(self, path: str) -> Iterator[bytes]:
         """Yield a file's bytes; see `Storage.chunks`."""
         with open(self.local_path(path), "rb") as file:

@@ -4,6 +4,8 @@ import os
 
 # Zombie and dead, of proc(5): the process has ended, but its parent has not waited for it.
 ENDED_STATES = ("Z", "X", "x")
+# Where there is no /proc.
+UNKNOWN_START = "unknown"
 
 
 def is_running(pid: int) -> bool:
@@ -21,7 +23,7 @@ def state_and_start(pid: int) -> tuple[str, str]:
             return fields[0], fields[19]
     except (FileNotFoundError, ProcessLookupError):
         is_unknown = not os.path.isdir("/proc/self") and _answers(pid)
-        return ("", "unknown") if is_unknown else ("", "")
+        return ("", UNKNOWN_START) if is_unknown else ("", "")
 
 
 def _answers(pid: int) -> bool:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import duckdb
 import google_crc32c
 
-from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.listing import list_operations
 from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.unreadable import is_unreadable
 from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import FOLDER, INCOMING
 from dicomferry.store.compaction import sort_index
@@ -73,7 +75,7 @@ def vacuum(
     store: DicomStore,
     *,
     dry_run: bool = False,
-    read: Callable[[OperationFolder], OperationRecord] = OperationFolder.read,
+    reconcile: Callable[[OperationFolder, OperationRecord], OperationRecord] = lambda _, read: read,
 ) -> list[str]:
     """Delete blobs without a row that are older than 7 days; return their paths.
 
@@ -83,14 +85,15 @@ def vacuum(
         root: where stores live.
         store: which one.
         dry_run: delete nothing.
-        read: returns an operation's current state, for callers who know more than its record.
+        reconcile: returns an operation's current state, for callers who know more than its record.
 
     Raises:
         BusyError: an operation of the store is running.
     """
-    for folder in list_operations(root, store.name.parent):
-        record = read(folder)
-        if not record.done and record.store == store.name:
+    for folder, read in list_operations(root, store.name.parent):
+        record = reconcile(folder, read)
+        is_of_store = record.store == store.name or is_unreadable(record)
+        if is_of_store and folder.is_running(record):
             raise BusyError(f"{folder.name} is running: vacuum when it has ended")
     old = datetime.now(UTC) - _VACUUM_AFTER
     candidates = {

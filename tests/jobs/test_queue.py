@@ -13,7 +13,7 @@ import requests
 from google.rpc.code_pb2 import ABORTED, CANCELLED, NOT_FOUND
 
 from dicomferry.jobs import launch, queue
-from dicomferry.operations import record
+from dicomferry.operations import silence
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.state import state_of
 from dicomferry.resource_names import DatasetName
@@ -109,7 +109,7 @@ def test_as_many_run_at_once_as_may(store, tmp_path, slowed):
 def test_a_job_that_waits_shows_as_queued_and_keeps_its_process(
     store, tmp_path, slowed, monkeypatch
 ):
-    monkeypatch.setattr(record, "_MAX_SILENCE", timedelta(seconds=8))
+    monkeypatch.setattr(silence, "MAX_SILENCE", timedelta(seconds=8))
     first, second = start(store, sources(tmp_path, 2, 200))
     wait_until(lambda: is_queued(second))
     assert not is_queued(first)

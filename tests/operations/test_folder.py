@@ -5,13 +5,16 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from dicomferry.operations import silence
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, start_operation
 from dicomferry.operations.owner import Owner
+from dicomferry.operations.record import now
 from dicomferry.resource_names import DatasetName
 from dicomferry.store.maintenance import BusyError, vacuum
 from tests.pipelines.jobs import STORE, new_store, operation_folders
@@ -39,6 +42,11 @@ def rewrite(folder, **fields):
     folder.storage.write("operation.json", json.dumps(record | fields).encode())
 
 
+def written_ago(folder, seconds):
+    path = folder.storage.local_path("operation.json")
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
 def ago(seconds):
     return (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
 
@@ -58,14 +66,44 @@ def test_a_process_that_has_the_number_of_the_dead_one_is_not_the_owner(abandone
 
 
 @pytest.mark.parametrize(("silent_seconds", "is_aborted"), [(30, False), (90, True)])
-def test_an_owner_on_another_host_lives_as_long_as_its_heartbeat(
-    abandoned, silent_seconds, is_aborted
+@pytest.mark.parametrize("clock_is_off_by", [-3600, 0, 3600])
+def test_an_owner_on_another_host_lives_as_long_as_its_heartbeat_by_the_clock_of_the_storage(
+    abandoned, silent_seconds, is_aborted, clock_is_off_by
 ):
     owner = {"host": "elsewhere", "pid": 1, "start_time": "1"}
-    rewrite(abandoned, owner=owner, heartbeat=ago(silent_seconds))
+    rewrite(abandoned, owner=owner, heartbeat=ago(silent_seconds - clock_is_off_by))
+    written_ago(abandoned, silent_seconds)
     operation = abandoned.read()
     assert operation.done == is_aborted
     assert (operation.error.code if operation.error else None) == (10 if is_aborted else None)
+
+
+@pytest.mark.parametrize(("silent_seconds", "is_aborted"), [(30, False), (90, True)])
+def test_a_reader_whose_clock_is_off_asks_the_storage_for_the_time(
+    abandoned, monkeypatch, silent_seconds, is_aborted
+):
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(hours=1)
+
+    monkeypatch.setattr(silence, "datetime", Ahead)
+    rewrite(abandoned, owner={"host": "elsewhere", "pid": 1, "start_time": "1"})
+    written_ago(abandoned, silent_seconds)
+    assert abandoned.read().done == is_aborted
+    assert [path.name for path in Path(abandoned._root.root).iterdir()] == ["projects"]
+
+
+def test_a_living_process_of_this_host_is_not_aborted_however_long_it_is_silent(root):
+    folder = start_operation(root, STORE, "ImportDicomData")
+    rewrite(folder, heartbeat=ago(3600))
+    written_ago(folder, 3600)
+    assert not folder.read().done
+
+
+def test_an_abandoned_operation_ended_with_its_last_heartbeat(abandoned):
+    rewrite(abandoned, heartbeat=ago(90 * 24 * 3600))
+    assert now() - abandoned.read().metadata.end_time > timedelta(days=89)
 
 
 def test_this_process_owns_what_it_started_and_is_alive(root):

@@ -1,7 +1,6 @@
 """Records of operations read and write the JSON that they always had."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 
 from dicomferry.operations.outcomes import Outcome, OutcomeCounts, ProgressCounter, ProgressCounts
 from dicomferry.operations.owner import DataflowJob, Owner
-from dicomferry.operations.record import Method, OperationRecord, now
+from dicomferry.operations.record import Method, OperationRecord
 from dicomferry.operations.state import State, state_of
 from dicomferry.resource_names import parse_store
 
@@ -90,14 +89,6 @@ def test_states_follow_from_the_record():
     assert state_of(running) is State.CANCELLING
     running.finish(10, "gone")
     assert state_of(running) is State.ABORTED
-
-
-def test_an_owner_that_is_silent_for_a_minute_is_gone():
-    for age, is_abandoned in ((30, False), (90, True)):
-        running = replace(record("started"), heartbeat=now() - timedelta(seconds=age))
-        assert running.is_abandoned() == is_abandoned
-        running.owner = DataflowJob("p", "r", "j")
-        assert not running.is_abandoned()
 
 
 def test_counts_add_up_and_leave_out_zeros():

@@ -17,7 +17,8 @@ import dicomferry.transforms.append_to_streams
 import dicomferry.transforms.ingest
 import dicomferry.transforms.read_and_store
 import dicomferry.transforms.write_outcomes
-from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.listing import list_operations
 from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import import_dicom
 from dicomferry.resource_names import DatasetName
@@ -47,7 +48,7 @@ def kill(root):
 
 
 def cancel(root):
-    [folder] = list_operations(root, DatasetName())
+    [[folder, _]] = list_operations(root, DatasetName())
     folder.request_cancel()
     time.sleep(60)  # the job ends long before
 

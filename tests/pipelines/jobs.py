@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pydicom
 from deltalake import DeltaTable
 
-from dicomferry.operations.folder import OperationFolder, list_operations
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.listing import list_operations
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.pipelines.export_request import ExportRequest
@@ -114,7 +115,7 @@ def observe(code, folders):
 
 def operation_folders(root):
     """Every operation under a root, the newest first."""
-    return list(list_operations(root, DatasetName()))
+    return [listed.folder for listed in list_operations(root, DatasetName())]
 
 
 def check_accounts(job, expected):

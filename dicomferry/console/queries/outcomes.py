@@ -1,6 +1,5 @@
 """Outcomes of files, page by page: no whole shard is held in memory."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.api.errors import ApiError
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import PROBLEMS, Outcome
+from dicomferry.operations.outcomes import PROBLEMS, Outcome, parse_outcome
 from dicomferry.storage.capabilities import Entry
 
 PAGE = 100
@@ -59,7 +58,7 @@ def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> Outco
         scanned += len(line)
         after = position
         if _is_of(line, outcome):
-            page.append(json.loads(line))
+            page.append(parse_outcome(line))
     return OutcomesPage(page, "")
 
 
@@ -90,8 +89,8 @@ def reasons(folder: OperationFolder, outcome: str) -> Reasons:
         if scanned > _SCAN_BYTES:
             return Reasons(counts, False)
         if any(_is_of(line, kind) for kind in kinds):
-            record = json.loads(line)
-            counts[record["code"], record["reason"]] += 1
+            record = parse_outcome(line)
+            counts[record.get("code", ""), record.get("reason", "")] += 1
     return Reasons(counts, True)
 
 
@@ -131,6 +130,8 @@ def _lines_of(folder: OperationFolder, entry: Entry, offset: int) -> Iterator[tu
             if not skip:
                 yield line + b"\n", start
             skip = False
+    if begun and not skip:
+        yield begun, entry.size  # a power cut can leave it without an end
 
 
 def _parse(position: str) -> tuple[str, int]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dicomferry.api.access import Principal
 from dicomferry.jobs.dataflow import OperationReader
-from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
+from dicomferry.operations.listing import operation_ids, read_operations
 from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import DatasetName, StoreName, id_folder
 from dicomferry.storage.base import Storage
@@ -77,21 +77,17 @@ def page_of_operations(
     root: Storage, query: OperationsQuery, principal: Principal, reader: OperationReader
 ) -> OperationsPage:
     """Return operations that a principal may see, the newest first."""
-    ids = sorted(root.folders(f"{query.parent.folder}/operations"), reverse=True)
-    ids = [each for each in ids if not query.before or each < query.before]
+    ids = operation_ids(root, query.parent, query.before)
     page: list[OperationRecord] = []
-    for looked_at, operation_id in enumerate(ids):
+    for looked_at, listed in enumerate(read_operations(root, query.parent, ids)):
         if len(page) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
             return OperationsPage(page, ids[looked_at - 1])
-        folder = OperationFolder(root, query.parent, operation_id)
-        try:
-            record = folder.read()
-        except OperationNotFoundError:  # its process was killed at its very start
+        if listed is None:
             continue
-        names = record.name, str(record.store)
-        is_wanted = query.store in (None, record.store)
+        names = listed.record.name, str(listed.record.store)
+        is_wanted = query.store in (None, listed.record.store)
         if is_wanted and principal.may("healthcare.operations.get", *names):
-            page.append(reader.reconcile(folder, record))
+            page.append(reader.reconcile(*listed))
     return OperationsPage(page, "")
 
 

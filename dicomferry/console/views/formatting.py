@@ -16,6 +16,7 @@ _KINDS = {
     State.CANCELLED: "quiet",
     State.ABORTED: "bad",
     State.FAILED: "bad",
+    State.UNREADABLE: "bad",
 }
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 

@@ -8,6 +8,7 @@ from dicomferry.console.views.layout import definitions
 from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.operations.outcomes import PROBLEMS, Outcome, ProgressCounts
 from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.unreadable import is_unreadable
 
 _SECTION = """<section class="operations"{live}><h2>Operations</h2>
 {rows}{more}</section>"""
@@ -17,7 +18,7 @@ _ROW = """<li><div class="head"><a href="{href}">{verb} · {store}</a>{state}{ti
 _NONE = """<p class="empty">No operations yet.
 Start with <code>dicomferry import STORE '/data/**'</code>.</p>"""
 _TOP = """<section class="operation"{live}>
-<p class="path"><a href="{store_href}">{store}</a></p>
+{path}
 <h1>{verb} {state}</h1>
 {bar}<p class="progress">{progress}</p>
 {error}{facts}</section>"""
@@ -75,8 +76,7 @@ def operation_section(record: OperationRecord) -> Html:
     return html(
         _TOP,
         live=Html() if record.done else html(_LIVE, href=href, seconds=2),
-        store_href=link(f"/console/{record.store}"),
-        store=record.store.id,
+        path=_store_link(record),
         verb=record.metadata.method.verb,
         state=formatting.state(record),
         bar=_bar(record),
@@ -91,11 +91,21 @@ def _row(record: OperationRecord) -> Html:
         _ROW,
         href=link(operation_path(record)),
         verb=record.metadata.method.verb,
-        store=record.store.id,
+        store=record.store.id or record.id,
         state=formatting.state(record),
         time=formatting.moment(record.metadata.create_time),
         bar=_bar(record),
         progress=_progress(record),
+    )
+
+
+def _store_link(record: OperationRecord) -> Html:
+    if is_unreadable(record):
+        return Html()
+    return html(
+        '<p class="path"><a href="{href}">{store}</a></p>',
+        href=link(f"/console/{record.store}"),
+        store=record.store.id,
     )
 
 
@@ -143,6 +153,8 @@ def _progress(record: OperationRecord) -> str:
     """Return the result; of a running operation its progress, rate and time left."""
     counts, noun = record.counts, record.metadata.method.noun
     parts = [(name, number) for name, number in _parts(record) if number]
+    if is_unreadable(record):
+        return "its record cannot be read"
     if record.done:
         words = [f"{number:,} {name}" for name, number in parts] or ["nothing done"]
         return " · ".join([*words, formatting.size(counts.bytes)] if counts.bytes else words)
