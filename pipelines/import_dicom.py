@@ -19,7 +19,6 @@ from dicomferry.pipelines import entry_point, memory
 from dicomferry.pipelines.entry_point import run_job
 from dicomferry.pipelines.import_request import ImportRequest, OnConflict, ReadyImport
 from dicomferry.pipelines.job import Job, JobError
-from dicomferry.pipelines.listing_parts import pack_parts, sort_listing, unpack_part
 from dicomferry.pipelines.options import (
     beam_options,
     dataflow_job,
@@ -27,6 +26,7 @@ from dicomferry.pipelines.options import (
     parse,
     worker_count,
 )
+from dicomferry.pipelines.sorted_listing import sort_listing
 from dicomferry.sources.listing import describe_sources, list_sources, no_match_message
 from dicomferry.sources.source import Source
 from dicomferry.store.notifications import import_topics
@@ -130,17 +130,16 @@ def _run_parts(
 ) -> None:
     """Import part by part over the sorted listing."""
     memory.keep_flat()
-    listing = sort_listing(sources, job.expect)
-    # A dry run has no store that later parts could look into.
-    parts = pack_parts(listing, len(listing) if plan.dry_run else PART_FILES)
-    del listing
-    for number, packed in enumerate(parts):
-        part = dataclasses.replace(plan, part=f"{number:05d}")
-        with beam.Pipeline(options=options) as pipeline:
-            listings = beam.Create(unpack_part(packed), reshuffle=False)
-            _ = pipeline | "Listings" >> listings | ImportInstances(part)
-        job.end_part(part.part)
-        memory.give_back()
+    with sort_listing(sources, job.expect) as listing:
+        # A dry run has no store that later parts could look into.
+        size = listing.total if plan.dry_run else PART_FILES
+        for number, listings in enumerate(listing.parts(max(size, 1))):
+            part = dataclasses.replace(plan, part=f"{number:05d}")
+            with beam.Pipeline(options=options) as pipeline:
+                created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
+                _ = created | ImportInstances(part)
+            job.end_part(part.part)
+            memory.give_back()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

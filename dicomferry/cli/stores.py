@@ -9,9 +9,11 @@ import typer
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import console, errors, find_store, say, suggest
 from dicomferry.jobs import dataflow
+from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.public.progress import progress_bar_or_lines
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
-from dicomferry.store import dicom_store, maintenance
+from dicomferry.store import dicom_store, maintenance, verification
 from dicomferry.tables.destination import parse_destination, uri_forms
 
 stores_app = typer.Typer(help="Create, show and maintain DICOM stores.", no_args_is_help=True)
@@ -144,21 +146,49 @@ def metrics(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
 
 
 @stores_app.command()
-def verify(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
+def verify(
+    store: StoreArgument,
+    sample: Annotated[
+        str,
+        typer.Option(metavar="SHARE", help="Only a random share of the instances, such as 1%."),
+    ] = "100%",
+    log: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Keep what is verified in this local file; with the same file, a later run goes "
+            "on from there.",
+        ),
+    ] = "",
+    root: Root = DEFAULT_ROOT,
+) -> None:
     """Check that every row's blob exists and has the right checksum.
 
     Exits with 1 and lists the instances whose blob is missing or damaged.
+
+    Examples:
+    [bold]dicomferry stores verify trial --sample 1%[/bold]
+    [bold]dicomferry stores verify trial --log verified.jsonl[/bold]
     """
-    checked = damaged = 0
-    with console.status("verifying") as status:
-        for finding in maintenance.verify(find_store(root, store)):
+    found = find_store(root, store)
+    share = _share(sample)
+    if log and share < 1:
+        raise ValueError("give either --sample or --log: a log is of all instances, in order")
+    kept = verification.VerifyLog(log, str(found.name)) if log else None
+    for finding in kept.problems if kept else ():
+        _show_problem(finding)
+    damaged = len(kept.problems) if kept else 0
+    checked = size = 0
+    total = round(verification.count_rows(found, kept) * share)
+    with progress_bar_or_lines("verify") as show:
+        for finding in verification.verify(found, sample=share, log=kept):
             checked += 1
+            size += finding.size
             if finding.problem:
                 damaged += 1
-                found = f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}"
-                errors.print(found, soft_wrap=True)
+                _show_problem(finding)
             if checked % 100 == 0:
-                status.update(f"verifying: {checked} instances, {damaged} damaged")
+                show(ProgressCounts(checked, damaged, size), total)
     console.print(f"{checked} instances, {damaged} damaged")
     raise typer.Exit(1 if damaged else 0)
 
@@ -184,6 +214,22 @@ def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     """Sort the index into few files, so that imports and exports read less of it."""
     before, after = maintenance.optimize(find_store(root, store))
     console.print(f"index files: {before} before, {after} now")
+
+
+def _share(text: str) -> float:
+    """Return a share from a percentage."""
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = 0
+    if not (text.endswith("%") and 0 < share <= 1):
+        raise ValueError(f"--sample {text} must be a percentage above 0% and up to 100%")
+    return share
+
+
+def _show_problem(finding: verification.Finding) -> None:
+    found = f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}"
+    errors.print(found, soft_wrap=True)
 
 
 def _labels(texts: Sequence[str] | None) -> dict[str, str]:

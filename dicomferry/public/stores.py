@@ -20,10 +20,10 @@ from dicomferry.public.progress import progress_bar
 from dicomferry.public.results import ExportResult, ImportResult, JobResult
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
-from dicomferry.store import dicom_store, maintenance
+from dicomferry.store import dicom_store, maintenance, verification
 from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.index import Index
-from dicomferry.store.maintenance import Finding
+from dicomferry.store.verification import Finding
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -250,8 +250,11 @@ class Store:
         _, *counts = maintenance.metrics(self._found()).values()
         return StoreMetrics(*map(int, counts))
 
-    def verify(self) -> list[Finding]:
-        """Read all files of the store; return the instances whose file is missing or damaged.
+    def verify(self, sample: float = 1.0) -> list[Finding]:
+        """Read the files of the store; return the instances whose file is missing or damaged.
+
+        Args:
+            sample: share of the instances, above 0 up to 1: others each time.
 
         >>> import dicomferry
         >>> store = dicomferry.create_store("verify")
@@ -259,7 +262,11 @@ class Store:
         >>> store.verify()
         []
         """
-        return [finding for finding in maintenance.verify(self._found()) if finding.problem]
+        return [
+            finding
+            for finding in verification.verify(self._found(), sample=sample)
+            if finding.problem
+        ]
 
     def _found(self) -> DicomStore:
         return dicom_store.get_store(self._root, self._name)

@@ -1,12 +1,9 @@
-"""Maintenance of a store: count, verify, vacuum, optimize."""
+"""Maintenance of a store: count, vacuum, optimize."""
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
 
 import duckdb
-import google_crc32c
 
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.listing import list_operations
@@ -24,14 +21,6 @@ _VACUUM_AFTER = timedelta(days=7)
 
 class BusyError(ValueError):
     """An operation of the store is running: blobs that it wrote have no rows yet."""
-
-
-class Finding(NamedTuple):
-    """What `verify` found for one row; `problem` is '' if all is well."""
-
-    sop_instance_uid: str
-    blob: str
-    problem: str
 
 
 def metrics(store: DicomStore) -> dict[str, str]:
@@ -52,22 +41,6 @@ def metrics(store: DicomStore) -> dict[str, str]:
         "blobStorageSizeBytes",
     )
     return {"name": str(store.name), **dict(zip(names, map(str, row or ()), strict=True))}
-
-
-def verify(store: DicomStore) -> Iterator[Finding]:
-    """Read every row's blob and compare its size and checksum."""
-    columns = [
-        Column.SOP_INSTANCE_UID,
-        Column.BLOB_URI,
-        Column.BLOB_STORAGE_SIZE,
-        Column.SHA256,
-        Column.CRC32C,
-    ]
-    for batch in Index(store.data).dataset().to_batches(columns=columns):
-        for row in batch.to_pylist():
-            yield Finding(
-                row[Column.SOP_INSTANCE_UID], row[Column.BLOB_URI], _problem(store.data, row)
-            )
 
 
 def vacuum(
@@ -122,17 +95,3 @@ def optimize(store: DicomStore) -> tuple[int, int]:
     index = Index(store.data)
     index.vacuum()
     return before, len(index.files)
-
-
-def _problem(data: Storage, row: dict[str, Any]) -> str:
-    entry = data.head(row[Column.BLOB_URI])
-    if entry is None:
-        return "missing"
-    if entry.size != row[Column.BLOB_STORAGE_SIZE]:
-        return "wrong size"
-    sha256, crc32c = hashlib.sha256(), 0
-    for chunk in data.chunks(row[Column.BLOB_URI]):
-        sha256.update(chunk)
-        crc32c = google_crc32c.extend(crc32c, chunk)
-    right = crc32c == row[Column.CRC32C] and row[Column.SHA256] in (None, sha256.hexdigest())
-    return "" if right else "wrong checksum"

@@ -17,7 +17,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.capabilities import Capabilities
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.local import LocalStorage
-from dicomferry.store import maintenance
+from dicomferry.store import maintenance, verification
 from dicomferry.store.dicom_store import delete_store, get_store
 from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
@@ -135,13 +135,13 @@ def test_large_files_are_imported_and_exported_too(root, sources, monkeypatch):
 def test_a_store_on_it_is_verified_vacuumed_optimized_and_deleted(root, filled, monkeypatch):
     del filled
     store = get_store(root, STORE)
-    assert [finding.problem for finding in maintenance.verify(store)] == ["", ""]
+    assert [finding.problem for finding in verification.verify(store)] == ["", ""]
     assert maintenance.vacuum(root, store) == []
     monkeypatch.setattr(maintenance, "_VACUUM_AFTER", timedelta(0))
     # The instance that lost the conflict; its copy and its rows are not touched.
     [lost] = maintenance.vacuum(root, store)
     assert "/1.1/" in lost
-    assert [finding.problem for finding in maintenance.verify(store)] == ["", ""]
+    assert [finding.problem for finding in verification.verify(store)] == ["", ""]
     maintenance.optimize(store)
     assert Index(store.data).count() == 2
     delete_store(root, STORE)
