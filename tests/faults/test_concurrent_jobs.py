@@ -13,7 +13,8 @@ from dicomferry.pipelines.job import JobError
 from dicomferry.resource_names import parse_store
 from dicomferry.store.dicom_store import create_store, delete_store, get_store, update_store
 from dicomferry.store.index import Index
-from dicomferry.store.maintenance import optimize, verify
+from dicomferry.store.maintenance import optimize
+from dicomferry.store.verification import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,

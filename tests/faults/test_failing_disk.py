@@ -11,7 +11,7 @@ import pytest
 
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
-from dicomferry.store.maintenance import verify
+from dicomferry.store.verification import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,

@@ -28,7 +28,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
-from dicomferry.store.maintenance import verify
+from dicomferry.store.verification import verify
 from tests.api.serving import DATASET, TRIAL, served_by_process, wait_until
 from tests.faults.marked_files import MARK
 from tests.faults.test_patient_data import marks_in

@@ -14,7 +14,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
-from dicomferry.store.maintenance import verify
+from dicomferry.store.verification import verify
 from tests.factories import dicom_bytes
 from tests.faults.jobs_to_kill import PART_FILES, Job, kill_at_random, looking_on, seconds_of_work
 from tests.pipelines.jobs import (

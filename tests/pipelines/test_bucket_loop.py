@@ -17,7 +17,8 @@ import dicomferry.transforms.ingest
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
-from dicomferry.store.maintenance import metrics, verify
+from dicomferry.store.maintenance import metrics
+from dicomferry.store.verification import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
     STORE,

@@ -8,7 +8,8 @@ import pytest
 
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
-from dicomferry.store.maintenance import metrics, verify
+from dicomferry.store.maintenance import metrics
+from dicomferry.store.verification import verify
 from tests.corpus import CORPUS, corpus_files
 from tests.pipelines import corpus_outcomes
 from tests.pipelines.jobs import (

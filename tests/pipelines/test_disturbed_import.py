@@ -16,7 +16,7 @@ import dicomferry.transforms.read_and_store
 from dicomferry.pipelines import import_dicom
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import delete_store, get_store
-from dicomferry.store.maintenance import verify
+from dicomferry.store.verification import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.disturbed_import import PART_FILES
 from tests.pipelines.jobs import (

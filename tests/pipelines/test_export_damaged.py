@@ -15,7 +15,7 @@ from dicomferry.errors import Reason
 from dicomferry.pixels.formats import FORMATS
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import StoreNotFoundError, delete_store, get_store
-from dicomferry.store.maintenance import verify
+from dicomferry.store.verification import verify
 from tests.pipelines.jobs import (
     STORE,
     data_folder,
