@@ -5,15 +5,8 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from dicomferry.dicom.dicom_file import DicomFile
-from dicomferry.dicom.transfer_syntaxes import (
-    JPEG_BASELINE,
-    JPEG_EXTENDED,
-    JPEG_PROGRESSION,
-    JPEG_SPECTRAL,
-    JPEG_XL_RECOMPRESSION,
-)
 from dicomferry.errors import InstanceError, Reason
-from dicomferry.pixels.attributes import was_lossy_changes
+from dicomferry.pixels.attributes import Loss, untold_loss
 from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.frames import EncapsulatedFrames, check_native_length, native_frame
 from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size
@@ -21,10 +14,6 @@ from dicomferry.pixels.parallel import FrameMap, in_order, parallel_map_for
 from dicomferry.pixels.samples import Decoded, Pixels, unpack
 
 R = TypeVar("R")
-
-_DCT_CODED = frozenset(
-    {JPEG_BASELINE, JPEG_EXTENDED, JPEG_SPECTRAL, JPEG_PROGRESSION, JPEG_XL_RECOMPRESSION}
-)
 
 
 def decoded_frames(file: DicomFile, image: ImagePixel) -> Iterator[Decoded]:
@@ -51,7 +40,7 @@ def each_frame(
 
     def one(numbered: tuple[int, Any]) -> R:
         index, place = numbered
-        return work(stored.decode(place), index)
+        return work(stored.decode(stored.read(place)), index)
 
     yield from parallel_map_for(file, image, frame_map)(one, enumerate(stored.places))
 
@@ -77,13 +66,28 @@ class _Stored:
             check_native_length(file, image)
             self.places = range(image.frames)
 
-    def decode(self, place: Any) -> Decoded:
+    def read(self, place: Any) -> Any:
+        if self.encapsulated is not None:
+            return self.encapsulated.read(place)
+        return native_frame(self._file, self._image, place), place
+
+    def decode(self, stored: Any) -> Decoded:
         file, image = self._file, self._image
         if self.encapsulated is not None:
-            stream = self.encapsulated.read(place)
-            return codec(file.syntax.uid).decode(stream, image, file.syntax.uid)
+            return codec(file.syntax.uid).decode(stored, image, file.syntax.uid)
+        raw, index = stored
         photometric = "YBR_FULL" if image.photometric == "YBR_FULL_422" else image.photometric
-        return Decoded(unpack(native_frame(file, image, place), image, place), photometric)
+        return Decoded(unpack(raw, image, index), photometric)
+
+    def untold_losses(self, stored: Any) -> list[Loss]:
+        """Return what a frame's stream shows, and the attributes do not tell."""
+        if self.encapsulated is None:
+            return []
+        syntax = self._file.syntax.uid
+        method = codec(syntax).loss(stored, syntax)
+        if not method:
+            return []
+        return untold_loss(self._file, Loss(method, self._image.stored_bytes / len(stored)))
 
 
 class Decoding:
@@ -91,17 +95,18 @@ class Decoding:
 
     Attributes:
         image: the attributes of the decoded frames.
-        lossy: the change that a lossy source leaves behind.
+        losses: of the stored streams; the attributes do not tell of it.
         end: where the pixel data ends; after the last frame only.
     """
 
     def __init__(self, file: DicomFile, image: ImagePixel, frame_map: FrameMap = in_order) -> None:
         assert file.pixels is not None
-        self.lossy = was_lossy_changes(file) if file.syntax.uid in _DCT_CODED else {}
         self.end = file.pixels.end
         self._stored = _Stored(file, image)
         self._places = iter(self._stored.places)
-        self._first = self._stored.decode(next(self._places))
+        first = self._stored.read(next(self._places))
+        self._first = self._stored.decode(first)
+        self.losses = self._stored.untold_losses(first)
         self._parallel_map = parallel_map_for(file, image, frame_map)
         self.image = image._replace(photometric=self._first.photometric, planar=0)
 
@@ -112,7 +117,7 @@ class Decoding:
         """Yield what `work` makes of each frame, in their order; once."""
 
         def one(place: Any) -> R:
-            frame = self._stored.decode(place)
+            frame = self._stored.decode(self._stored.read(place))
             if frame.photometric != self._first.photometric:
                 raise InstanceError(Reason.CODE_STREAM_MISMATCH)
             return work(frame.pixels)

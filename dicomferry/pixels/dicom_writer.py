@@ -22,18 +22,13 @@ from dicomferry.dicom.transfer_syntaxes import (
     TransferSyntax,
 )
 from dicomferry.errors import InstanceError, Reason
-from dicomferry.pixels.attributes import (
-    extended_offset_table,
-    lossy_changes,
-    pixel_changes,
-    was_lossy_changes,
-)
-from dicomferry.pixels.codecs.registry import codec
+from dicomferry.pixels.attributes import extended_offset_table, loss_changes, pixel_changes
 from dicomferry.pixels.decode import Decoding
-from dicomferry.pixels.frames import EncapsulatedFrames, chunks, swap_words, word_size
+from dicomferry.pixels.encapsulate import Recompressed, Reencoded
+from dicomferry.pixels.frames import chunks, swap_words, word_size
 from dicomferry.pixels.icon import icon_element, native_icon
 from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size, read_image
-from dicomferry.pixels.parallel import FrameMap, in_order, parallel_map_for
+from dicomferry.pixels.parallel import FrameMap, in_order
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import pack
 
@@ -62,9 +57,7 @@ def _data_set(
     if file.pixels is None:
         yield _attributes(file, target, {})
     elif target.encapsulated:
-        image = read_image(file)
-        check_frame_size(image)
-        yield from _encoded(file, image, target, quality, frame_map)
+        yield from _encoded(file, target, quality, frame_map)
     elif file.syntax.encapsulated:
         yield from _decompressed(file, read_image(file), target, frame_map)
     else:
@@ -94,7 +87,7 @@ def _decompressed(
     length = (new.frame_bits * new.frames + 7) // 8
     if length > _MAX_NATIVE_BYTES:
         raise InstanceError(Reason.IMAGE_TOO_LARGE_FOR_TARGET)
-    changes = pixel_changes(file, image, new) | frames.lossy
+    changes = pixel_changes(file, image, new) | loss_changes(file, frames.losses)
     yield _attributes(file, target, changes)
     yield part10_writer.native_element(file, target, length + length % 2, new.bits_allocated > 8)
     bits = np.empty(0, np.uint8)
@@ -111,38 +104,20 @@ def _decompressed(
 
 
 def _encoded(
-    file: DicomFile,
-    image: ImagePixel,
-    target: TransferSyntax,
-    quality: Quality,
-    frame_map: FrameMap,
+    file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap
 ) -> Iterator[bytes]:
+    image = read_image(file)
+    check_frame_size(image)
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         lengths = []
-        changes: Changes
-        added_loss = target.lossy
         if {file.syntax.uid, target.uid} == {JPEG_BASELINE, JPEG_XL_RECOMPRESSION}:
-            stored_frames = EncapsulatedFrames(file, image)
-            frames: EncapsulatedFrames | Decoding = stored_frames
-            changes = pixel_changes(file, image, image) | was_lossy_changes(file)
-            streams = _recompressed(
-                stored_frames, image, target.uid, parallel_map_for(file, image, frame_map)
-            )
-            added_loss = False
+            coder: Recompressed | Reencoded = Recompressed(file, image, target, frame_map)
         else:
-            frames = decoding = Decoding(file, image, frame_map)
-            chosen = codec(target.uid)
-            planned = chosen.plan(decoding.image, target.uid)
-            changes = pixel_changes(file, image, planned) | decoding.lossy
-            streams = decoding.map(
-                lambda pixels: chosen.encode(pixels, decoding.image, planned, target.uid, quality)
-            )
-        for stream in streams:
+            coder = Reencoded(file, image, target, quality, frame_map)
+        for stream in coder.streams:
             spool.write(stream)
             lengths.append(len(stream))
-        if added_loss:
-            stored = image.rows * image.columns * image.samples * image.bits_stored * image.frames
-            changes |= lossy_changes(file, codec(target.uid).method, stored / 8 / sum(lengths))
+        changes = coder.changes(image.stored_bytes * image.frames / sum(lengths))
         offsets = [0]
         for length in lengths:
             offsets.append(offsets[-1] + 8 + length + length % 2)
@@ -155,17 +130,7 @@ def _encoded(
         spool.seek(0)
         for length in lengths:
             yield part10_writer.fragment(spool.read(length))
-        yield part10_writer.SEQUENCE_DELIMITER + part10_writer.tail(file, target, frames.end)
-
-
-def _recompressed(
-    frames: EncapsulatedFrames, image: ImagePixel, target: str, frame_map: FrameMap
-) -> Iterator[bytes]:
-    """Return JPEG streams as JPEG XL or back: the one lossless way between two lossy forms."""
-    from dicomferry.pixels.codecs import jpegxl
-
-    recompress = jpegxl.to_jpeg if target == JPEG_BASELINE else jpegxl.from_jpeg
-    return frame_map(lambda place: recompress(frames.read(place), image), frames.located())
+        yield part10_writer.SEQUENCE_DELIMITER + part10_writer.tail(file, target, coder.end)
 
 
 def _attributes(file: DicomFile, syntax: TransferSyntax, changes: Changes) -> bytes:

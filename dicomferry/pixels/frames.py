@@ -16,6 +16,7 @@ from dicomferry.dicom.encoding import UNDEFINED_LENGTH
 from dicomferry.dicom.range_reader import RangeReader
 from dicomferry.dicom.tags import ITEM, PIXEL_DATA, SEQUENCE_END
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.image_pixel import ImagePixel
 
 # A code stream is hardly ever larger than what it decodes to; a forged length must not be read.
@@ -24,15 +25,6 @@ _EXTENDED_OFFSET_TABLE = 0x7FE00001
 _EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
 _CHUNK = 1 << 20
 _VIEW = 1 << 16
-# What a frame's code stream starts with: JPEG and JPEG-LS SOI, JPEG 2000 SOC and JP2 signature,
-# JPEG XL code stream and container.
-_STARTS = (
-    b"\xff\xd8\xff",
-    b"\xff\x4f\xff\x51",
-    b"\x00\x00\x00\x0cjP  ",
-    b"\xff\x0a",
-    b"\x00\x00\x00\x0cJXL ",
-)
 
 
 class Fragment(NamedTuple):
@@ -205,8 +197,9 @@ class EncapsulatedFrames:
         if len(fragments) < self._frames:
             raise InstanceError(Reason.FRAMES_NOT_FOUND)
         groups: list[list[Fragment]] = []
+        starts = codec(self._file.syntax.uid).starts
         for each in fragments:
-            if self._read(each.offset, min(8, each.length)).startswith(_STARTS):
+            if self._read(each.offset, min(8, each.length)).startswith(starts):
                 groups.append([])
             elif not groups:
                 raise InstanceError(Reason.FRAMES_NOT_FOUND)

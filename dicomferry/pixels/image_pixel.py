@@ -14,7 +14,7 @@ from dicomferry.errors import InstanceError, Reason
 # 3 GiB with the worst codec, and a forged header can't ask for more.
 MAX_FRAME_BYTES = 512 << 20
 
-_OVERLAYS = range(0x6000, 0x6020, 2)
+_BIT_POSITION, _OVERLAY_DATA = 0x0102, 0x3000
 
 
 class ImagePixel(NamedTuple):
@@ -31,6 +31,8 @@ class ImagePixel(NamedTuple):
         whole_words: bits beyond Bits Stored mean something (overlays in them, or a High Bit that
             is not Bits Stored - 1), so a lossless encoder has to keep all of them.
         high_bit: High Bit.
+        overlays: group and bit position of each overlay in those bits.
+        pairs_by_row: of native YBR_FULL_422: a last, odd pixel of a row has a pair of its own.
     """
 
     rows: int
@@ -45,6 +47,13 @@ class ImagePixel(NamedTuple):
     is_float: bool
     whole_words: bool
     high_bit: int
+    overlays: tuple[tuple[int, int], ...] = ()
+    pairs_by_row: bool = True
+
+    @property
+    def of_values(self) -> "ImagePixel":
+        """The attributes of the values alone, which `samples.stored_values` makes of words."""
+        return self._replace(high_bit=self.bits_stored - 1, whole_words=False, overlays=())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,8 +74,14 @@ class ImagePixel(NamedTuple):
         """The bits of one native frame: odd frames of single bits are not padded."""
         pixels = self.rows * self.columns
         if self.photometric == "YBR_FULL_422":
-            return pixels * 2 * self.bits_allocated
+            pairs = self.rows * -(-self.columns // 2) if self.pairs_by_row else -(-pixels // 2)
+            return pairs * 4 * self.bits_allocated
         return pixels * self.samples * self.bits_allocated
+
+    @property
+    def stored_bytes(self) -> float:
+        """The bytes that the stored bits of one frame fill."""
+        return self.rows * self.columns * self.samples * self.bits_stored / 8
 
     @property
     def decoded_size(self) -> int:
@@ -113,7 +128,7 @@ def read_image(file: DicomFile) -> ImagePixel:
         signed=not is_float and number(0x00280103, 0) == 1,
         frames=max(1, number(0x00280008, 1)),
         is_float=is_float,
-        whole_words=high_bit != stored - 1 or _has_embedded_overlay(file),
+        whole_words=False,
         high_bit=high_bit,
     )
     if (
@@ -124,7 +139,25 @@ def read_image(file: DicomFile) -> ImagePixel:
         or image.planar not in (0, 1)
     ):
         raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
+    if image.photometric == "YBR_FULL_422" and not file.syntax.encapsulated:
+        image = _as_held(image, 8 * (file.pixels.end - file.pixels.value))
+    overlays = _embedded_overlays(file, image)
+    if overlays or high_bit != stored - 1:
+        return image._replace(whole_words=True, overlays=overlays)
     return image
+
+
+def _as_held(image: ImagePixel, bits: int) -> ImagePixel:
+    """Return the attributes of native YBR_FULL_422 as the pixel data of so many bits holds it.
+
+    Some writers give every pixel its own Cb and Cr, as in YBR_FULL. Pairs are of one row (PS3.3
+    C.7.6.3.1.2); where the data is too short for that, they go on in the next row.
+    """
+    full = image._replace(photometric="YBR_FULL")
+    by_row = image.frame_bits * image.frames
+    if 0 <= bits - full.frame_bits * image.frames <= 8 and bits != by_row:
+        return full
+    return image._replace(pairs_by_row=by_row <= bits)
 
 
 def check_frame_size(image: ImagePixel) -> None:
@@ -145,12 +178,18 @@ def _number(value: bytes, order: str, is_text: bool) -> int | None:
     return int(text) if text.isdigit() and len(text) < 12 else None
 
 
-def _has_embedded_overlay(file: DicomFile) -> bool:
-    """Whether an overlay lies in unused bits of the pixels, as before 2004 (PS3.5 8.1.2)."""
-    groups = {each.tag >> 16 for each in file.elements if 0x6000 <= each.tag >> 16 < 0x6020}
-    return any(
-        file.value(group << 16 | 0x0100) not in (None, b"", b"\1\0", b"\0\1")
-        and file.value(group << 16 | 0x3000) is None
-        for group in groups
-        if group in _OVERLAYS
-    )
+def _embedded_overlays(file: DicomFile, image: ImagePixel) -> tuple[tuple[int, int], ...]:
+    """Return group and bit of each overlay in unused bits, as before 2004 (PS3.5-2004 8.1.2)."""
+    found = {}
+    for each in file.elements:
+        if 0x60000000 <= each.tag < 0x60200000 and not each.tag & 0x10000:
+            found[each.tag >> 16, each.tag & 0xFFFF] = file.buffer[each.value : each.end]
+    lowest = image.high_bit + 1 - image.bits_stored
+    overlays = []
+    for (group, element), value in found.items():
+        if element == _BIT_POSITION and (group, _OVERLAY_DATA) not in found:
+            bit = _number(value, file.encoding.order, is_text=False)
+            is_unused = bit is not None and not lowest <= bit <= image.high_bit
+            if bit is not None and is_unused and bit < image.bits_allocated:
+                overlays.append((group, bit))
+    return tuple(overlays) if image.samples == 1 else ()

@@ -44,7 +44,7 @@ def unpack(raw: bytes, image: ImagePixel, index: int = 0) -> Pixels:
         return bits[first : first + image.frame_bits].reshape(image.shape)
     samples = np.frombuffer(raw, image.dtype, count=image.frame_bits // image.bits_allocated)
     if image.photometric == "YBR_FULL_422":
-        samples = _expand_422(samples)
+        samples = _expand_422(samples, image)
     if image.samples > 1 and image.planar and image.photometric != "YBR_FULL_422":
         planes = samples.reshape(image.samples, image.rows, image.columns)
         samples = np.ascontiguousarray(planes.transpose(1, 2, 0))
@@ -67,6 +67,19 @@ def correct(pixels: Pixels, image: ImagePixel) -> Pixels:
         return (pixels << unused) >> unused
     highest = (1 << image.bits_stored) - 1
     return pixels & highest if pixels.size and int(pixels.max()) > highest else pixels
+
+
+def stored_values(pixels: Pixels, image: ImagePixel) -> Pixels:
+    """Return the numbers that the Bits Stored bits at High Bit are (PS3.5 8.1.1).
+
+    Args:
+        pixels: decoded samples, which have all bits if `image.whole_words`.
+        image: their attributes; those of the result are `image.of_values`.
+    """
+    if not image.whole_words:
+        return pixels
+    above = image.bits_allocated - 1 - image.high_bit
+    return (pixels << above) >> (image.bits_allocated - image.bits_stored)
 
 
 def precision(image: ImagePixel) -> int:
@@ -122,7 +135,8 @@ def require_integers_to_16_bits(image: ImagePixel) -> None:
         raise InstanceError(Reason.COLOUR_UNFIT)
 
 
-def _expand_422(samples: Pixels) -> Pixels:
-    """Y Y Cb Cr to Y Cb Cr, Y Cb Cr (PS3.3, Section C.7.6.3.1.2)."""
-    pairs = samples.reshape(-1, 4)
-    return np.ascontiguousarray(pairs[:, [0, 2, 3, 1, 2, 3]])
+def _expand_422(samples: Pixels, image: ImagePixel) -> Pixels:
+    """Y Y Cb Cr to Y Cb Cr, Y Cb Cr (PS3.3, Section C.7.6.3.1.2), without what fills a pair up."""
+    rows, columns = image.shape[:2] if image.pairs_by_row else (1, image.rows * image.columns)
+    pairs = samples.reshape(-1, 4)[:, [0, 2, 3, 1, 2, 3]]
+    return np.ascontiguousarray(pairs.reshape(rows, -1, 3)[:, :columns])

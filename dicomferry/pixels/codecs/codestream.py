@@ -5,6 +5,7 @@ first: a stream that disagrees with Rows, Columns or Samples per Pixel is not de
 """
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dicomferry.errors import InstanceError, Reason
@@ -99,6 +100,20 @@ def check_jpeg(header: JpegHeader, image: ImagePixel) -> None:
         raise InstanceError(Reason.CODE_STREAM_MISMATCH)
 
 
+def scan_parameters(stream: bytes, header: JpegHeader) -> Iterator[bytes]:
+    """Yield the last three bytes of each scan header of a JPEG or JPEG-LS stream.
+
+    Of JPEG they are Ss, Se, Ah and Al (ISO/IEC 10918-1 B.2.3), of JPEG-LS NEAR, ILV and the point
+    transform (14495-1 C.2.3). Coded samples never hold a marker.
+    """
+    at = stream.find(b"\xff\xda", header.sof)
+    while at >= 0:
+        end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
+        if end - at >= 8 and end <= len(stream):
+            yield stream[end - 3 : end]
+        at = stream.find(b"\xff\xda", at + 2)
+
+
 def check_end(stream: bytes) -> None:
     """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without its end marker (EOI and EOC are the same).
 
@@ -155,50 +170,3 @@ def _tiles(start: int, stop: int, size: int, origin: int) -> int:
     OpenJPH works for minutes at tiles that begin after the picture does.
     """
     return -(-(stop - origin) // size) if size and origin <= start < origin + size else 0
-
-
-def check_jpegxl(stream: bytes, image: ImagePixel) -> None:
-    """Compare the size in a JPEG XL stream's header (ISO/IEC 18181-1, SizeHeader, ImageMetadata).
-
-    Raises:
-        InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
-    """
-    start = 0
-    if stream[4:8] == b"JXL ":
-        while stream[start + 4 : start + 8] not in (b"jxlc", b"jxlp"):
-            length = int.from_bytes(stream[start : start + 4], "big")
-            if length < 8 or start + length >= len(stream):
-                raise InstanceError(Reason.CODE_STREAM_INVALID)
-            start += length
-        start += 12 if stream[start + 4 : start + 8] == b"jxlp" else 8
-    if stream[start : start + 2] != b"\xff\x0a" or len(stream) < start + 12:
-        raise InstanceError(Reason.CODE_STREAM_INVALID)
-    bits = int.from_bytes(stream[start + 2 : start + 34], "little")
-
-    def take(count: int) -> int:
-        nonlocal bits
-        value = bits & ((1 << count) - 1)
-        bits >>= count
-        return value
-
-    def extent(small: bool) -> int:
-        return 8 * (1 + take(5)) if small else 1 + take((9, 13, 18, 30)[take(2)])
-
-    def size() -> tuple[int, int]:
-        small = bool(take(1))
-        rows = extent(small)
-        ratio = take(3)
-        up, down = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))[ratio]
-        return rows, rows * up // down if ratio else extent(small)
-
-    if size() != (image.rows, image.columns):
-        raise InstanceError(Reason.CODE_STREAM_MISMATCH)
-    is_plain = take(1)
-    if not is_plain and take(1):
-        take(3)  # orientation
-        if take(1):
-            size()  # the intrinsic one
-        has_preview, has_animation = take(1), take(1)
-        # In a few bytes there can be thousands of pictures, and a frame has one.
-        if has_preview or has_animation:
-            raise InstanceError(Reason.CODE_STREAM_MISMATCH)

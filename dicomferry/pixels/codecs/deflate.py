@@ -10,6 +10,7 @@ from dicomferry.pixels.samples import Decoded, Pixels, pack, unpack
 
 METHOD = ""
 DECODER = "zlib"
+STARTS: tuple[bytes, ...] = ()
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
@@ -46,3 +47,8 @@ def encode(
     """Deflate a frame."""
     deflater = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     return deflater.compress(pack(pixels, source)) + deflater.flush()
+
+
+def loss(_stream: bytes, _syntax: str) -> str:
+    """Return '': nothing is ever lost."""
+    return ""

@@ -10,7 +10,7 @@ from dicomferry.dicom.transfer_syntaxes import HTJ2K, HTJ2K_LOSSLESS_RPCL
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.codecs.codestream import check_end, read_jpeg2000
 from dicomferry.pixels.codecs.htj2k_header import check_segments
-from dicomferry.pixels.codecs.jpeg2000 import decoded_photometric
+from dicomferry.pixels.codecs.jpeg2000 import STARTS, decoded_photometric, is_irreversible
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import (
@@ -22,9 +22,14 @@ from dicomferry.pixels.samples import (
     require_integers_to_16_bits,
 )
 
+__all__ = ["STARTS"]
+
 METHOD = "ISO_15444_15"
 DECODER = "imagecodecs (OpenJPH; OpenJPEG for 4.203)"
 _SSIZ = 42  # offset of the first component's depth in a code stream
+# The least that a base resolution has in PS3.5 10.18, and what the encoder does by itself.
+_BASE = 64
+_RESOLUTIONS = 6
 _STEPS = 12
 _COARSEST = 0.5
 _FINEST = 1 / (1 << 18)
@@ -82,6 +87,11 @@ def _count_or_pass(unraisable: "sys.UnraisableHookArgs") -> None:
         _errors.count += 1
     else:
         _other_hooks[-1](unraisable)
+
+
+def loss(stream: bytes, _syntax: str) -> str:
+    """Return the method if the stream has lost information: by the irreversible transformation."""
+    return METHOD if is_irreversible(stream) else ""
 
 
 def plan(image: ImagePixel, syntax: str) -> ImagePixel:
@@ -146,6 +156,7 @@ def _encode(
             step,
             reversible=step is None,
             rgb=source.photometric == "RGB",
+            resolutions=_resolutions(source),
             tlm=index,
         )
     )
@@ -153,3 +164,12 @@ def _encode(
         for component in range(source.samples):
             stream[_SSIZ + 3 * component] = (0x80 if source.signed else 0) | (depth - 1)
     return bytes(stream)
+
+
+def _resolutions(image: ImagePixel) -> int:
+    """Return how many resolutions there are: in the lowest no side is longer than `_BASE`.
+
+    Section 10.18 of PS3.5 wants it of one side, for thumbnails, and of the RPCL syntax alone.
+    """
+    longest = max(image.rows, image.columns)
+    return max(_RESOLUTIONS, 1 + (-(-longest // _BASE) - 1).bit_length())

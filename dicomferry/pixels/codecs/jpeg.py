@@ -6,7 +6,13 @@ import numpy as np
 from dicomferry.dicom.transfer_syntaxes import JPEG_BASELINE, JPEG_LOSSLESS, JPEG_LOSSLESS_SV1
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.codecs import jpeg_lossless
-from dicomferry.pixels.codecs.codestream import JpegHeader, check_end, check_jpeg, read_jpeg
+from dicomferry.pixels.codecs.codestream import (
+    JpegHeader,
+    check_end,
+    check_jpeg,
+    read_jpeg,
+    scan_parameters,
+)
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import (
@@ -21,6 +27,8 @@ from dicomferry.pixels.samples import (
 
 METHOD = "ISO_10918_1"
 DECODER = "imagecodecs (libjpeg-turbo)"
+STARTS = (b"\xff\xd8\xff",)  # SOI and the next marker
+_LOSSLESS_FRAMES = (0xC3, 0xC7, 0xCB, 0xCF)
 _MAX_EXTENT = 65500  # libjpeg's own bound, a little below the format's
 
 
@@ -120,6 +128,17 @@ def encode(
     # Process 2 and 4 is extended sequential (SOF1), which an 8-bit baseline stream is as well.
     at = read_jpeg(stream).sof + 1
     return stream[:at] + b"\xc1" + stream[at + 1 :]
+
+
+def loss(stream: bytes, _syntax: str) -> str:
+    """Return the method if the stream has lost information: by the DCT, or a point transform.
+
+    The latter, in a lossless process, drops the lowest bits (ISO/IEC 10918-1, H.1.1 and B.2.3).
+    """
+    header = read_jpeg(stream)
+    is_dct = header.marker not in _LOSSLESS_FRAMES
+    scans = scan_parameters(stream, header)
+    return METHOD if is_dct or any(transform & 0x0F for _, _, transform in scans) else ""
 
 
 def encode_picture(pixels: Pixels, quality: Quality) -> bytes:

@@ -1,5 +1,6 @@
 """JPEG 2000 (PS3.5, Section 8.2.4; ISO/IEC 15444-1)."""
 
+import struct
 import threading
 
 import imagecodecs
@@ -21,6 +22,9 @@ from dicomferry.pixels.samples import (
 
 METHOD = "ISO_15444_1"
 DECODER = "imagecodecs (OpenJPEG)"
+# SOC and SIZ; the signature of a JP2 file
+STARTS = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")
+_SIZ, _COD, _COC, _SOD = 0xFF51, 0xFF52, 0xFF53, 0xFF93
 # pylibjpeg-openjpeg crashed when two threads encoded at once.
 _RATE_CONTROL = threading.Lock()
 _SRGB = 1
@@ -40,6 +44,35 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
         raise InstanceError(Reason.CODE_STREAM_INVALID) from None
     pixels = from_decoder(decoded, image, header.precision, header.signed)
     return Decoded(pixels, decoded_photometric(image))
+
+
+def loss(stream: bytes, _syntax: str) -> str:
+    """Return the method if the stream has lost information: by the irreversible transformation."""
+    return METHOD if is_irreversible(stream) else ""
+
+
+def is_irreversible(stream: bytes) -> bool:
+    """Whether the wavelet transformation of a code stream is the irreversible one.
+
+    A reversible one whose last bits were left out looks like one that is whole. Read are the main
+    header and that of the first tile-part (ISO/IEC 15444-1 A.6.1, A.6.2).
+    """
+    position = stream.find(STARTS[0]) + 2
+    transformation = {_COD: 9}  # its offset in the segment
+    try:
+        while True:
+            marker, length = struct.unpack_from(">HH", stream, position)
+            if marker == _SOD:
+                return False
+            at = position + 4
+            if marker == _SIZ:
+                components = int.from_bytes(stream[at + 34 : at + 36], "big")
+                transformation[_COC] = 6 if components < 257 else 7
+            elif marker in transformation and not stream[at + transformation[marker]]:
+                return True
+            position += 2 + length
+    except (struct.error, IndexError):
+        return False
 
 
 def decoded_photometric(image: ImagePixel) -> str:

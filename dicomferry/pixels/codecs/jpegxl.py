@@ -10,7 +10,8 @@ from dicomferry.dicom.transfer_syntaxes import (
 )
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.codecs import jpeg
-from dicomferry.pixels.codecs.codestream import check_jpeg, check_jpegxl, read_jpeg
+from dicomferry.pixels.codecs.codestream import check_jpeg, read_jpeg
+from dicomferry.pixels.codecs.jpegxl_header import check_jpegxl, read_jpegxl
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.render.color import to_rgb
@@ -26,6 +27,7 @@ from dicomferry.pixels.samples import (
 
 METHOD = "ISO_18181_1"
 DECODER = "imagecodecs (libjxl)"
+STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")  # code stream and container
 _LOSSLESS_EFFORT = 1  # 20 times as fast as effort 3, streams 3 % longer
 _LOSSY_EFFORT = 4
 # Of a gray frame's own range, at distance 1 and in proportion: any sample, root mean square. What
@@ -50,6 +52,16 @@ def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
         raise InstanceError(Reason.CODE_STREAM_INVALID) from None
     photometric = "RGB" if image.samples == 3 else image.photometric
     return Decoded(from_decoder(decoded, image, image.bits_stored), photometric)
+
+
+def loss(stream: bytes, syntax: str) -> str:
+    """Return the method if the stream has lost information: by a JPEG's DCT, or in XYB.
+
+    An encoder leaves the samples' own color space, for XYB, only where it may change them.
+    """
+    if syntax == JPEG_XL_RECOMPRESSION:
+        return jpeg.METHOD
+    return METHOD if read_jpegxl(stream).is_xyb else ""
 
 
 def plan(image: ImagePixel, syntax: str) -> ImagePixel:
@@ -89,6 +101,8 @@ def encode(
     if source.samples == 3:
         pixels = to_rgb(pixels, source, source.photometric)
     samples = np.ascontiguousarray(unsigned(pixels, source))
+    if precision(source) <= 8:  # the encoder takes the fewest bytes that hold the depth
+        samples = samples.astype(np.uint8, copy=False)
     if syntax == JPEG_XL_LOSSLESS:
         return _encode(samples, source, None)
     distance = quality.jxl_distance

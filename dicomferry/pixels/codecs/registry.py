@@ -20,6 +20,9 @@ class Codec(NamedTuple):
         encode: (frame, attributes, planned attributes, syntax, quality) to a stream.
         method: Lossy Image Compression Method (0028,2114); '' if never lossy.
         decoder: the library that reads the frames, for people.
+        starts: what its code streams begin with; () if that is not known.
+        loss: (stream, syntax) to the method (0028,2114) by which the stream lost information; ''
+            if it did not, or does not show it.
     """
 
     decode: Callable[[bytes, ImagePixel, str], Decoded]
@@ -27,10 +30,20 @@ class Codec(NamedTuple):
     encode: Callable[[Pixels, ImagePixel, ImagePixel, str, Quality], bytes]
     method: str
     decoder: str
+    starts: tuple[bytes, ...]
+    loss: Callable[[bytes, str], str]
 
 
 @cache
 def codec(transfer_syntax: str) -> Codec:
     """Return the codec of an encapsulated transfer syntax."""
     module = import_module(f"dicomferry.pixels.codecs.{SYNTAXES[transfer_syntax].family}")
-    return Codec(module.decode, module.plan, module.encode, module.METHOD, module.DECODER)
+    return Codec(
+        module.decode,
+        module.plan,
+        module.encode,
+        module.METHOD,
+        module.DECODER,
+        module.STARTS,
+        module.loss,
+    )

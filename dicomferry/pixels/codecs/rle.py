@@ -14,6 +14,7 @@ from dicomferry.pixels.samples import DECODE_ERRORS, Decoded, Pixels, correct, u
 
 METHOD = ""
 DECODER = "imagecodecs (PackBits)"
+STARTS: tuple[bytes, ...] = ()  # the number of segments, in any of four bytes
 _MAX_SEGMENTS = 15
 
 
@@ -92,3 +93,8 @@ def encode(
             samples_per_pixel=source.samples,
         )
     )
+
+
+def loss(_stream: bytes, _syntax: str) -> str:
+    """Return '': nothing is ever lost."""
+    return ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dicomferry.dicom.dicom_file import open_file
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.dicom.transfer_syntaxes import JPEG_LS_LOSSLESS
+from dicomferry.errors import InstanceError
 from dicomferry.pixels.codecs import jpegls, jpegls_lossless
 from dicomferry.pixels.codecs.codestream import read_jpeg
 from dicomferry.pixels.image_pixel import ImagePixel, read_image
@@ -168,7 +169,7 @@ def test_without_the_encoder_the_libraries_write_the_same_bytes(
 ) -> None:
     samples = _picture((257, 1031), depth, kind, 1)
     stream = _encoded(samples, depth)
-    assert stream == jpegls_lossless.encode(samples, depth)
+    assert stream == jpegls_lossless.encode(samples, max(8, depth))
     monkeypatch.setattr(jpegls_lossless, "IS_BUILT", False)
     monkeypatch.setattr(jpegls_lossless, "encode_scan", None)
     assert _encoded(samples, depth) == stream
@@ -185,6 +186,27 @@ def test_frames_of_few_samples_have_the_same_bytes_too(
     assert _encoded(samples, depth) == expected
     image = _attributes(samples, depth)
     assert np.array_equal(jpegls.decode(expected, image, JPEG_LS_LOSSLESS).pixels, samples)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 40, 41, 42])
+@pytest.mark.parametrize("zeros", [1, 2, 3])
+def test_zeros_between_the_last_code_and_the_end_marker_are_no_code(
+    columns: int, zeros: int
+) -> None:
+    for value in range(16):  # the last code ends in every bit, and in bytes of zeros too
+        samples = _picture((9, columns), 8, "runs", value)
+        image = _attributes(samples, 8)
+        stream = jpegls.encode(samples, image, image, JPEG_LS_LOSSLESS, Quality())
+        padded = stream[:-2] + bytes(zeros) + stream[-2:]
+        assert np.array_equal(jpegls.decode(padded, image, JPEG_LS_LOSSLESS).pixels, samples)
+
+
+def test_what_is_between_the_last_code_and_the_end_marker_is_not_anything() -> None:
+    samples = _picture((9, 41), 8, "noise", 1)
+    image = _attributes(samples, 8)
+    stream = jpegls.encode(samples, image, image, JPEG_LS_LOSSLESS, Quality())
+    with pytest.raises(InstanceError, match="CODE_STREAM_INVALID"):
+        jpegls.decode(stream[:-2] + b"\x12\x34\x56" + stream[-2:], image, JPEG_LS_LOSSLESS)
 
 
 def test_a_picture_with_gaps_between_its_rows_is_encoded_all_the_same() -> None:

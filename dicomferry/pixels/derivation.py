@@ -1,0 +1,100 @@
+"""What an image that was compressed with loss says about its origin (PS3.3 C.7.6.1.1, C.12.4.1).
+
+It is a derived image: Value 1 of Image Type says so, and Derivation Description and Derivation Code
+Sequence say how it was derived.
+"""
+
+from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE
+from dicomferry.dicom.raw_elements import read_items
+from dicomferry.dicom.reencode import Changes, encode_element, reencode
+from dicomferry.dicom.tags import ITEM
+from dicomferry.errors import InstanceError
+from dicomferry.pixels.attributes import Loss
+
+_IMAGE_TYPE = 0x00080008
+_DERIVATION_DESCRIPTION = 0x00082111
+_DERIVATION_CODES = 0x00089215
+_SMALLEST_AND_LARGEST = (0x00280106, 0x00280107, 0x00280110, 0x00280111)
+_MAX_DESCRIPTION = 1024
+_LOSSY_COMPRESSION = ("113040", "Lossy Compression")
+
+
+def derived_changes(file: DicomFile, loss: Loss) -> Changes:
+    """Return the changes that tell of the derivation; data sets with them are explicit.
+
+    The extremes of the pixels, which loss moves, are removed.
+    """
+    changes: Changes = dict.fromkeys(
+        tag for tag in _SMALLEST_AND_LARGEST if file.value(tag) is not None
+    )
+    changes[_IMAGE_TYPE] = b"CS", _image_type(file.value(_IMAGE_TYPE))
+    changes[_DERIVATION_DESCRIPTION] = b"ST", _description(file, loss)
+    codes = _with_code(file)
+    if codes is not None:
+        changes[_DERIVATION_CODES] = b"SQ", codes
+    return changes
+
+
+def _image_type(value: bytes | None) -> bytes:
+    """Return Image Type with DERIVED as Value 1; Value 2, which has to be there, stays."""
+    _, *others = (value or b"").strip(b" \0").split(b"\\")
+    return padded(b"\\".join((b"DERIVED", *(others or [b"SECONDARY"]))))
+
+
+def _description(file: DicomFile, loss: Loss) -> bytes:
+    """Return Derivation Description with this step first, and the earlier ones as they are.
+
+    The new text is ASCII at the start of the value, where every character set has it. What would
+    not fit leaves the earlier text alone: nobody's words are cut.
+    """
+    earlier = (file.value(_DERIVATION_DESCRIPTION) or b"").rstrip(b" \0")
+    text = f"Lossy compression {loss.method}, ratio {loss.ratio:.4g}".encode()
+    both = text + b" [" + earlier + b"]" if earlier else text
+    return padded(both if len(both) <= _MAX_DESCRIPTION else earlier)
+
+
+def _with_code(file: DicomFile) -> bytes | None:
+    """Return Derivation Code Sequence with the code of lossy compression; None if it stays."""
+    try:
+        items = items_of(file, _DERIVATION_CODES)
+    except InstanceError:
+        return None  # its bytes are kept as they are
+    code = code_item(*_LOSSY_COMPRESSION)
+    value = encode_element(0x00080100, b"SH", padded(_LOSSY_COMPRESSION[0].encode()), explicit=True)
+    return None if any(value in each for each in items) else b"".join((*items, code))
+
+
+def items_of(file: DicomFile, sequence: int) -> list[bytes]:
+    """Return the items of a sequence in Explicit VR Little Endian; none if it is not there.
+
+    Raises:
+        InstanceError: the sequence cannot be read.
+    """
+    found = [
+        reencode(file.buffer, each.elements, each.encoding, EXPLICIT_LITTLE, depth=1)
+        for element in file.elements
+        if element.tag == sequence
+        for each in read_items(file.buffer, element, file.encoding)
+    ]
+    return [item(b"".join(data for _, data in elements)) for elements in found]
+
+
+def code_item(value: str, meaning: str) -> bytes:
+    """Return an item with a code of the DICOM Controlled Terminology (PS3.16, Annex D)."""
+    return item(
+        encode_element(0x00080100, b"SH", padded(value.encode()), explicit=True)
+        + encode_element(0x00080102, b"SH", b"DCM ", explicit=True)
+        + encode_element(0x00080104, b"LO", padded(meaning.encode()), explicit=True)
+    )
+
+
+def item(content: bytes) -> bytes:
+    """Return an item of a sequence."""
+    tag = (ITEM >> 16).to_bytes(2, "little") + (ITEM & 0xFFFF).to_bytes(2, "little")
+    return tag + len(content).to_bytes(4, "little") + content
+
+
+def padded(value: bytes) -> bytes:
+    """Return characters with a space more if their number is odd."""
+    return value + b" " * (len(value) % 2)
