@@ -46,9 +46,17 @@ def unpack(raw: bytes, image: ImagePixel, index: int = 0) -> Pixels:
     if image.photometric == "YBR_FULL_422":
         samples = _expand_422(samples, image)
     if image.samples > 1 and image.planar and image.photometric != "YBR_FULL_422":
-        planes = samples.reshape(image.samples, image.rows, image.columns)
-        samples = np.ascontiguousarray(planes.transpose(1, 2, 0))
+        samples = by_pixel(samples.reshape(image.samples, image.rows, image.columns))
     return correct(samples.reshape(image.shape), image)
+
+
+def by_pixel(planes: Pixels) -> Pixels:
+    """Return (samples, rows, columns) as (rows, columns, samples).
+
+    A copy in any case: numpy takes an array of one row or column for contiguous whatever its
+    strides are, and libraries in C look at these.
+    """
+    return planes.transpose(1, 2, 0).copy()
 
 
 def pack(pixels: Pixels, image: ImagePixel) -> bytes:

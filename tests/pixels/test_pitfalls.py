@@ -75,6 +75,30 @@ def test_color_is_lossless_and_planes_are_interleaved_first(end: str) -> None:
         assert np.array_equal(read(to_dicom(part10(ds), end)).pixel_array, pixels)
 
 
+@pytest.mark.parametrize("end", LOSSLESS)
+def test_color_without_a_color_transform_stays_color_by_pixel(end: str) -> None:
+    """OpenJPH gives the components of such a stream one after the other."""
+    pixels = color((20, 30))
+    stored = to_dicom(
+        part10(data_set(pixels, samples=3, PhotometricInterpretation="YBR_FULL")), end
+    )
+    raw = read(to_dicom(stored, ".1"))
+    assert raw.PhotometricInterpretation == "YBR_FULL"
+    assert raw.PixelData == pixels.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
+@pytest.mark.parametrize("end", LOSSLESS)
+def test_planes_of_one_row_or_column_become_color_by_pixel(
+    end: str, shape: tuple[int, int]
+) -> None:
+    pixels = color((9, 9))[: shape[0], : shape[1]]
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1)).tobytes()
+    ds = data_set(pixels, samples=3, PlanarConfiguration=1)
+    ds.PixelData = planes + bytes(len(planes) % 2)
+    assert np.array_equal(read(to_dicom(part10(ds), end)).pixel_array, pixels)
+
+
 @pytest.mark.parametrize("end", [".4.90", ".4.91", ".4.201", ".4.203"])
 def test_rgb_goes_through_the_color_transform_and_says_so(end: str) -> None:
     data = to_dicom(part10(data_set(color(), samples=3)), end)

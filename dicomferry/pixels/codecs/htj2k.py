@@ -66,7 +66,8 @@ def _decode(stream: bytes) -> Pixels:
         _other_hooks.append(sys.unraisablehook)
         sys.unraisablehook = _count_or_pass
     _errors.count = 0
-    decoded: Pixels = imagecodecs.htj2k_decode(stream)
+    # It would give the components one after the other where the stream has no color transform.
+    decoded: Pixels = imagecodecs.htj2k_decode(stream, planar=False)
     if _errors.count:
         raise InstanceError(Reason.CODE_STREAM_INVALID)
     return decoded

@@ -16,6 +16,7 @@ from dicomferry.pixels.samples import (
     DECODE_ERRORS,
     Decoded,
     Pixels,
+    by_pixel,
     from_decoder,
     precision,
     require_integers_to_16_bits,
@@ -48,8 +49,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     if pixels.size != image.rows * image.columns * image.samples:
         raise InstanceError(Reason.CODE_STREAM_MISMATCH)
     if image.samples > 1 and info["interleave_mode"] == 0:
-        planes = pixels.reshape(image.samples, image.rows, image.columns)
-        pixels = np.ascontiguousarray(planes.transpose(1, 2, 0))
+        pixels = by_pixel(pixels.reshape(image.samples, image.rows, image.columns))
     photometric = "RGB" if header.has_rgb_ids and image.samples == 3 else image.photometric
     if photometric == "YBR_FULL_422":
         photometric = "YBR_FULL"

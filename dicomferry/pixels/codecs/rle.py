@@ -36,7 +36,7 @@ def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
     size = image.dtype.itemsize
     planes = _bytes_of(stream, image.samples, size, image.rows * image.columns)
     # The most significant byte comes first.
-    samples = np.ascontiguousarray(planes[:, ::-1].transpose(2, 0, 1)).view(image.dtype)
+    samples = planes[:, ::-1].transpose(2, 0, 1).copy().view(image.dtype)
     return Decoded(correct(samples.reshape(image.shape), image), photometric)
 
 
