@@ -1,10 +1,11 @@
 """The header of an instance: its identifiers and its Metadata. The hot path of an import."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dicomferry.dicom.byte_window import ByteWindow, InflatedWindow, open_window
-from dicomferry.dicom.elements import ElementReader
+from dicomferry.dicom.elements import Element, ElementReader
 from dicomferry.dicom.json_model import encode
 from dicomferry.dicom.part10_reader import MEDIA_STORAGE_DIRECTORY, DataSetStart, open_data_set
 from dicomferry.dicom.pixel_data_check import check_pixel_data
@@ -69,15 +70,14 @@ def read_header(file: RangeReader) -> Header:
         InstanceError: the file holds no instance that can be imported; for a DICOMDIR, which is on
             every medium and has no instance of its own, with the code DICOMDIR.
     """
-    start = open_header(file)
-    reader = ElementReader(start.window)
-    elements = reader.read(start.offset, start.encoding)
-    metadata, values = encode(start.file_meta, elements, start.encoding.order, _WANTED)
+    walk = _Walk(file)
+    metadata, values = encode(walk.start.file_meta, walk, walk.start.encoding.order, _WANTED)
     sop_class_uid = parse_class_uid(values.get(SOP_CLASS_UID, b""))
     if DIRECTORY_RECORD_SEQUENCE in values or sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError(Reason.DICOMDIR)
-    if reader.pixel_data is not None:
-        check_pixel_data(file, start.window, reader.pixel_data, start.encoding)
+    start, pixel_data = walk.start, walk.reader.pixel_data
+    if pixel_data is not None:
+        check_pixel_data(file, start.window, pixel_data, start.encoding)
     return Header(
         study_instance_uid=_identity(values, STUDY_INSTANCE_UID, "STUDY_INSTANCE_UID"),
         series_instance_uid=_identity(values, SERIES_INSTANCE_UID, "SERIES_INSTANCE_UID"),
@@ -88,6 +88,29 @@ def read_header(file: RangeReader) -> Header:
         number_of_frames=_number_of_frames(values.get(NUMBER_OF_FRAMES, b"")),
         metadata=metadata,
     )
+
+
+class _Walk:
+    """Walks over the elements of a file.
+
+    Attributes:
+        start: the file, open at its data set.
+        reader: of the last walk.
+    """
+
+    def __init__(self, file: RangeReader) -> None:
+        self._file = file
+        self.start = open_header(file)
+        self.reader = ElementReader(self.start.window)
+        self._begun = False
+
+    def __call__(self) -> Iterator[Element]:
+        """Return the elements from the first one on."""
+        if self._begun:  # a window moves only forward
+            self.start = open_header(self._file)
+            self.reader = ElementReader(self.start.window)
+        self._begun = True
+        return self.reader.read(self.start.offset, self.start.encoding)
 
 
 def open_header(file: RangeReader) -> DataSetStart[ByteWindow]:

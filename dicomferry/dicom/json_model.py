@@ -15,7 +15,7 @@ this only:
   deflated). It has no length if the file gives none: encapsulated values, from their first item.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
@@ -42,6 +42,9 @@ MAX_ITEM_CHARACTERS = 1 << 30
 # Their first value counts entries: where a writer made it negative, it overflowed (PS3.3 C.11.1.1).
 _LUT_DESCRIPTORS = frozenset({0x00281101, 0x00281102, 0x00281103, 0x00283002})
 _SPECIAL = _LUT_DESCRIPTORS | {SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION}
+# What comes before (0008,0005) in every data set: of group 0008 there is no text.
+_FIRST = frozenset({0x00080000, 0x00080001, SPECIFIC_CHARACTER_SET})
+_MAIN = 0x00030000
 _KEYS = {tag: f'"{tag:08X}":{{"vr":"' for tag in STANDARD_VR}
 
 
@@ -58,38 +61,109 @@ class Metadata(NamedTuple):
     values: dict[int, bytes]
 
 
+class _State(NamedTuple):
+    """What decides how the values of a data set are read, those before it as well.
+
+    Attributes:
+        charset: the value of (0008,0005) Specific Character Set, None if the data set has none.
+        signed: what (0028,0103) Pixel Representation says, None if the data set has none.
+    """
+
+    charset: bytes | None = None
+    signed: bool | None = None
+
+
+class _OutOfOrderError(Exception):
+    """A value that came before decides how to read this one, or the other way round."""
+
+
 class _Level:
     """A data set being written, with the state that its items inherit."""
 
-    __slots__ = ("codecs", "items", "members", "order", "sequence", "signed")
+    __slots__ = ("codecs", "items", "members", "order", "sequence", "signed", "undecided")
 
     def __init__(self, codecs: tuple[str, ...], order: str, signed: bool) -> None:
         self.codecs = codecs  # (0008,0005)
         self.order = order  # of bytes
         self.signed = signed  # (0028,0103)
+        self.undecided = False  # an "US or SS" was read without the data set's own (0028,0103)
         self.members: dict[int, str] = {}
         self.sequence = 0  # the tag of the sequence that is being written, and its items so far
         self.items: list[str] = []
 
+    def settle(self, state: _State) -> None:
+        """Take what the data set itself says, before its elements come."""
+        if state.charset is not None:
+            self.codecs = codecs_of(state.charset)
+        if state.signed is not None:
+            self.signed = state.signed
 
-def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of the speed
-    file_meta: Iterable[Element], elements: Iterable[Element], order: str, wanted: frozenset[int]
+
+def encode(
+    file_meta: Iterable[Element],
+    walk: Callable[[], Iterable[Element]],
+    order: str,
+    wanted: frozenset[int],
 ) -> Metadata:
     """Write a data set as DICOM JSON.
 
+    (0008,0005) and (0028,0103) hold for their whole data set. Where they come after a value that
+    they decide, the elements are walked again.
+
     Args:
         file_meta: the elements of group 0002, always little endian.
-        elements: as `ElementReader` gives them. Of a tag that comes twice the last one counts.
+        walk: returns the elements as `ElementReader` gives them, from the first one on. Of a tag
+            that comes twice the last one counts.
         order: the byte order of the data set, "<" or ">".
         wanted: the top-level tags whose encoded values are returned as well.
 
     Raises:
-        InstanceError: HEADER_TOO_LARGE, or as `elements` raises.
+        InstanceError: HEADER_TOO_LARGE, or as `walk` raises.
+    """
+    members = dict(_write_file_meta(file_meta))
+    try:
+        return _encode(members.copy(), walk(), order, wanted, None)
+    except _OutOfOrderError:
+        states = _states_of(walk())
+        return _encode(members, walk(), order, wanted, states)
+
+
+def _states_of(elements: Iterable[Element]) -> list[_State]:
+    """Return the state of the data set and of each of its items, in the order that they start."""
+    states = [_State()]
+    path = [0]
+    for tag, _, _, _, value in islice(elements, MAX_ELEMENTS):
+        if tag == ITEM:
+            path.append(len(states))
+            states.append(_State())
+        elif tag == ITEM_END:
+            path.pop()
+        elif tag == SPECIFIC_CHARACTER_SET:
+            states[path[-1]] = states[path[-1]]._replace(charset=value)
+        elif tag == PIXEL_REPRESENTATION:
+            states[path[-1]] = states[path[-1]]._replace(signed=any(value))
+    return states
+
+
+def _encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of the speed
+    members: dict[int, str],
+    elements: Iterable[Element],
+    order: str,
+    wanted: frozenset[int],
+    states: list[_State] | None,
+) -> Metadata:
+    """Write a data set after the `members` of group 0002, with its `states` if they are known.
+
+    Raises:
+        _OutOfOrderError: they have to be known.
+        InstanceError: as `encode`.
     """
     level = _Level(DEFAULT_CODECS, order, signed=False)
+    told = iter(states or ())
+    if states:
+        level.settle(next(told))
+    level.members = members
     outer: list[_Level] = []
-    members = level.members
-    members.update(_write_file_meta(file_meta))
     writer_of = writers(level.codecs, order).get
     key_of = _KEYS.get
     special = _SPECIAL | wanted
@@ -107,14 +181,22 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
                 if tag in wanted and not outer:
                     values[tag] = value
                 if tag == SPECIFIC_CHARACTER_SET:
-                    level.codecs = codecs_of(value)
-                    writer_of = writers(level.codecs, level.order).get
+                    if not states and level.codecs != (codecs := codecs_of(value)):
+                        if not all(before in _FIRST or before < _MAIN for before in members):
+                            raise _OutOfOrderError
+                        level.codecs = codecs
+                        writer_of = writers(codecs, level.order).get
                 elif tag == PIXEL_REPRESENTATION:
-                    level.signed = any(value)
+                    if not states and level.signed != any(value):
+                        if level.undecided:
+                            raise _OutOfOrderError
+                        level.signed = any(value)
                 elif vr == "SS" and tag in _LUT_DESCRIPTORS:
                     members[tag] = f'{key}SS","Value":[{_unsigned_first(text)}]}}'
         elif vr == "US or SS":
             vr = "SS" if level.signed else "US"  # noqa: PLW2901
+            for each in (*outer, level):
+                each.undecided = True
             text = writers(level.codecs, level.order)[vr](value)
             if tag in _LUT_DESCRIPTORS:
                 text = _unsigned_first(text)
@@ -126,6 +208,8 @@ def encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of 
         elif tag == ITEM:
             outer.append(level)
             level = _Level(level.codecs, vr, level.signed)
+            if states:
+                level.settle(next(told))
             members = level.members
             writer_of = writers(level.codecs, vr).get
         elif tag == ITEM_END:

@@ -11,58 +11,45 @@ from json.encoder import encode_basestring
 from math import isfinite
 from struct import Struct
 
-from dicomferry.dicom.charsets import decode_text
+from dicomferry.dicom.charsets import CONTROLS_AND_NAMES, CONTROLS_AND_VALUES, decode_text
 
 Writer = Callable[[bytes], str]
 
 _quoted: Callable[[str], str] = encode_basestring
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+# Spaces by the Standard; NUL by the many who pad every VR as UI is (PS3.5 6.2).
+_PADDING = " \0"
+# Around what is no text every white space is padding.
+_WHITE = _PADDING + "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0"
 _SINGLE: dict[str, Struct] = {
     order + vr: Struct(order + form) for order in "<>" for vr, form in _NUMBERS.items()
 }
 
 
-def _strings(text: str) -> str:
-    """Write the values of a text, null for an empty one among others."""
-    if "\\" not in text:
-        return _quoted(text) if text else ""
-    return ",".join([_quoted(part) if part else "null" for part in text.split("\\")])
+def _listed(parts: list[str]) -> str:
+    """Write several values, null for an empty one."""
+    return ",".join([_quoted(part) if part else "null" for part in parts])
 
 
 def _code_string(value: bytes) -> str:
-    """Write AS, CS, DA, DT or TM: default repertoire, padded at the end."""
-    text = value.decode("latin-1").rstrip(" \0")
-    if "\\" not in text:
-        return _quoted(text) if text else ""
-    return _strings(text)
+    """Write AS, CS, DA, DT or TM: default repertoire, no meaning in what is around it."""
+    text = value.decode("latin-1").strip(_PADDING)
+    if "\\" in text:
+        return _listed([part.strip(_PADDING) for part in text.split("\\")])
+    return _quoted(text) if text else ""
 
 
-def _unique_identifier(value: bytes) -> str:
-    """Write UI: nothing around a UID has a meaning."""
-    text = value.decode("latin-1").rstrip(" \0")
-    if "\\" not in text:
-        text = text.strip()
-        return _quoted(text) if text else ""
-    return _strings("\\".join([part.strip() for part in text.split("\\")]))
-
-
-def _number_string(value: bytes) -> str:
-    """Write DS or IS as strings: no digit is lost, nothing unfit is refused."""
-    text = value.decode("latin-1").strip().rstrip(" \0")
-    if "\\" not in text:
-        return _quoted(text) if text else ""
-    return _strings("\\".join([part.strip() for part in text.split("\\")]))
-
-
-def _application_entity(value: bytes) -> str:
-    """Write AE: spaces on both sides have no meaning."""
-    text = value.decode("latin-1")
-    return _strings("\\".join([part.strip() for part in text.split("\\")]))
+def _unspaced(value: bytes) -> str:
+    """Write AE, DS, IS or UI as strings: no digit is lost, nothing unfit is refused."""
+    text = value.decode("latin-1").strip(_WHITE)
+    if "\\" in text:
+        return _listed([part.strip(_WHITE) for part in text.split("\\")])
+    return _quoted(text) if text else ""
 
 
 def _universal_resource(value: bytes) -> str:
     """Write UR: one value."""
-    text = value.decode("latin-1").rstrip()
+    text = value.decode("latin-1").rstrip(_WHITE)
     return _quoted(text) if text else ""
 
 
@@ -123,42 +110,45 @@ def _texts_writer(codecs: tuple[str, ...]) -> Writer:
         text = (
             value.decode(codec)
             if value.isascii() and b"\x1b" not in value
-            else decode_text(value, codecs)
+            else decode_text(value, codecs, CONTROLS_AND_VALUES)
         )
-        if "\\" not in text:
-            text = text.rstrip("\0 ")
-            return _quoted(text) if text else ""
-        return _strings("\\".join([part.rstrip("\0 ") for part in text.split("\\")]))
+        if "\\" in text:
+            return _listed([part.rstrip(_PADDING) for part in text.split("\\")])
+        text = text.rstrip(_PADDING)
+        return _quoted(text) if text else ""
 
     return write
 
 
 def _long_text_writer(codecs: tuple[str, ...]) -> Writer:
     def write(value: bytes) -> str:
-        text = decode_text(value, codecs).rstrip("\0 ")
+        text = decode_text(value, codecs).rstrip(_PADDING)
         return _quoted(text) if text else ""
 
     return write
 
 
 def _person_name(name: str) -> str:
-    """Write the component groups of a person name (PS3.18 F.2.2)."""
-    groups = name.rstrip("=").split("=")
-    if groups == [""]:
-        return "null"
-    return (
-        "{"
-        + ",".join([f"{key}:{_quoted(group)}" for key, group in zip(_GROUPS, groups, strict=False)])
-        + "}"
-    )
+    """Write the component groups of a person name that are not empty (PS3.18 F.2.2).
+
+    What comes after a third "=" stays with the third group.
+    """
+    groups = name.rstrip(_NAME_PADDING).split("=", 2)
+    written = [
+        f"{key}:{_quoted(group)}"
+        for key, group in zip(_GROUPS, groups, strict=False)
+        if group.strip(_PADDING)
+    ]
+    return f"{{{','.join(written)}}}" if written else "null"
 
 
 _GROUPS = ('"Alphabetic"', '"Ideographic"', '"Phonetic"')
+_NAME_PADDING = _PADDING + "="
 
 
 def _person_names_writer(codecs: tuple[str, ...]) -> Writer:
     def write(value: bytes) -> str:
-        text = decode_text(value.rstrip(b"\0 "), codecs)
+        text = decode_text(value, codecs, CONTROLS_AND_NAMES)
         if "\\" in text:
             return ",".join([_person_name(name) for name in text.split("\\")])
         written = _person_name(text)
@@ -178,14 +168,12 @@ def writers(codecs: tuple[str, ...], order: str) -> dict[str, Writer]:
     texts, long_text = _texts_writer(codecs), _long_text_writer(codecs)
     return {
         **dict.fromkeys(("AS", "CS", "DA", "DT", "TM"), _code_string),
-        **dict.fromkeys(("DS", "IS"), _number_string),
+        **dict.fromkeys(("AE", "DS", "IS", "UI"), _unspaced),
         **dict.fromkeys(("LO", "SH", "UC"), texts),
         **dict.fromkeys(("LT", "ST", "UT"), long_text),
         **{vr: _integers_writer(vr, order) for vr in ("SL", "SS", "SV", "UL", "US", "UV")},
         **{vr: _floats_writer(vr, order) for vr in ("FD", "FL")},
-        "AE": _application_entity,
         "AT": _tags_writer(order),
         "PN": _person_names_writer(codecs),
-        "UI": _unique_identifier,
         "UR": _universal_resource,
     }

@@ -10,9 +10,9 @@ MAX_UID_CHARACTERS = 64
 def parse_uid(value: bytes) -> str:
     """Return the UID in an encoded value, without its padding; "" if it is not one UID.
 
-    Components with leading zeros are let in: they occur in old archives.
+    Components with leading zeros and spaces before the UID are let in: they occur in old archives.
     """
-    value = value.rstrip(b"\0 ")
+    value = value.strip(b"\0 ")
     if len(value) > MAX_UID_CHARACTERS or not _UID.fullmatch(value):
         return ""
     return value.decode("ascii")

@@ -17,6 +17,11 @@ from pydicom import DataElement, Dataset, dcmread
 from pydicom.dataelem import RawDataElement
 
 Json = dict[str, Any]
+PADDING = " \0"
+WHITE = PADDING + "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\xa0"
+UNSPACED = {"AE", "UI", "UR"}
+PADDED_BEFORE = {"AE", "AS", "CS", "DA", "DT", "TM", "UI"}
+GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 UNFIT = "pydicom refuses the value"
 PIXEL_DATA = ("7FE00008", "7FE00009", "7FE00010")
 
@@ -48,25 +53,35 @@ def _element(data_set: Dataset, tag: int) -> Any:
     if element.VR in ("DS", "IS"):
         return _numbers_as_text(element)
     if "Value" in written:
-        written["Value"] = [_value(value) for value in written["Value"]]
+        values = [_value(element.VR, value) for value in written["Value"]]
+        written["Value"] = values
+        if values == [None]:
+            del written["Value"]
     return _choice_made(written)
 
 
 def _numbers_as_text(element: DataElement) -> Json:
-    if element.is_empty:
-        return {"vr": element.VR}
     values = element.value if element.VM > 1 else [element.value]
-    return {
-        "vr": element.VR,
-        "Value": [getattr(value, "original_string", value) or None for value in values],
-    }
+    texts = [str(getattr(value, "original_string", value) or "") for value in values or [""]]
+    texts = [text.strip(WHITE) for text in texts]
+    if not any(texts) and len(texts) == 1:
+        return {"vr": element.VR}
+    return {"vr": element.VR, "Value": [text or None for text in texts]}
 
 
-def _value(value: Any) -> Any:
-    if value == "":
-        return None
+def _value(vr: str, value: Any) -> Any:
+    """Return a value without what has no meaning (PS3.5 Table 6.2-1): pydicom keeps some of it."""
+    if isinstance(value, str):
+        padding = WHITE if vr in UNSPACED else PADDING
+        value = value.strip(padding) if vr in PADDED_BEFORE else value.rstrip(padding)
+        return value or None
     if isinstance(value, float) and not isfinite(value):
         return {"nan": "NaN"}.get(str(value), str(value))
+    if vr == "PN":  # PS3.18 F.2.2: no empty groups
+        groups = [value.get(key, "") for key in GROUPS]
+        groups = "=".join(groups).rstrip(PADDING + "=").split("=")
+        named = zip(GROUPS, groups, strict=False)
+        return {key: text for key, text in named if text.strip(PADDING)} or None
     return value
 
 

@@ -93,15 +93,37 @@ def test_what_is_no_uid_can_not_become_a_path(which: str, uid: str) -> None:
 
 @pytest.mark.parametrize(
     ("uid", "expected"),
-    [("1.02.3", "1.02.3"), ("1.2\0", "1.2"), ("1.2 ", "1.2"), ("0", "0"), ("1" * 64, "1" * 64)],
+    [
+        ("1.02.3", "1.02.3"),
+        ("1.2\0", "1.2"),
+        ("1.2 ", "1.2"),
+        (" 1.2", "1.2"),
+        ("\0 1.2 \0", "1.2"),
+        ("0", "0"),
+        ("1" * 64, "1" * 64),
+        (" " + "1" * 64, "1" * 64),
+    ],
 )
-def test_leading_zeros_and_padding_are_let_in(uid: str, expected: str) -> None:
-    assert header_of(identity(sop=uid)).sop_instance_uid == expected
+def test_leading_zeros_and_padding_on_both_sides_are_let_in(uid: str, expected: str) -> None:
+    header = header_of(identity(study=uid, series=uid, sop=uid))
+    assert header[:3] == (expected, expected, expected)
+    members = json.loads(header.metadata)
+    for tag in ("0020000D", "0020000E", "00080018"):
+        assert members[tag]["Value"] == [expected]
 
 
 @pytest.mark.parametrize(
     ("value", "modality"),
-    [("CT", "CT"), ("OT ", "OT"), ("", ""), ("ct", ""), ("CT\\MR", ""), ("X" * 17, "")],
+    [
+        ("CT", "CT"),
+        ("OT ", "OT"),
+        (" MR", "MR"),
+        ("\0US\0", "US"),
+        ("", ""),
+        ("ct", ""),
+        ("CT\\MR", ""),
+        ("X" * 17, ""),
+    ],
 )
 def test_an_odd_modality_is_left_empty(value: str, modality: str) -> None:
     data_set = element(0x00080060, "CS", value) + identity()

@@ -19,8 +19,10 @@ from tests.dicom.factories import (
     DEFLATED,
     EXPLICIT,
     IMPLICIT,
+    SOP,
     delimiter,
     element,
+    file_meta,
     identity,
     item,
     part10,
@@ -85,6 +87,82 @@ def test_person_names_have_component_groups() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        ("=A^B", {"Ideographic": "A^B"}),
+        ("==A^B", {"Phonetic": "A^B"}),
+        ("A^B==C", {"Alphabetic": "A^B", "Phonetic": "C"}),
+        (" =B= ", {"Ideographic": "B"}),
+        ("A^B=\0\0", {"Alphabetic": "A^B"}),
+        ("A=B=C=D", {"Alphabetic": "A", "Ideographic": "B", "Phonetic": "C=D"}),
+        ("==", None),
+        ("= =\0", None),
+    ],
+)
+def test_only_groups_of_a_name_that_are_not_empty_are_written(
+    name: str, groups: dict[str, str] | None
+) -> None:
+    """PS3.18 F.2.2; a fourth group, which is none, is kept with the third."""
+    assert value_of(0x00100010, "PN", name) == (groups and [groups])
+    several = value_of(0x00100010, "PN", f"{name}\\Z")
+    assert several == [groups, {"Alphabetic": "Z"}]
+
+
+# A tag of each VR of characters, and a value of it.
+CHARACTERS = {
+    "AE": (0x00400241, "STATION"),
+    "AS": (0x00101010, "040Y"),
+    "CS": (0x00080008, "ORIGINAL"),
+    "DA": (0x00080020, "20240229"),
+    "DS": (0x00200032, "-1.50"),
+    "DT": (0x00189074, "20240229"),
+    "IS": (0x00201208, "+7"),
+    "LO": (0x00081080, "a b"),
+    "LT": (0x00104000, "a b"),
+    "PN": (0x00100010, "A^B"),
+    "SH": (0x00080100, "ab"),
+    "ST": (0x00080081, "a b"),
+    "TM": (0x00080030, "1200"),
+    "UC": (0x00080119, "ab"),
+    "UI": (0x0008001A, "1.2.3"),
+    "UR": (0x00080120, "http://x/y"),
+    "UT": (0x0040A160, "a b"),
+}
+SINGLE = {"LT", "ST", "UR", "UT"}  # a backslash is a character
+BOTH_SIDES = {"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI"}
+
+
+@pytest.mark.parametrize("padding", ["\0", " ", "\0\0", " \0", "\0 ", "   "])
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN])
+@pytest.mark.parametrize("vr", CHARACTERS)
+def test_spaces_and_nul_after_every_value_are_padding(vr: str, syntax: str, padding: str) -> None:
+    tag, text = CHARACTERS[vr]
+    value: Any = {"Alphabetic": text} if vr == "PN" else text
+    assert value_of(tag, vr, text + padding, syntax) == [value]
+    assert value_of(tag, vr, padding, syntax) is None
+    if vr in SINGLE:
+        return
+    several = padding.join([text, f"\\{text}", "\\", f"\\{text}", ""])
+    assert value_of(tag, vr, several, syntax) == [value, value, None, value]
+
+
+@pytest.mark.parametrize("padding", ["\0", " ", " \0"])
+@pytest.mark.parametrize("vr", sorted(BOTH_SIDES))
+def test_where_spaces_before_a_value_have_no_meaning_they_are_padding(
+    vr: str, padding: str
+) -> None:
+    tag, text = CHARACTERS[vr]
+    assert value_of(tag, vr, padding + text) == [text]
+    assert value_of(tag, vr, f"{padding}{text}\\{padding}{text}") == [text, text]
+
+
+@pytest.mark.parametrize("vr", ["LT", "ST", "UT"])
+def test_spaces_before_a_text_are_part_of_it(vr: str) -> None:
+    """PS3.5 Table 6.2-1."""
+    assert value_of(CHARACTERS[vr][0], vr, "  a\\ b ") == ["  a\\ b"]
+
+
 def test_tags_are_eight_hexadecimal_digits() -> None:
     assert value_of(0x00280009, "AT", b"\x18\0\x63\x10\xe0\x7f\x1a\0") == ["00181063", "7FE0001A"]
 
@@ -97,6 +175,54 @@ def test_an_item_inherits_a_character_set_and_may_change_it() -> None:
     items = member_of(0x0040A730, data_set)["Value"]
     names = [one["00100010"]["Value"][0]["Alphabetic"] for one in items]
     assert names == ["Ü", "ж", "Ü"]
+
+
+NAME, CHARSET, CONTENT = 0x00100010, 0x00080005, 0x0040A730
+
+
+def name_of(members: Any) -> str:
+    text: str = members[f"{NAME:08X}"]["Value"][0]["Alphabetic"]
+    return text
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG_ENDIAN, DEFLATED])
+def test_a_character_set_holds_for_text_that_stands_before_it(syntax: str) -> None:
+    encoding = {IMPLICIT: IMPLICIT_LITTLE, BIG_ENDIAN: EXPLICIT_BIG}.get(syntax, EXPLICIT_LITTLE)
+    name = element(NAME, "PN", "Ñ^€".encode(), encoding)
+    own = element(CHARSET, "CS", "ISO_IR 144", encoding)
+    cyrillic = element(NAME, "PN", b"\xd6", encoding)
+    inner = sequence(CONTENT, item(name, encoding.order), encoding=encoding, undefined=True)
+    data_set = inner + name
+    data_set += sequence(
+        0x00081140,
+        item(name, encoding.order),
+        item(cyrillic + own, encoding.order),
+        item(inner, encoding.order, undefined=True),
+        encoding=encoding,
+    )
+    data_set += element(CHARSET, "CS", "ISO_IR 192", encoding)
+    file = part10(data_set + identity(encoding=encoding), syntax)
+    header = read_header(BytesReader(file))
+    assert header.sop_instance_uid == SOP
+    members = json.loads(header.metadata)
+    assert members[f"{CHARSET:08X}"] == {"vr": "CS", "Value": ["ISO_IR 192"]}
+    assert name_of(members) == name_of(members[f"{CONTENT:08X}"]["Value"][0]) == "Ñ^€"
+    inherits, has_own, nested = members["00081140"]["Value"]
+    assert (name_of(inherits), name_of(has_own)) == ("Ñ^€", "ж")
+    assert name_of(nested[f"{CONTENT:08X}"]["Value"][0]) == "Ñ^€"
+
+
+def test_of_two_character_sets_the_last_one_holds_for_all() -> None:
+    name = element(NAME, "PN", "Ñ".encode())
+    data_set = element(CHARSET, "CS", "ISO_IR 100") + name + element(CHARSET, "CS", "ISO_IR 192")
+    assert member_of(NAME, data_set)["Value"] == [{"Alphabetic": "Ñ"}]
+
+
+def test_text_of_the_file_meta_has_no_character_set() -> None:
+    meta = file_meta(EXPLICIT, element(0x00020013, "SH", b"\xc4 "))
+    charset = element(CHARSET, "CS", "ISO_IR 192")
+    header = read_header(BytesReader(part10(charset + identity(), meta=meta)))
+    assert json.loads(header.metadata)["00020013"]["Value"] == ["Ä"]
 
 
 def test_bytes_outside_the_character_set_are_replaced() -> None:
@@ -175,6 +301,28 @@ def test_pixel_representation_decides_between_signed_and_unsigned(
     expected = {"vr": vr, "Value": [65535 if vr == "US" else -1]}
     assert member_of(0x00280120, data_set, IMPLICIT) == expected
     assert member_of(0x0040A730, data_set, IMPLICIT)["Value"] == [{"00280120": expected}]
+
+
+@pytest.mark.parametrize("representation", [0, 1])
+def test_us_or_ss_follows_pixel_representation_wherever_that_stands(representation: int) -> None:
+    """Before it, in items before it, and in items that have their own."""
+    encoding: DataSetEncoding = IMPLICIT_LITTLE
+    value = element(0x00189810, "", b"\xfb\xff", encoding)
+    told = element(0x00280103, "US", bytes([representation, 0]), encoding)
+    other = element(0x00280103, "US", bytes([1 - representation, 0]), encoding)
+    nested = sequence(CONTENT, item(value), item(value + other), encoding=encoding)
+    data_set = sequence(0x00081140, item(value + nested), encoding=encoding) + value
+    data_set += told + nested
+    file = part10(data_set + identity(encoding=encoding), IMPLICIT)
+    members = json.loads(read_header(BytesReader(file)).metadata)
+    signed, unsigned = {"vr": "SS", "Value": [-5]}, {"vr": "US", "Value": [65531]}
+    expected, opposite = (signed, unsigned) if representation else (unsigned, signed)
+    assert members["00189810"] == expected
+    (outer,) = members["00081140"]["Value"]
+    assert outer["00189810"] == expected
+    for holder in (members, outer):
+        inherits, has_own = holder[f"{CONTENT:08X}"]["Value"]
+        assert (inherits["00189810"], has_own["00189810"]) == (expected, opposite)
 
 
 def test_numbers_in_unknown_items_of_a_big_endian_data_set_are_little_endian() -> None:

@@ -15,7 +15,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
 
-from dicomferry.dicom.elements import ElementReader
+from dicomferry.dicom.elements import Element, ElementReader
 from dicomferry.dicom.encoding import (
     EXPLICIT_BIG,
     EXPLICIT_LITTLE,
@@ -38,8 +38,12 @@ NO_DATA_SET = {"NOT_DICOM", "GZIPPED", "ZIPPED", "DICOMDIR"}
 def metadata_of(file: bytes) -> bytes:
     """Return Metadata of a file that need not be an instance."""
     start = open_header(BytesReader(file))
-    elements = ElementReader(start.window).read(start.offset, start.encoding)
-    return encode(start.file_meta, elements, start.encoding.order, frozenset()).json
+
+    def walk() -> Iterator[Element]:
+        window = open_header(BytesReader(file)).window
+        return ElementReader(window).read(start.offset, start.encoding)
+
+    return encode(start.file_meta, walk, start.encoding.order, frozenset()).json
 
 
 def found_differences(file: bytes, deflated_at: int | None = None) -> list[str]:
