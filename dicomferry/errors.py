@@ -141,6 +141,11 @@ class Reason(StrEnum):
         "its bytes are missing from the store, as `dicomferry stores verify` shows: import a "
         "copy of the original",
     )
+    BLOB_DELETED = (
+        "BLOB_DELETED",
+        "its bytes were deleted from the store before its row was committed, by `stores vacuum` "
+        "after 7 days or with its instance: import it again",
+    )
     NO_SUCH_RESOURCE = (
         "NO_SUCH_RESOURCE",
         "no instance of the store is below this path of the filter: correct it",

@@ -20,6 +20,7 @@ from dicomferry.store.index import CommitConflictError, Index
 from dicomferry.store.index_schema import SCHEMA, Column
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.records import FileOutcome, Instance
+from dicomferry.transforms.renewals import Renewals
 
 # At most in one commit; bytes of uncompressed Metadata.
 BATCH_ROWS = 50_000
@@ -74,6 +75,7 @@ def commit(
         CommitConflictError: others kept committing first, 50 times in a row.
     """
     known: _Known | None = None
+    renewals = Renewals(data)
 
     def try_once() -> list[Verdict]:
         nonlocal known
@@ -81,9 +83,12 @@ def commit(
         started = time.monotonic()
         index = Index(data)
         known = _look_up(index, batch, known)
-        verdicts = resolve_batch(known.rows, batch, operation)
+        verdicts = resolve_batch(known.rows, renewals.left(batch), operation)
         started = _record_ms("lookup_ms", started)
-        new = [verdict.copy for verdict in verdicts if verdict.is_new]
+        while not dry_run and renewals.lose(_new(verdicts), index.cutoff):
+            verdicts = resolve_batch(known.rows, renewals.left(batch), operation)
+        new = _new(verdicts)
+        verdicts += renewals.failed(batch)
         if not new or dry_run:
             return verdicts
         try:
@@ -97,6 +102,11 @@ def commit(
         return verdicts
 
     return repeat_until_committed(try_once, CommitConflictError)
+
+
+def _new(verdicts: Iterable[Verdict]) -> list[Instance]:
+    """Return the copies that the index lacks a row for."""
+    return [verdict.copy for verdict in verdicts if verdict.is_new]
 
 
 def _record_ms(name: str, started: float) -> float:
@@ -182,12 +192,15 @@ class _CommitFn(beam.DoFn):
             yield from map(_outcome, verdicts)
 
 
+_CODES = {Outcome.CONFLICT: Reason.ALREADY_EXISTS, Outcome.FAILED: Reason.BLOB_DELETED}
+
+
 def _outcome(verdict: Verdict) -> FileOutcome:
     copy = verdict.copy
     return FileOutcome(
         copy.source_uri,
         verdict.outcome,
-        Reason.ALREADY_EXISTS if verdict.outcome == Outcome.CONFLICT else "",
+        _CODES.get(verdict.outcome, ""),
         copy.sop_instance_uid,
         verdict.other,
         copy.size,

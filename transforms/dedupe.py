@@ -18,7 +18,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         copy: the copy.
-        outcome: imported, duplicate or conflict.
+        outcome: imported, duplicate or conflict; failed if its blob was deleted meanwhile.
         other: source URI of the copy that is kept instead, '' if this one is kept.
         is_new: whether the index still lacks a row for it.
     """

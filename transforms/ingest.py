@@ -17,8 +17,9 @@ from dicomferry.sources.source import Source
 from dicomferry.sources.source_file import open_source
 from dicomferry.storage.base import Storage
 from dicomferry.storage.capabilities import ServerSideCopy
+from dicomferry.storage.clock import clock_of
 from dicomferry.storage.registry import capabilities_of
-from dicomferry.store.blobs import blob_path, large_blob, write_blob
+from dicomferry.store.blobs import blob_path, copy_into_blob, large_blob, write_blob
 from dicomferry.transforms.records import FileOutcome, Instance
 
 # Up to here a file is read whole, hashed and written from memory.
@@ -50,6 +51,7 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
     """
     storages = [target.data.capabilities, *(capabilities_of(source.uri) for source in sources)]
     concurrency = max(storage.concurrency for storage in storages)
+    started = 0.0 if target.dry_run else clock_of(target.data).now()
     if concurrency == 1:
         results = [ingest(source, target) for source in sources]
     else:
@@ -57,7 +59,7 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
             results = list(threads.map(lambda source: ingest(source, target), sources))
     if not target.dry_run:
         target.data.sync(result.blob for result in results if isinstance(result, Instance))
-    return results
+    return [r._replace(stored=started) if isinstance(r, Instance) else r for r in results]
 
 
 def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
@@ -76,7 +78,7 @@ def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
             header = read_header(file)
             copier = target.data.copier(source.uri, source.version)
             if copier:
-                return _copy_server_side(source, header, copier, target.dry_run)
+                return _copy_server_side(source, header, copier, target)
             return _stream(source, header, file, target)
     except InstanceError as error:
         outcome = Outcome.SKIPPED if error.code in _SKIPPED_CODES else Outcome.FAILED
@@ -110,13 +112,13 @@ def _stream(source: Source, header: Header, file: RangeReader, target: ImportTar
 
 
 def _copy_server_side(
-    source: Source, header: Header, copier: ServerSideCopy, dry_run: bool
+    source: Source, header: Header, copier: ServerSideCopy, target: ImportTarget
 ) -> Instance:
     """Store a large object that the storage copies by itself: no byte comes here."""
     try:
         instance = _describe(source, header, "", copier.crc32c())
-        if not dry_run:
-            copier.create(instance.blob)
+        if not target.dry_run:
+            copy_into_blob(target.data, instance.blob, copier, instance.size)
     except FileNotFoundError:
         raise InstanceError(Reason.SOURCE_GONE) from None
     return instance

@@ -28,6 +28,8 @@ class Instance(NamedTuple):
         crc32c: checksum of the file.
         source_uri: where the file was found.
         source_version: mtime or generation that it had there.
+        stored: when the blob was written or renewed at the earliest, in seconds since the epoch by
+            the clock of its storage; 0.0 if unknown.
     """
 
     study_instance_uid: str
@@ -45,6 +47,7 @@ class Instance(NamedTuple):
     crc32c: int
     source_uri: str
     source_version: str
+    stored: float = 0.0
 
 
 class FileOutcome(NamedTuple):

@@ -8,12 +8,12 @@ import typer
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import console, errors, find_store, say, suggest
-from dicomferry.jobs import dataflow
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.public.progress import progress_bar_or_lines
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance, verification
+from dicomferry.store.vacuum import vacuum as delete_unused
 from dicomferry.tables.destination import parse_destination, uri_forms
 
 stores_app = typer.Typer(help="Create, show and maintain DICOM stores.", no_args_is_help=True)
@@ -199,14 +199,12 @@ def vacuum(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Delete blobs that no row points at and that are older than 7 days."""
-    found = find_store(root, store)
-    removed = maintenance.vacuum(
-        open_storage(root), found, dry_run=dry_run, reconcile=dataflow.OperationReader().reconcile
-    )
-    for path in removed:
+    """Delete blobs that no row points at and that are older than 7 days; jobs may run meanwhile."""
+    removed = 0
+    for path in delete_unused(find_store(root, store), dry_run=dry_run):
         say(path)
-    console.print(f"{len(removed)} blobs {'would be' if dry_run else 'were'} deleted")
+        removed += 1
+    console.print(f"{removed} blobs {'would be' if dry_run else 'were'} deleted")
 
 
 @stores_app.command()

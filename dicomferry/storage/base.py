@@ -8,10 +8,12 @@ Everything is written whole or not at all.
 """
 
 import abc
+import itertools
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, ClassVar, Self, TypeVar
 
@@ -20,6 +22,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from obstore.store import ObjectStore
 
 from dicomferry.storage.capabilities import Capabilities, Entry, ServerSideCopy
+from dicomferry.storage.clock import clock_of
 from dicomferry.storage.errors import ChangedFileError, ShortReadError, StorageError
 from dicomferry.storage.range_file import RangeFile, SeekableObject, StoredFile
 from dicomferry.storage.retries import list_with_resume, with_retries
@@ -32,6 +35,8 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 64 << 20
+# Obstore sends ten requests at once for a batch.
+_DELETE_BATCH = 200
 NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
 
 
@@ -197,18 +202,21 @@ class Storage(abc.ABC):
         return with_retries(call)
 
     def clock(self) -> datetime:
-        """Return the time by the clock that `Entry.modified` has; ours if nothing can be written.
-
-        It is the time of a file that is written for that.
-        """
-        path = f".clock-{secrets.token_hex(8)}"
+        """Return the time by the clock that `Entry.modified` has; ours if it fails."""
         try:
-            self.write(path, b"")
-            entry = self.head(path)
-            self.delete([path])
+            return self.own_clock()
         except (OSError, BaseError):
-            entry = None
-        return entry.modified if entry else datetime.now(UTC)
+            return datetime.now(UTC)
+
+    def own_clock(self) -> datetime:
+        """Return the time by the clock that `Entry.modified` has: of a file written for that."""
+        path = f".clock-{secrets.token_hex(8)}"
+        self.write(path, b"")
+        entry = self.head(path)
+        self.delete([path])
+        if entry is None:
+            raise FileNotFoundError(self.uri(path))
+        return entry.modified
 
     # Writing
 
@@ -264,12 +272,67 @@ class Storage(abc.ABC):
         return None
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete files; it is not an error if one is gone already."""
-        for path in paths:
-            try:
-                obstore.delete(self.store, self._key(path))
-            except NOT_FOUND:
-                continue
+        """Delete files, many at once; it is not an error if one is gone already."""
+        with ThreadPoolExecutor(self.capabilities.concurrency) as threads:
+            keys = map(self._key, paths)
+            batches = iter(lambda: list(itertools.islice(keys, _DELETE_BATCH)), [])
+            # A few batches at a time, or all names would be in memory.
+            while some := list(itertools.islice(batches, 2 * self.capabilities.concurrency)):
+                list(threads.map(self._delete_batch, some))
+
+    def _delete_batch(self, keys: Sequence[str]) -> None:
+        try:
+            obstore.delete(self.store, keys)
+        except NOT_FOUND:  # the others may not have been tried
+            for key in keys:
+                with suppress(*NOT_FOUND):
+                    obstore.delete(self.store, key)
+
+    def delete_older(self, paths: Iterable[str], cutoff: float) -> Sequence[str]:
+        """Delete those of some files that were last written at or before a time.
+
+        Each is compared and deleted in one step: one that another process writes, touches or copies
+        anew meanwhile, in a block of `sparing`, stays.
+
+        Args:
+            paths: of the files; it is not an error if one is gone already.
+            cutoff: seconds since the epoch, by the storage's own clock.
+
+        Returns:
+            The paths of those that were deleted.
+
+        Raises:
+            StorageError: this kind of storage cannot.
+        """
+        raise StorageError(
+            f"{self.root} cannot delete an object on condition that it is unchanged; "
+            "nothing was deleted"
+        )
+
+    def sparing(self, path: str) -> AbstractContextManager[object]:
+        """Return a block in which a file can be replaced while `delete_older` looks at it."""
+        return nullcontext()
+
+    def touch(self, path: str, after: float = 0.0) -> bool:
+        """Give a file a new time of last change, and nothing else.
+
+        Args:
+            path: the file.
+            after: the time is a later one: seconds since the epoch, by the storage's own clock.
+
+        Returns:
+            Whether the file is there.
+        """
+        if after:
+            clock_of(self).wait_until(after)
+        return self._rewrite(path)
+
+    def _rewrite(self, path: str) -> bool:
+        try:
+            self.write(path, self.read(path))
+        except FileNotFoundError:
+            return False
+        return True
 
     def remove_all(self) -> None:
         """Delete everything below the root, the root itself last."""

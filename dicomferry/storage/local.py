@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Self, cast
@@ -18,8 +19,10 @@ from obstore.store import LocalStore
 
 from dicomferry.storage.base import CHUNK_BYTES, Storage, T
 from dicomferry.storage.capabilities import Capabilities, Entry
+from dicomferry.storage.clock import RESOLUTION_SECONDS
 from dicomferry.storage.delta_paths import unsupported_character
 from dicomferry.storage.errors import StorageError
+from dicomferry.storage.local_locks import file_lock
 from dicomferry.storage.partial_files import partial_name, remove_partial
 from dicomferry.storage.range_file import StoredFile
 
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 # What obstore adds to a file's name until the file is complete.
 _OBSTORE_PARTIAL = re.compile(r"#[0-9]+$")
+_KEEP_ATTEMPTS = 10
 
 
 class LocalStorage(Storage):
@@ -131,8 +135,16 @@ class LocalStorage(Storage):
         def keep(path: str) -> None:
             file.flush()
             full = self.local_path(path)
-            os.makedirs(os.path.dirname(full), exist_ok=True)
-            os.replace(temporary, full)
+            for attempt in range(_KEEP_ATTEMPTS):
+                os.makedirs(os.path.dirname(full), exist_ok=True)
+                try:
+                    os.replace(temporary, full)
+                except FileNotFoundError:
+                    # `delete_older` removed the folder in between, which it does when it is empty.
+                    if attempt + 1 == _KEEP_ATTEMPTS or not os.path.exists(temporary):
+                        raise
+                else:
+                    return
 
         try:
             with open(temporary, "xb") as file:
@@ -146,6 +158,41 @@ class LocalStorage(Storage):
         for path in paths:
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(self.local_path(path))
+
+    def delete_older(self, paths: Iterable[str], cutoff: float) -> Sequence[str]:
+        """Delete files that are unchanged since, and folders that become empty."""
+        deleted = []
+        for path in paths:
+            full = self.local_path(path)
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                file_lock(self.root, path, is_shared=False),
+            ):
+                if os.stat(full).st_mtime <= cutoff:
+                    os.unlink(full)
+                    deleted.append(path)
+            self._remove_empty(os.path.dirname(path))
+        return deleted
+
+    def _remove_empty(self, folder: str) -> None:
+        with suppress(OSError):  # it is not empty, or another process was faster
+            while os.path.dirname(folder):
+                os.rmdir(self.local_path(folder))
+                folder = os.path.dirname(folder)
+
+    def sparing(self, path: str) -> AbstractContextManager[object]:
+        """Return a block that excludes `delete_older`; see `Storage.sparing`."""
+        return file_lock(self.root, path, is_shared=True)
+
+    def touch(self, path: str, after: float = 0.0) -> bool:
+        """Give a file a new time of last change; see `Storage.touch`."""
+        moment = max(time.time(), after + RESOLUTION_SECONDS)
+        with self.sparing(path):
+            try:
+                os.utime(self.local_path(path), (moment, moment))
+            except FileNotFoundError:
+                return False
+        return True
 
     def remove_all(self) -> None:
         """Delete the folder and everything in it."""

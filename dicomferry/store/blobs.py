@@ -6,7 +6,6 @@ at 25 GB/s where the SHA-256 of the blob's name has 2.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import IO, NamedTuple
 
 import google_crc32c
@@ -21,9 +20,6 @@ from dicomferry.store.index_files import index_folder
 FOLDER = "instances"
 # Large blobs until they are complete.
 INCOMING = "incoming"
-# A blob without a row is vacuumed after 7 days. One older than this is written again, so that
-# vacuum never deletes a blob that a running import is about to point at.
-_REWRITE_AFTER = timedelta(days=1)
 # Up to this size a blob is read whole.
 _WHOLE_BYTES = 32 << 20
 # A wrong checksum is read again: the bit may have been lost on the way.
@@ -52,9 +48,22 @@ def blob_path(study: str, series: str, sop_instance: str, digest: str) -> str:
 
 
 def write_blob(data: Storage, path: str, content: bytes) -> None:
-    """Write a blob unless the same bytes are there already."""
-    if not data.create(path, content) and not _is_current(data, path, len(content)):
-        data.write(path, content)
+    """Write a blob; one of the same bytes that is there already is renewed."""
+    if not data.create(path, content) and not _renew(data, path, len(content)):
+        with data.sparing(path):
+            data.write(path, content)
+
+
+def copy_into_blob(data: Storage, path: str, copier: ServerSideCopy, size: int) -> None:
+    """Write a blob as `write_blob` does, from an object that the storage copies by itself.
+
+    Raises:
+        FileNotFoundError: the object is gone.
+    """
+    if data.head(path) is None:
+        copier.create(path)
+    elif not _renew(data, path, size):
+        copier.replace(path)
 
 
 @contextmanager
@@ -67,8 +76,9 @@ def large_blob(data: Storage) -> Iterator[tuple[IO[bytes], Callable[[str], None]
     with data.writing(INCOMING) as (file, keep):
 
         def keep_unless_stored(path: str) -> None:
-            if not _is_current(data, path, file.tell()):
-                keep(path)
+            if not _renew(data, path, file.tell()):
+                with data.sparing(path):
+                    keep(path)
 
         yield file, keep_unless_stored
 
@@ -115,12 +125,12 @@ def read_blob(blob: StoredBlob) -> Iterator[RangeReader]:
         yield file
 
 
-def _is_current(data: Storage, path: str, size: int) -> bool:
-    """Whether a blob is there as a whole, and too young for vacuum to delete it."""
+def _renew(data: Storage, path: str, size: int) -> bool:
+    """Give a blob that is there as a whole a new time, which spares it; return whether it is."""
     entry = data.head(path)
     if entry is None or entry.size != size:  # a power cut leaves a name without all of its bytes
         return False
-    return datetime.now(UTC) - entry.modified <= _REWRITE_AFTER
+    return data.touch(path)
 
 
 def _whole(blob: StoredBlob) -> bytes:

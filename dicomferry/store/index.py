@@ -6,6 +6,7 @@ the version that this object was loaded at: lookup and append must share one obj
 """
 
 import bisect
+import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
-from deltalake.transaction import RemoveAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from dicomferry.storage.base import Storage
 from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table, raise_os_error
@@ -29,6 +30,8 @@ _UID_COLUMN = SCHEMA.get_field_index(Column.SOP_INSTANCE_UID)
 # Footers of a bucket come in tens of milliseconds.
 _READ_THREADS = 16
 _RETENTION_HOURS = 7 * 24
+# Name of the transaction whose version is the cut-off, in milliseconds.
+_CUTOFF = "cutoff"
 
 
 class CommitConflictError(Exception):
@@ -154,6 +157,48 @@ class Index:
         self._folder.sync([*added, log_path(self.version)])
         return self.version
 
+    @property
+    def cutoff(self) -> float | None:
+        """The time until which blobs without a row may be deleted; None if never any were.
+
+        In seconds since the epoch, by the clock of the data folder.
+        """
+        milliseconds: int | None = self._table.transaction_version(_CUTOFF)
+        return None if milliseconds is None else milliseconds / 1000
+
+    def raise_cutoff(self, cutoff: float) -> None:
+        """Commit a later cut-off; one that is as late already stays.
+
+        Raises:
+            CommitConflictError: something was committed since this object was loaded, or may have
+                been.
+        """
+        if self.cutoff is None or self.cutoff < cutoff:
+            self._commit([], self._cutoff_transactions(cutoff))
+
+    def _cutoff_transactions(self, cutoff: float) -> list[Transaction]:
+        """Return what makes a commit raise the cut-off, and each append that began before fail."""
+        raised = max(cutoff, self.cutoff or 0)
+        return [
+            Transaction(APP_ID, self.version + 1),
+            Transaction(_CUTOFF, math.ceil(raised * 1000)),
+        ]
+
+    def _commit(
+        self, actions: list[AddAction | RemoveAction], transactions: list[Transaction]
+    ) -> None:
+        properties = CommitProperties(
+            # No retries: delta-rs would commit even if another process already replaced these
+            # files, and their rows would be duplicated.
+            max_commit_retries=0,
+            app_transactions=transactions,
+        )
+        with self._reporting_conflicts():
+            self._table.create_write_transaction(
+                actions, "append", SCHEMA, commit_properties=properties
+            )
+        self._folder.sync([log_path(self.version + 1)])
+
     def file_stats(self) -> list[IndexFile]:
         """Return rows and bounds of each of `files`, from the log alone."""
         log = pa.table(self._table.get_add_actions(flatten=True))
@@ -177,16 +222,7 @@ class Index:
         self._folder.sync(new)
         removed = [RemoveAction(path, False, now) for path in old]
         added = [add_action(self._folder, path, now) for path in new]
-        with self._reporting_conflicts():
-            self._table.create_write_transaction(
-                [*removed, *added],
-                "append",
-                SCHEMA,
-                # No retries: delta-rs would commit even if another process already replaced these
-                # files, and their rows would be duplicated.
-                commit_properties=CommitProperties(max_commit_retries=0),
-            )
-        self._folder.sync([log_path(self.version + 1)])
+        self._commit([*removed, *added], [])
 
     def vacuum(self) -> None:
         """Delete files that no version of the last 7 days has."""

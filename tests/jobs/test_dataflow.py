@@ -32,7 +32,6 @@ from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.record import Method
 from dicomferry.server import Settings
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.maintenance import BusyError
 from tests.api.serving import client_of
 from tests.pipelines.jobs import STORE, new_store, operation_folders
 
@@ -313,19 +312,12 @@ def test_who_waits_for_a_job_that_died_is_told(server, client, root, asked):
     assert OperationsService(root).wait_operation(request, ANYONE).error.code == 13
 
 
-def test_commands_list_and_vacuum_see_that_a_job_died(server, client, root, asked):
+def test_the_command_that_lists_sees_that_a_job_died(server, client, root, asked):
     for folder in start_jobs(client, root, 2):
         fail(server, folder)
     shown = CliRunner().invoke(app, ["operations", "list", f"--root={root.root}"])
     assert shown.exit_code == 0
     assert shown.output.count("failed") >= 3, "the heading, and both"
-    again = dataflow.start(client, TEMPLATE, job(root))
-    vacuum = ["stores", "vacuum", STORE.id, f"--root={root.root}"]
-    refused = CliRunner().invoke(app, vacuum)
-    assert isinstance(refused.exception, BusyError), "it runs"
-    fail(server, again)
-    assert CliRunner().invoke(app, vacuum).exit_code == 0
-    assert again.read().done
 
 
 def test_the_console_shows_that_a_job_died(server, client, root, asked):

@@ -16,8 +16,7 @@ from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
 from dicomferry.operations.owner import Owner
 from dicomferry.operations.record import now
 from dicomferry.resource_names import DatasetName
-from dicomferry.store.maintenance import BusyError, vacuum
-from tests.pipelines.jobs import STORE, new_store, operation_folders
+from tests.pipelines.jobs import STORE, operation_folders
 
 REPOSITORY = Path(__file__).parents[2]
 START = """
@@ -110,14 +109,6 @@ def test_this_process_owns_what_it_started_and_is_alive(root):
     folder = start_operation(root, STORE, "ImportDicomData")
     assert not Owner.this_process().is_gone()
     assert not folder.read().done
-
-
-def test_vacuum_waits_for_a_running_operation_but_not_for_an_abandoned_one(root, abandoned):
-    store = new_store(root)
-    assert vacuum(root, store) == []
-    start_operation(root, STORE, "ImportDicomData")
-    with pytest.raises(BusyError, match="is running: vacuum when it has ended"):
-        vacuum(root, store)
 
 
 def test_a_look_at_an_operation_that_is_not_there_leaves_nothing(root):

@@ -28,7 +28,6 @@ from dicomferry.operations.state import State, state_of
 from dicomferry.operations.unreadable import is_unreadable, parse_record
 from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.resource_names import DatasetName
-from dicomferry.store.maintenance import BusyError, vacuum
 from tests.pipelines.jobs import STORE, new_store
 
 RECORDS = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*/*.json"))]
@@ -53,14 +52,14 @@ STRANGE = {
 
 def damaged(root, content):
     """An operation whose record has some content; beside it one that is whole, and a store."""
-    store = new_store(root)
+    new_store(root)
     start_operation(root, STORE, Method.IMPORT)
     whole = OperationFolder(root, PARENT, "20260102030405-00000000")
     whole.storage.write("operation.json", WHOLE)
     folder = OperationFolder(root, PARENT, "20260102030405-abcdef01")
     folder.storage.write("outcomes-00000.jsonl", b'{"source": "a", "outc')
     folder.storage.write("operation.json", content)
-    return store, folder
+    return folder
 
 
 def written_ago(folder, seconds):
@@ -77,7 +76,7 @@ def call(root, *arguments):
     "content", [*DAMAGES.values(), *STRANGE.values()], ids=[*DAMAGES, *STRANGE]
 )
 def test_a_damaged_record_is_shown_as_unreadable_and_one_command_removes_it(root, content):
-    store, folder = damaged(root, content)
+    folder = damaged(root, content)
     written_ago(folder, 90)
     running = next(iter(list_operations(root, PARENT)))
     running.record.finish()
@@ -97,7 +96,6 @@ def test_a_damaged_record_is_shown_as_unreadable_and_one_command_removes_it(root
     page = page_of_operations(root, OperationsQuery(PARENT), ANYONE, OperationReader())
     assert "unreadable" in str(operations_section(page, "/", {}))
     assert "cannot be read" in str(operation_section(folder.read()))
-    assert vacuum(root, store) == []
     call(root, "operations", "delete", folder.id)
     assert not Path(folder.storage.root).exists()
     assert len(list(list_operations(root, PARENT))) == 2
@@ -105,12 +103,10 @@ def test_a_damaged_record_is_shown_as_unreadable_and_one_command_removes_it(root
 
 @pytest.mark.parametrize("content", STRANGE.values(), ids=STRANGE)
 def test_a_record_that_a_later_version_may_have_written_just_now_counts_as_running(root, content):
-    store, folder = damaged(root, content)
+    folder = damaged(root, content)
     next(iter(list_operations(root, PARENT))).folder.delete()
     with pytest.raises(NotOwnedError, match="is running"):
         delete_operation(folder, folder.read())
-    with pytest.raises(BusyError, match="is running"):
-        vacuum(root, store)
     assert folder.id not in {each.folder.id for each in prune(root, PARENT, now())}
 
 

@@ -1,7 +1,6 @@
 """A storage of one's own plugs in by one class and one call, and every job works on it."""
 
 import tempfile
-from datetime import timedelta
 from typing import ClassVar
 
 import pytest
@@ -17,7 +16,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.capabilities import Capabilities
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.local import LocalStorage
-from dicomferry.store import maintenance, verification
+from dicomferry.store import maintenance, vacuum, verification
 from dicomferry.store.dicom_store import delete_store, get_store
 from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
@@ -38,6 +37,11 @@ class MemoryStorage(Storage):
 
     def _connect(self):
         return self.buckets.setdefault(self.bucket, MemoryStore())
+
+    def delete_older(self, paths, cutoff):
+        old = [path for path in paths if self.head(path).modified.timestamp() <= cutoff]
+        self.delete(old)  # nothing comes between: all objects are in this process
+        return old
 
     def for_delta(self):
         return LocalStorage(f"{self.tables}/{self.root.removeprefix('mem://')}")
@@ -136,10 +140,10 @@ def test_a_store_on_it_is_verified_vacuumed_optimized_and_deleted(root, filled, 
     del filled
     store = get_store(root, STORE)
     assert [finding.problem for finding in verification.verify(store)] == ["", ""]
-    assert maintenance.vacuum(root, store) == []
-    monkeypatch.setattr(maintenance, "_VACUUM_AFTER", timedelta(0))
+    assert list(vacuum.vacuum(store)) == []
+    monkeypatch.setattr(vacuum, "_KEEP_SECONDS", -1)
     # The instance that lost the conflict; its copy and its rows are not touched.
-    [lost] = maintenance.vacuum(root, store)
+    [lost] = vacuum.vacuum(store)
     assert "/1.1/" in lost
     assert [finding.problem for finding in verification.verify(store)] == ["", ""]
     maintenance.optimize(store)

@@ -116,11 +116,12 @@ def write_large_blob(data, path, content):
 
 
 @pytest.mark.parametrize("write", [write_blob, write_large_blob])
-def test_a_blob_that_a_power_cut_has_shortened_is_written_again(data, write):
+def test_a_blob_that_a_power_cut_has_shortened_is_written_again(data, write, monkeypatch):
     data.write("blob", CONTENT[:7])
     write(data, "blob", CONTENT)
     assert data.read("blob") == CONTENT
-    changed = data.head("blob").modified
-    write(data, "blob", CONTENT)
-    assert data.head("blob").modified == changed, "a whole blob is not written twice"
+    with monkeypatch.context() as patch:  # a whole blob is not written twice
+        patch.setattr(type(data), "write", None)
+        write(data, "blob", CONTENT)
+    assert data.read("blob") == CONTENT
     assert list(data.list("incoming")) == []
