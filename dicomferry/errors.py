@@ -184,7 +184,7 @@ class Reason(StrEnum):
     )
     FRAMES_NOT_FOUND = (
         "FRAMES_NOT_FOUND",
-        "the frames cannot be found in the encapsulated pixel data, or are fewer than "
+        "the frames cannot be found in the encapsulated pixel data, or are not as many as "
         "Number of Frames says; export it as uploaded (transfer-syntax=*)",
     )
     FRAME_TOO_LARGE = (
@@ -254,6 +254,11 @@ class Reason(StrEnum):
         "IMAGE_TOO_LARGE_FOR_TARGET",
         "Rows, Columns or the whole length exceed what the target can hold: ask for "
         "1.2.840.10008.1.2.4.90",
+    )
+    LOOKUP_TABLE_INVALID = (
+        "LOOKUP_TABLE_INVALID",
+        "its palette, Modality LUT or VOI LUT is missing, damaged or shorter than it says: ask for "
+        "application/dicom",
     )
     NOT_RENDERABLE = (
         "NOT_RENDERABLE",

@@ -4,7 +4,7 @@ Nothing here decodes. No more than one frame is in memory, whatever the size of 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ _EXTENDED_OFFSET_TABLE = 0x7FE00001
 _EXTENDED_OFFSET_TABLE_LENGTHS = 0x7FE00002
 _CHUNK = 1 << 20
 _VIEW = 1 << 16
+_LONGEST_START = 8  # of a code stream, as its codec knows it
 
 
 class Fragment(NamedTuple):
@@ -136,13 +137,15 @@ class EncapsulatedFrames:
         if length is None or length > self._source.size:
             raise InstanceError(Reason.FRAMES_NOT_FOUND)
         first = self._file.pixels.value + 8 + length
-        offsets = self._offsets(first, length)
+        groups: Iterable[list[Fragment]]
         if self._frames == 1:
-            groups = iter([list(self._fragments(first, None))])
-        elif offsets:
-            groups = self._by_table(first, offsets)
+            fragments = list(self._fragments(first, None))
+            if any(self._starts_known(each.offset - 8) for each in fragments[1:]):
+                raise InstanceError(Reason.FRAMES_NOT_FOUND)
+            groups = [fragments]
         else:
-            groups = iter(self._by_start(list(self._fragments(first, None))))
+            offsets = self._offsets(first, length)
+            groups = self._by_table(first, offsets) if offsets else self._by_start(first, 0)
         count = 0
         for fragments in groups:
             count += 1
@@ -167,52 +170,63 @@ class EncapsulatedFrames:
 
     def _offsets(self, first: int, length: int) -> list[int]:
         """Return the frames' offsets from the first fragment, empty if no table can be trusted."""
-        table = self._file.value(_EXTENDED_OFFSET_TABLE)
-        if table and len(table) >= 8 * self._frames:
-            offsets = list(struct.unpack_from(f"<{self._frames}Q", table))
-        elif length >= 4 * self._frames:
-            table = self._source.read(first - length, 4 * self._frames)
-            if len(table) < 4 * self._frames:
-                return []
-            offsets = list(struct.unpack_from(f"<{self._frames}L", table))
-        else:
-            return []
-        ascending = all(a < b for a, b in pairwise(offsets))
-        if offsets[0] or not ascending or first + offsets[-1] >= self._source.size:
-            return []
-        if self._item(first) is None or self._item(first + offsets[-1]) is None:
-            return []
-        return offsets
+        extended = self._file.value(_EXTENDED_OFFSET_TABLE) or b""
+        basic = self._source.read(first - length, length) if length == 4 * self._frames else b""
+        for table, code in ((extended, "Q"), (basic, "L")):
+            if len(table) == struct.calcsize(f"<{self._frames}{code}"):
+                offsets = list(struct.unpack(f"<{self._frames}{code}", table))
+                ascending = all(a < b for a, b in pairwise(offsets))
+                if offsets[0] == 0 and ascending and first + offsets[-1] < self._source.size:
+                    return offsets
+        return []
 
     def _by_table(self, first: int, offsets: list[int]) -> Iterator[list[Fragment]]:
-        for start, stop in zip(offsets, [*offsets[1:], None], strict=True):
-            if stop is not None and stop - start <= MAX_CODE_STREAM_BYTES:
-                self._look(first + start, stop - start)  # the frame and its items in one read
-            yield list(self._fragments(first + start, None if stop is None else first + stop))
+        """Group fragments by a table, as far as each frame ends where the next one begins."""
+        starts_known = self._starts_known(first)
+        for index, (start, stop) in enumerate(pairwise(offsets)):
+            if stop - start <= MAX_CODE_STREAM_BYTES:
+                # The frame, its items, and how the next one begins, in one read.
+                self._look(first + start, stop - start + 8 + _LONGEST_START)
+            fragments = list(self._fragments(first + start, first + stop))
+            end = fragments[-1].offset + fragments[-1].length if fragments else 0
+            if end != first + stop or self._starts_known(end) != starts_known:
+                yield from self._by_start(first + start, index)
+                return
+            yield fragments
+        yield list(self._fragments(first + offsets[-1], None))
 
-    def _by_start(self, fragments: list[Fragment]) -> list[list[Fragment]]:
-        """Group fragments into frames: one each, or by how code streams begin."""
-        if len(fragments) == self._frames:
+    def _by_start(self, offset: int, index: int) -> list[list[Fragment]]:
+        """Group the fragments from `offset` on into the frames from `index` on.
+
+        They are one each, or begin as code streams do.
+        """
+        fragments = list(self._fragments(offset, None))
+        if len(fragments) == self._frames - index:
             return [[each] for each in fragments]
-        if len(fragments) < self._frames:
+        if len(fragments) < self._frames - index:
             raise InstanceError(Reason.FRAMES_NOT_FOUND)
         groups: list[list[Fragment]] = []
-        starts = codec(self._file.syntax.uid).starts
         for each in fragments:
-            if self._read(each.offset, min(8, each.length)).startswith(starts):
+            if self._starts_known(each.offset - 8):
                 groups.append([])
             elif not groups:
                 raise InstanceError(Reason.FRAMES_NOT_FOUND)
             groups[-1].append(each)
         return groups
 
+    def _starts_known(self, offset: int) -> bool:
+        """Whether the fragment whose item is at `offset` begins as a code stream does."""
+        length = self._item(offset) or 0
+        start = self._read(offset + 8, min(_LONGEST_START, length))
+        return start.startswith(codec(self._file.syntax.uid).starts)
+
     def _fragments(self, offset: int, stop: int | None) -> Iterator[Fragment]:
-        """Yield the fragments from `offset` to `stop`, or to the sequence's end, noting it."""
+        """Yield the fragments from `offset` to `stop` or the sequence's end, which is noted."""
         while stop is None or offset < stop:
             length = self._item(offset)
             if length is None:
                 if stop is not None:
-                    raise InstanceError(Reason.FRAMES_NOT_FOUND)
+                    return
                 self.end = offset + 8 if self._at_end(offset) else offset
                 return
             yield Fragment(offset + 8, length)

@@ -1,12 +1,13 @@
 """What the Image Pixel Module says about the pixels (PS3.3, Section C.7.6.3)."""
 
+import re
 import struct
 from typing import NamedTuple
 
 import numpy as np
 
 from dicomferry.dicom.dicom_file import DicomFile
-from dicomferry.dicom.tags import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA
+from dicomferry.dicom.tags import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, NUMBER_OF_FRAMES
 from dicomferry.errors import InstanceError, Reason
 
 # A frame is decoded in memory, and codecs need up to five times its size beside it (OpenJPEG
@@ -14,6 +15,7 @@ from dicomferry.errors import InstanceError, Reason
 # 3 GiB with the worst codec, and a forged header can't ask for more.
 MAX_FRAME_BYTES = 512 << 20
 
+_COUNT = re.compile(rb"\+?(\d{1,10})(\.0*)?")
 _BIT_POSITION, _OVERLAY_DATA = 0x0102, 0x3000
 
 
@@ -100,7 +102,7 @@ def read_image(file: DicomFile) -> ImagePixel:
     def number(tag: int, default: int | None = None) -> int:
         element = found.get(tag)
         value = file.buffer[element.value : element.end] if element else b""
-        result = _number(value, file.encoding.order, is_text=tag == 0x00280008)
+        result = _number(value, file.encoding.order)
         if result is None:
             if default is None:
                 raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
@@ -126,7 +128,7 @@ def read_image(file: DicomFile) -> ImagePixel:
         bits_allocated=allocated,
         bits_stored=stored,
         signed=not is_float and number(0x00280103, 0) == 1,
-        frames=max(1, number(0x00280008, 1)),
+        frames=_number_of_frames(file.value(NUMBER_OF_FRAMES) or b"", file.encoding.order),
         is_float=is_float,
         whole_words=False,
         high_bit=high_bit,
@@ -170,12 +172,27 @@ def check_frame_size(image: ImagePixel) -> None:
         raise InstanceError(Reason.FRAME_TOO_LARGE)
 
 
-def _number(value: bytes, order: str, is_text: bool) -> int | None:
-    """Read a US, or an IS; some writers confuse the two."""
-    text = value.strip(b"\0 ")
-    if len(value) in (2, 4) and not (is_text and text.isdigit()):
+def _number(value: bytes, order: str) -> int | None:
+    """Read a US; some writers make it a UL or text."""
+    if len(value) in (2, 4):
         return int(struct.unpack(order + ("H" if len(value) == 2 else "L"), value)[0])
+    text = value.strip(b"\0 ")
     return int(text) if text.isdigit() and len(text) < 12 else None
+
+
+def _number_of_frames(value: bytes, order: str) -> int:
+    """Read Number of Frames, an IS; some writers make it a US, UL or a decimal. Empty or 0 is 1.
+
+    Raises:
+        InstanceError: PIXEL_ATTRIBUTES_INVALID: it is no number of frames; frames would be lost.
+    """
+    text = value.strip(b"\0 ")
+    match = _COUNT.fullmatch(text)
+    is_text = all(0x20 <= each < 0x7F for each in text)
+    frames = int(match[1]) if match else None if is_text else _number(value, order)
+    if frames is None and text:
+        raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
+    return max(1, frames or 1)
 
 
 def _embedded_overlays(file: DicomFile, image: ImagePixel) -> tuple[tuple[int, int], ...]:
@@ -188,7 +205,7 @@ def _embedded_overlays(file: DicomFile, image: ImagePixel) -> tuple[tuple[int, i
     overlays = []
     for (group, element), value in found.items():
         if element == _BIT_POSITION and (group, _OVERLAY_DATA) not in found:
-            bit = _number(value, file.encoding.order, is_text=False)
+            bit = _number(value, file.encoding.order)
             is_unused = bit is not None and not lowest <= bit <= image.high_bit
             if bit is not None and is_unused and bit < image.bits_allocated:
                 overlays.append((group, bit))

@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -87,6 +88,13 @@ def outputs(
     """What `mime_type` makes of a file."""
     found = transcode(BytesReader(data), parse_format(mime_type), quality)
     return [(each.frame, b"".join(each.chunks)) for each in found]
+
+
+def picture(ds: Dataset, transfer_syntax: str = f"{PREFIX}.1") -> np.ndarray:
+    """The PNG of a data set with one frame, decoded."""
+    ((frame, data),) = outputs(part10(ds, transfer_syntax), "image/png")
+    assert frame is None
+    return imagecodecs.png_decode(data)
 
 
 def to_dicom(data: bytes, syntax: str, quality: Quality = DEFAULT_QUALITY) -> bytes:

@@ -87,6 +87,49 @@ def test_a_table_that_points_nowhere_is_not_trusted() -> None:
     assert np.array_equal(read(to_dicom(data, ".1")).pixel_array, FRAMES)
 
 
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("wrong", [1, 2, 3, 4])
+@pytest.mark.parametrize("by", [-2, 2, 8, 100, "fragment", "far"])
+def test_a_table_that_is_wrong_in_its_midst_is_not_trusted(
+    extended: bool, split: bool, wrong: int, by: int | str
+) -> None:
+    fragments = [halves(each) if split else [each] for each in streams()]
+    offsets = list(struct.unpack("<5L", basic_offset_table(fragments)))
+    if by == "fragment":
+        offsets[wrong] += 8 + len(fragments[wrong][0])
+    elif by == "far":
+        offsets[wrong:] = [each + (1 << 20) for each in offsets[wrong:]]
+    else:
+        offsets[wrong] += int(by)
+    if not extended:
+        data = encapsulated(fragments, struct.pack("<5L", *offsets))
+        assert np.array_equal(read(to_dicom(data, ".1")).pixel_array, FRAMES)
+        return
+    table = struct.pack("<5Q", *offsets)
+    for basic in (b"", basic_offset_table(fragments)):
+        data = with_extended_table(encapsulated(fragments, basic), table)
+        assert np.array_equal(read(to_dicom(data, ".1")).pixel_array, FRAMES)
+
+
+def with_extended_table(data: bytes, table: bytes) -> bytes:
+    element = struct.pack("<HH2sHL", 0x7FE0, 0x0001, b"OV", 0, len(table)) + table
+    element += struct.pack("<HH2sHL", 0x7FE0, 0x0002, b"OV", 0, len(table)) + table
+    at = data.index(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OB"))
+    return data[:at] + element + data[at:]
+
+
+@pytest.mark.parametrize("frames", [1, 3, 4, 6])
+@pytest.mark.parametrize("with_table", [False, True])
+def test_no_frame_is_lost_or_made_up_where_the_attributes_say_another_number(
+    frames: int, with_table: bool
+) -> None:
+    fragments = [[each] for each in streams()]
+    table = basic_offset_table(fragments) if with_table else b""
+    with pytest.raises(InstanceError, match="FRAMES_NOT_FOUND"):
+        to_dicom(encapsulated(fragments, table, frames=frames), ".1")
+
+
 def test_one_frame_may_have_any_number_of_fragments() -> None:
     stream = streams()[0]
     parts = [stream[at : at + 2] for at in range(0, len(stream), 2)]

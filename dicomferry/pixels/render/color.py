@@ -29,3 +29,11 @@ def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
     rgb += 0.5
     np.clip(rgb, 0, highest, out=rgb)
     return rgb.astype(pixels.dtype)
+
+
+def to_8_bits(samples: Pixels, bits: int) -> Pixels:
+    """Return samples of `bits` bits as bytes: the upper 8, or fewer spread over 0 to 255."""
+    if bits < 8:
+        highest = (1 << bits) - 1
+        return ((samples.astype(np.uint16) * 255 + highest // 2) // highest).astype(np.uint8)
+    return (samples >> (bits - 8) if bits > 8 else samples).astype(np.uint8, copy=False)

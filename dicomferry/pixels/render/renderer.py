@@ -1,15 +1,16 @@
 """Pixels for display: 8-bit gray or RGB pictures (PS3.3, Sections C.11.1, C.11.2, C.7.6.3).
 
 Gray, in this order:
-1. stored values, of which Bits Stored bits count;
+1. stored values, of which the Bits Stored bits at High Bit count: no overlay is shown;
 2. Modality LUT, else Rescale Slope and Intercept; of an enhanced multi-frame those of the frame;
 3. VOI LUT, else the first Window Center and Width under VOI LUT Function LINEAR, LINEAR_EXACT or
    SIGMOID; without either, the smallest and the largest value of the frame itself, Pixel Padding
    Value left out, become black and white (single bits: 0 and 1);
-4. MONOCHROME1 is inverted;
+4. inverted if Presentation LUT Shape is INVERSE or, without one, the image is MONOCHROME1;
 5. 0 to 255, rounded to the nearest.
 
-Color: the palette is applied, YBR becomes RGB, and the upper 8 of Bits Stored bits are kept.
+Color: the palette is applied, YBR becomes RGB, and the upper 8 of Bits Stored bits are kept; fewer
+than 8 are spread over 0 to 255.
 Neither windows nor rescaling apply to it. A JPEG Baseline stream of YBR color already is the
 picture that image/jpeg asks for, and is handed on as it is.
 """
@@ -27,9 +28,11 @@ from dicomferry.pixels import formats
 from dicomferry.pixels.codecs.codestream import check_jpeg, read_jpeg
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
-from dicomferry.pixels.render.color import to_rgb
-from dicomferry.pixels.render.grayscale import Attributes, frame_attributes, gray_values, palette
-from dicomferry.pixels.samples import Decoded, Pixels, precision
+from dicomferry.pixels.render.color import to_8_bits, to_rgb
+from dicomferry.pixels.render.gray_attributes import Attributes, frame_attributes
+from dicomferry.pixels.render.grayscale import gray_values
+from dicomferry.pixels.render.palette import palette
+from dicomferry.pixels.samples import Decoded, Pixels, stored_values
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 # Samples that are looked up at a time, so that they stay in the cache.
@@ -106,21 +109,20 @@ class Renderer:
     def render(self, frame: Decoded, index: int) -> Pixels:
         """Return 8-bit gray (rows, columns) or RGB (rows, columns, 3)."""
         image = self._image
-        if image.samples == 3:
-            rgb = to_rgb(frame.pixels, image, frame.photometric)
-            shift = precision(image) - 8
-            return (rgb >> shift if shift > 0 else rgb).astype(np.uint8, copy=False)
         if self._palette is not None:
             return self._palette[_index(frame.pixels, image)]
+        pixels = stored_values(frame.pixels, image)
+        if image.samples == 3:
+            return to_8_bits(to_rgb(pixels, image, frame.photometric), image.bits_stored)
         attributes = self._attributes(index)
-        bounds = None if attributes.has_window else _bounds(frame.pixels, attributes, image)
+        bounds = _bounds(pixels, attributes, image) if attributes.voi is None else None
         if image.is_float or image.bits_allocated > 16:
-            return gray_values(frame.pixels, attributes, bounds)
+            return gray_values(pixels, attributes, bounds)
         if bounds is not None:
-            return _lookup(frame.pixels, image, attributes, bounds)
+            return _lookup(pixels, image, attributes, bounds)
         if self._table is None or self._table.attributes != attributes:
             self._table = _Table(attributes, _table(image.dtype, attributes))
-        return _look_up(self._table.values, _index(frame.pixels, image))
+        return _look_up(self._table.values, _index(pixels, image))
 
 
 def _encoder(media_type: str, quality: Quality) -> Callable[[Pixels], bytes]:
@@ -185,8 +187,7 @@ def _bounds(pixels: Pixels, attributes: Attributes, image: ImagePixel) -> tuple[
         if not finite.size:
             return 0.0, 1.0
         shown = finite
-    ends = attributes.modality(np.array([shown.min(), shown.max()]))
-    if attributes.modality_lut is not None:  # need not be monotonic
-        values = attributes.modality(shown)
-        return float(values.min()), float(values.max())
-    return float(ends.min()), float(ends.max())
+    ends = np.array([shown.min(), shown.max()])
+    # A table need not be monotonic.
+    values = attributes.modality.apply(ends if attributes.modality.table is None else shown)
+    return float(values.min()), float(values.max())

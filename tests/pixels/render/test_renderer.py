@@ -12,15 +12,9 @@ from dicomferry.errors import InstanceError
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.render.grayscale import window
 from tests.corpus import CORPUS, corpus_files
-from tests.pixels.instances import color, data_set, gray, outputs, part10, read, to_dicom
+from tests.pixels.instances import color, data_set, gray, outputs, part10, picture, read, to_dicom
 
 RAMP = np.arange(0, 256, dtype=np.uint16).reshape(16, 16)
-
-
-def picture(ds: Dataset, mime_type: str = "image/png") -> np.ndarray:
-    ((frame, data),) = outputs(part10(ds), mime_type)
-    assert frame is None
-    return imagecodecs.png_decode(data)
 
 
 def test_linear_window_as_the_standard_writes_it() -> None:

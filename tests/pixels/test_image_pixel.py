@@ -1,0 +1,42 @@
+"""What the attributes say about the pixels, also where they are written oddly."""
+
+import numpy as np
+import pytest
+
+from dicomferry.dicom.dicom_file import open_file
+from dicomferry.dicom.range_reader import BytesReader
+from dicomferry.errors import InstanceError
+from dicomferry.pixels.image_pixel import read_image
+from tests.pixels.instances import data_set, part10
+
+_ELEMENT = b"\x28\x00\x08\x00IS"
+
+
+def frames_said(value: bytes) -> int:
+    """Number of Frames of a file whose element has this value."""
+    data = part10(data_set(np.zeros((4, 2, 2), np.uint8), frames=4))
+    at = data.index(_ELEMENT) + len(_ELEMENT)
+    length = len(value).to_bytes(2, "little")
+    return read_image(open_file(BytesReader(data[:at] + length + value + data[at + 4 :]))).frames
+
+
+@pytest.mark.parametrize(
+    ("value", "frames"),
+    [
+        *((b"4 ", 4), (b"+4", 4), (b" +4 ", 4), (b"  4 ", 4), (b"4\0", 4), (b"0012", 12)),
+        *((b"4.0 ", 4), (b"4.", 4)),  # as pydicom and dcmtk read it
+        *((b"", 1), (b"  ", 1), (b"\0\0", 1), (b"0 ", 1)),  # none said: one frame
+        *((b"\4\0", 4), (b"\x2c\1", 300), (b"\4\0\0\0", 4)),  # US and UL, which some writers use
+        *((b"16", 16), (b"1234", 1234)),  # both text and such a number: it is text
+    ],
+)
+def test_the_number_of_frames_is_read_as_text_in_all_its_spellings(
+    value: bytes, frames: int
+) -> None:
+    assert frames_said(value) == frames
+
+
+@pytest.mark.parametrize("value", [b"-4", b"4.5 ", b"4\\4 ", b"four", b"++4 ", b"4 4 ", b"4e0 "])
+def test_no_frame_is_lost_to_a_number_that_is_none(value: bytes) -> None:
+    with pytest.raises(InstanceError, match="PIXEL_ATTRIBUTES_INVALID"):
+        frames_said(value)
