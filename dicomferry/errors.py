@@ -4,6 +4,7 @@ A reason never holds exception text or attribute values: both can be patient dat
 """
 
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Reason(StrEnum):
@@ -155,6 +156,12 @@ class Reason(StrEnum):
         "the process that worked on it died or hung: try again, then report it",
     )
 
+    INTERNAL_ERROR = (
+        "INTERNAL_ERROR",
+        "a fault of dicomferry, not of the file: report it with the kind of error and the place "
+        "in the code that are listed with it",
+    )
+
     # Transcoding: the data set, then the pixels, then what a target can hold.
     DATA_SET_INVALID = (
         "DATA_SET_INVALID",
@@ -266,21 +273,46 @@ class Reason(StrEnum):
     )
 
 
+class Fault(NamedTuple):
+    """An exception of our own code about one instance, without its text: that can hold values.
+
+    Attributes:
+        kind: type of the exception, such as `IndexError` or `zlib.error`.
+        place: line of the innermost frame of this package, such as
+            `dicomferry/pixels/render/grayscale.py:118`.
+        frames: line and function of every frame, the outermost first.
+    """
+
+    kind: str
+    place: str
+    frames: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.place}"
+
+
 class InstanceError(Exception):
     """One file or instance fails; the rest of the job goes on.
 
     Attributes:
         code: why, stable across versions.
+        fault: what was raised and where, of an INTERNAL_ERROR.
     """
 
-    def __init__(self, code: Reason) -> None:
+    def __init__(self, code: Reason, fault: Fault | None = None) -> None:
         super().__init__(code)
         self.code = code
+        self.fault = fault
 
-    def __reduce__(self) -> tuple[type["InstanceError"], tuple[Reason]]:
-        return type(self), (self.code,)
+    def __reduce__(self) -> tuple[type["InstanceError"], tuple[Reason, Fault | None]]:
+        return type(self), (self.code, self.fault)
 
     @property
     def reason(self) -> str:
         """The fixed sentence for people, with what to do about it."""
         return self.code.sentence
+
+    @property
+    def fault_text(self) -> str:
+        """Kind and place of the fault, for people; '' if it is none of ours."""
+        return str(self.fault) if self.fault else ""

@@ -36,6 +36,7 @@ SLOW = (
     "pipelines/test_export_table.py",
     "pipelines/test_handed_over.py",
     "pipelines/test_import_dicom.py",
+    "pipelines/test_own_faults.py",
     "pipelines/test_packaged_files.py",
     "pipelines/test_log_format.py",
     "pipelines/test_portable_runner.py",
@@ -52,6 +53,7 @@ SLOW = (
     "test_api.py",
     "test_package.py",
     "test_server.py",
+    "transforms/test_every_call.py",
     "transforms/test_publish_notifications.py",
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import apache_beam as beam
 from apache_beam.metrics import Metrics
 
+from dicomferry.errors import Reason
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
@@ -21,7 +22,9 @@ from dicomferry.tables.stream import Stream
 from dicomferry.transforms.export_table import divide, write_in_pool
 from dicomferry.transforms.read_index import split_files
 from dicomferry.transforms.write_rows import (
+    ROW_TOO_LARGE,
     RowGroupSelection,
+    SkippedRow,
     TableTarget,
     WrittenRows,
     combine,
@@ -33,6 +36,7 @@ _APPEND = WriteDisposition.WRITE_APPEND
 _REMOTE_SHARES = 100
 # Per share of an append; a load job of BigQuery takes 10,000 files.
 _MAX_PARTS = 80
+_TOO_LARGE = "its row is larger than 1 MB, which streams do not take"
 
 # The number of a stream, and the `Append` to it as a plain tuple, since Beam groups by it.
 _Key = tuple[int, tuple[int, int, int]]
@@ -43,9 +47,10 @@ class AppendToStreams(beam.PTransform):
     """Append rows of the index to the table of every stream, after all commits of the import.
 
     This includes rows that other imports have committed and not appended, because they still run
-    or were killed: each row is appended exactly once. Rows that a table refuses, and rows above
-    1 MB, which streams do not take, are logged and listed in stream-errors-*.jsonl beside the
-    operation; the import continues, and the next one sends refused rows again.
+    or were killed: each row is appended exactly once. Rows that a table refuses, rows above 1 MB,
+    which streams do not take, and those that could not be made are logged and listed in
+    stream-errors-*.jsonl beside the operation; the import continues, and the next one sends
+    refused rows again.
     stream-warnings-*.jsonl lists values that do not fit their columns.
 
     Counters, in namespace "stream": rows, skipped, refused, warnings.
@@ -168,8 +173,7 @@ def _load_all(
         Metrics.counter("stream", "rows").inc(written.rows)
         Metrics.counter("stream", "warnings").inc(written.warnings)
         Metrics.counter("stream", "skipped").inc(len(written.skipped))
-        reason = "its row is larger than 1 MB, which streams do not take"
-        lines = [_error("ROW_TOO_LARGE", reason, uid) for uid in written.skipped]
+        lines = [_skipped(row) for row in written.skipped]
         _list_errors(folder, stream, f"{append.number}", lines)
     folder.storage.delete(shard for _, written in ordered for shard in written.shards)
 
@@ -187,6 +191,13 @@ def _refused(folder: OperationFolder, stream: Stream, number: int, error: TableE
     Metrics.counter("stream", "refused").inc()
     reason = f"{error} The next import into this store tries again."
     _list_errors(folder, stream, f"refused-{number}", [_error("REFUSED", reason)])
+
+
+def _skipped(row: SkippedRow) -> dict[str, str]:
+    too_large = row.code == ROW_TOO_LARGE
+    reason = _TOO_LARGE if too_large else Reason(row.code).sentence
+    about = _error(row.code, reason, row.sop_instance_uid)
+    return {**about, "fault": row.fault} if row.fault else about
 
 
 def _error(code: str, reason: str, uid: str = "") -> dict[str, str]:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import zstandard
 from apache_beam.metrics import Metrics
 
-from dicomferry.errors import Reason
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
@@ -188,8 +189,39 @@ class _CommitFn(beam.DoFn):
 
     def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[FileOutcome]:
         for batch in batches(bucket[1]):
+            yield from self._commit(batch)
+
+    def _commit(self, batch: Sequence[Instance]) -> Iterator[FileOutcome]:
+        try:
             verdicts = commit(self._data, batch, self._operation, dry_run=self._dry_run)
-            yield from map(_outcome, verdicts)
+        except Exception:
+            # deltalake hides what the making of a row raised.
+            failed = dict(_failures(batch))
+            if not failed:
+                raise
+            yield from failed.values()
+            sound = [copy for copy in batch if copy not in failed]
+            verdicts = commit(self._data, sound, self._operation, dry_run=self._dry_run)
+        yield from map(_outcome, verdicts)
+
+
+def _failures(batch: Sequence[Instance]) -> Iterator[tuple[Instance, FileOutcome]]:
+    """Yield the copies of a batch whose rows cannot be made, each with its outcome."""
+    for copy in batch:
+        try:
+            with fails_alone():
+                rows_of([copy], "")
+        except InstanceError as error:
+            yield (
+                copy,
+                FileOutcome.of_failure(
+                    copy.source_uri,
+                    error,
+                    sop_instance_uid=copy.sop_instance_uid,
+                    size=copy.size,
+                    version=copy.source_version,
+                ),
+            )
 
 
 _CODES = {Outcome.CONFLICT: Reason.ALREADY_EXISTS, Outcome.FAILED: Reason.BLOB_DELETED}

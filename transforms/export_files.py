@@ -12,7 +12,6 @@ from apache_beam.utils.windowed_value import WindowedValue
 from dicomferry.dicom.transfer_syntaxes import is_encapsulated
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome, ProgressCounts
-from dicomferry.pixels.convert import can_copy
 from dicomferry.pixels.formats import DICOM, Format
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.progress import ProgressReporter
@@ -22,6 +21,7 @@ from dicomferry.transforms.write_instance import (
     FileTarget,
     StoredInstance,
     discard,
+    is_copied,
     resource_path,
     write_all,
 )
@@ -107,7 +107,7 @@ class _WriteFn(beam.DoFn):
 def _cost(instance: StoredInstance, target: Format) -> int:
     """Return the instance's bytes, times `_CODEC_COST` if they pass a codec."""
     source = instance.transfer_syntax_uid
-    if can_copy(source, target):
+    if is_copied(instance, target):
         return instance.size
     to_codec = target.media_type == DICOM and is_encapsulated(target.transfer_syntax)
     return instance.size * (_CODEC_COST if to_codec or is_encapsulated(source) else 1)

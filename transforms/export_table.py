@@ -25,6 +25,7 @@ from dicomferry.transforms.read_index import split_files
 from dicomferry.transforms.worker_pool import shared_pool
 from dicomferry.transforms.write_rows import (
     RowGroupSelection,
+    SkippedRow,
     TableTarget,
     WrittenRows,
     combine,
@@ -52,7 +53,7 @@ class ExportTable(beam.PTransform):
     No blob is opened. At least once; its file and row group name a shard, so a retry replaces its
     own shards. Memory: some hundred rows per worker process.
 
-    Counters, in namespace "table": rows, bytes.
+    Counters, in namespace "table": rows, bytes, failed.
     """
 
     data: Storage
@@ -95,6 +96,7 @@ class _WriteFn(beam.DoFn):
         self._parts = parts
         self._rows = Metrics.counter("table", "rows")
         self._bytes = Metrics.counter("table", "bytes")
+        self._failed = Metrics.counter("table", "failed")
 
     def process(self, share: tuple[int, Iterable[_RowGroup]]) -> Iterator[WrittenRows]:
         parts = divide(sorted(share[1]), self._parts, self._selected)
@@ -102,7 +104,9 @@ class _WriteFn(beam.DoFn):
         for written in results:
             self._rows.inc(written.rows)
             self._bytes.inc(written.size)
-            self._progress.add(ProgressCounts(read=written.rows, bytes=written.size))
+            self._failed.inc(written.failed)
+            done = written.rows + written.failed
+            self._progress.add(ProgressCounts(done, written.failed, written.size))
             yield written
 
     def _selected(self, row_group: _RowGroup) -> RowGroupSelection | None:
@@ -160,7 +164,7 @@ def _timeout_for(part: Sequence[RowGroupSelection]) -> float:
 
 
 def _on_worker_lost(part: Sequence[RowGroupSelection]) -> WrittenRows:
-    # Unlike a codec on a bad file, writing rows must not fail for a single instance.
+    # Rows are made by Python alone: unlike a codec, no file makes them end their process.
     raise RuntimeError("a worker process died while it wrote rows")
 
 
@@ -168,7 +172,8 @@ def _record(written: WrittenRows, folder: OperationFolder, target: TableTarget) 
     # A table without rows has the columns of SchemaJSON too.
     written = written._replace(schema=written.schema or writer_for(target).schema)
     # The rows count as failed until they are loaded, and remain so if the load fails.
-    folder.write_counts("table", OutcomeCounts(failed=written.rows, warnings=written.warnings))
+    failed = written.rows + written.failed
+    folder.write_counts("table", OutcomeCounts(failed=failed, warnings=written.warnings))
     folder.storage.write("table.json", json.dumps(written._asdict()).encode())
     return written
 
@@ -181,7 +186,7 @@ def read_written(folder: OperationFolder) -> WrittenRows:
             **record,
             "shards": tuple(record["shards"]),
             "schema": _to_schema(record["schema"]),
-            "skipped": tuple(record["skipped"]),
+            "skipped": tuple(SkippedRow(*row) for row in record["skipped"]),
         }
     )
 
@@ -193,7 +198,8 @@ def is_loaded(folder: OperationFolder) -> bool:
 
 def record_loaded(written: WrittenRows, folder: OperationFolder) -> None:
     """Record that the load has put the rows into the table: count them as exported."""
-    folder.write_counts("table", OutcomeCounts(exported=written.rows, warnings=written.warnings))
+    counts = OutcomeCounts(exported=written.rows, failed=written.failed, warnings=written.warnings)
+    folder.write_counts("table", counts)
 
 
 def _to_schema(fields: list[list[Any]]) -> Schema:

@@ -11,6 +11,7 @@ import zstandard
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader, RangeReader
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.source import Source
@@ -70,21 +71,26 @@ def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:
             failed; the runner retries.
     """
     try:
-        if source.code:
-            raise InstanceError(Reason(source.code))
-        with open_source(source, target.allowed_folders) as file:
-            if file.size <= _WHOLE_FILE_BYTES:
-                return _ingest_whole(source, file, target)
-            header = read_header(file)
-            copier = target.data.copier(source.uri, source.version)
-            if copier:
-                return _copy_server_side(source, header, copier, target)
-            return _stream(source, header, file, target)
+        with fails_alone():
+            return _ingest(source, target)
     except InstanceError as error:
         outcome = Outcome.SKIPPED if error.code in _SKIPPED_CODES else Outcome.FAILED
-        return FileOutcome(
-            source.uri, outcome, error.code, size=source.size, version=source.version
+        return FileOutcome.of_failure(
+            source.uri, error, outcome=outcome, size=source.size, version=source.version
         )
+
+
+def _ingest(source: Source, target: ImportTarget) -> Instance:
+    if source.code:
+        raise InstanceError(Reason(source.code))
+    with open_source(source, target.allowed_folders) as file:
+        if file.size <= _WHOLE_FILE_BYTES:
+            return _ingest_whole(source, file, target)
+        header = read_header(file)
+        copier = target.data.copier(source.uri, source.version)
+        if copier:
+            return _copy_server_side(source, header, copier, target)
+        return _stream(source, header, file, target)
 
 
 def _ingest_whole(source: Source, file: RangeReader, target: ImportTarget) -> Instance:

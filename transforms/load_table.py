@@ -40,7 +40,9 @@ def load_table(folder: OperationFolder, table: Destination, disposition: WriteDi
     """
     if not is_loaded(folder):
         written = read_written(folder)
-        table.load(Load(shards_of(folder, written), written.schema, disposition, folder.id))
+        # Without a single row to give, the table stays as it is.
+        if written.rows or not written.failed:
+            table.load(Load(shards_of(folder, written), written.schema, disposition, folder.id))
         record_loaded(written, folder)
     folder.storage.subfolder("rows").remove_all()
 

@@ -18,8 +18,10 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn, TypeVar
 
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.faults import as_instance_error
 from dicomferry.pixels.parallel import FrameMap, in_order
 from dicomferry.transforms.core_budget import CoreBudget
+from dicomferry.transforms.crossing_errors import crossing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -124,11 +126,22 @@ def _serve(connection: Connection, function: Callable[[Any], Any]) -> NoReturn:
         os._exit(0)
 
 
-def _try(function: Callable[[T], R], item: T) -> tuple[bool, R | Exception]:
+def _try(function: Callable[[T], R], item: T) -> tuple[bool, R | BaseException]:
     try:
         return True, function(item)
-    except Exception as error:  # the parent raises it in the order of the frames
-        return False, error
+    except BaseException as error:
+        return False, _in_turn(error)
+
+
+def _in_turn(error: BaseException) -> BaseException:
+    """Return what to raise when the frames before have had their turn; raise an interrupt now.
+
+    The traceback ends with a helper's process, so the place of a fault is taken from it here.
+    """
+    failure = as_instance_error(error)
+    if failure is None and not isinstance(error, Exception):
+        raise error
+    return failure or crossing(error)
 
 
 def _parallel_map(
@@ -229,5 +242,5 @@ def _with_final_error(items: Iterable[T]) -> Iterator[tuple[bool, Any]]:
     try:
         for item in items:
             yield True, item
-    except Exception as error:
-        yield False, error
+    except BaseException as error:
+        yield False, _in_turn(error)

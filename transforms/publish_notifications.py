@@ -17,6 +17,8 @@ from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 
+from dicomferry.errors import InstanceError
+from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
@@ -73,8 +75,9 @@ class PublishNotifications(beam.PTransform):
     run or were killed, and may then get a message twice. A topic that refuses, or does not answer
     for a minute, is logged once and listed in notification-errors-*.jsonl beside the operation,
     with the number of undelivered messages; the import continues, and the next one sends them.
+    Instances of which no message can be made are listed there too.
 
-    Counters, in namespace "notify": sent, lacking.
+    Counters, in namespace "notify": sent, lacking, failed.
     """
 
     topics: Sequence[Topic]
@@ -212,17 +215,46 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
             # The rows cannot be found again, and their number is unknown.
             results.append(Published(reason=str(error)))
             files = []
+        failed: list[dict[str, str]] = []
         for rows in _rows(options.data, files):
             if _total(results).lacking:
                 results.append(Published(0, len(rows)))
                 continue
-            messages = [to_message(row, topic, options.store) for row in rows]
+            messages = _messages(rows, topic, options.store, failed)
             results.append(publisher.publish(topic.name, messages))
+        _list_failed(append, topic, failed, options.folder)
         if _total(results).lacking:
             position.mark_refused(later for later in appends if later.number >= append.number)
         else:
             position.mark_done(append)
     return _total(results)
+
+
+def _messages(
+    rows: Sequence[Mapping[str, Any]], topic: Topic, store: str, failed: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Return the messages about rows; for each row that has none, add an error to `failed`."""
+    messages = []
+    for row in rows:
+        try:
+            with fails_alone():
+                messages.append(to_message(row, topic, store))
+        except InstanceError as error:
+            about = {"topic": topic.name, "sopInstanceUid": row["SOPInstanceUID"]}
+            why = {"code": error.code, "reason": error.reason, "fault": error.fault_text}
+            failed.append({**about, **why})
+    return messages
+
+
+def _list_failed(
+    append: Append, topic: Topic, failed: Sequence[dict[str, str]], folder: OperationFolder
+) -> None:
+    """List the instances of an append about which there is no message."""
+    Metrics.counter("notify", "failed").inc(len(failed))
+    if failed:
+        lines = "".join(f"{json.dumps(error)}\n" for error in failed)
+        path = f"notification-errors-{_key(topic)}-{append.number}.jsonl"
+        folder.storage.write(path, lines.encode())
 
 
 def _unpublished(position: StreamLog, newest: int) -> list[Append]:

@@ -4,8 +4,10 @@ Only `Instance.metadata` holds patient data; it crosses one shuffle, compressed,
 its way into the index and appears in no outcome, log or message.
 """
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple, Self
 
+from dicomferry.errors import InstanceError, Reason
 from dicomferry.operations.outcomes import Outcome
 
 
@@ -61,6 +63,8 @@ class FileOutcome(NamedTuple):
         other: what it is a duplicate of or in conflict with: a source URI.
         size: bytes.
         version: mtime or generation of the source.
+        fault: kind and place of an INTERNAL_ERROR, such as
+            `IndexError at dicomferry/pixels/render/grayscale.py:118`.
     """
 
     source: str
@@ -70,3 +74,35 @@ class FileOutcome(NamedTuple):
     other: str = ""
     size: int = 0
     version: str = ""
+    fault: str = ""
+
+    @classmethod
+    def of_failure(cls, source: str, error: InstanceError, **fields: Any) -> Self:
+        """Return the outcome of a file or an instance that failed.
+
+        Args:
+            source: the file's URI, or the instance's resource path.
+            error: why.
+            fields: further fields.
+        """
+        return cls(source, Outcome.FAILED, error.code, fault=error.fault_text)._replace(**fields)
+
+
+def instance_path(study: str, series: str, sop_instance: str) -> str:
+    """Return /studies/{study}/series/{series}/instances/{sop_instance}."""
+    return f"/studies/{study}/series/{series}/instances/{sop_instance}"
+
+
+def to_line(outcome: FileOutcome) -> str:
+    """Return an outcome as a line of JSON: fixed words, URIs and UIDs, nothing else."""
+    record: dict[str, Any] = {"source": outcome.source, "outcome": outcome.outcome}
+    if outcome.code:
+        record |= {"code": outcome.code, "reason": Reason(outcome.code).sentence}
+    if outcome.fault:
+        record["fault"] = outcome.fault
+    if outcome.sop_instance_uid:
+        record["sopInstanceUid"] = outcome.sop_instance_uid
+    if outcome.other:
+        record["other"] = outcome.other
+    record["bytes"] = outcome.size
+    return json.dumps(record, ensure_ascii=False)

@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from dicomferry.transforms.core_budget import CoreBudget
+from dicomferry.transforms.crossing_errors import crossing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -271,6 +272,8 @@ def _run(fn: Callable[[Sequence[T]], Sequence[R]], chunk: Sequence[T]) -> Sequen
     _cores.enter()
     try:
         return fn(chunk)
+    except Exception as error:
+        raise crossing(error) from None
     finally:
         _cores.leave()
 

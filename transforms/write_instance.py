@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.pixels.convert import can_copy, transcode
 from dicomferry.pixels.formats import AS_UPLOADED, Format
@@ -14,7 +15,7 @@ from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
 from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import StoredBlob, copy_blob, read_blob
 from dicomferry.transforms.parallel_frames import parallel_map
-from dicomferry.transforms.records import FileOutcome
+from dicomferry.transforms.records import FileOutcome, instance_path
 from dicomferry.transforms.worker_pool import own_cores
 
 
@@ -64,40 +65,75 @@ def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[F
         frame_map = parallel_map(own_cores())
         return [write(instance, target, frame_map) for instance in instances]
     # A codec needs a core of its own; copies wait for the bucket.
-    copies = all(can_copy(i.transfer_syntax_uid, target.format) for i in instances)
+    copies = all(is_copied(instance, target.format) for instance in instances)
     with ThreadPoolExecutor(concurrency if copies else 2) as threads:
         return list(threads.map(lambda instance: write(instance, target), instances))
+
+
+def is_copied(instance: StoredInstance, target: Format) -> bool:
+    """Whether the instance's bytes are copied; `write` says why where that cannot be known."""
+    try:
+        with fails_alone():
+            return can_copy(instance.transfer_syntax_uid, target)
+    except InstanceError:
+        return False
 
 
 def write(
     instance: StoredInstance, target: FileTarget, frame_map: FrameMap = in_order
 ) -> FileOutcome:
     """Write one instance. I/O errors of storage propagate, so that the runner retries them."""
-    path, uid = resource_path(instance), instance.sop_instance_uid
+    written = _Written()
+    try:
+        with fails_alone():
+            _write(instance, target, frame_map, written)
+    except InstanceError as error:
+        # If nothing was written yet, any files there belong to an earlier export and are kept.
+        if written.files or error.code == Reason.WORKER_LOST:
+            _delete_frames(instance, target)
+        uid = instance.sop_instance_uid
+        return FileOutcome.of_failure(resource_path(instance), error, sop_instance_uid=uid)
+    return FileOutcome(
+        resource_path(instance),
+        Outcome.EXPORTED,
+        "",
+        instance.sop_instance_uid,
+        size=written.size,
+    )
+
+
+class _Written:
+    """What was written of an instance so far.
+
+    Attributes:
+        files: number of converted files.
+        size: bytes.
+    """
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.size = 0
+
+
+def _write(
+    instance: StoredInstance, target: FileTarget, frame_map: FrameMap, written: _Written
+) -> None:
     stem = "/".join(instance[:3])
     _tidy(target.destination, stem.rpartition("/")[0])
     _tidy(target.destination, stem)
     blob = StoredBlob(target.data, instance.blob, instance.size, instance.crc32c)
-    size = 0
-    has_written = False
-    try:
-        if can_copy(instance.transfer_syntax_uid, target.format):
-            copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
-            return FileOutcome(path, Outcome.EXPORTED, "", uid, size=instance.size)
-        with read_blob(blob) as file:
-            for output in transcode(file, target.format, target.quality, frame_map):
-                frame = "" if output.frame is None else f"/{output.frame}"
-                name = f"{stem}{frame}{target.format.extension}"
-                counted = _Counted(output.chunks)
-                target.destination.write(name, counted)
-                has_written = True
-                size += counted.size
-    except InstanceError as error:
-        # If nothing was written yet, any files there belong to an earlier export and are kept.
-        if has_written or error.code == Reason.WORKER_LOST:
-            _delete_frames(instance, target)
-        return FileOutcome(path, Outcome.FAILED, error.code, uid)
-    return FileOutcome(path, Outcome.EXPORTED, "", uid, size=size)
+    if can_copy(instance.transfer_syntax_uid, target.format):
+        copy_blob(blob, target.destination, f"{stem}{target.format.extension}")
+        written.size = instance.size
+        return
+    with read_blob(blob) as file:
+        for output in transcode(file, target.format, target.quality, frame_map):
+            frame = "" if output.frame is None else f"/{output.frame}"
+            name = f"{stem}{frame}{target.format.extension}"
+            counted = _Counted(output.chunks)
+            target.destination.write(name, counted)
+            written.files += 1
+            written.size += counted.size
 
 
 @lru_cache(maxsize=4096)
@@ -131,8 +167,7 @@ def _delete_frames(instance: StoredInstance, target: FileTarget) -> None:
 
 def resource_path(instance: StoredInstance) -> str:
     """Return /studies/{study}/series/{series}/instances/{instance}."""
-    study, series, sop = instance[:3]
-    return f"/studies/{study}/series/{series}/instances/{sop}"
+    return instance_path(*instance[:3])
 
 
 class _Counted:

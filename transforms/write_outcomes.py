@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import logging
 import zlib
 from collections import Counter
@@ -17,7 +16,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import Outcome, OutcomeCounts
 from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import remember_sources
-from dicomferry.transforms.records import FileOutcome
+from dicomferry.transforms.records import FileOutcome, to_line
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGED_FAILURES = 100
@@ -72,19 +71,6 @@ def report_unmatched(paths: Sequence[str], folder: OperationFolder) -> None:
         folder.write_counts("filter", count(outcomes, fail_conflicts=True))
 
 
-def to_line(outcome: FileOutcome) -> str:
-    """Return an outcome as a line of JSON: fixed words, URIs and UIDs, nothing else."""
-    record: dict[str, Any] = {"source": outcome.source, "outcome": outcome.outcome}
-    if outcome.code:
-        record |= {"code": outcome.code, "reason": Reason(outcome.code).sentence}
-    if outcome.sop_instance_uid:
-        record["sopInstanceUid"] = outcome.sop_instance_uid
-    if outcome.other:
-        record["other"] = outcome.other
-    record["bytes"] = outcome.size
-    return json.dumps(record, ensure_ascii=False)
-
-
 def count(outcomes: Sequence[FileOutcome], *, fail_conflicts: bool) -> OutcomeCounts:
     """Count outcomes, bytes, and the conflicts that are failures."""
     by_outcome: Counter[str] = Counter(outcome.outcome for outcome in outcomes)
@@ -137,7 +123,7 @@ class _WriteFn(beam.DoFn):
 
 
 def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> None:
-    reason = Reason(outcome.code).sentence
+    reason = Reason(outcome.code).sentence + (f" ({outcome.fault})" if outcome.fault else "")
     # INFO for Python, so that only programs that write a log show it.
     _LOGGER.log(
         logging.ERROR if is_remote else logging.INFO,

@@ -1,11 +1,14 @@
 """Write rows of the index as rows of a table, into shards. No Beam here: workers import it."""
 
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from dicomferry.errors import InstanceError
+from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -17,6 +20,7 @@ from dicomferry.tables.rows import WARNINGS, RowWarning
 from dicomferry.tables.schema import Schema, merge
 from dicomferry.tables.shards import Shards
 from dicomferry.tables.stream import StreamRows
+from dicomferry.transforms.records import FileOutcome, instance_path, to_line
 
 # Of the index, from which rows are made.
 _COLUMNS = [
@@ -34,6 +38,9 @@ _BATCH_BYTES = 16 << 20
 # A load job of BigQuery takes 10,000 files and 15 TB; the loader of another kind of table copies
 # a shard in a bucket to its own disk.
 _SHARD_BYTES = 256 << 20
+
+ROW_TOO_LARGE = "ROW_TOO_LARGE"
+"""Code of a row that is larger than a stream takes."""
 
 
 class TableTarget(NamedTuple):
@@ -66,6 +73,20 @@ class RowGroupSelection(NamedTuple):
     mask: pa.Array | None = None
 
 
+class SkippedRow(NamedTuple):
+    """An instance without a row.
+
+    Attributes:
+        sop_instance_uid: (0008,0018).
+        code: ROW_TOO_LARGE, or a `Reason`.
+        fault: kind and place of an INTERNAL_ERROR.
+    """
+
+    sop_instance_uid: str
+    code: str
+    fault: str = ""
+
+
 class WrittenRows(NamedTuple):
     """Shards of a table.
 
@@ -75,7 +96,9 @@ class WrittenRows(NamedTuple):
         rows: number of rows.
         warnings: number of values that did not fit their columns; warnings-*.jsonl lists them.
         size: bytes of the shards.
-        skipped: SOP Instance UIDs whose rows are larger than a stream takes.
+        failed: number of instances whose rows could not be made; outcomes-*.jsonl lists those of
+            an export, `skipped` those of a stream.
+        skipped: instances that a stream leaves out.
     """
 
     shards: tuple[str, ...] = ()
@@ -83,7 +106,8 @@ class WrittenRows(NamedTuple):
     rows: int = 0
     warnings: int = 0
     size: int = 0
-    skipped: tuple[str, ...] = ()
+    failed: int = 0
+    skipped: tuple[SkippedRow, ...] = ()
 
 
 def writer_for(target: TableTarget) -> RowWriter:
@@ -131,6 +155,7 @@ def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
             total.rows + part.rows,
             total.warnings + part.warnings,
             total.size + part.size,
+            total.failed + part.failed,
             (*total.skipped, *part.skipped),
         )
     return total
@@ -163,13 +188,18 @@ def _write(
         warnings = ({**about, **warning_line(*warning)} for warning in lines.warnings)
         text = "".join(f"{json.dumps(warning)}\n" for warning in warnings)
         folder.storage.write(f"{kind}-{name}.jsonl", text.encode())
+    if lines.failed and not target.stream:
+        text = "".join(f"{to_line(outcome)}\n" for outcome in lines.failed)
+        shard = hashlib.sha256(name.encode()).hexdigest()[:16]
+        folder.write_outcomes(f"rows-{shard}", text.encode())
     return WrittenRows(
         tuple(shards),
         lines.schema if shards else (),
         lines.rows,
         len(lines.warnings),
         lines.size,
-        tuple(lines.skipped),
+        len(lines.failed),
+        tuple(lines.skipped) if target.stream else (),
     )
 
 
@@ -179,7 +209,8 @@ class _Lines:
     Attributes:
         rows: number of lines so far; `size`: their bytes.
         warnings: pairs of SOP Instance UID and warning.
-        skipped: SOP Instance UIDs whose rows are too large.
+        failed: outcomes of the instances whose rows could not be made.
+        skipped: the same, and those whose rows are too large.
     """
 
     def __init__(self, part: Sequence[RowGroupSelection], data: Storage, writer: RowWriter) -> None:
@@ -188,7 +219,8 @@ class _Lines:
         self.rows = 0
         self.size = 0
         self.warnings: list[tuple[str, RowWarning]] = []
-        self.skipped: list[str] = []
+        self.failed: list[FileOutcome] = []
+        self.skipped: list[SkippedRow] = []
 
     @property
     def schema(self) -> Schema:
@@ -204,14 +236,26 @@ class _Lines:
     def _write(self, part: Sequence[RowGroupSelection], data: Storage) -> Iterator[bytes]:
         for instance in _instances(part, data):
             uid = instance["SOPInstanceUID"]
-            row = self._writer.row(instance)
-            if row is None:
-                self.skipped.append(uid)
+            try:
+                with fails_alone():
+                    row = self._writer.row(instance)
+                    warnings = [(uid, warning) for warning in row.warnings] if row else []
+            except InstanceError as error:
+                self._fail(instance, error)
                 continue
-            self.warnings += [(uid, warning) for warning in row.warnings]
+            if row is None:
+                self.skipped.append(SkippedRow(uid, ROW_TOO_LARGE))
+                continue
+            self.warnings += warnings
             self.rows += 1
             self.size += len(row.line) + 1
             yield row.line + b"\n"
+
+    def _fail(self, instance: Mapping[str, Any], error: InstanceError) -> None:
+        uids = [instance[name] for name in _COLUMNS[:3]]
+        outcome = FileOutcome.of_failure(instance_path(*uids), error, sop_instance_uid=uids[2])
+        self.failed.append(outcome)
+        self.skipped.append(SkippedRow(uids[2], outcome.code, outcome.fault))
 
 
 def _instances(part: Sequence[RowGroupSelection], data: Storage) -> Iterator[dict[str, Any]]:

@@ -53,19 +53,22 @@ def report(record: OperationRecord, root: Storage) -> None:
 
 def list_failures(folder: OperationFolder, limit: int) -> None:
     """Show why files failed, the most common reasons first, with an example of each."""
-    reasons: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], str] = {}
+    reasons: Counter[tuple[str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str], str] = {}
     for outcome in folder.outcomes():
         if outcome["outcome"] in PROBLEMS:
-            key = outcome.get("code", ""), outcome.get("reason", "")
+            key = outcome.get("code", ""), outcome.get("reason", ""), outcome.get("fault", "")
             reasons[key] += 1
             examples.setdefault(key, outcome["source"])
     if not reasons:
         return
     console.print("why files failed:")
-    for (code, reason), number in reasons.most_common(limit):
+    for why, number in reasons.most_common(limit):
+        code, reason, fault = why
         say(f"  {number:,} × {code}: {reason}")
-        say(f"      e.g. {examples[code, reason]!r}")
+        if fault:
+            say(f"      {fault}")
+        say(f"      e.g. {examples[why]!r}")
 
 
 def suggest(command: str, root: str) -> None:

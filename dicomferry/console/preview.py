@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydicom.uid import UID
 
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.faults import fails_alone
 from dicomferry.pixels.render.thumbnail import Thumbnail, thumbnail
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
@@ -26,7 +27,8 @@ main { display: grid; gap: 14px; grid-template-columns: repeat(auto-fill, minmax
 figure { margin: 0; padding: 12px; background: #fff; border: 1px solid #dde2e6; border-radius: 8px }
 figure > div { height: 192px; display: grid; place-items: center; background: #101316;
   border-radius: 4px; color: #aeb8c1; text-align: center; overflow: hidden }
-figure > div span { padding: 0 1rem } img { max-width: 100%; max-height: 192px }
+figure > div span { padding: 0 1rem; max-width: 100%; overflow-wrap: anywhere }
+img { max-width: 100%; max-height: 192px }
 figcaption { margin-top: 9px } b { font-size: 1.05rem } small { color: #5a646e; display: block;
   overflow-wrap: anywhere }
 """
@@ -70,7 +72,7 @@ def preview_page(
     pool = WorkerPool(workers)
     chunks = ([(series.blob, series.blob_size)] for series in all_series)
     draw = functools.partial(draw_all, data=data)
-    pictures = pool.map(draw, chunks, lambda _: Reason.WORKER_LOST, lambda _: _SECONDS)
+    pictures = pool.map(draw, chunks, on_worker_lost, lambda _: _SECONDS)
     for series, (picture,) in zip(all_series, pictures, strict=True):
         yield _figure(series, picture)
     pool.close()
@@ -113,8 +115,8 @@ def series_of(
     return [Series(*row) for row in connection.execute(query).fetchall()]
 
 
-def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail | str]:
-    """Return the picture of each blob, or the code of the `Reason` why it cannot be drawn.
+def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail | InstanceError]:
+    """Return the picture of each blob, or why it cannot be drawn.
 
     Args:
         blobs: paths and sizes in bytes.
@@ -123,25 +125,35 @@ def draw_all(blobs: Sequence[tuple[str, int]], data: Storage) -> list[Thumbnail 
     return [_draw(blob, size, data) for blob, size in blobs]
 
 
-def _draw(blob: str, size: int, data: Storage) -> Thumbnail | str:
+def _draw(blob: str, size: int, data: Storage) -> Thumbnail | InstanceError:
     try:
-        with data.open(blob, size) as file:
+        with fails_alone(), data.open(blob, size) as file:
             return thumbnail(file, _PIXELS)
     except InstanceError as error:
-        return error.code
+        return error.with_traceback(None)
+
+
+def on_worker_lost(_: tuple[str, int]) -> InstanceError:
+    """Return why a blob cannot be drawn whose process ended or hung."""
+    return InstanceError(Reason.WORKER_LOST)
+
+
+def why_not(error: InstanceError) -> str:
+    """Return in few words why there is no picture."""
+    reason = error.reason.partition(":")[0].partition(";")[0]
+    return f"{reason}: {error.fault}" if error.fault else reason
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _figure(series: Series, picture: Thumbnail | str) -> str:
+def _figure(series: Series, picture: Thumbnail | InstanceError) -> str:
     if isinstance(picture, Thumbnail):
         shown = f"<img alt='' src='data:image/jpeg;base64,{picture.jpeg}'>"
         size = f"{picture.columns} × {picture.rows}, "
     else:
-        reason = Reason(picture).sentence.partition(":")[0].partition(";")[0]
-        shown, size = f"<span>{html.escape(reason)}</span>", ""
+        shown, size = f"<span>{html.escape(why_not(picture))}</span>", ""
     return (
         f"<figure><div>{shown}</div><figcaption><b>{html.escape(series.modality or 'no modality')}"
         f"</b> {_count(series.instances, 'instance')}, {_count(series.frames, 'frame')}"

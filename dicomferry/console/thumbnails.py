@@ -6,10 +6,10 @@ import re
 from collections import OrderedDict
 from threading import Lock
 
-from dicomferry.console.preview import draw_all
+from dicomferry.console.preview import draw_all, on_worker_lost, why_not
 from dicomferry.console.views.markup import Html, html
 from dicomferry.dicom.uids import parse_uid
-from dicomferry.errors import Reason
+from dicomferry.errors import InstanceError
 from dicomferry.pixels.render.thumbnail import Thumbnail
 from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import blob_path
@@ -34,7 +34,7 @@ class Pictures:
         self._drawing = Lock()
         self._lock = Lock()
         self._is_warm = False
-        self._kept: OrderedDict[str, Thumbnail | str] = OrderedDict()
+        self._kept: OrderedDict[str, Thumbnail | InstanceError] = OrderedDict()
 
     def warm(self) -> None:
         """Start the process while the browser loads the page."""
@@ -43,8 +43,8 @@ class Pictures:
                 self._is_warm = True
                 self._pool.warm(draw_all)
 
-    def get(self, data: Storage, blob: str, size: int) -> Thumbnail | str:
-        """Return the picture of a blob, or the code of the `Reason` why it cannot be drawn."""
+    def get(self, data: Storage, blob: str, size: int) -> Thumbnail | InstanceError:
+        """Return the picture of a blob, or why it cannot be drawn."""
         key = data.uri(blob)
         with self._lock:
             if key in self._kept:
@@ -55,7 +55,7 @@ class Pictures:
             [[picture]] = self._pool.map(
                 functools.partial(draw_all, data=data),
                 [[(blob, size)]],
-                lambda _: Reason.WORKER_LOST,
+                on_worker_lost,
                 lambda _: _SECONDS,
             )
         with self._lock:
@@ -73,12 +73,11 @@ def blob_of(study: str, series: str, instance: str, digest: str) -> str | None:
     return blob_path(study, series, instance, digest)
 
 
-def to_image(picture: Thumbnail | str) -> tuple[bytes, str]:
+def to_image(picture: Thumbnail | InstanceError) -> tuple[bytes, str]:
     """Return an image and its MIME type: the picture, or a tile with the reason for its absence."""
     if isinstance(picture, Thumbnail):
         return base64.b64decode(picture.jpeg), "image/jpeg"
-    reason = Reason(picture).sentence.partition(":")[0].partition(";")[0]
-    return _tile(reason).encode(), "image/svg+xml"
+    return _tile(why_not(picture).replace("/", "/ ")).encode(), "image/svg+xml"
 
 
 def _tile(text: str) -> Html:

@@ -41,7 +41,7 @@ def parse_outcome(line: bytes) -> dict[str, Any]:
         fields = Fields(outcome)
         fields.take("source", text)
         fields.take("outcome", Outcome)
-        for name in ("code", "reason", "sopInstanceUid", "other"):
+        for name in ("code", "reason", "fault", "sopInstanceUid", "other"):
             fields.take(name, text, "")
         fields.take("bytes", integer, 0)
     except (ValueError, RecursionError):

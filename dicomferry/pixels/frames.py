@@ -124,7 +124,7 @@ class EncapsulatedFrames:
         Raises:
             InstanceError: FRAMES_NOT_FOUND, FRAME_TOO_LARGE, PIXEL_DATA_TRUNCATED.
         """
-        return map(self.read, self.located())
+        return (self.read(place) for place in self.located())
 
     def located(self) -> Iterator[list[Fragment]]:
         """Yield the places of each frame's fragments; `read` gets them.

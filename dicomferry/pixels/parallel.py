@@ -29,8 +29,12 @@ class FrameMap(Protocol):
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], /) -> Iterator[R]:
-    """Apply a function to one item after the other."""
-    return map(function, items)
+    """Apply a function to one item after the other.
+
+    Unlike `map`, no StopIteration of the function ends it early, with results missing.
+    """
+    for item in items:
+        yield function(item)
 
 
 def parallel_map_for(file: DicomFile, image: ImagePixel, frame_map: FrameMap) -> FrameMap:

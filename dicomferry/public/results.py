@@ -22,6 +22,7 @@ _OUTCOMES = pa.schema(
         ("outcome", pa.string()),
         ("code", pa.string()),
         ("reason", pa.string()),
+        ("fault", pa.string()),
         ("sopInstanceUid", pa.string()),
         ("other", pa.string()),
         ("bytes", pa.int64()),
@@ -88,6 +89,7 @@ class JobResult:
             source          URI of the file, or resource path of the instance
             outcome         imported, duplicate, conflict, skipped, failed or exported
             code, reason    why, stable and in words; null for plain success
+            fault           kind and place of an error of dicomferry's own; else null
             sopInstanceUid  (0008,0018); null if unknown
             other           URI of the file that it is a duplicate of, or in conflict with
             bytes           size

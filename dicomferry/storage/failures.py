@@ -14,19 +14,25 @@ def storage_errors() -> tuple[type[Exception], ...]:
     """
     from deltalake.exceptions import DeltaError
     from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
     from obstore.exceptions import BaseError
 
     from dicomferry.storage.errors import StorageError
 
-    return OSError, BaseError, GoogleAPIError, DeltaError, StorageError
+    return OSError, BaseError, GoogleAPIError, GoogleAuthError, DeltaError, StorageError
 
 
 def storage_message(error: Exception) -> str:
     """Return the reason of a failure on one line, without details for debuggers."""
+    return f"storage failed: {failure_text(error)}"
+
+
+def failure_text(error: Exception) -> str:
+    """Return what a storage says of its failure, on one line."""
     from deltalake.exceptions import DeltaError
 
     if isinstance(error, DeltaError):
         # Its text can quote values of the table.
-        return f"storage failed: {type(error).__name__}"
+        return type(error).__name__
     text = _COLORS.sub("", str(error).partition("\n\nDebug source")[0])
-    return f"storage failed: {' '.join(text.split())}"
+    return " ".join(text.split())

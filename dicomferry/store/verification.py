@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 import google_crc32c
 import pyarrow.dataset as ds
 
+from dicomferry.errors import InstanceError
+from dicomferry.operations.faults import fails_alone
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.index import Index
@@ -40,7 +42,8 @@ class Finding(NamedTuple):
         sop_instance_uid: of the instance.
         blob: path of its blob, relative to the store's data.
         size: of the blob in bytes, by the row.
-        problem: "missing", "wrong size" or "wrong checksum"; "" if all is well.
+        problem: "missing", "wrong size" or "wrong checksum", or INTERNAL_ERROR with the place of
+            the fault; "" if all is well.
     """
 
     sop_instance_uid: str
@@ -173,11 +176,13 @@ def _complete(
 
 
 def _verify_row(data: Storage, row: dict[str, Any]) -> Finding:
+    try:
+        with fails_alone():
+            problem = _problem(data, row)
+    except InstanceError as error:
+        problem = f"{error.code} ({error.fault_text})"
     return Finding(
-        row[Column.SOP_INSTANCE_UID],
-        row[Column.BLOB_URI],
-        row[Column.BLOB_STORAGE_SIZE],
-        _problem(data, row),
+        row[Column.SOP_INSTANCE_UID], row[Column.BLOB_URI], row[Column.BLOB_STORAGE_SIZE], problem
     )
 
 

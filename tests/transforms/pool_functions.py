@@ -5,7 +5,14 @@ import signal
 import time
 from collections.abc import Sequence
 
-KILLER, HANGER, RAISER, TIMED_OUT, EXITER = -1, -2, -3, -4, -5
+KILLER, HANGER, RAISER, TIMED_OUT, EXITER, GONE = -1, -2, -3, -4, -5, -6
+
+
+class BucketGoneError(OSError):
+    """An error of a storage that can be pickled, but not unpickled."""
+
+    def __init__(self, bucket: str, status: int) -> None:
+        super().__init__(f"{bucket} answers {status}")
 
 
 def double(numbers: Sequence[int]) -> list[int]:
@@ -36,4 +43,6 @@ def _double(number: int) -> int:
         raise ZeroDivisionError("a bug")
     if number == TIMED_OUT:
         raise TimeoutError("a network that does not answer")
+    if number == GONE:
+        raise BucketGoneError("gs://bucket", 503)
     return 2 * number

@@ -97,6 +97,55 @@ def test_an_error_of_the_items_has_its_turn_too(cores):
     assert found == [n * n for n in range(30)]
 
 
+class UnpicklableError(Exception):
+    def __init__(self, one, two):
+        super().__init__(one, two, lambda: None)
+
+
+class NotUnpicklableError(Exception):
+    def __init__(self, one, two):
+        super().__init__(f"{one} {two}")
+
+
+PANIC = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+
+@pytest.mark.parametrize(
+    "error", [UnpicklableError(1, 2), NotUnpicklableError(1, 2), PANIC(), IndexError()]
+)
+@pytest.mark.parametrize("by_helper", [True, False])
+def test_whatever_a_frame_raises_has_its_turn_and_its_place(cores, error, by_helper):
+    parent = os.getpid()
+
+    def function(number):
+        if (os.getpid() != parent) == by_helper and number >= 10:
+            raise error
+        return number
+
+    found = []
+    with pytest.raises(InstanceError) as caught:
+        for result in parallel_map(cores)(function, range(100)):
+            found.append(result)
+    assert caught.value.code == Reason.INTERNAL_ERROR
+    assert caught.value.fault.kind.endswith(type(error).__name__)
+    assert any("function" in frame for frame in caught.value.fault.frames)
+    assert found == list(range(len(found)))
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_what_is_not_the_frame_s_crosses_as_it_is(cores, error):
+    parent = os.getpid()
+
+    def function(number):
+        if os.getpid() != parent:
+            raise error
+        return number
+
+    with pytest.raises(type(error)) as caught:
+        list(parallel_map(cores)(function, range(100)))
+    assert caught.value.args == error.args
+
+
 def test_a_frame_that_kills_a_helper_is_the_instance_s_failure(cores):
     parent = os.getpid()
 

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
+from dicomferry.storage.errors import StorageError
 from dicomferry.transforms.worker_pool import WorkerPool, _WorkerProcess
 from tests.transforms.pool_functions import (
     EXITER,
+    GONE,
     HANGER,
     KILLER,
     RAISER,
@@ -59,7 +61,8 @@ def test_an_element_that_hangs_is_lost_alone_when_its_time_is_over(pool):
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(RAISER, ZeroDivisionError), (TIMED_OUT, TimeoutError)]
+    ("number", "error"),
+    [(RAISER, ZeroDivisionError), (TIMED_OUT, TimeoutError), (GONE, StorageError)],
 )
 def test_an_error_of_the_function_is_an_error_of_the_stage(pool, number, error):
     # The runner tries the bundle again; no file is written off for a network that was slow.

@@ -15,8 +15,8 @@ from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.source import Source
 from dicomferry.store.known_sources import known_sources
-from dicomferry.transforms.records import FileOutcome
-from dicomferry.transforms.write_outcomes import WriteOutcomes, count, report_unmatched, to_line
+from dicomferry.transforms.records import FileOutcome, to_line
+from dicomferry.transforms.write_outcomes import WriteOutcomes, count, report_unmatched
 from tests.pipelines.jobs import STORE, new_store
 
 ALL = [

@@ -27,9 +27,9 @@ class OutcomesPage(NamedTuple):
 
 
 class Reasons(NamedTuple):
-    """How often files failed for which code and reason, and whether all were counted."""
+    """How often files failed for which code, reason and fault, and whether all were counted."""
 
-    counts: Counter[tuple[str, str]]
+    counts: Counter[tuple[str, str, str]]
     is_complete: bool
 
 
@@ -82,7 +82,7 @@ def reasons(folder: OperationFolder, outcome: str) -> Reasons:
         outcome: only failures of this kind; '' is all.
     """
     kinds = [kind for kind in PROBLEMS if outcome in ("", kind)]
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str, str]] = Counter()
     scanned = 0
     for line, _ in _lines(folder, ""):
         scanned += len(line)
@@ -90,7 +90,8 @@ def reasons(folder: OperationFolder, outcome: str) -> Reasons:
             return Reasons(counts, False)
         if any(_is_of(line, kind) for kind in kinds):
             record = parse_outcome(line)
-            counts[record.get("code", ""), record.get("reason", "")] += 1
+            why = record.get("code", ""), record.get("reason", ""), record.get("fault", "")
+            counts[why] += 1
     return Reasons(counts, True)
 
 

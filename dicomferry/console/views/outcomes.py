@@ -72,12 +72,13 @@ def _chips(record: OperationRecord, chosen: str) -> Sequence[Html]:
 def _reasons(why: Reasons, noun: str) -> Html:
     items = (
         html(
-            "<li><b>{number}</b><div><code>{code}</code> {reason}</div></li>",
+            "<li><b>{number}</b><div><code>{code}</code> {reason}{fault}</div></li>",
             number=f"{number:,} ×",
             code=code,
             reason=reason,
+            fault=_fault(fault),
         )
-        for (code, reason), number in why.counts.most_common()
+        for (code, reason, fault), number in why.counts.most_common()
     )
     heading = f"Why {noun}s failed" + ("" if why.is_complete else ", in the part that was searched")
     return html(
@@ -85,9 +86,16 @@ def _reasons(why: Reasons, noun: str) -> Html:
     )
 
 
+def _fault(text: str) -> Html:
+    return html(" <small>{text}</small>", text=text) if text else Html()
+
+
 def _line(line: dict[str, Any]) -> Html:
     why = html(
-        "<code>{code}</code> {reason}", code=line.get("code", ""), reason=line.get("reason", "")
+        "<code>{code}</code> {reason}{fault}",
+        code=line.get("code", ""),
+        reason=line.get("reason", ""),
+        fault=_fault(line.get("fault", "")),
     )
     uid = html('<small class="uid">{uid}</small>', uid=line.get("sopInstanceUid", ""))
     other = html("<small>the other: {uri}</small>", uri=line.get("other", ""))
