@@ -23,6 +23,7 @@ from dicomferry.pixels.formats import parse_format
 from dicomferry.sources.source import Source
 from dicomferry.storage.local import LocalStorage
 from dicomferry.storage.registry import open_storage
+from dicomferry.store.blobs import FOLDER, INCOMING
 from dicomferry.store.index import Index
 from dicomferry.tables.destination import parse_destination
 from dicomferry.transforms import ingest
@@ -238,7 +239,7 @@ def test_a_file_is_imported_or_fails_alone(tmp_path, monkeypatch):
             check(outcome.fault)
         stored = [unstamped(result) for result in results if result not in failed]
         assert all(instance in good for instance in stored), name
-        blobs = {entry.path for entry in data.list()}
+        blobs = {e.path for folder in (FOLDER, INCOMING) for e in data.list(folder)}
         assert {instance.blob for instance in stored} <= blobs, name
         assert blobs <= {instance.blob for instance in good}, name
 
