@@ -29,6 +29,8 @@ from dicomferry.pipelines.options import (
 from dicomferry.pipelines.sorted_listing import sort_listing
 from dicomferry.sources.listing import describe_sources, list_sources, no_match_message
 from dicomferry.sources.source import Source
+from dicomferry.store.formats import takes_new_columns
+from dicomferry.store.index import add_columns
 from dicomferry.store.notifications import import_topics
 from dicomferry.transforms.append_to_streams import begin_streams
 from dicomferry.transforms.import_instances import ImportInstances, ImportJob
@@ -84,6 +86,8 @@ def make_job(
 ) -> ImportJob:
     """Make the job of the graph; from now on its streams and topics follow the store."""
     store, topics = ready.store, import_topics(ready.store.resource)
+    if takes_new_columns(store.format):
+        add_columns(store.data)
     begin_streams(ready.streams, store.data)
     begin_notifications(topics, store.data)
     return ImportJob(

@@ -15,6 +15,7 @@ from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.store.dicom_store import StoreNotFoundError, get_store
+from dicomferry.store.formats import StoreFormatError
 from dicomferry.transforms.worker_pool import close_shared_pools
 
 _LOGGER = logging.getLogger(__name__)
@@ -124,9 +125,11 @@ class Job(OwnedOperation):
         """
         try:
             data = self._data_folder()
-            return data is None or data != self._data
+        except StoreFormatError:
+            return False
         except storage_errors():
             return False
+        return data is None or data != self._data
 
     def _data_folder(self) -> Storage | None:
         try:

@@ -46,6 +46,7 @@ SLOW = (
     "pixels/test_hostile.py",
     "storage/test_seam.py",
     "store/test_compaction.py",
+    "store/test_formats.py",
     "tables/test_bqemulator.py",
     "tables/test_equal_content.py",
     "tables/test_flattened_properties.py",

@@ -13,6 +13,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index_files import row_group_batches
+from dicomferry.store.index_schema import schema_of
 from dicomferry.tables.columns import order_of
 from dicomferry.tables.destination import Destination
 from dicomferry.tables.row_writer import RowWriter, row_writer
@@ -23,15 +24,17 @@ from dicomferry.tables.stream import StreamRows
 from dicomferry.transforms.records import FileOutcome, instance_path, to_line
 
 # Of the index, from which rows are made.
-_COLUMNS = [
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "Metadata",
-    "StructuredStorageSize",
-    "BlobStorageSize",
-    "LastUpdated",
-]
+_SCHEMA = schema_of(
+    [
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "SOPInstanceUID",
+        "Metadata",
+        "StructuredStorageSize",
+        "BlobStorageSize",
+        "LastUpdated",
+    ]
+)
 # Rows in memory at once, and bytes of their uncompressed Metadata.
 _BATCH_ROWS = 256
 _BATCH_BYTES = 16 << 20
@@ -262,7 +265,7 @@ def _instances(part: Sequence[RowGroupSelection], data: Storage) -> Iterator[dic
     """Yield the selected rows of the index."""
     for file, row_group, mask in part:
         start = 0
-        for batch in row_group_batches(data, file, row_group, _COLUMNS, _BATCH_ROWS, _BATCH_BYTES):
+        for batch in row_group_batches(data, file, row_group, _SCHEMA, _BATCH_ROWS, _BATCH_BYTES):
             rows = batch
             if mask is not None:
                 rows = batch.filter(mask.slice(start, batch.num_rows))

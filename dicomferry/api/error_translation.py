@@ -17,6 +17,7 @@ from dicomferry.jobs.dataflow_client import DataflowError
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.errors import StorageError
 from dicomferry.store.dicom_store import StoreBusyError, StoreExistsError, StoreNotFoundError
+from dicomferry.store.formats import StoreFormatError
 from dicomferry.store.validation import ResourceError
 from dicomferry.tables.errors import TableError
 
@@ -32,6 +33,8 @@ def translate_store_errors(name: StoreName) -> Iterator[None]:
         raise ApiError(ALREADY_EXISTS, f"{name} exists already") from None
     except StoreBusyError as error:
         raise ApiError(ABORTED, str(error)) from None
+    except StoreFormatError as error:
+        raise ApiError(FAILED_PRECONDITION, str(error)) from None
     except ResourceError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)) from None
 
@@ -41,7 +44,7 @@ def translate_job_errors() -> Iterator[None]:
     """Translate errors of a job that is to be started to `ApiError`s."""
     try:
         yield
-    except (TableError, StorageError) as error:
+    except (TableError, StorageError, StoreFormatError) as error:
         raise ApiError(FAILED_PRECONDITION, str(error)) from None
     except DataflowError as error:
         raise ApiError(UNAVAILABLE, str(error)) from None

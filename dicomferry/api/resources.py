@@ -12,8 +12,9 @@ from dicomferry.store.dicom_store import Resource
 
 
 def store_message(resource: Resource) -> Any:
-    """Return the DicomStore message of a store's resource."""
-    return json_format.ParseDict(resource, dicom_service_pb2.DicomStore())
+    """Return the DicomStore message of a store's resource, which a later version may have made."""
+    message = dicom_service_pb2.DicomStore()
+    return json_format.ParseDict(resource, message, ignore_unknown_fields=True)
 
 
 def store_resource(message: Any) -> Resource:

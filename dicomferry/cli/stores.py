@@ -208,6 +208,17 @@ def vacuum(
 
 
 @stores_app.command()
+def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
+    """Bring a store to the format of this version, once no job of an earlier version runs on it.
+
+    Earlier versions may refuse the store afterward.
+    """
+    before = find_store(root, store)
+    after = dicom_store.upgrade_store(open_storage(root), before.name)
+    say(f"{after.name}: format {before.format} before, {after.format} now")
+
+
+@stores_app.command()
 def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     """Sort the index into few files, so that imports and exports read less of it."""
     before, after = maintenance.optimize(find_store(root, store))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dicomferry.store import maintenance
 from dicomferry.store.dicom_store import DicomStore
+from dicomferry.store.formats import StoreFormatError
 
 Metrics = dict[str, str]
 
@@ -60,7 +61,7 @@ class MetricsCache:
         metrics: Metrics | None = None
         try:
             metrics = maintenance.metrics(store)
-        except LookupError:  # deleted since it was listed
+        except (LookupError, StoreFormatError):  # deleted since it was listed, or not ours to read
             metrics = None
         finally:
             with self._lock:

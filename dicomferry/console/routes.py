@@ -3,7 +3,7 @@
 import importlib.resources
 from collections.abc import Awaitable, Callable
 
-from google.rpc.code_pb2 import NOT_FOUND, UNAUTHENTICATED
+from google.rpc.code_pb2 import FAILED_PRECONDITION, NOT_FOUND, UNAUTHENTICATED
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +17,7 @@ from dicomferry.console.pages import Pages
 from dicomferry.console.views import layout
 from dicomferry.resource_names import ResourceNameError
 from dicomferry.storage.base import Storage
+from dicomferry.store.formats import StoreFormatError
 
 _Page = Callable[[Request, Principal], Response]
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -75,8 +76,9 @@ def _answer(request: Request, page: _Page, authenticate: Authenticate) -> Respon
             problem = error.message if COOKIE in request.cookies else ""
             return layout.login_page(own_path(_path_and_query(request)), problem)
         return layout.error_page(error, principal)
-    except ResourceNameError as error:
-        return layout.error_page(ApiError(NOT_FOUND, str(error)), principal)
+    except (StoreFormatError, ResourceNameError) as error:
+        code = NOT_FOUND if isinstance(error, ResourceNameError) else FAILED_PRECONDITION
+        return layout.error_page(ApiError(code, str(error)), principal)
     except Exception as error:  # the boundary: no text of it reaches a page or the log
         if isinstance(error, LookupError) and not isinstance(error, KeyError | IndexError):
             error = ApiError(NOT_FOUND, "It does not exist, or was deleted.")

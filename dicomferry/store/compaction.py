@@ -26,7 +26,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.index import CommitConflictError, Index, IndexFile
 from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
-from dicomferry.store.index_schema import SCHEMA, STATISTICS, Column
+from dicomferry.store.index_schema import STATISTICS, Column
 
 _UID = Column.SOP_INSTANCE_UID
 # Names of the files of a run: sorted-{run}-{number}.parquet.
@@ -56,15 +56,18 @@ _DICTIONARY_COLUMNS = [
 
 def sort_index(data: Storage) -> None:
     """Sort the files that the index has now; files appended meanwhile are for the next call."""
-    known = set(Index(data).files)
+    index = Index(data)
+    known, schema = set(index.files), index.schema
     for file in sorted(known):
         if not file.startswith(_SORTED) and not _is_sorted(data, file):
-            pieces = (rows.sort_by(_UID) for rows in _grouped(_read(data, [file]), _PIECE_ROWS))
+            pieces = (
+                rows.sort_by(_UID) for rows in _grouped(_read(data, [file], schema), _PIECE_ROWS)
+            )
             written = [_write(data, iter([rows])) for rows in pieces]
             _replace(data, known, [file], list(itertools.chain.from_iterable(written)))
     while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in known]):
         runs = sorted(split_into_runs(chosen), key=_rows)[:_FAN_IN]
-        merged = merge([_read(data, [file.path for file in run]) for run in runs])
+        merged = merge([_read(data, [file.path for file in run], schema) for run in runs])
         old = [file.path for run in runs for file in run]
         _replace(data, known, old, _write(data, merged))
 
@@ -157,12 +160,10 @@ def _is_sorted(data: Storage, file: str) -> bool:
     return True
 
 
-def _read(data: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
+def _read(data: Storage, files: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
     for file in files:
         for group in range(row_groups(data, file)):
-            columns, rows, size = SCHEMA.names, _BATCH_ROWS, _BATCH_BYTES
-            for batch in row_group_batches(data, file, group, columns, rows, size):
-                yield pa.Table.from_batches([batch]).cast(SCHEMA)
+            yield from row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES)
 
 
 def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
@@ -191,16 +192,16 @@ def _write(data: Storage, rows: Iterator[pa.Table]) -> list[str]:
     for group in groups:
         path = f"{_SORTED}{run}-{len(written):05d}.parquet"
         with folder.writing() as (file, keep):
-            _write_file(file, itertools.chain([group], groups))
+            _write_file(file, itertools.chain([group], groups), group.schema)
             keep(path)
         written.append(path)
     return written
 
 
-def _write_file(file: IO[bytes], groups: Iterator[pa.Table]) -> None:
+def _write_file(file: IO[bytes], groups: Iterator[pa.Table], schema: pa.Schema) -> None:
     with pq.ParquetWriter(
         file,
-        SCHEMA,
+        schema,
         compression="zstd",
         use_dictionary=_DICTIONARY_COLUMNS,
         write_statistics=STATISTICS,

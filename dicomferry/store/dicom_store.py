@@ -8,11 +8,13 @@ marks it as deleted; a store recreated later has another data folder and never s
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dicomferry.resource_names import DatasetName, StoreName, parse_store
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import create_index
+from dicomferry.store.formats import FORMAT, check_format, format_of
+from dicomferry.store.index import add_columns, create_index
 from dicomferry.store.index_files import index_folder
 from dicomferry.store.known_sources import create_known_sources
 from dicomferry.store.validation import check_resource
@@ -42,12 +44,14 @@ class DicomStore(NamedTuple):
         resource: the DicomStore message as proto JSON.
         data: storage rooted at the store's data folder.
         version: n of resource/{n}.json.
+        format: of its data; a later one than `FORMAT` can be listed, and nothing else.
     """
 
     name: StoreName
     resource: Resource
     data: Storage
     version: int
+    format: int
 
 
 def create_store(root: Storage, name: StoreName, resource: Resource | None = None) -> DicomStore:
@@ -66,7 +70,12 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
         latest, record = _latest(root, name)
         if record and not record["deleted"]:
             break
-        record = {"dicomStore": resource, "dataFolder": secrets.token_hex(8), "deleted": False}
+        record = {
+            "format": FORMAT,
+            "dicomStore": resource,
+            "dataFolder": secrets.token_hex(8),
+            "deleted": False,
+        }
         data = root.subfolder(f"{name.folder}/data/{record['dataFolder']}")
         create_index(data)
         create_known_sources(data)
@@ -97,7 +106,7 @@ def store_in(root: Storage, folder: str) -> DicomStore | None:
         return None
     resource = record["dicomStore"]
     data = root.subfolder(f"{folder}/data/{record['dataFolder']}")
-    return DicomStore(parse_store(resource["name"]), resource, data, version)
+    return DicomStore(parse_store(resource["name"]), resource, data, version, format_of(record))
 
 
 def list_stores(root: Storage, parent: DatasetName, after: str = "") -> Iterator[DicomStore]:
@@ -137,6 +146,27 @@ def update_store(
     return get_store(root, name)  # raises StoreNotFoundError
 
 
+def upgrade_store(root: Storage, name: StoreName) -> DicomStore:
+    """Bring a store to the newest format, with all columns of the index.
+
+    Jobs of earlier versions of the software must have ended.
+
+    Raises:
+        StoreNotFoundError: there is no such store.
+        StoreFormatError: it is of a later format.
+        StoreBusyError: other writers were faster, at every attempt.
+    """
+    for _ in range(_MAX_ATTEMPTS):
+        store = get_store(root, name)
+        version, record = _latest(root, name)
+        add_columns(store.data)
+        if store.format == FORMAT:
+            return store
+        if record and _write(root, name, version + 1, {**record, "format": FORMAT}):
+            return get_store(root, name)
+    raise _too_busy(name)
+
+
 def delete_store(root: Storage, name: StoreName) -> None:
     """Delete a store: for readers at once, then all of its data.
 
@@ -161,11 +191,19 @@ def _too_busy(name: StoreName) -> StoreBusyError:
 
 def _store(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> DicomStore:
     data = root.subfolder(f"{name.folder}/data/{record['dataFolder']}")
-    return DicomStore(name, record["dicomStore"], data, version)
+    return DicomStore(name, record["dicomStore"], data, version, format_of(record))
 
 
 def _latest(root: Storage, name: StoreName) -> tuple[int, dict[str, Any] | None]:
-    return _highest(root, name.folder)
+    """Return the highest version and its record.
+
+    Raises:
+        StoreFormatError: a later version of the software wrote it.
+    """
+    version, record = _highest(root, name.folder)
+    if record and not record["deleted"]:
+        check_format(format_of(record), name)
+    return version, record
 
 
 def _highest(root: Storage, folder: str) -> tuple[int, dict[str, Any] | None]:
@@ -173,9 +211,11 @@ def _highest(root: Storage, folder: str) -> tuple[int, dict[str, Any] | None]:
         int(entry.path.rpartition("/")[2].removesuffix(".json"))
         for entry in root.list(f"{folder}/resource")
     ]
-    if not versions:
-        return 0, None
-    return max(versions), json.loads(root.read(f"{folder}/resource/{max(versions)}.json"))
+    for version in sorted(versions, reverse=True):
+        # One that a power cut left empty or cut was never reported as written.
+        with suppress(ValueError):
+            return max(versions), json.loads(root.read(f"{folder}/resource/{version}.json"))
+    return max(versions, default=0), None
 
 
 def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> bool:

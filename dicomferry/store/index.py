@@ -16,17 +16,25 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from dicomferry.storage.base import Storage
+from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table, raise_os_error
-from dicomferry.store.index_files import APP_ID, add_action, index_folder, log_path
-from dicomferry.store.index_schema import LOOKUP_COLUMNS, SCHEMA, STATISTICS, UID_COLUMNS, Column
+from dicomferry.store.index_files import APP_ID, add_action, column_number, index_folder, log_path
+from dicomferry.store.index_schema import (
+    LOOKUP_COLUMNS,
+    SCHEMA,
+    STATISTICS,
+    UID_COLUMNS,
+    Column,
+    fit,
+    schema_of,
+)
 
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
-_UID_COLUMN = SCHEMA.get_field_index(Column.SOP_INSTANCE_UID)
 # Footers of a bucket come in tens of milliseconds.
 _READ_THREADS = 16
 _RETENTION_HOURS = 7 * 24
@@ -45,6 +53,24 @@ def create_index(data: Storage) -> None:
     """Create the empty index of a new store."""
     configuration: dict[str, str | None] = {"delta.dataSkippingStatsColumns": ",".join(STATISTICS)}
     create_table(index_folder(data), SCHEMA, configuration)
+
+
+def add_columns(data: Storage) -> None:
+    """Add the columns that an index lacks, because an earlier version created it.
+
+    Writers fit their rows to the columns that there are. Commits meanwhile are repeated.
+    """
+    folder = index_folder(data)
+
+    def add() -> None:
+        table = open_table(folder)
+        present = {field.name for field in table.schema().fields}
+        if missing := [field for field in SCHEMA if field.name not in present]:
+            with reporting_conflicts(folder):
+                table.alter.add_columns(list(Schema.from_arrow(pa.schema(missing)).fields))
+            folder.sync([log_path(table.version())])
+
+    repeat_until_committed(add, CommitConflictError)
 
 
 class IndexFile(NamedTuple):
@@ -80,6 +106,11 @@ class Index:
     def version(self) -> int:
         """The version that reads and appends refer to."""
         return self._table.version()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of this version: those of `SCHEMA`, less or more in another version's."""
+        return pa.schema(self._table.schema().to_arrow())
 
     @property
     def files(self) -> list[str]:
@@ -137,7 +168,8 @@ class Index:
     def append(self, rows: pa.Table | pa.RecordBatchReader) -> int:
         """Commit rows (`SCHEMA`) that are sorted by SOPInstanceUID; return the new version.
 
-        A reader is written as it is read, so that its rows are never all in memory.
+        A reader is written as it is read, so that its rows are never all in memory. Columns that
+        another version of the software added are null.
 
         Raises:
             CommitConflictError: another import committed since this object was loaded, or may
@@ -145,10 +177,10 @@ class Index:
         """
         before = set(self.files)
         transaction = Transaction(APP_ID, self.version + 1)
-        with self._reporting_conflicts():
+        with reporting_conflicts(self._folder):
             write_deltalake(
                 self._table,
-                rows,
+                _fitted(rows, self.schema),
                 mode="append",
                 writer_properties=_WRITER,
                 commit_properties=CommitProperties(app_transactions=[transaction]),
@@ -193,9 +225,9 @@ class Index:
             max_commit_retries=0,
             app_transactions=transactions,
         )
-        with self._reporting_conflicts():
+        with reporting_conflicts(self._folder):
             self._table.create_write_transaction(
-                actions, "append", SCHEMA, commit_properties=properties
+                actions, "append", self._table.schema(), commit_properties=properties
             )
         self._folder.sync([log_path(self.version + 1)])
 
@@ -228,18 +260,31 @@ class Index:
         """Delete files that no version of the last 7 days has."""
         self._table.vacuum(retention_hours=_RETENTION_HOURS, dry_run=False, full=True)
 
-    @contextmanager
-    def _reporting_conflicts(self) -> Iterator[None]:
-        """Raise CommitConflictError for failures where another writer won, or may have won."""
-        try:
-            yield
-        except CommitFailedError as error:
+
+@contextmanager
+def reporting_conflicts(folder: Storage) -> Iterator[None]:
+    """Raise CommitConflictError for failures where another writer won, or may have won."""
+    try:
+        yield
+    except CommitFailedError as error:
+        raise CommitConflictError(str(error)) from error
+    except (OSError, DeltaError) as error:
+        # DeltaError: delta-rs learned of another version, and then could not read it.
+        if folder.capabilities.is_networked:
             raise CommitConflictError(str(error)) from error
-        except (OSError, DeltaError) as error:
-            # DeltaError: delta-rs learned of another version, and then could not read it.
-            if self._folder.capabilities.is_networked:
-                raise CommitConflictError(str(error)) from error
-            raise_os_error(error, self._folder.root)
+        raise_os_error(error, folder.root)
+
+
+def _fitted(
+    rows: pa.Table | pa.RecordBatchReader, schema: pa.Schema
+) -> pa.Table | pa.RecordBatchReader:
+    if rows.schema.names == schema.names:
+        return rows
+    if isinstance(rows, pa.Table):
+        return fit(rows, schema)
+    tables = (fit(pa.Table.from_batches([batch]), schema) for batch in rows)
+    batches = (batch for table in tables for batch in table.to_batches())
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def _rows_of(
@@ -251,7 +296,8 @@ def _rows_of(
     some = [fragment for fragment in narrowed if fragment is not None]
     files = ds.FileSystemDataset(some, dataset.schema, dataset.format, dataset.filesystem)
     among = pc.field(Column.SOP_INSTANCE_UID).isin(pa.array(uids, pa.string()))
-    return files.to_table(columns=columns, filter=among)
+    present = [name for name in columns if name in dataset.schema.names]
+    return fit(files.to_table(columns=present, filter=among), schema_of(columns))
 
 
 def _narrowed(fragment: ds.Fragment, uids: list[str]) -> ds.Fragment | None:
@@ -260,9 +306,10 @@ def _narrowed(fragment: ds.Fragment, uids: list[str]) -> ds.Fragment | None:
     Arrow itself compares the bounds with the first and the last UID only.
     """
     metadata = fragment.metadata
+    column = column_number(metadata, Column.SOP_INSTANCE_UID)
     numbers = []
     for number in range(metadata.num_row_groups):
-        bounds = metadata.row_group(number).column(_UID_COLUMN).statistics
+        bounds = metadata.row_group(number).column(column).statistics
         if bounds is None or not bounds.has_min_max or _is_between(uids, bounds.min, bounds.max):
             numbers.append(number)
     return fragment.subset(row_group_ids=numbers) if numbers else None

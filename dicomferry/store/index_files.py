@@ -15,7 +15,7 @@ from deltalake.transaction import AddAction
 from dicomferry.resource_names import INDEX_FOLDER
 from dicomferry.storage.base import Storage
 from dicomferry.store.delta_tables import table_folder
-from dicomferry.store.index_schema import SCHEMA, STATISTICS, Column
+from dicomferry.store.index_schema import STATISTICS, Column, fit, schema_of
 
 # Name of the transactions of imports in the log.
 APP_ID = "import"
@@ -40,19 +40,19 @@ def row_groups(data: Storage, file: str) -> int:
 def read_row_group(data: Storage, file: str, row_group: int, columns: list[str]) -> pa.Table:
     """Return some columns of one row group: the unit in which exports read an index."""
     with _open(index_folder(data), file) as parquet:
-        return parquet.read_row_group(row_group, columns=columns)
+        return fit(parquet.read_row_group(row_group, columns=columns), schema_of(columns))
 
 
 def row_group_batches(
-    data: Storage, file: str, row_group: int, columns: list[str], rows: int, size: int
-) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of one row group in batches of limited size.
+    data: Storage, file: str, row_group: int, columns: pa.Schema, rows: int, size: int
+) -> Iterator[pa.Table]:
+    """Yield some columns of one row group in tables of limited size.
 
     Args:
         data: the data folder of a store.
         file: one of `Index.files`.
         row_group: its number.
-        columns: to read.
+        columns: to read; those that the file lacks are null.
         rows: at most per batch.
         size: bytes of Metadata, at most per batch; a larger Metadata is a batch of its own.
     """
@@ -60,7 +60,8 @@ def row_group_batches(
         sizes = parquet.read_row_group(row_group, columns=[Column.STRUCTURED_STORAGE_SIZE])
         largest = pc.max(sizes.column(0)).as_py() or 1
         rows = max(1, min(rows, size // largest))
-        yield from parquet.iter_batches(rows, row_groups=[row_group], columns=columns)
+        for batch in parquet.iter_batches(rows, row_groups=[row_group], columns=columns.names):
+            yield fit(pa.Table.from_batches([batch]), columns)
 
 
 def appended_files(data: Storage, after: int, until: int) -> list[str]:
@@ -116,13 +117,19 @@ def _open(folder: Storage, file: str) -> Iterator[pq.ParquetFile]:
         yield pq.ParquetFile(source, pre_buffer=folder.capabilities.concurrency > 1)
 
 
+def column_number(metadata: pq.FileMetaData, name: str) -> int:
+    """Return the number of a column in a Parquet file."""
+    paths = (metadata.schema.column(number).path for number in range(len(metadata.schema)))
+    return list(paths).index(name)
+
+
 def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
     """Return the statistics of a file for the log, from its footer, as delta-rs writes them."""
     statistics: dict[str, Any] = {"numRecords": metadata.num_rows}
     statistics |= {name: {} for name in ("minValues", "maxValues", "nullCount")}
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     for name in STATISTICS:
-        column = SCHEMA.get_field_index(name)
+        column = column_number(metadata, name)
         chunks = [group.column(column).statistics for group in groups]
         statistics["nullCount"][name] = sum(chunk.null_count for chunk in chunks)
         bounded = [chunk for chunk in chunks if chunk.has_min_max]

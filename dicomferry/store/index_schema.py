@@ -1,5 +1,6 @@
 """The columns of the index: DICOM keywords, and what is known of a blob."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -49,6 +50,26 @@ SCHEMA = pa.schema(
         (Column.LAST_UPDATED, pa.timestamp("us", tz="UTC")),
     ]
 )
+
+
+def schema_of(names: Sequence[str]) -> pa.Schema:
+    """Return some of the columns."""
+    return pa.schema([SCHEMA.field(name) for name in names])
+
+
+def fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows with the columns of a schema; one that they lack is null."""
+    return pa.table(
+        {
+            field.name: rows.column(field.name)
+            if field.name in rows.column_names
+            else pa.nulls(len(rows), field.type)
+            for field in schema
+        },
+        schema=schema,
+    )
+
+
 # What a lookup needs to tell a duplicate from a conflict.
 LOOKUP_COLUMNS = [
     Column.STUDY_INSTANCE_UID,

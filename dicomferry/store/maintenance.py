@@ -4,12 +4,18 @@ import duckdb
 
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import DicomStore
+from dicomferry.store.formats import check_format
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import Column
 
 
 def metrics(store: DicomStore) -> dict[str, str]:
-    """Return DicomStoreMetrics as proto JSON: counts, and bytes of metadata and of blobs."""
+    """Return DicomStoreMetrics as proto JSON: counts, and bytes of metadata and of blobs.
+
+    Raises:
+        StoreFormatError: a later version of the software made the store.
+    """
+    check_format(store.format, store.name)
     connection = duckdb.connect()
     connection.register("instances", Index(store.data).dataset())
     row = connection.execute(

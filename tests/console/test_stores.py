@@ -1,5 +1,6 @@
 """The pages of stores."""
 
+import json
 import re
 from urllib.parse import quote
 
@@ -32,6 +33,15 @@ class TestStores:
             assert html("<h1>{id}</h1>", id=name.id) in browser.page(href)
             assert "No instances yet" in browser.page(f"{href}/preview")
         assert browser.page("/").count("/?dataset=") >= 2
+
+    def test_of_a_later_format_are_listed_and_no_page_of_them_is_shown(self, browser, root):
+        store = create_store(root, STORE)
+        record = {"format": 99, "dicomStore": store.resource, "dataFolder": "x", "deleted": False}
+        root.write(f"{STORE.folder}/resource/2.json", json.dumps(record).encode())
+        assert f'href="{TRIAL}"' in browser.page("/")
+        for path in (TRIAL, f"{TRIAL}/preview"):
+            answer = browser.get(path)
+            assert (answer.status, "later version of dicomferry" in answer.text) == (400, True)
 
     def test_come_page_by_page(self, browser, root, monkeypatch):
         monkeypatch.setattr(stores, "STORES_PAGE", 2)

@@ -314,11 +314,18 @@ def test_what_breaks_inside_tells_the_caller_neither_places_nor_values(root, tmp
     create_store(root, parse_store(TRIAL))
     folder = OperationFolder(root, parse_store(TRIAL).parent, "op-1")
     folder.storage.write("operation.json", f'{{"done": false, "{MARK}": ]'.encode())
-    # Whatever reads it says so with the value that it cannot read.
     other = start_operation(root, parse_store(TRIAL), "ImportDicomData", "op-2")
     record = json.loads(other.storage.read("operation.json"))
     record["metadata"]["createTime"] = MARK
     other.storage.write("operation.json", json.dumps(record).encode())
+    # Whatever reads it says so with the value that it cannot read.
+    broken = create_store(root, parse_store(f"{DATASET}/dicomStores/broken")).name
+    record = {
+        "deleted": False,
+        "dataFolder": "x",
+        "dicomStore": {"name": str(broken), "labels": MARK},
+    }
+    root.write(f"{broken.folder}/resource/2.json", json.dumps(record).encode())
     data = get_store(root, parse_store(TRIAL)).data
     log = next(entry.path for entry in data.list("index/_delta_log"))
     Path(data.uri(log)).write_text(f"{MARK} {{")
@@ -332,19 +339,22 @@ def test_what_breaks_inside_tells_the_caller_neither_places_nor_values(root, tmp
             service.call("GET", "/"),
             service.call("GET", f"/v1/{DATASET}/operations/op-2"),
             service.call("GET", f"/console/{DATASET}/operations/op-2"),
+            service.call("GET", f"/v1/{broken}"),
+            service.call("GET", f"/v1/{DATASET}/dicomStores"),
+            service.call("GET", f"/console/{broken}"),
         ]
-        for name in ("op-1", "op-2"):
-            code, said = grpc_answer(service, "GetOperation", name=f"{DATASET}/operations/{name}")
-            assert code == grpc.StatusCode.INTERNAL
-            told.append((500, said))
+        code, said = grpc_answer(service, "GetDicomStore", name=str(broken))
+        assert code == grpc.StatusCode.INTERNAL
+        told.append((500, said))
         process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=60)
     assert sum(status >= 500 for status, _ in told) >= 6
+    assert [status for status, _ in told[:2]] == [200, 200]
     for _, body in told:
         assert "Traceback" not in body
         assert ".py" not in body
         assert not marks_in(body)
-    assert "GetOperation broke with" in log
+    assert "GetDicomStore broke with" in log
     assert "the console broke with" in log
     assert "Exception in ASGI application" not in log
     assert not marks_in(log)

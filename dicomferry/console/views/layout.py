@@ -1,6 +1,7 @@
 """Frame of every page, the login page and error pages."""
 
 from google.rpc.code_pb2 import (
+    FAILED_PRECONDITION,
     INTERNAL,
     INVALID_ARGUMENT,
     NOT_FOUND,
@@ -64,6 +65,7 @@ _HEADINGS = {
     PERMISSION_DENIED: (403, "Access denied"),
     UNAUTHENTICATED: (401, "Log in"),
     INVALID_ARGUMENT: (400, "Invalid request"),
+    FAILED_PRECONDITION: (400, "Not possible"),
     INTERNAL: (500, "Internal error"),
 }
 
