@@ -21,7 +21,8 @@ from dicomferry.store.formats import FORMAT, StoreFormatError
 from dicomferry.store.index import Index, add_columns
 from dicomferry.store.index_files import index_folder
 from dicomferry.store.index_schema import SCHEMA
-from dicomferry.store.maintenance import optimize, verify
+from dicomferry.store.maintenance import optimize
+from dicomferry.store.verification import verify
 from dicomferry.transforms.commit_instances import commit
 from tests.factories import dicom_bytes
 from tests.transforms.test_commit_instances import instance
