@@ -255,7 +255,7 @@ class _Lines:
             yield row.line + b"\n"
 
     def _fail(self, instance: Mapping[str, Any], error: InstanceError) -> None:
-        uids = [instance[name] for name in _COLUMNS[:3]]
+        uids = [instance[name] for name in _SCHEMA.names[:3]]
         outcome = FileOutcome.of_failure(instance_path(*uids), error, sop_instance_uid=uids[2])
         self.failed.append(outcome)
         self.skipped.append(SkippedRow(uids[2], outcome.code, outcome.fault))
