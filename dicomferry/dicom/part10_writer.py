@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dicomferry.dicom.dicom_file import DicomFile
 from dicomferry.dicom.encoding import UNDEFINED_LENGTH
-from dicomferry.dicom.reencode import encode_element, reencode
+from dicomferry.dicom.reencode import encode_element
 from dicomferry.dicom.tags import (
     DOUBLE_FLOAT_PIXEL_DATA,
     FILE_META_GROUP_LENGTH,
@@ -89,13 +89,6 @@ def fragment(data: bytes) -> bytes:
     padded = len(data) + len(data) % 2
     head = struct.pack("<HHL", ITEM >> 16, ITEM & 0xFFFF, padded)
     return head + data + bytes(padded - len(data))
-
-
-def tail(file: DicomFile, syntax: TransferSyntax, offset: int) -> bytes:
-    """Return the elements after the pixel data, which ends at `offset`, encoded as in `syntax`."""
-    buffer, elements = file.tail(offset)
-    encoded = reencode(buffer, elements, file.encoding, syntax.encoding)
-    return b"".join(data for _, data in encoded)
 
 
 def deflated(data_set: Iterator[bytes]) -> Iterator[bytes]:

@@ -11,9 +11,7 @@ import numpy as np
 
 from dicomferry.dicom import part10_writer
 from dicomferry.dicom.dicom_file import DicomFile
-from dicomferry.dicom.encoding import EXPLICIT_LITTLE
-from dicomferry.dicom.raw_elements import list_elements
-from dicomferry.dicom.reencode import Changes, join, mend_group_lengths, reencode
+from dicomferry.dicom.reencode import Changes, join, mend_group_lengths
 from dicomferry.dicom.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     JPEG_BASELINE,
@@ -26,8 +24,8 @@ from dicomferry.pixels.attributes import extended_offset_table, loss_changes, pi
 from dicomferry.pixels.decode import Decoding
 from dicomferry.pixels.encapsulate import Recompressed, Reencoded
 from dicomferry.pixels.frames import chunks, swap_words, word_size
-from dicomferry.pixels.icon import icon_element, native_icon
 from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size, read_image
+from dicomferry.pixels.nested_pixels import reencode_readable
 from dicomferry.pixels.parallel import FrameMap, in_order
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import pack
@@ -76,7 +74,7 @@ def _other_encoding(file: DicomFile, target: TransferSyntax) -> Iterator[bytes]:
     yield part10_writer.native_element(file, target, length + length % 2, word)
     for chunk in chunks(file.source, file.pixels.value, length):
         yield swap_words(chunk, word_bytes)
-    yield bytes(length % 2) + part10_writer.tail(file, target, file.pixels.end)
+    yield bytes(length % 2) + _tail(file, target, file.pixels.end)
 
 
 def _decompressed(
@@ -100,7 +98,7 @@ def _decompressed(
         else:
             yield pack(pixels, new)
     yield pack(bits, new) if bits.size else b""
-    yield bytes(length % 2) + part10_writer.tail(file, target, frames.end)
+    yield bytes(length % 2) + _tail(file, target, frames.end)
 
 
 def _encoded(
@@ -130,21 +128,22 @@ def _encoded(
         spool.seek(0)
         for length in lengths:
             yield part10_writer.fragment(spool.read(length))
-        yield part10_writer.SEQUENCE_DELIMITER + part10_writer.tail(file, target, coder.end)
+        yield part10_writer.SEQUENCE_DELIMITER + _tail(file, target, coder.end)
 
 
 def _attributes(file: DicomFile, syntax: TransferSyntax, changes: Changes) -> bytes:
     """Return the data set up to its pixel data, in the encoding of `syntax`, with `changes`."""
     target = syntax.encoding
-    kept = reencode(file.buffer, file.elements, file.encoding, target)
-    icon = native_icon(file)
-    if icon is not None:
-        element = icon_element(icon)
-        (native,) = list_elements(element, EXPLICIT_LITTLE)
-        encoded = reencode(element, [native], EXPLICIT_LITTLE, target)
-        kept = [encoded[0] if tag == native.tag else (tag, data) for tag, data in kept]
+    kept = reencode_readable(file, target)
     if changes:
         kept = join(kept, changes, target.explicit)
     groups = frozenset(tag >> 16 for tag in changes) | {0x7FE0}
     mended = mend_group_lengths(kept, target.explicit, groups if target == file.encoding else None)
     return b"".join(data for _, data in mended)
+
+
+def _tail(file: DicomFile, syntax: TransferSyntax, offset: int) -> bytes:
+    """Return the elements after the pixel data, which ends at `offset`, encoded as in `syntax`."""
+    buffer, elements = file.tail(offset)
+    after = file._replace(buffer=buffer, elements=elements)
+    return b"".join(data for _, data in reencode_readable(after, syntax.encoding))
