@@ -53,13 +53,13 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
     storages = [target.data.capabilities, *(capabilities_of(source.uri) for source in sources)]
     concurrency = max(storage.concurrency for storage in storages)
     started = 0.0 if target.dry_run else clock_of(target.data).now()
-    if concurrency == 1:
-        results = [ingest(source, target) for source in sources]
-    else:
-        with ThreadPoolExecutor(concurrency) as threads:
-            results = list(threads.map(lambda source: ingest(source, target), sources))
-    if not target.dry_run:
-        target.data.sync(result.blob for result in results if isinstance(result, Instance))
+    with target.data.batch() as data:
+        batched = target._replace(data=data)
+        if concurrency == 1:
+            results = [ingest(source, batched) for source in sources]
+        else:
+            with ThreadPoolExecutor(concurrency) as threads:
+                results = list(threads.map(lambda source: ingest(source, batched), sources))
     return [r._replace(stored=started) if isinstance(r, Instance) else r for r in results]
 
 
@@ -101,7 +101,7 @@ def _ingest_whole(source: Source, file: RangeReader, target: ImportTarget) -> In
     sha256 = hashlib.sha256(content).hexdigest()
     instance = _describe(source, header, sha256, google_crc32c.value(content))
     if not target.dry_run:
-        write_blob(target.data, instance.blob, content)
+        write_blob(target.data, instance.blob, content, instance.crc32c)
     return instance
 
 
@@ -113,7 +113,7 @@ def _stream(source: Source, header: Header, file: RangeReader, target: ImportTar
     with large_blob(target.data) as (blob, keep):
         digest = _digest(source, file, blob.write)
         instance = _describe(source, header, digest.sha256, digest.crc32c)
-        keep(instance.blob)
+        keep(instance.blob, instance.crc32c)
     return instance
 
 

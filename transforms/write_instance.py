@@ -58,16 +58,21 @@ class FileTarget(NamedTuple):
 
 
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[FileOutcome]:
-    """Write instances, in their order; return one outcome each, also for those that fail."""
+    """Write instances, in their order; return one outcome each, also for those that fail.
+
+    What is reported as written survives a power cut.
+    """
     storages = (target.data.capabilities, target.destination.capabilities)
     concurrency = max(storage.concurrency for storage in storages)
-    if concurrency == 1:
-        frame_map = parallel_map(own_cores())
-        return [write(instance, target, frame_map) for instance in instances]
-    # A codec needs a core of its own; copies wait for the bucket.
-    copies = all(is_copied(instance, target.format) for instance in instances)
-    with ThreadPoolExecutor(concurrency if copies else 2) as threads:
-        return list(threads.map(lambda instance: write(instance, target), instances))
+    with target.destination.batch() as destination:
+        batched = target._replace(destination=destination)
+        if concurrency == 1:
+            frame_map = parallel_map(own_cores())
+            return [write(instance, batched, frame_map) for instance in instances]
+        # A codec needs a core of its own; copies wait for the bucket.
+        copies = all(is_copied(instance, target.format) for instance in instances)
+        with ThreadPoolExecutor(concurrency if copies else 2) as threads:
+            return list(threads.map(lambda instance: write(instance, batched), instances))
 
 
 def is_copied(instance: StoredInstance, target: Format) -> bool:

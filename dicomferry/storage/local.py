@@ -1,7 +1,7 @@
 """Local folders: the storage of paths without a scheme and of file://.
 
-Puts go through a temporary file that is linked or renamed. A write is durable only after `sync`:
-neither obstore nor deltalake calls fsync.
+What is written here survives a power cut: at once, or at the end of a `batch`. Neither obstore nor
+deltalake syncs anything: obstore only reads and lists here, and `delta_commits` is for deltalake.
 """
 
 import os
@@ -21,17 +21,24 @@ from dicomferry.storage.base import CHUNK_BYTES, Storage, T
 from dicomferry.storage.capabilities import Capabilities, Entry
 from dicomferry.storage.clock import RESOLUTION_SECONDS
 from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.storage.durable import (
+    name_file,
+    new_file,
+    partial_file,
+    sync_file,
+    sync_files,
+    sync_names,
+)
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.local_locks import file_lock
-from dicomferry.storage.partial_files import partial_name, remove_partial
+from dicomferry.storage.partial_files import is_partial, remove_partial
 from dicomferry.storage.range_file import StoredFile
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-# What obstore adds to a file's name until the file is complete.
+# What obstore adds to a file's name until the file is complete: earlier versions wrote through it.
 _OBSTORE_PARTIAL = re.compile(r"#[0-9]+$")
-_KEEP_ATTEMPTS = 10
 
 
 class LocalStorage(Storage):
@@ -47,6 +54,7 @@ class LocalStorage(Storage):
         self.root = os.path.abspath(root.removeprefix("file://"))
         self._prefix = ""
         self._store = None
+        self._unsynced: set[str] | None = None  # of a batch
 
     def _connect(self) -> LocalStore:
         return LocalStore(self.root, mkdir=True)
@@ -85,10 +93,10 @@ class LocalStorage(Storage):
         return super().head(path) if os.path.isdir(self.root) else None
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield every file below a folder; see `Storage.list`."""
+        """Yield every complete file below a folder; see `Storage.list`."""
         if os.path.isdir(self.local_path(prefix)):
             for page in obstore.list(self.store, prefix or None, chunk_size=1000):
-                yield from map(self._entry, page)
+                yield from (self._entry(meta) for meta in page if not is_partial(meta["path"]))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names of folders; see `Storage.folders`."""
@@ -96,9 +104,11 @@ class LocalStorage(Storage):
             yield from super().folders(prefix)
 
     def partial_files(self, prefix: str) -> Iterator[Entry]:
-        """Yield files that obstore was writing; its own listings hide them."""
+        """Yield files that a process was writing; `list` hides them."""
         for folder, _, names in os.walk(self.local_path(prefix)):
-            for name in filter(_OBSTORE_PARTIAL.search, names):
+            for name in names:
+                if not (is_partial(name) or _OBSTORE_PARTIAL.search(name)):
+                    continue
                 full = os.path.join(folder, name)
                 status = os.stat(full)
                 modified = datetime.fromtimestamp(status.st_mtime, UTC)
@@ -108,56 +118,48 @@ class LocalStorage(Storage):
         """Call a function once: a disk that fails once fails again."""
         return call()
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file unless it exists; see `Storage.create`."""
+        full = self.local_path(path)
+        if os.path.lexists(full):
+            return False
+        with partial_file(full) as file:
+            file.write(data)
+            try:
+                self._name(file, path, os.link)
+            except FileExistsError:
+                return False
+        return True
+
     def write(self, path: str, data: bytes | Iterable[bytes]) -> None:
         """Write a file, replacing an earlier one at once; see `Storage.write`."""
-        if isinstance(data, bytes):
-            super().write(path, data)
-            return
-        full = self.local_path(path)
-        os.makedirs(os.path.dirname(full), exist_ok=True)
-        temporary = partial_name(full)
-        try:
-            with open(temporary, "xb") as file:
-                file.writelines(data)
-            os.replace(temporary, full)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        with partial_file(self.local_path(path)) as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
+            self._name(file, path, os.replace)
 
     @contextmanager
     def writing(self, folder: str = "") -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
         """Write a file before its name is known; see `Storage.writing`."""
         name = f"{os.getpid()}-{os.urandom(8).hex()}"
-        temporary = os.path.join(self.root, folder, name)
-        os.makedirs(os.path.dirname(temporary), exist_ok=True)
+        with new_file(os.path.join(self.root, folder, name)) as file:
+            yield file, lambda path: self._name(file, path, os.replace)
 
-        def keep(path: str) -> None:
-            file.flush()
-            full = self.local_path(path)
-            for attempt in range(_KEEP_ATTEMPTS):
-                os.makedirs(os.path.dirname(full), exist_ok=True)
-                try:
-                    os.replace(temporary, full)
-                except FileNotFoundError:
-                    # `delete_older` removed the folder in between, which it does when it is empty.
-                    if attempt + 1 == _KEEP_ATTEMPTS or not os.path.exists(temporary):
-                        raise
-                else:
-                    return
-
-        try:
-            with open(temporary, "xb") as file:
-                yield file, keep
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+    @contextmanager
+    def batch(self) -> Iterator[Self]:
+        """Write many files that are synced together; see `Storage.batch`."""
+        batched = type(self)(self.root)
+        unsynced = batched._unsynced = set()
+        yield batched
+        batched._unsynced = None
+        self.sync(unsynced)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; see `Storage.delete`."""
         for path in paths:
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(self.local_path(path))
+            if self._unsynced is not None:
+                self._unsynced.discard(path)
 
     def delete_older(self, paths: Iterable[str], cutoff: float) -> Sequence[str]:
         """Delete files that are unchanged since, and folders that become empty."""
@@ -204,14 +206,14 @@ class LocalStorage(Storage):
         remove_partial(self.local_path(folder))
 
     def sync(self, paths: Iterable[str]) -> None:
-        """Flush files and their folders to the disk."""
-        folders = set()
-        for path in paths:
-            full = self.local_path(path)
-            _sync(full, os.fdatasync)
-            folders.add(os.path.dirname(full))
-        for folder in sorted(folders):
-            _sync(folder, os.fsync)
+        """Sync files and the folders above them; see `Storage.sync`."""
+        if self._unsynced is not None:
+            self._unsynced.update(paths)
+            return
+        full = list(map(self.local_path, paths))
+        if full:
+            sync_files(full)
+            sync_names(full, self.root)
 
     def check_writable(self) -> None:
         """Find out whether the folder can be written; see `Storage.check_writable`.
@@ -247,6 +249,17 @@ class LocalStorage(Storage):
                 f"cannot have {unfit!r} in it; name another folder with --root or DICOMFERRY_ROOT"
             )
 
+    def _name(self, file: IO[bytes], path: str, place: Callable[[str, str], None]) -> None:
+        """Name a complete file: synced first, and its folders after, or all in the batch."""
+        full = self.local_path(path)
+        if self._unsynced is not None:
+            name_file(file, full, place)
+            self._unsynced.add(path)
+            return
+        sync_file(file)
+        name_file(file, full, place)
+        sync_names([full], self.root)
+
 
 class _LocalFile:
     """A `StoredFile` of a local folder."""
@@ -265,11 +278,3 @@ class _LocalFile:
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._descriptor, max(min(length, self.size - offset), 0), offset)
-
-
-def _sync(path: str, sync: Callable[[int], None]) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)

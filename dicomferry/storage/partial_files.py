@@ -1,4 +1,4 @@
-"""Partial names: local files have them until they are complete.
+"""Partial names: local files, and folders, have them until they are complete.
 
 A file is written under its partial name, beside its own name, and renamed when it is complete. A
 killed writer leaves the file; the partial name has the host and process id of its writer.
@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 
 from dicomferry.storage.processes import is_running
 
@@ -22,8 +23,13 @@ def partial_name(path: str) -> str:
     return f"{path}.{_HOST}-{os.getpid()}-{os.urandom(4).hex()}.partial"
 
 
+def is_partial(path: str) -> bool:
+    """Whether a path ends in a partial name."""
+    return path.endswith(".partial") and _PARTIAL.search(path) is not None
+
+
 def remove_partial(folder: str) -> None:
-    """Remove the partial files in a local folder whose writers, on this host, have ended."""
+    """Remove what ended writers, on this host, left in a local folder under partial names."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.endswith(".partial")]
@@ -32,5 +38,9 @@ def remove_partial(folder: str) -> None:
     for name in names:
         match = _PARTIAL.search(name)
         if match and match["host"] == _HOST and not is_running(int(match["pid"])):
+            path = os.path.join(folder, name)
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                os.unlink(os.path.join(folder, name))
+                if os.path.isdir(path):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)

@@ -47,9 +47,9 @@ def blob_path(study: str, series: str, sop_instance: str, digest: str) -> str:
     return f"{FOLDER}/{study}/{series}/{sop_instance}/{digest}.dcm"
 
 
-def write_blob(data: Storage, path: str, content: bytes) -> None:
+def write_blob(data: Storage, path: str, content: bytes, crc32c: int) -> None:
     """Write a blob; one of the same bytes that is there already is renewed."""
-    if not data.create(path, content) and not _renew(data, path, len(content)):
+    if not data.create(path, content) and not _renew(data, path, len(content), crc32c):
         with data.sparing(path):
             data.write(path, content)
 
@@ -62,21 +62,22 @@ def copy_into_blob(data: Storage, path: str, copier: ServerSideCopy, size: int) 
     """
     if data.head(path) is None:
         copier.create(path)
-    elif not _renew(data, path, size):
+    elif not _renew(data, path, size, copier.crc32c()):
         copier.replace(path)
 
 
 @contextmanager
-def large_blob(data: Storage) -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
+def large_blob(data: Storage) -> Iterator[tuple[IO[bytes], Callable[[str, int], None]]]:
     """Write a blob of any size, in one pass, before its name is known.
 
     Yields:
-        An open file, and a function that gives it its path when it is complete.
+        An open file, and a function that gives it its path when it is complete; it takes the
+        CRC-32C too.
     """
     with data.writing(INCOMING) as (file, keep):
 
-        def keep_unless_stored(path: str) -> None:
-            if not _renew(data, path, file.tell()):
+        def keep_unless_stored(path: str, crc32c: int) -> None:
+            if not _renew(data, path, file.tell(), crc32c):
                 with data.sparing(path):
                     keep(path)
 
@@ -125,12 +126,32 @@ def read_blob(blob: StoredBlob) -> Iterator[RangeReader]:
         yield file
 
 
-def _renew(data: Storage, path: str, size: int) -> bool:
-    """Give a blob that is there as a whole a new time, which spares it; return whether it is."""
+def _renew(data: Storage, path: str, size: int, crc32c: int) -> bool:
+    """Give a blob with the right bytes a new time, which spares it; return whether it has them.
+
+    A power cut leaves names without their bytes, and bytes rot. What another process has written
+    may not be synced yet.
+    """
     entry = data.head(path)
-    if entry is None or entry.size != size:  # a power cut leaves a name without all of its bytes
+    if entry is None or entry.size != size:
         return False
-    return data.touch(path)
+    try:
+        kept = data.kept_crc32c(path)
+        if kept is None:
+            kept = _crc32c_of(data, path)
+    except FileNotFoundError:
+        return False
+    if kept != crc32c or not data.touch(path):
+        return False
+    data.sync([path])
+    return True
+
+
+def _crc32c_of(data: Storage, path: str) -> int:
+    crc32c = 0
+    for chunk in data.chunks(path):
+        crc32c = google_crc32c.extend(crc32c, chunk)
+    return crc32c
 
 
 def _whole(blob: StoredBlob) -> bytes:

@@ -15,6 +15,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from dicomferry.storage.base import Storage
+from dicomferry.storage.delta_commits import creating
 
 _OS_ERROR = re.compile(r"\(os error ([0-9]+)\)")
 
@@ -26,10 +27,10 @@ def table_folder(data: Storage, name: str) -> Storage:
 
 def create_table(folder: Storage, schema: pa.Schema, configuration: dict[str, str | None]) -> None:
     """Create an empty Delta table in a folder that nobody else knows yet."""
-    uri, options = folder.root, folder.delta_options()
+    options = folder.delta_options()
 
     def create() -> None:
-        with reporting_os_errors(folder):
+        with reporting_os_errors(folder), creating(folder) as uri:
             try:
                 DeltaTable.create(
                     uri, schema, mode="ignore", storage_options=options, configuration=configuration

@@ -223,10 +223,7 @@ def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any])
     # Two writers can write the same resource.
     record = {**record, "writer": secrets.token_hex(8)}
     data = json.dumps(record, indent=2, ensure_ascii=False).encode()
-    written = root.create(path, data) or _holds(root, path, data)
-    if written:
-        root.sync([path])
-    return written
+    return root.create(path, data) or _holds(root, path, data)
 
 
 def _holds(root: Storage, path: str, data: bytes) -> bool:

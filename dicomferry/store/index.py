@@ -21,9 +21,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from dicomferry.storage.base import Storage
+from dicomferry.storage.delta_commits import committing
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table, raise_os_error
-from dicomferry.store.index_files import APP_ID, add_action, column_number, index_folder, log_path
+from dicomferry.store.index_files import APP_ID, add_action, column_number, index_folder
 from dicomferry.store.index_schema import (
     LOOKUP_COLUMNS,
     SCHEMA,
@@ -66,9 +67,9 @@ def add_columns(data: Storage) -> None:
         table = open_table(folder)
         present = {field.name for field in table.schema().fields}
         if missing := [field for field in SCHEMA if field.name not in present]:
-            with reporting_conflicts(folder):
-                table.alter.add_columns(list(Schema.from_arrow(pa.schema(missing)).fields))
-            folder.sync([log_path(table.version())])
+            fields = list(Schema.from_arrow(pa.schema(missing)).fields)
+            with reporting_conflicts(folder), committing(folder, table) as changed:
+                changed.alter.add_columns(fields)
 
     repeat_until_committed(add, CommitConflictError)
 
@@ -175,18 +176,15 @@ class Index:
             CommitConflictError: another import committed since this object was loaded, or may
                 have.
         """
-        before = set(self.files)
         transaction = Transaction(APP_ID, self.version + 1)
-        with reporting_conflicts(self._folder):
+        with reporting_conflicts(self._folder), committing(self._folder, self._table) as table:
             write_deltalake(
-                self._table,
+                table,
                 _fitted(rows, self.schema),
                 mode="append",
                 writer_properties=_WRITER,
                 commit_properties=CommitProperties(app_transactions=[transaction]),
             )
-        added = sorted(set(self.files) - before)
-        self._folder.sync([*added, log_path(self.version)])
         return self.version
 
     @property
@@ -225,11 +223,10 @@ class Index:
             max_commit_retries=0,
             app_transactions=transactions,
         )
-        with reporting_conflicts(self._folder):
-            self._table.create_write_transaction(
-                actions, "append", self._table.schema(), commit_properties=properties
+        with reporting_conflicts(self._folder), committing(self._folder, self._table) as table:
+            table.create_write_transaction(
+                actions, "append", table.schema(), commit_properties=properties
             )
-        self._folder.sync([log_path(self.version + 1)])
 
     def file_stats(self) -> list[IndexFile]:
         """Return rows and bounds of each of `files`, from the log alone."""
@@ -251,14 +248,15 @@ class Index:
                 been.
         """
         now = int(time.time() * 1000)
-        self._folder.sync(new)
         removed = [RemoveAction(path, False, now) for path in old]
         added = [add_action(self._folder, path, now) for path in new]
         self._commit([*removed, *added], [])
 
     def vacuum(self) -> None:
         """Delete files that no version of the last 7 days has."""
-        self._table.vacuum(retention_hours=_RETENTION_HOURS, dry_run=False, full=True)
+        # deltalake's own deletion commits what it did, without a sync.
+        old = self._table.vacuum(retention_hours=_RETENTION_HOURS, dry_run=True, full=True)
+        self._folder.delete(old)
 
 
 @contextmanager

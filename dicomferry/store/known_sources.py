@@ -10,9 +10,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
+from dicomferry.storage.delta_commits import committing
+from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.delta_tables import (
     arrow_dataset,
     create_table,
@@ -66,13 +69,9 @@ def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -
     folder = table_folder(data, _FOLDER)
 
     def write() -> None:
-        with reporting_os_errors(folder):
-            write_deltalake(
-                folder.root,
-                pa.table(columns, schema=_SCHEMA),
-                mode="append",
-                storage_options=folder.delta_options(),
-                writer_properties=_WRITER,
-            )
+        with reporting_os_errors(folder), committing(folder, open_table(folder)) as table:
+            rows = pa.table(columns, schema=_SCHEMA)
+            write_deltalake(table, rows, mode="append", writer_properties=_WRITER)
 
-    folder.retry(write)  # a row that is there twice is the same hint
+    # A row that is there twice is the same hint.
+    repeat_until_committed(lambda: folder.retry(write), CommitFailedError)

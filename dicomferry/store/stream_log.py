@@ -98,7 +98,6 @@ class StreamLog:
     def mark_done(self, append: Append) -> None:
         """Record that the rows of an append are in the table."""
         self._files.write(f"{append.number}.done", b"")
-        self._files.sync([f"{append.number}.done"])
         oldest = append.number - _MAX_OLD_APPENDS
         old = [number for number in _numbers(self._names(), ".json") if number < oldest]
         # .json goes last: a deletion that breaks off is then found, and finished, by the next.
@@ -119,10 +118,7 @@ class StreamLog:
         return Append(number, append["after"], append["upto"])
 
     def _create(self, name: str, value: dict[str, int]) -> bool:
-        written = self._files.create(name, json.dumps(value).encode())
-        if written:
-            self._files.sync([name])
-        return written
+        return self._files.create(name, json.dumps(value).encode())
 
 
 def _numbers(names: Iterable[str], end: str) -> list[int]:

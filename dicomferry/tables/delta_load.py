@@ -13,6 +13,8 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction
 
+from dicomferry.storage.base import Storage
+from dicomferry.storage.delta_commits import committing, creating
 from dicomferry.tables.delta_types import (
     DELTA_TYPES,
     arrow_schema,
@@ -94,13 +96,13 @@ def _commit(destination: "DeltaTablePath", files: ParquetFiles, load: Load) -> N
             return True
         files.keep(())
         _refuse(table, destination, load.disposition, load.schema)
+        files.keep()  # until the outcome is known: a commit that fails may have got through
         try:
-            if destination.storage.capabilities.is_networked:
-                files.keep()  # until the outcome is known: a failed commit may have got through
-            _add(table, files.added, load)
+            _add(destination.storage, table, files.added, load)
         except CommitFailedError:
+            if not destination.storage.capabilities.is_networked:
+                files.keep(())
             return False
-        files.keep()
         return True
 
     for attempt in range(_ATTEMPTS):
@@ -113,30 +115,31 @@ def _commit(destination: "DeltaTablePath", files: ParquetFiles, load: Load) -> N
     )
 
 
-def _add(table: DeltaTable, files: list[AddAction], load: Load) -> None:
+def _add(storage: Storage, table: DeltaTable, files: list[AddAction], load: Load) -> None:
     # Delta refuses a commit if one of the same application came after the version of `table`; the
     # transaction's number has no effect. An application named after the job records that it ran.
     ours, done = Transaction(_APP, 1), Transaction(load.job, 1)
     columns = arrow_schema(load.schema)
-    if load.disposition is WriteDisposition.WRITE_TRUNCATE:
-        mode, schema_after = "overwrite", DeltaSchema.from_arrow(columns)
-    else:
-        existing = columns_of(table)
-        if widened(existing, in_delta(load.schema)) != existing:
-            write_deltalake(
-                table,
-                columns.empty_table(),
-                mode="append",
-                schema_mode="merge",
-                commit_properties=CommitProperties(app_transactions=[ours]),
-            )
-        mode, schema_after = "append", table.schema()
-    table.create_write_transaction(
-        list(files),
-        mode,
-        schema_after,
-        commit_properties=CommitProperties(app_transactions=[ours, done]),
-    )
+    with committing(storage, table) as changed:
+        if load.disposition is WriteDisposition.WRITE_TRUNCATE:
+            mode, schema_after = "overwrite", DeltaSchema.from_arrow(columns)
+        else:
+            existing = columns_of(changed)
+            if widened(existing, in_delta(load.schema)) != existing:
+                write_deltalake(
+                    changed,
+                    columns.empty_table(),
+                    mode="append",
+                    schema_mode="merge",
+                    commit_properties=CommitProperties(app_transactions=[ours]),
+                )
+            mode, schema_after = "append", changed.schema()
+        changed.create_write_transaction(
+            list(files),
+            mode,
+            schema_after,
+            commit_properties=CommitProperties(app_transactions=[ours, done]),
+        )
 
 
 def _open(destination: "DeltaTablePath") -> DeltaTable:
@@ -164,12 +167,12 @@ def _open_latest(destination: "DeltaTablePath") -> DeltaTable | None:
 def _create(destination: "DeltaTablePath", schema: Schema) -> None:
     """Create an empty table, unless another load was faster."""
     columns, storage = arrow_schema(schema), destination.storage
+    options = storage.delta_options()
 
     def create() -> None:
         try:
-            DeltaTable.create(
-                storage.root, columns, mode="error", storage_options=storage.delta_options()
-            )
+            with creating(storage) as uri:
+                DeltaTable.create(uri, columns, mode="error", storage_options=options)
         except DeltaError:
             if _open_latest(destination) is None:
                 raise

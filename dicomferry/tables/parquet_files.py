@@ -89,6 +89,7 @@ class ParquetFiles:
                 connection.execute(f"COPY ({rows}) TO '{target}' ({_FORMAT})", [globs])
                 for name in sorted(os.listdir(local)):
                     self._add(os.path.join(local, name), f"{folder}/{name}")
+        self._table.sync([action.path for action in self.added])
 
     def _add(self, local: str, path: str) -> None:
         rows = pq.read_metadata(local).num_rows

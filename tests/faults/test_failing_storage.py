@@ -212,10 +212,10 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
     write_blob = dicomferry.transforms.ingest.write_blob
     blobs = []
 
-    def breaking(data, path, content):
+    def breaking(data, path, *content):
         if len(blobs) >= after:
             faults.reset(down=True)
-        write_blob(data, path, content)
+        write_blob(data, path, *content)
         blobs.append(path)
 
     with monkeypatch.context() as patch:

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 
+import dicomferry.storage.delta_commits
 import dicomferry.store.index
 import dicomferry.transforms.append_to_streams
 import dicomferry.transforms.ingest
@@ -33,6 +34,7 @@ POINTS = {
     "take_results": (dicomferry.transforms.read_and_store._ReadFn, "_count"),
     "append": (dicomferry.store.index.Index, "append"),
     "write_parquet": (dicomferry.store.index, "write_deltalake"),
+    "publish": (dicomferry.storage.delta_commits, "_publish"),
     "plan_append": (StreamLog, "plan"),
     "load_append": (dicomferry.transforms.append_to_streams, "_load"),
     "finish_append": (StreamLog, "mark_done"),

@@ -50,7 +50,8 @@ KILLS = {
     "write_blob:13:before": Partial(parts=0, loose=11),  # one of 12 is a copy
     "append:1:before": Partial(parts=0, loose=19),
     "write_parquet:1:before": Partial(parts=0, loose=19),
-    "write_parquet:1:after": Partial(parts=1, loose=0),
+    "write_parquet:1:after": Partial(parts=0, loose=19),
+    "publish:1:after": Partial(parts=1, loose=0),
     "append:1:after": Partial(parts=1, loose=0),
     "write_outcomes:1:before": Partial(parts=1, loose=0),
     "remember:1:before": Partial(parts=1, loose=0),
@@ -235,11 +236,11 @@ def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_pat
     stored = []
     write_blob = dicomferry.transforms.ingest.write_blob
 
-    def full(data, path, content):
+    def full(data, path, *content):
         if len(stored) == 30:
             raise OSError(28, "No space left on device")
         stored.append(path)
-        write_blob(data, path, content)
+        write_blob(data, path, *content)
 
     with monkeypatch.context() as patch:
         patch.setattr(import_dicom, "PART_FILES", PART_FILES)
@@ -257,8 +258,8 @@ def test_a_store_that_is_deleted_meanwhile_ends_the_job(undisturbed, root, monke
     new_store(root)
     write_blob = dicomferry.transforms.ingest.write_blob
 
-    def deleting(data, path, content):
-        write_blob(data, path, content)
+    def deleting(data, path, *content):
+        write_blob(data, path, *content)
         if len(stored) == 20:
             delete_store(root, STORE)
         stored.append(path)

@@ -10,7 +10,14 @@ import dicomferry.store.blobs
 from dicomferry.errors import InstanceError
 from dicomferry.resource_names import INDEX_FOLDER
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.blobs import StoredBlob, copy_blob, large_blob, read_blob, write_blob
+from dicomferry.store.blobs import (
+    StoredBlob,
+    copy_blob,
+    copy_into_blob,
+    large_blob,
+    read_blob,
+    write_blob,
+)
 
 CONTENT = b"0123456789" * 200_000
 
@@ -109,19 +116,29 @@ def test_a_bucket_to_write_to_that_is_gone_is_no_fault_of_the_blob(gcs):
         copy_blob(stored(data), open_storage("gs://there-is-none"), "to")
 
 
-def write_large_blob(data, path, content):
+def write_large_blob(data, path, content, crc32c):
     with large_blob(data) as (file, keep):
         file.write(content)
-        keep(path)
+        keep(path, crc32c)
 
 
+@pytest.mark.parametrize("damaged", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("write", [write_blob, write_large_blob])
-def test_a_blob_that_a_power_cut_has_shortened_is_written_again(data, write, monkeypatch):
-    data.write("blob", CONTENT[:7])
-    write(data, "blob", CONTENT)
+def test_a_blob_that_is_found_with_other_bytes_is_written_again(data, write, damaged, monkeypatch):
+    data.write("blob", damaged)
+    crc32c = google_crc32c.value(CONTENT)
+    write(data, "blob", CONTENT, crc32c)
     assert data.read("blob") == CONTENT
     with monkeypatch.context() as patch:  # a whole blob is not written twice
         patch.setattr(type(data), "write", None)
-        write(data, "blob", CONTENT)
+        write(data, "blob", CONTENT, crc32c)
     assert data.read("blob") == CONTENT
     assert list(data.list("incoming")) == []
+
+
+def test_a_blob_that_the_bucket_finds_with_other_bytes_is_copied_again(request):
+    data = new_storage(request, "gs", "data")
+    data.write("source", CONTENT)
+    data.write("blob", DAMAGE["a bit"])
+    copy_into_blob(data, "blob", data.copier(data.uri("source")), len(CONTENT))
+    assert data.read("blob") == CONTENT

@@ -8,6 +8,7 @@ import time
 import tracemalloc
 from datetime import UTC, datetime
 
+import google_crc32c
 import pytest
 
 from dicomferry.operations.folder import start_operation
@@ -71,14 +72,14 @@ def put(store, number, write=write_blob):
     """Store a blob as an import does; return what it commits later."""
     copy = copy_of(number)
     stored = clock_of(store.data).now()
-    write(store.data, copy.blob, b"abc")
+    write(store.data, copy.blob, b"abc", google_crc32c.value(b"abc"))
     return copy._replace(stored=stored)
 
 
-def write_large(data, path, content):
+def write_large(data, path, content, crc32c):
     with large_blob(data) as (file, keep):
         file.write(content)
-        keep(path)
+        keep(path, crc32c)
 
 
 def missing(store):
