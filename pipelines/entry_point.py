@@ -68,7 +68,7 @@ def _run_owned(
         adopted = adopt_operation(request.root, parent, request.operation, owner)
     else:
         resolved = request.resolve(runner)
-    with Job(request.root, request.store, request.method, on_progress, adopted) as job:
+    with Job(request, on_progress, adopted) as job:
         summary.begin(job.folder)
         job.before_exit = functools.partial(_before_exit, summary)
         if adopted:

@@ -6,7 +6,7 @@ import operator
 from typing import Annotated, ClassVar, NamedTuple
 
 from dicomferry.operations.record import Method
-from dicomferry.pipelines.flags import Flag
+from dicomferry.pipelines.flags import Flag, NamedFlag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
 from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
@@ -92,11 +92,16 @@ class ExportRequest(Request):
             "columns; WRITE_APPEND: add rows, and the columns that they need",
             parse=parse_disposition,
             group=TABLE,
+            is_recorded=True,
         ),
     ] = WriteDisposition.WRITE_EMPTY
     schema: Annotated[
         TableSchema,
-        Flag("flattened: one column per attribute; json: one column of DICOM JSON", group=TABLE),
+        Flag(
+            "flattened: one column per attribute; json: one column of DICOM JSON",
+            group=TABLE,
+            is_recorded=True,
+        ),
     ] = TableSchema.FLATTENED
     include_source_store: Annotated[
         bool, Flag("Add the column SourceDicomStore to the table", group=TABLE)
@@ -109,6 +114,7 @@ class ExportRequest(Request):
             format=operator.attrgetter("mime_type"),
             default_help="as uploaded",
             group=FILES,
+            is_recorded=True,
         ),
     ] = AS_UPLOADED
     filter: Annotated[
@@ -143,6 +149,10 @@ class ExportRequest(Request):
     def quality(self) -> Quality:
         """The settings of the lossy encoders."""
         return Quality(self.jpeg_quality, self.j2k_ratio, self.jpegls_near, self.jxl_distance)
+
+    def has(self, flag: NamedFlag) -> bool:
+        """Whether a flag has a meaning in this request; see `Request.has`."""
+        return flag.flag.group in ("", FILES if self.table is None else TABLE)
 
     def check(self) -> None:
         """Refuse what is wrong by itself.

@@ -37,6 +37,7 @@ class Flag:
         remote_help: the meaning for jobs on Dataflow, where it differs; theirs is the default.
         remote_pattern: regular expression of its values for jobs on Dataflow; default: by type.
         is_required_remotely: whether a job on Dataflow cannot use the default.
+        is_recorded: whether the record of an operation has it also where it is the default.
     """
 
     help: str
@@ -51,6 +52,7 @@ class Flag:
     remote_help: str = ""
     remote_pattern: str = ""
     is_required_remotely: bool = False
+    is_recorded: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,7 +74,8 @@ class ImportRequest(Request):
         OnConflict,
         Flag(
             "Whether a conflict, other bytes under a stored SOP Instance UID, counts as a failure; "
-            "conflicts are listed, and never stored, either way"
+            "conflicts are listed, and never stored, either way",
+            is_recorded=True,
         ),
     ] = OnConflict.FAIL
     within: Annotated[

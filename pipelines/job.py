@@ -7,11 +7,10 @@ from types import TracebackType
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, NOT_FOUND, UNAVAILABLE
 
 from dicomferry.operations.completion import OutcomeCountMismatchError
-from dicomferry.operations.folder import OperationFolder, start_operation
+from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.ownership import OwnedOperation, ProgressCallback
-from dicomferry.operations.record import Method
 from dicomferry.pipelines import log_format
-from dicomferry.resource_names import StoreName
+from dicomferry.pipelines.requests import Request
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.store.dicom_store import StoreNotFoundError, get_store
@@ -47,29 +46,27 @@ class Job(OwnedOperation):
 
     def __init__(
         self,
-        root: Storage,
-        store: StoreName,
-        method: Method,
+        request: Request,
         show: ProgressCallback | None,
         adopted: OperationFolder | None = None,
     ) -> None:
         """Record the operation, unless one was adopted.
 
         Args:
-            root: where stores are.
-            store: store that the job works on.
-            method: method that the job is a call of.
+            request: what the job is to do.
             show: called with the progress twice a second.
             adopted: an operation that is recorded already, with this process or its Dataflow
                 job as the owner.
         """
-        folder = adopted or start_operation(root, store, method)
+        folder = adopted or OperationFolder(request.root, request.store.parent, new_operation_id())
+        if not adopted:
+            folder.start(request.store, request.method, asked=request.asked())
         log_format.name_operation(folder.name)
         results = folder.storage.uri("outcomes-*.jsonl")
         _LOGGER.info("Operation: %s. Results: %s", folder.name, results)
         super().__init__(folder, on_progress=show, before_exit=close_shared_pools)
-        self._root = root
-        self._store = store
+        self._root = request.root
+        self._store = request.store
         self._data = self._data_folder()
 
     def __enter__(self) -> "Job":

@@ -9,8 +9,10 @@ import operator
 import os
 from typing import Annotated, ClassVar
 
+import dicomferry
+from dicomferry.operations.asked import Asked, this_user, without_secrets
 from dicomferry.operations.record import Method
-from dicomferry.pipelines.flags import Flag, flags_of
+from dicomferry.pipelines.flags import Flag, NamedFlag, flags_of
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.storage.base import Storage
@@ -18,6 +20,8 @@ from dicomferry.storage.registry import open_file, open_storage
 
 ROOT_VARIABLE = "DICOMFERRY_ROOT"
 DEFAULT_ROOT = "./dicomferry-data"
+# They stand in the record otherwise, or are about the process alone.
+_NOT_RECORDED = ("root", "store", "operation", "summary_file", "log_format", "within")
 # Of parameters of the Dataflow templates: workers there reach buckets, and no local folder.
 GCS_PATTERN = "^gs://[^/]+(/.*)?$"
 
@@ -108,6 +112,26 @@ class Request(abc.ABC):
             each.check(getattr(self, each.name))
         if self.summary_file and not open_file(self.summary_file)[1]:
             raise ValueError(f"--summary-file {self.summary_file} is a folder: name a file in it")
+
+    def asked(self, principal: str = "") -> Asked:
+        """Return what the record of its operation says of it: what was given, and the form.
+
+        Args:
+            principal: who asks; default: the user of this process.
+        """
+        flags: dict[str, list[str]] = {}
+        for each in flags_of(type(self)):
+            value = getattr(self, each.name)
+            is_given = value != each.field.default or (each.flag.is_recorded and self.has(each))
+            if is_given and each.name not in _NOT_RECORDED:
+                values = value if each.is_repeated else (value,)
+                flags[each.name] = [without_secrets(each.format(one)) for one in values]
+        texts = {name: ", ".join(values) for name, values in flags.items()}
+        return Asked(texts, principal or this_user(), dicomferry.__version__)
+
+    def has(self, flag: NamedFlag) -> bool:
+        """Whether a flag has a meaning in this request."""
+        return not flag.flag.group
 
     @abc.abstractmethod
     def resolve(self, remote_runner: str = "") -> object:

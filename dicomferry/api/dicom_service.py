@@ -150,7 +150,8 @@ class DicomService:
         self._paths.check(request.gcs_source.uri)
         with translate_job_errors():
             job = import_request(request, name, self._root, self._paths.folders)
-            return resources.operation_message(launch.start(job, self._runner).read())
+            started = launch.start(job, self._runner, principal.name)
+            return resources.operation_message(started.read())
 
     def export_dicom_data(self, request: Any, principal: Principal) -> Any:
         """Start an export to files or to a table."""
@@ -168,7 +169,8 @@ class DicomService:
             self._paths.check(filter_uri)
         with translate_job_errors():
             job = export_request(request, name, self._root)
-            return resources.operation_message(launch.start(job, self._runner).read())
+            started = launch.start(job, self._runner, principal.name)
+            return resources.operation_message(started.read())
 
     def _store(self, name: StoreName) -> dicom_store.DicomStore:
         with translate_store_errors(name):

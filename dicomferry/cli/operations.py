@@ -14,7 +14,7 @@ from dicomferry.operations import listing
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.listing import delete_operation, list_operations
 from dicomferry.operations.outcomes import ProgressCounter
-from dicomferry.operations.record import now
+from dicomferry.operations.record import OperationRecord, now
 from dicomferry.operations.state import state_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
@@ -31,7 +31,7 @@ def list_(
 ) -> None:
     """List operations, the newest first."""
     reader = dataflow.OperationReader()
-    rows = [("id", "method", "store", "state", "succeeded", "failed")]
+    rows = [("id", "method", "store", "state", "succeeded", "failed", "of")]
     for folder, read in itertools.islice(list_operations(open_storage(root), DatasetName()), limit):
         record = reader.reconcile(folder, read)
         counter = record.metadata.counter or ProgressCounter()
@@ -43,6 +43,7 @@ def list_(
                 state_of(record),
                 str(counter.success),
                 str(counter.failure),
+                _what(record),
             )
         )
     say_columns(rows)
@@ -115,6 +116,13 @@ def cancel(
     dataflow.request_cancel(folder)
     say(f"{folder.name}: cancellation requested")
     suggest(f"dicomferry operations describe {folder.id}", root)
+
+
+def _what(record: OperationRecord) -> str:
+    """Return the source or the destination."""
+    flags = record.asked.flags if record.asked else {}
+    named = (flags.get(name, "") for name in ("source", "destination", "table", "retry_failed"))
+    return next(filter(None, named), "")
 
 
 def _age(text: str) -> timedelta:

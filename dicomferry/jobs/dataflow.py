@@ -16,6 +16,7 @@ from google.rpc.code_pb2 import ABORTED, UNAVAILABLE
 from requests import RequestException
 
 from dicomferry.jobs.dataflow_client import ENDED_STATES, DataflowClient, DataflowError, Template
+from dicomferry.operations.asked import Asked
 from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.record import Method, OperationRecord, now
@@ -39,12 +40,14 @@ class TemplateJob:
         store: store that it works on.
         method: method that the job is a call of.
         parameters: of the template, other than root, store and operation.
+        asked: what the record of its operation says of it.
     """
 
     root: Storage
     store: StoreName
     method: Method
     parameters: Mapping[str, str]
+    asked: Asked | None = None
 
 
 def start(client: DataflowClient, template: Template, job: TemplateJob) -> OperationFolder:
@@ -60,7 +63,7 @@ def start(client: DataflowClient, template: Template, job: TemplateJob) -> Opera
     """
     folder = OperationFolder(job.root, job.store.parent, new_operation_id())
     owner = DataflowJob(template.project, template.region, f"dicomferry-{folder.id}")
-    folder.start(job.store, job.method, owner)
+    folder.start(job.store, job.method, owner, asked=job.asked)
     own = {"root": job.root.root, "store": str(job.store), "operation": folder.id}
     try:
         client.launch(template, owner, {**job.parameters, **own})

@@ -20,6 +20,7 @@ from dicomferry import pipelines
 from dicomferry.jobs import dataflow, queue
 from dicomferry.jobs.dataflow import TemplateJob
 from dicomferry.jobs.dataflow_client import DataflowClient, Templates
+from dicomferry.operations.asked import Asked
 from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.owner import Owner
 from dicomferry.pipelines.flags import texts_of, to_argv
@@ -45,12 +46,15 @@ class JobRunner:
     max_jobs: int = 0
 
 
-def start(request: Request, runner: JobRunner | None = None) -> OperationFolder:
+def start(
+    request: Request, runner: JobRunner | None = None, principal: str = ""
+) -> OperationFolder:
     """Start a job.
 
     Args:
         request: an `ImportRequest` or `ExportRequest`; its own `operation` is not used.
         runner: where the job runs; default: a process on this machine, at once.
+        principal: who asks for it; default: the user of this process.
 
     Raises:
         ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
@@ -64,21 +68,21 @@ def start(request: Request, runner: JobRunner | None = None) -> OperationFolder:
                 f"{flag.name} must be text of at most {_MAX_ARGUMENT} bytes, without NUL"
             )
     if runner.templates is not None:
-        return _start_on_dataflow(request, runner.templates)
-    return _start_process(request, runner.max_jobs)
+        return _start_on_dataflow(request, runner.templates, request.asked(principal))
+    return _start_process(request, runner.max_jobs, request.asked(principal))
 
 
-def _start_on_dataflow(request: Request, templates: Templates) -> OperationFolder:
+def _start_on_dataflow(request: Request, templates: Templates, asked: Asked) -> OperationFolder:
     parameters = {
         flag.name: text
         for flag, text in texts_of(request)
         if flag.flag.in_templates and flag.name not in _BY_DATAFLOW
     }
-    job = TemplateJob(request.root, request.store, request.method, parameters)
+    job = TemplateJob(request.root, request.store, request.method, parameters, asked)
     return dataflow.start(DataflowClient(), templates.of(request.pipeline), job)
 
 
-def _start_process(request: Request, max_jobs: int) -> OperationFolder:
+def _start_process(request: Request, max_jobs: int, asked: Asked) -> OperationFolder:
     operation_id = new_operation_id()
     folder = OperationFolder(request.root, request.store.parent, operation_id)
     argv = to_argv(dataclasses.replace(request, operation=operation_id))
@@ -103,7 +107,7 @@ def _start_process(request: Request, max_jobs: int) -> OperationFolder:
     threading.Thread(target=process.wait, daemon=True).start()
     assert process.stdin is not None
     with process.stdin:
-        folder.start(request.store, request.method, Owner.of(process.pid), logs)
+        folder.start(request.store, request.method, Owner.of(process.pid), logs, asked)
     return folder
 
 

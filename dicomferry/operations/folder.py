@@ -18,6 +18,7 @@ from typing import Any
 
 from google.rpc.code_pb2 import ABORTED
 
+from dicomferry.operations.asked import Asked
 from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts, parse_outcome
 from dicomferry.operations.owner import DataflowJob, Owner
 from dicomferry.operations.record import (
@@ -71,6 +72,7 @@ class OperationFolder:
         method: Method,
         owner: Owner | DataflowJob | None = None,
         logs: str = "",
+        asked: Asked | None = None,
     ) -> None:
         """Record a new operation.
 
@@ -79,10 +81,12 @@ class OperationFolder:
             method: method that it is a call of.
             owner: runs it, and from now on alone writes its record; default: this process.
             logs: file that the owner logs to, if it is not where this process logs to.
+            asked: what it is to do.
         """
         metadata = OperationMetadata(method, now(), self.storage.uri())
         owner = owner or Owner.this_process()
-        self.write(OperationRecord(self.name, metadata, store, owner, now(), logs=logs))
+        began = OperationRecord(self.name, metadata, store, owner, now(), logs=logs, asked=asked)
+        self.write(began)
 
     def read(self) -> OperationRecord:
         """Return the current record: with progress, and ABORTED if its owner is gone.

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from dicomferry.operations import typed_fields
+from dicomferry.operations.asked import Asked
 from dicomferry.operations.outcomes import (
     EndedPart,
     OutcomeCounts,
@@ -137,6 +138,7 @@ class OperationRecord:
         ended: parts that have ended; None if it has no parts, or the first has not ended.
         queued: whether it waits for other jobs to end.
         logs: file that its process logs to; '' if it logs where its parent does.
+        asked: what it was to do; None in records of the first version.
         unknown: fields of a later version, kept as they are.
     """
 
@@ -152,6 +154,7 @@ class OperationRecord:
     ended: EndedPart | None = None
     queued: bool = False
     logs: str = ""
+    asked: Asked | None = None
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -196,6 +199,8 @@ class OperationRecord:
             "metadata": self.metadata.api_fields(),
             "done": self.done,
         }
+        if self.asked:
+            fields["metadata"]["request"] = self.asked.to_json()
         if self.error:
             fields["error"] = self.error._asdict()
         elif self.done:
@@ -218,6 +223,8 @@ class OperationRecord:
             fields["queued"] = True
         if self.logs:
             fields["logs"] = self.logs
+        if self.asked:
+            fields["request"] = self.asked.to_json()
         return fields | self.unknown
 
     @classmethod
@@ -242,6 +249,7 @@ class OperationRecord:
             ended=fields.take("ended", EndedPart.from_json, None),
             queued=fields.take("queued", flag, False),
             logs=fields.take("logs", text, ""),
+            asked=fields.take("request", Asked.from_json, None),
             unknown=fields.rest,
         )
 

@@ -56,7 +56,7 @@ def importing(request: ImportRequest, options: PipelineOptions) -> Iterator[Impo
     """
     store = get_store(request.root, request.store)
     ready = ReadyImport(store, streams_of(store.resource, str(store.name)), None)
-    with Job(request.root, request.store, request.method, None) as job:
+    with Job(request, None) as job:
         planned = import_dicom.make_job(request, ready, job, options)
         run = ImportRun(dataclasses.replace(planned, ends_operation=False))
         yield run
@@ -73,7 +73,7 @@ def exporting(request: ExportRequest, options: PipelineOptions) -> Iterator[Expo
         ValueError, LookupError: the request is wrong.
     """
     ready = request.resolve(remote_runner(options))
-    with Job(request.root, request.store, request.method, None) as job:
+    with Job(request, None) as job:
         export_dicom.expect_instances(ready, job)
         planned = export_dicom.make_job(request, ready, job, options)
         run = ExportRun(dataclasses.replace(planned, ends_operation=False), ready.snapshot.files)

@@ -5,10 +5,9 @@ from deltalake.exceptions import DeltaError
 from google.rpc.code_pb2 import CANCELLED, FAILED_PRECONDITION, INTERNAL, NOT_FOUND, UNAVAILABLE
 
 from dicomferry.operations.outcomes import OutcomeCounts
-from dicomferry.operations.record import Method
 from dicomferry.pipelines.job import Job, JobError
 from dicomferry.store.dicom_store import delete_store
-from tests.pipelines.jobs import STORE, new_store
+from tests.pipelines.jobs import STORE, import_of, new_store
 
 PATIENT = "DOE^JANE"
 
@@ -16,7 +15,7 @@ PATIENT = "DOE^JANE"
 @pytest.fixture
 def job(root):
     new_store(root)
-    return Job(root, STORE, Method.IMPORT, None)
+    return Job(import_of(root, "/in/*.dcm"), None)
 
 
 def test_a_job_whose_outcomes_do_not_add_up_is_an_error(job):

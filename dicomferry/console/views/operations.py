@@ -66,6 +66,10 @@ def operation_section(record: OperationRecord) -> Html:
         ("Operation", record.name),
         ("Results", metadata.logs_url),
     ]
+    if record.asked:
+        flags = record.asked.flags.items()
+        facts += [(name.replace("_", " ").capitalize(), value) for name, value in flags]
+        facts += [("Asked by", record.asked.principal), ("Version", record.asked.version)]
     error = Html()
     if record.error:
         error = html(

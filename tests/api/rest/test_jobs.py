@@ -4,7 +4,7 @@ import pytest
 
 from dicomferry.jobs import launch
 from dicomferry.jobs.launch import JobRunner
-from dicomferry.operations.folder import start_operation
+from dicomferry.operations.folder import OperationFolder, start_operation
 from dicomferry.operations.owner import Owner
 from dicomferry.operations.record import Method
 from dicomferry.pixels.formats import AS_UPLOADED, parse_format
@@ -22,11 +22,11 @@ class TestJobs:
         """The requests of jobs that were started, and where; each has an operation of its own."""
         calls = []
 
-        def start(request, runner):
+        def start(request, runner, principal):
             calls.append((request, runner))
-            return start_operation(
-                root, request.store, request.method, "op-1", Owner.this_process()
-            )
+            folder = OperationFolder(root, request.store.parent, "op-1")
+            folder.start(request.store, request.method, asked=request.asked(principal))
+            return folder
 
         monkeypatch.setattr(launch, "start", start)
         return calls
@@ -42,6 +42,9 @@ class TestJobs:
             "google.cloud.healthcare.v1.OperationMetadata"
         )
         assert operation["metadata"]["createTime"].endswith("Z")
+        recorded = operation["metadata"]["request"]
+        assert recorded["flags"] == {"source": "gs://bucket/**", "on_conflict": "fail"}
+        assert recorded["principal"] == "anyone"
         assert "store" not in operation
         assert "owner" not in operation
 
