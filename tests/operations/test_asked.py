@@ -26,7 +26,7 @@ from tests.pipelines.jobs import files_of, import_of, new_store, table_of
             lambda root: import_of(root, "gs://bucket/**", dry_run=True, max_failures=3, workers=0),
             {
                 "source": "gs://bucket/**",
-                "dry_run": "True",
+                "dry_run": "true",
                 "on_conflict": "fail",
                 "max_failures": "3",
                 "workers": "0",
