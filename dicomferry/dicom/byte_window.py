@@ -140,6 +140,17 @@ class InflatedWindow(HeaderWindow):
                 return False
         return True
 
+    def check_end(self) -> None:
+        """Inflate what is left, keep nothing, and raise if the stream has no end.
+
+        Raises:
+            InstanceError: TRUNCATED, BROKEN_DEFLATE, or INFLATED_TOO_LARGE.
+        """
+        while self._inflater.read(MAX_CHUNK_BYTES):
+            pass
+        if not self._inflater.has_ended:
+            raise InstanceError(Reason.TRUNCATED)
+
     def _show(self, offset: int, end: int) -> None:
         if not self.reaches(offset):
             self.size = self.base

@@ -8,13 +8,18 @@ located.
 import tempfile
 from typing import IO, NamedTuple
 
-from dicomferry.dicom.byte_window import MAX_CHUNK_BYTES, KeepingWindow
+from dicomferry.dicom.byte_window import MAX_CHUNK_BYTES, KeepingWindow, whole_window
 from dicomferry.dicom.elements import ElementReader
 from dicomferry.dicom.encoding import DataSetEncoding
 from dicomferry.dicom.inflate import Inflater
 from dicomferry.dicom.part10_reader import open_data_set
 from dicomferry.dicom.range_reader import RangeReader
-from dicomferry.dicom.raw_elements import RawElement, as_export_error, list_elements, take_elements
+from dicomferry.dicom.raw_elements import (
+    RawElement,
+    as_export_error,
+    elements_after,
+    take_elements,
+)
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES, TransferSyntax
 from dicomferry.errors import InstanceError, Reason
 
@@ -55,7 +60,7 @@ class DicomFile(NamedTuple):
 
     def value(self, tag: int) -> bytes | None:
         """Return the encoded value of a top-level attribute, None if it is absent."""
-        for element in self.elements:
+        for element in reversed(self.elements):  # the last one counts, as in Metadata
             if element.tag == tag:
                 return self.buffer[element.value : element.end]
         return None
@@ -70,7 +75,7 @@ class DicomFile(NamedTuple):
         return self.source.read(offset, length)
 
     def tail(self, offset: int) -> tuple[bytes, list[RawElement]]:
-        """Return the data set after the pixel data, which ends at `offset`: buffer and elements.
+        """Return the elements after the pixel data, which ends at `offset`, and their buffer.
 
         Raises:
             InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP, DATA_SET_TOO_LARGE.
@@ -79,9 +84,10 @@ class DicomFile(NamedTuple):
         if size > MAX_ATTRIBUTE_BYTES:
             raise InstanceError(Reason.DATA_SET_TOO_LARGE)
         rest = self.source.read(offset, size) if size > 0 else b""
-        if not rest.strip(b"\0"):  # padding to a block size
-            return b"", []
-        return rest, list_elements(rest, self.encoding)
+        try:
+            return rest, elements_after(whole_window(rest), 0, self.encoding)
+        except InstanceError as error:
+            raise as_export_error(error) from None
 
 
 class _Spooled:

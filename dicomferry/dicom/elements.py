@@ -6,20 +6,25 @@ of them opened and closed, and by its end, whether the file delimits them by len
 delimitation items.
 """
 
-import re
 from collections.abc import Iterator
 from struct import Struct
 
 from dicomferry.dicom.byte_window import ByteWindow
 from dicomferry.dicom.dictionary import STANDARD_VR
 from dicomferry.dicom.encoding import EXPLICIT_LITTLE, UNDEFINED_LENGTH, DataSetEncoding
+from dicomferry.dicom.odd_headers import (
+    LOOK_AHEAD,
+    after_zeros,
+    check_header,
+    header_without_vr,
+    is_implicit,
+)
 from dicomferry.dicom.tags import ITEM, ITEM_END, PIXEL_DATA_TAGS, SEQUENCE_END
 from dicomferry.dicom.vr import (
     BY_REFERENCE,
     ITEM_ORDER,
     LONG_FORM,
     SHORT_FORM,
-    explicit_header,
     looks_like_vr,
     resolve_vr,
 )
@@ -46,8 +51,9 @@ _EXPLICIT = {order: Struct(f"{order}HH2sH").unpack_from for order in "<>"}
 _LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
 _HEADER_AND_ITEM_TAG = 16
 _ITEM_AND_VR = 14  # an item's header, and its first element up to where a VR would be
-_ZEROS = re.compile(rb"\0+")
 _NO_TAGS: frozenset[int] = frozenset()
+_GROUP_LENGTH = 4  # bytes, of (0000,0000) as any other
+_ITEM_END_BYTES = (b"\xfe\xff\x0d\xe0", b"\xff\xfe\xe0\x0d")
 _SEQUENCE_END_BYTES = (b"\xfe\xff\xdd\xe0", b"\xff\xfe\xe0\xdd")
 
 
@@ -103,6 +109,7 @@ class ElementReader:
     ) -> Iterator[Element]:
         window = self.window
         implicit, order = encoding
+        explicit = not implicit
         unpack = _IMPLICIT[order] if implicit else _EXPLICIT[order]
         unpack_length = _LENGTH[order]
         short_vr, long_vr, inline_vr = _GET_VR
@@ -112,6 +119,7 @@ class ElementReader:
         data, base = window.data, window.base
         at = position - base  # an index of `data`, as `start`, `stop`, `bound` and `last`
         bound = last = limit = -1  # values that end up to `bound`, headers up to `last` are at hand
+        superfluous = -1  # where a Sequence Delimitation Item does no harm
 
         while True:
             if at > last:
@@ -153,23 +161,38 @@ class ElementReader:
                     # A delimiter is superfluous, but harmless, where a length ends the item too.
                     if tag == ITEM_END and (delimited or position == end > 0 < depth):
                         break
-                    raise InstanceError(Reason.MALFORMED)
-                if not implicit:
-                    vr = long_vr(code)
-                    if vr is not None and at <= bound - 12:
-                        start = at + 12
-                        (length,) = unpack_length(data, at + 8)
-                    else:
-                        vr, start, length = explicit_header(data, at, end - base, order)
-                if not tag and not length:  # zeros: padding, or a gap that data follow
-                    gap = at + base
-                    at = max(start, _after_zeros(data, at, bound))
+                    if tag != SEQUENCE_END or at + base != superfluous:
+                        raise InstanceError(Reason.MALFORMED)
                     if not descend:
-                        self.gaps[gap] = at + base
+                        self.gaps[at + base] = position
+                    at = start
                     continue
+                if not implicit and (vr := long_vr(code)) is not None:
+                    if at > bound - 12:
+                        raise self._overrun(at + base + 12)
+                    start = at + 12
+                    (length,) = unpack_length(data, at + 8)
+                zeros = not tag and (vr is None if explicit else length != _GROUP_LENGTH)
+                if zeros or (explicit and vr is None):
+                    position = at + base
+                    window.load(position, LOOK_AHEAD)
+                    data, base, limit = window.data, window.base, window.limit
+                    if depth == 0:
+                        end = window.size
+                    at, room, last = position - base, end - base, -1
+                    bound = limit if limit < room else room
+                    if zeros:  # padding, or a gap that data follow
+                        at = after_zeros(data, at, bound, room)
+                        if at <= bound - 8:
+                            check_header(data, at, encoding)
+                        if not descend:
+                            self.gaps[position] = at + base
+                        continue
+                    start, length = header_without_vr(data, at, bound, room, order)
                 if not descend and length != UNDEFINED_LENGTH and tag not in stop_at:
                     position = start + base  # it ends by its length, whatever it is
                     at = self._end(position, length, end) - base
+                    superfluous = at + base
                     yield tag, vr or "UN", position, length, b""
                     continue
                 if vr is None or vr == "UN":
@@ -185,6 +208,8 @@ class ElementReader:
                             pass
                         yield tag, vr, position, length, b""
                     at = self.position - base
+                    if length != UNDEFINED_LENGTH:
+                        superfluous = self.position
                     if window.base != base or window.limit != limit:
                         data, base = window.data, window.base
                         at = self.position - base
@@ -251,6 +276,7 @@ class ElementReader:
         delimited = length == UNDEFINED_LENGTH
         if not delimited:
             end = self._end(position, length, end)
+        length = -1  # of the item before
         window = self.window
         own_implicit, own_order = encoding
         while delimited or position < end:
@@ -267,12 +293,19 @@ class ElementReader:
             order = ITEM_ORDER.get(data[at : at + 4])
             if order is None:
                 if data[at : at + 4] in _SEQUENCE_END_BYTES:
-                    break
+                    if delimited:
+                        break
+                    continue  # superfluous, as an Item Delimitation Item after a length
+                if data[at : at + 4] in _ITEM_END_BYTES and length not in (-1, UNDEFINED_LENGTH):
+                    continue
                 raise InstanceError(Reason.MALFORMED)
             (length,) = _LENGTH[order](data, at + 4)
             inner = encoding
             # Items in UN are implicit, little endian (PS3.5 6.2.2); elsewhere it occurs as well.
-            implicit = own_implicit or (length >= 8 and not looks_like_vr(data[at + 12 : at + 14]))
+            implicit = own_implicit
+            if not implicit and length >= 8 and not looks_like_vr(data[at + 12 : at + 14]):
+                item_end = end if length == UNDEFINED_LENGTH else min(end, position + length)
+                implicit = self._is_implicit(position, item_end, order)
             if order != own_order or implicit != own_implicit:
                 inner = DataSetEncoding(implicit, order)
             item_end = end if length == UNDEFINED_LENGTH else self._end(position, length, end)
@@ -283,6 +316,14 @@ class ElementReader:
             yield ITEM_END, "", position, 0, b""
         yield SEQUENCE_END, "", position, 0, b""
         self.position = position if delimited else end
+
+    def _is_implicit(self, position: int, end: int, order: str) -> bool:
+        """Tell whether an item starts with an element in implicit VR; only to be called if odd."""
+        window = self.window
+        window.load(position, LOOK_AHEAD)
+        base = window.base
+        room = end - base
+        return is_implicit(window.data, position - base, min(window.limit, room), room, order)
 
     def _after_fragments(self, position: int, order: str) -> int:
         """Return the offset after the fragments of an encapsulated value (PS3.5 A.4)."""
@@ -304,14 +345,6 @@ class ElementReader:
     def _overrun(self, stop: int) -> InstanceError:
         """Return the error for a value that reaches up to `stop` but must not."""
         return InstanceError(Reason.TRUNCATED if stop > self.window.size else Reason.MALFORMED)
-
-
-def _after_zeros(data: bytes, at: int, bound: int) -> int:
-    """Return the index after the zeros at `at`, in steps of the 8 that an empty element has."""
-    end = at
-    if run := _ZEROS.match(data, at, bound):
-        end = run.end()
-    return at + (end - at) // 8 * 8
 
 
 def parse_item(header: bytes, order: str) -> tuple[int, int]:

@@ -78,6 +78,8 @@ def read_header(file: RangeReader) -> Header:
     start, pixel_data = walk.start, walk.reader.pixel_data
     if pixel_data is not None:
         check_pixel_data(file, start.window, pixel_data, start.encoding)
+    if isinstance(start.window, InflatedWindow):
+        start.window.check_end()
     return Header(
         study_instance_uid=_identity(values, STUDY_INSTANCE_UID, "STUDY_INSTANCE_UID"),
         series_instance_uid=_identity(values, SERIES_INSTANCE_UID, "SERIES_INSTANCE_UID"),

@@ -20,7 +20,12 @@ from dicomferry.dicom.encoding import (
     UNDEFINED_LENGTH,
     DataSetEncoding,
 )
-from dicomferry.dicom.tags import MEDIA_STORAGE_SOP_CLASS_UID, TRANSFER_SYNTAX_UID
+from dicomferry.dicom.odd_headers import LOOK_AHEAD, header_without_vr, is_implicit
+from dicomferry.dicom.tags import (
+    FILE_META_GROUP_LENGTH,
+    MEDIA_STORAGE_SOP_CLASS_UID,
+    TRANSFER_SYNTAX_UID,
+)
 from dicomferry.dicom.transfer_syntaxes import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -34,7 +39,6 @@ from dicomferry.dicom.vr import (
     KNOWN_VRS,
     LONG_FORM,
     SHORT_FORM,
-    explicit_header,
     looks_like_vr,
 )
 from dicomferry.errors import InstanceError, Reason
@@ -46,6 +50,7 @@ _NATIVE = {
     EXPLICIT_LITTLE: EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_BIG: EXPLICIT_VR_BIG_ENDIAN,
 }
+_UL_LENGTH = b"\4\0\0\0"  # of (0000,0000) in implicit VR
 _TAG = {order: Struct(f"{order}HH").unpack_from for order in "<>"}
 _HEADER = Struct("<HH2sH").unpack_from
 _LONG_LENGTH = Struct("<L").unpack_from
@@ -98,25 +103,26 @@ def open_data_set(window: W, inflate: Callable[[int], W]) -> DataSetStart[W]:
         preamble, offset = b"", 0
         _refuse_other_files(head, window.size)
     file_meta, offset = _read_file_meta(window, offset)
-    values = {tag: value for tag, _, _, _, value in reversed(file_meta)}
-    if len(values) < len(file_meta):  # of two groups, one after the other, the first one counts
-        file_meta = _first_of_each(file_meta)
+    file_meta = _first_group(file_meta)
+    values = {tag: value for tag, _, _, _, value in file_meta}
     if parse_class_uid(values.get(MEDIA_STORAGE_SOP_CLASS_UID, b"")) == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError(Reason.DICOMDIR)
     syntax = parse_class_uid(values.get(TRANSFER_SYNTAX_UID, b""))
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         window, offset = inflate(offset), 0
-    window.load(offset, 8)
-    at = offset - window.base
-    first = window.data[at : min(at + 8, window.limit)]
-    if len(first) < 8:
-        raise InstanceError(Reason.TRUNCATED)
+    first_at = _first_element(window, offset)
+    at = first_at - window.base
+    first = window.data[at : at + 8]
     if not syntax or UID_dictionary.get(syntax, _PRIVATE)[1] != "Transfer Syntax":
         encoding = _guess(first)
         syntax = _NATIVE[encoding]
     else:
         known = SYNTAXES.get(syntax)
-        encoding = _check(first, known.encoding if known else EXPLICIT_LITTLE)
+        encoding = known.encoding if known else EXPLICIT_LITTLE
+        if encoding.implicit:
+            encoding = EXPLICIT_LITTLE if first[4:6] in KNOWN_VRS else encoding
+        elif not looks_like_vr(first[4:6]) and _is_implicit(window, first_at, encoding.order):
+            encoding = DataSetEncoding(True, encoding.order)
     return DataSetStart(preamble, window, offset, encoding, syntax, file_meta)
 
 
@@ -169,10 +175,11 @@ def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int
         tag = group << 16 | number
         vr = SHORT_FORM.get(code)
         start = at + 8
-        if vr is None:
-            vr, start, length = explicit_header(data, at, window.size - base, "<")
-            vr = vr or STANDARD_VR.get(tag, "UN")
         position = start + base
+        if vr is None:
+            vr, position, length = _other_meta_header(window, offset)
+            data, base, limit = window.data, window.base, window.limit
+            start = position - base
         offset = position + length
         if length == UNDEFINED_LENGTH:
             raise InstanceError(Reason.MALFORMED)
@@ -187,18 +194,62 @@ def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int
             base = limit = 0
 
 
-def _first_of_each(elements: list[Element]) -> list[Element]:
-    first: dict[int, Element] = {}
-    for each in elements:
-        first.setdefault(each[0], each)
-    return list(first.values())
+def _other_meta_header(window: ByteWindow, offset: int) -> tuple[str, int, int]:
+    """Return VR, offset and length of a value whose VR has not the short form, or is none."""
+    window.load(offset, LOOK_AHEAD)
+    data, base, limit = window.data, window.base, window.limit
+    at, end = offset - base, window.size - base
+    group, number, code, length = _HEADER(data, at)
+    if code in LONG_FORM:
+        if at + 12 > limit:
+            raise InstanceError(Reason.TRUNCATED)
+        return LONG_FORM[code], offset + 12, _LONG_LENGTH(data, at + 8)[0]
+    vr = STANDARD_VR.get(group << 16 | number, "UN")
+    if is_implicit(data, at, limit, end, "<"):
+        return vr, offset + 8, _LONG_LENGTH(data, at + 4)[0]
+    start, length = header_without_vr(data, at, limit, end, "<")
+    return vr, base + start, length
 
 
-def _check(first: bytes, declared: DataSetEncoding) -> DataSetEncoding:
-    """Return the declared encoding, with the VRs that the first element really has."""
-    if declared.implicit:
-        return EXPLICIT_LITTLE if first[4:6] in KNOWN_VRS else declared
-    return declared if looks_like_vr(first[4:6]) else DataSetEncoding(True, declared.order)
+def _first_group(elements: list[Element]) -> list[Element]:
+    """Return the first of several groups 0002 that a gateway wrote one after the other.
+
+    If it has no Transfer Syntax UID, that of the next one is the best that is known.
+    """
+    seen: dict[int, Element] = {}
+    for at, each in enumerate(elements):
+        if each[0] in seen or (at and each[0] == FILE_META_GROUP_LENGTH):
+            syntax = [one for one in elements[at:] if one[0] == TRANSFER_SYNTAX_UID]
+            return elements[:at] + ([] if TRANSFER_SYNTAX_UID in seen else syntax[:1])
+        seen[each[0]] = each
+    return elements
+
+
+def _first_element(window: ByteWindow, offset: int) -> int:
+    """Return the offset of the first element, after zeros that may be before it.
+
+    Raises:
+        InstanceError: TRUNCATED, or as the window raises.
+    """
+    window.load(offset, 8)
+    at = offset - window.base
+    first = window.data[at : min(at + 8, window.limit)]
+    if len(first) < 8:
+        raise InstanceError(Reason.TRUNCATED)
+    if any(first[:4]) or first[4:6] in KNOWN_VRS or first[4:] == _UL_LENGTH:
+        return offset
+    window.load(offset, LOOK_AHEAD)
+    at = offset - window.base
+    rest = window.data[at : window.limit]
+    zeros = (len(rest) - len(rest.lstrip(b"\0"))) // 2 * 2
+    return offset + zeros if zeros + 8 <= len(rest) else offset
+
+
+def _is_implicit(window: ByteWindow, offset: int, order: str) -> bool:
+    """Tell whether a data set that should be explicit is in implicit VR; only if it looks odd."""
+    window.load(offset, LOOK_AHEAD)
+    at, end = offset - window.base, window.size - window.base
+    return is_implicit(window.data, at, min(window.limit, end), end, order)
 
 
 def _guess(first: bytes) -> DataSetEncoding:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from itertools import repeat
 from typing import NamedTuple
 
-from dicomferry.dicom.byte_window import whole_window
-from dicomferry.dicom.elements import Element, ElementReader
+from dicomferry.dicom.byte_window import ByteWindow, whole_window
+from dicomferry.dicom.dictionary import STANDARD_VR
+from dicomferry.dicom.elements import Element, ElementReader, parse_item
 from dicomferry.dicom.encoding import UNDEFINED_LENGTH, DataSetEncoding
-from dicomferry.dicom.tags import ITEM, ITEM_END
-from dicomferry.dicom.vr import KNOWN_VRS, looks_like_vr
+from dicomferry.dicom.odd_headers import LOOK_AHEAD
+from dicomferry.dicom.tags import ITEM, ITEM_END, PIXEL_DATA
+from dicomferry.dicom.vr import KNOWN_VRS
 from dicomferry.errors import InstanceError, Reason
 
 # An export has codes of its own: it says what to do about an instance that is stored already.
@@ -46,7 +48,7 @@ class RawElement(NamedTuple):
     undefined: bool
 
     def vr(self, buffer: bytes, encoding: DataSetEncoding) -> bytes:
-        """Return the VR as written: empty if the file has none, UN if nobody knows the one it has.
+        """Return the VR as written, empty if the file has none that is known.
 
         Args:
             buffer: holds the element.
@@ -55,9 +57,7 @@ class RawElement(NamedTuple):
         if encoding.implicit:
             return b""
         code = buffer[self.start + 4 : self.start + 6]
-        if code in KNOWN_VRS:
-            return code
-        return b"UN" if looks_like_vr(code) else b""
+        return code if code in KNOWN_VRS else b""
 
 
 class Item(NamedTuple):
@@ -103,6 +103,47 @@ def _after_gaps(position: int, gaps: dict[int, int]) -> int:
     while position in gaps:
         position = gaps[position]
     return position
+
+
+def elements_after(window: ByteWindow, offset: int, encoding: DataSetEncoding) -> list[RawElement]:
+    """Return the elements that follow pixel data, which ends at `offset`.
+
+    Some transfers append bytes to a file that are no elements: these end the data set.
+
+    Raises:
+        InstanceError: TRUNCATED, MALFORMED, NESTED_TOO_DEEP, or as the window raises.
+    """
+    reader = ElementReader(window, descend=False, stop_at=frozenset())
+    return take_elements(reader, _while_elements(reader, offset, encoding), offset)
+
+
+def _while_elements(
+    reader: ElementReader, position: int, encoding: DataSetEncoding
+) -> Iterator[Element]:
+    events = reader.read(position, encoding)
+    while _is_element_after(reader.window, position, encoding):
+        event = next(events, None)
+        if event is None:
+            return
+        yield event
+        position = event[2] + event[3] if event[3] != UNDEFINED_LENGTH else reader.position
+
+
+def _is_element_after(window: ByteWindow, position: int, encoding: DataSetEncoding) -> bool:
+    """Tell whether zeros, or none, and an element that can follow pixel data are at `position`."""
+    if position >= window.size:
+        return False
+    window.load(position, LOOK_AHEAD)
+    at = position - window.base
+    head = window.data[at : min(at + LOOK_AHEAD, window.limit)]
+    zeros = (len(head) - len(head.lstrip(b"\0"))) // 2 * 2
+    if len(head) - zeros < 8:
+        return at + len(head) < window.size - window.base  # more zeros, perhaps
+    tag, _ = parse_item(head[zeros : zeros + 8], encoding.order)
+    code = head[zeros + 4 : zeros + 6]
+    if tag & 0x10000 and tag >> 16 != 0xFFFF:
+        return tag > PIXEL_DATA and (encoding.implicit or code in KNOWN_VRS)
+    return tag > PIXEL_DATA and tag in STANDARD_VR
 
 
 def list_elements(buffer: bytes, encoding: DataSetEncoding) -> list[RawElement]:

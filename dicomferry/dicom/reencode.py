@@ -14,7 +14,7 @@ from dicomferry.dicom.dictionary import STANDARD_VR, other_vr
 from dicomferry.dicom.encoding import UNDEFINED_LENGTH, DataSetEncoding
 from dicomferry.dicom.raw_elements import RawElement, read_items
 from dicomferry.dicom.tags import PIXEL_REPRESENTATION
-from dicomferry.dicom.vr import LONG_FORM
+from dicomferry.dicom.vr import KNOWN_VRS, LONG_FORM
 from dicomferry.errors import InstanceError, Reason
 
 # (VR, value) by tag; None removes the attribute.
@@ -63,11 +63,16 @@ def reencode(
     Raises:
         InstanceError: DATA_SET_INVALID, NESTED_TOO_DEEP.
     """
-    if source == target:
-        return [(each.tag, buffer[each.start : each.end]) for each in elements]
     for each in elements:
-        if each.tag == PIXEL_REPRESENTATION and each.end - each.value == 2:
-            signed = buffer[each.value : each.end].strip(b"\0") != b""
+        if each.tag == PIXEL_REPRESENTATION:
+            signed = any(buffer[each.value : each.end])
+    if source == target:
+        return [
+            (each.tag, buffer[each.start : each.end])
+            if source.implicit or buffer[each.start + 4 : each.start + 6] in KNOWN_VRS
+            else (each.tag, _reencode_one(buffer, each, source, target, signed, depth))
+            for each in elements
+        ]
     encoded = [
         (each.tag, _reencode_one(buffer, each, source, target, signed, depth)) for each in elements
     ]

@@ -1,12 +1,9 @@
 """Value representations, as elements have or lack them (PS3.5 6.2, 7.1)."""
 
-from struct import Struct
-
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from dicomferry.dicom.dictionary import STANDARD_VR, other_vr, private_vr
 from dicomferry.dicom.encoding import UNDEFINED_LENGTH
-from dicomferry.errors import InstanceError, Reason
 
 SHORT_FORM = {  # explicit VRs with a length of 16 bits (PS3.5 Table 7.1-2)
     str(vr).encode(): str(vr) for vr in EXPLICIT_VR_LENGTH_16
@@ -20,44 +17,11 @@ BY_REFERENCE = frozenset(
 )
 # How an Item (FFFE,E000) starts: byte order.
 ITEM_ORDER = {b"\xfe\xff\x00\xe0": "<", b"\xff\xfe\xe0\x00": ">"}
-_LENGTH = {order: Struct(f"{order}L").unpack_from for order in "<>"}
-_SHORT_LENGTH = {order: Struct(f"{order}H").unpack_from for order in "<>"}
 
 
 def looks_like_vr(code: bytes) -> bool:
     """Tell whether two bytes could be a VR, known or not: two capital letters."""
     return len(code) == 2 and b"A" <= code[:1] <= b"Z" and b"A" <= code[1:] <= b"Z"
-
-
-def explicit_header(data: bytes, at: int, end: int, order: str) -> tuple[str | None, int, int]:
-    """Return VR, start and length of the value of an element in explicit VR (PS3.5 7.1.2).
-
-    The VR is None if the element is in implicit VR, as some writers put into explicit data sets,
-    and "UN" if nobody knows it. Unknown VRs are read in the long form, as PS3.5 7.1.2 reserves for
-    future VRs; if that does not fit, in the short form.
-
-    Args:
-        data: holds the header.
-        at: the index of the element in `data`.
-        end: the index up to which its value may reach.
-        order: "<" little endian, ">" big endian.
-
-    Raises:
-        InstanceError: TRUNCATED.
-    """
-    code = data[at + 4 : at + 6]
-    if (vr := SHORT_FORM.get(code)) is not None:
-        return vr, at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
-    vr = LONG_FORM.get(code)
-    if vr is None and not looks_like_vr(code):
-        return None, at + 8, _LENGTH[order](data, at + 4)[0]
-    if at + 12 <= len(data):
-        length: int = _LENGTH[order](data, at + 8)[0]
-        if vr or (data[at + 6 : at + 8] == b"\0\0" and at + 12 + length <= end):
-            return vr or "UN", at + 12, length
-    elif vr:
-        raise InstanceError(Reason.TRUNCATED)
-    return "UN", at + 8, _SHORT_LENGTH[order](data, at + 6)[0]
 
 
 def resolve_vr(tag: int, vr: str | None, length: int, creator: str, head: bytes) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from dicomferry.dicom import part10_writer
 from dicomferry.dicom.dicom_file import DicomFile
 from dicomferry.dicom.reencode import Changes, join, mend_group_lengths
+from dicomferry.dicom.tags import PIXEL_REPRESENTATION
 from dicomferry.dicom.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     JPEG_BASELINE,
@@ -146,4 +147,5 @@ def _tail(file: DicomFile, syntax: TransferSyntax, offset: int) -> bytes:
     """Return the elements after the pixel data, which ends at `offset`, encoded as in `syntax`."""
     buffer, elements = file.tail(offset)
     after = file._replace(buffer=buffer, elements=elements)
-    return b"".join(data for _, data in reencode_readable(after, syntax.encoding))
+    signed = any(file.value(PIXEL_REPRESENTATION) or b"")
+    return b"".join(data for _, data in reencode_readable(after, syntax.encoding, signed))

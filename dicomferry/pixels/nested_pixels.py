@@ -20,15 +20,22 @@ from dicomferry.pixels.samples import pack
 _ENCODED_TAG = struct.pack("<HH", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF)
 
 
-def reencode_readable(data_set: DicomFile, target: DataSetEncoding) -> list[tuple[int, bytes]]:
+def reencode_readable(
+    data_set: DicomFile, target: DataSetEncoding, signed: bool = False
+) -> list[tuple[int, bytes]]:
     """Return the elements of a data set in another encoding, as `reencode` does.
 
     Encapsulated pixel data within its sequences becomes native.
 
+    Args:
+        data_set: the data set, or the part of it that follows its pixel data.
+        target: how to encode it.
+        signed: the Pixel Representation, if it is in another part.
+
     Raises:
         InstanceError: also if such pixel data cannot be decoded.
     """
-    encoded = reencode(data_set.buffer, data_set.elements, data_set.encoding, target)
+    encoded = reencode(data_set.buffer, data_set.elements, data_set.encoding, target, signed)
     changes = _native_sequences(data_set, 1)
     if not changes:
         return encoded

@@ -20,7 +20,8 @@ def metrics(store: DicomStore) -> dict[str, str]:
     connection.register("instances", Index(store.data).dataset())
     row = connection.execute(
         f"SELECT count(DISTINCT {Column.STUDY_INSTANCE_UID}), "
-        f"count(DISTINCT {Column.SERIES_INSTANCE_UID}), count(*), "
+        # Of a series UID in two studies each study has a series.
+        f"count(DISTINCT ({Column.STUDY_INSTANCE_UID}, {Column.SERIES_INSTANCE_UID})), count(*), "
         f"coalesce(sum({Column.STRUCTURED_STORAGE_SIZE}), 0), "
         f"coalesce(sum({Column.BLOB_STORAGE_SIZE}), 0) FROM instances"
     ).fetchone()

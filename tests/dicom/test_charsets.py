@@ -129,6 +129,22 @@ def test_a_term_that_can_mean_one_set_only_is_that(charset: bytes) -> None:
     assert codecs_of(charset) == ("utf-8",)
 
 
+@pytest.mark.parametrize(
+    ("charset", "codec"),
+    [
+        (b"ISO 8859-1", "latin-1"),
+        (b"ISO-8859-15", "iso8859_15"),
+        (b"ISO8859_5", "iso8859_5"),
+        (b"iso-ir-100", "latin-1"),
+        (b"GB2312", "gb2312"),
+        (b"gb18030", "gb18030"),
+        (b"ISO 2022 GBK", "gbk"),
+    ],
+)
+def test_other_names_of_sets_are_known(charset: bytes, codec: str) -> None:
+    assert codecs_of(charset) == (codec,)
+
+
 def test_every_term_of_several_may_be_padded() -> None:
     padded = codecs_of(b" ISO 2022 IR 6 \\ ISO 2022 IR 87\0\\ISO_2022_IR_159 ")
     assert padded == codecs_of(rb"ISO 2022 IR 6\ISO 2022 IR 87\ISO 2022 IR 159")

@@ -9,6 +9,8 @@ from dicomferry.store.index import Index
 from dicomferry.transforms.commit_instances import commit
 from tests.factories import make_instance
 
+_EMPTY = b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00{}"  # zstd of {}
+
 
 @pytest.fixture
 def store(root):
@@ -21,11 +23,26 @@ def add(store, number):
         blob=f"instances/1/1/1.2.{number}/x.dcm",
         size=3,
         sha256="",
-        metadata=b"\x28\xb5\x2f\xfd\x20\x02\x11\x00\x00{}",  # zstd of {}
+        metadata=_EMPTY,
     )
     store.data.write(copy.blob, b"abc")
     commit(store.data, [copy], f"op{number}")
     return copy
+
+
+def test_a_series_uid_in_two_studies_is_a_series_of_each(store):
+    for number, (study, series) in enumerate(
+        [("1", "1.5"), ("1", "1.5"), ("2", "1.5"), ("2", "3")]
+    ):
+        copy = make_instance(
+            study_instance_uid=study,
+            series_instance_uid=series,
+            sop_instance_uid=f"1.2.{number}",
+            metadata=_EMPTY,
+        )
+        commit(store.data, [copy], f"op{number}")
+    counts = maintenance.metrics(store)
+    assert [counts[f"{name}Count"] for name in ("study", "series", "instance")] == ["2", "3", "4"]
 
 
 def test_optimize_merges_files_and_keeps_every_row_and_snapshot(store):
