@@ -43,6 +43,7 @@ from tests.dicom.factories import (
 from tests.dicom.test_one_reader import check_same_places
 from tests.pixels.instances import to_dicom
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ENCODINGS = {
     IMPLICIT: IMPLICIT_LITTLE,
     EXPLICIT: EXPLICIT_LITTLE,
