@@ -103,7 +103,9 @@ def _target(request: ExportRequest, ready: ReadyExport) -> FileTarget | TableTar
         source_store = str(request.store) if request.include_source_store else ""
         return TableTarget(request.table, request.schema == TableSchema.FLATTENED, source_store)
     assert request.destination is not None
-    return FileTarget(ready.data, request.destination, request.mime_type, request.quality)
+    return FileTarget(
+        ready.data, request.destination, request.mime_type, request.quality, request.derive_uids
+    )
 
 
 def load_rows(request: ExportRequest, folder: OperationFolder) -> None:

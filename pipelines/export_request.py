@@ -145,6 +145,15 @@ class ExportRequest(Request):
         Flag("Butteraugli distance of lossy JPEG XL (4.112); 1.0 is hard to see", group=FILES),
     ] = DEFAULT_QUALITY.jxl_distance
 
+    derive_uids: Annotated[
+        bool,
+        Flag(
+            "Give files of lossy formats a SOP Instance UID of their own, derived from the "
+            "instance's; their names have it",
+            group=FILES,
+        ),
+    ] = False
+
     @property
     def quality(self) -> Quality:
         """The settings of the lossy encoders."""

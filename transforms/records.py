@@ -65,6 +65,7 @@ class FileOutcome(NamedTuple):
         version: mtime or generation of the source.
         fault: kind and place of an INTERNAL_ERROR, such as
             `IndexError at dicomferry/pixels/render/grayscale.py:118`.
+        derived_uid: SOP Instance UID of what was written, where it is not that of the instance.
     """
 
     source: str
@@ -75,6 +76,7 @@ class FileOutcome(NamedTuple):
     size: int = 0
     version: str = ""
     fault: str = ""
+    derived_uid: str = ""
 
     @classmethod
     def of_failure(cls, source: str, error: InstanceError, **fields: Any) -> Self:
@@ -102,6 +104,8 @@ def to_line(outcome: FileOutcome) -> str:
         record["fault"] = outcome.fault
     if outcome.sop_instance_uid:
         record["sopInstanceUid"] = outcome.sop_instance_uid
+    if outcome.derived_uid:
+        record["derivedSopInstanceUid"] = outcome.derived_uid
     if outcome.other:
         record["other"] = outcome.other
     record["bytes"] = outcome.size

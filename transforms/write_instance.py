@@ -49,12 +49,14 @@ class FileTarget(NamedTuple):
         destination: the folder or bucket prefix that gets the files.
         format: of the files.
         quality: of lossy formats.
+        derive_uids: whether what becomes lossy gets a SOP Instance UID of its own.
     """
 
     data: Storage
     destination: Storage
     format: Format = AS_UPLOADED
     quality: Quality = DEFAULT_QUALITY
+    derive_uids: bool = False
 
 
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[FileOutcome]:
@@ -104,6 +106,7 @@ def write(
         "",
         instance.sop_instance_uid,
         size=written.size,
+        derived_uid=written.derived_uid,
     )
 
 
@@ -113,11 +116,13 @@ class _Written:
     Attributes:
         files: number of converted files.
         size: bytes.
+        derived_uid: SOP Instance UID of the last file, where it is not that of the instance.
     """
 
     def __init__(self) -> None:
         self.files = 0
         self.size = 0
+        self.derived_uid = ""
 
 
 def _write(
@@ -132,9 +137,11 @@ def _write(
         written.size = instance.size
         return
     with read_blob(blob) as file:
-        for output in transcode(file, target.format, target.quality, frame_map):
+        for output in transcode(file, target.format, target.quality, frame_map, target.derive_uids):
+            written.derived_uid = output.derived_uid
             frame = "" if output.frame is None else f"/{output.frame}"
-            name = f"{stem}{frame}{target.format.extension}"
+            own = f"{stem.rpartition('/')[0]}/{output.derived_uid}" if output.derived_uid else stem
+            name = f"{own}{frame}{target.format.extension}"
             counted = _Counted(output.chunks)
             target.destination.write(name, counted)
             written.files += 1

@@ -36,8 +36,11 @@ _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SEQUENCE_DELIMITER = struct.pack("<HHL", SEQUENCE_END >> 16, SEQUENCE_END & 0xFFFF, 0)
 
 
-def file_head(file: DicomFile, syntax: TransferSyntax) -> bytes:
-    """Return preamble, prefix and File Meta Information; only the Transfer Syntax UID is new."""
+def file_head(file: DicomFile, syntax: TransferSyntax, sop_instance_uid: str = "") -> bytes:
+    """Return preamble, prefix and File Meta Information.
+
+    Only the Transfer Syntax UID is new, and the SOP Instance UID if one is given.
+    """
     preamble = file.preamble or bytes(128)
     if preamble.startswith(_TIFF):
         preamble = bytes(128)  # its offsets point at pixels that are elsewhere now
@@ -48,6 +51,8 @@ def file_head(file: DicomFile, syntax: TransferSyntax) -> bytes:
         meta[MEDIA_STORAGE_SOP_INSTANCE_UID] = b"UI", file.value(SOP_INSTANCE_UID) or b""
         meta[IMPLEMENTATION_CLASS_UID] = b"UI", _uid(OUR_IMPLEMENTATION_CLASS_UID)
         meta[IMPLEMENTATION_VERSION_NAME] = b"SH", _OUR_IMPLEMENTATION_VERSION_NAME.encode()
+    if sop_instance_uid:
+        meta[MEDIA_STORAGE_SOP_INSTANCE_UID] = b"UI", _uid(sop_instance_uid)
     meta[TRANSFER_SYNTAX_UID] = b"UI", _uid(syntax.uid)
     group = b"".join(encode_element(tag, *meta[tag], explicit=True) for tag in sorted(meta))
     length = struct.pack("<L", len(group))

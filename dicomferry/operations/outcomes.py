@@ -41,7 +41,8 @@ def parse_outcome(line: bytes) -> dict[str, Any]:
         fields = Fields(outcome)
         fields.take("source", text)
         fields.take("outcome", Outcome)
-        for name in ("code", "reason", "fault", "sopInstanceUid", "other"):
+        names = ("code", "reason", "fault", "sopInstanceUid", "derivedSopInstanceUid", "other")
+        for name in names:
             fields.take(name, text, "")
         fields.take("bytes", integer, 0)
     except (ValueError, RecursionError):

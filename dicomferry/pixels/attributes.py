@@ -66,7 +66,12 @@ def untold_loss(file: DicomFile, loss: Loss) -> list[Loss]:
 
     What has lost once has lost for good, however it is stored next (PS3.3 C.7.6.1.1.5).
     """
-    return [] if (file.value(_LOSSY) or b"").strip(b" \0") == b"01" else [loss]
+    return [] if tells_of_loss(file) else [loss]
+
+
+def tells_of_loss(file: DicomFile) -> bool:
+    """Whether Lossy Image Compression is 01."""
+    return (file.value(_LOSSY) or b"").strip(b" \0") == b"01"
 
 
 def extended_offset_table(offsets: list[int], lengths: list[int]) -> Changes:

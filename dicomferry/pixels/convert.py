@@ -9,11 +9,14 @@ from typing import NamedTuple
 
 from dicomferry.dicom.dicom_file import DicomFile, open_file
 from dicomferry.dicom.range_reader import RangeReader
-from dicomferry.dicom.transfer_syntaxes import SYNTAXES
+from dicomferry.dicom.tags import SOP_INSTANCE_UID
+from dicomferry.dicom.transfer_syntaxes import SYNTAXES, TransferSyntax
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels import formats
 from dicomferry.pixels.decode import each_frame
+from dicomferry.pixels.derivation import derive_uid
 from dicomferry.pixels.dicom_writer import write_dicom
+from dicomferry.pixels.encapsulate import Options, recompresses
 from dicomferry.pixels.formats import Format
 from dicomferry.pixels.frames import (
     EncapsulatedFrames,
@@ -36,10 +39,12 @@ class Output(NamedTuple):
         frame: its number from 1 in a multi-frame instance that becomes one file a frame, else
             None.
         chunks: its bytes; read them to the end before the next output is requested.
+        derived_uid: its SOP Instance UID where that is not the source's, else ''.
     """
 
     frame: int | None
     chunks: Iterator[bytes]
+    derived_uid: str = ""
 
 
 def can_copy(source_transfer_syntax: str, target: Format) -> bool:
@@ -55,11 +60,13 @@ def transcode(
     target: Format,
     quality: Quality = DEFAULT_QUALITY,
     frame_map: FrameMap = in_order,
+    derive_uids: bool = False,
 ) -> Iterator[Output]:
     """Yield the files that `target` makes of one stored instance.
 
     The result depends on `file`, `target` and `quality` alone. Elements that the pixels do not
-    dictate keep their bytes; SOP Instance UID never changes.
+    dictate keep their bytes. SOP Instance UID changes with `derive_uids` alone, and where pixels
+    become lossy.
 
     Raises:
         InstanceError: the instance cannot be converted to `target`. It is raised while outputs or
@@ -72,9 +79,9 @@ def transcode(
     if can_copy(opened.syntax.uid, target):
         yield Output(None, chunks(file, 0, file.size))
     elif target.media_type == formats.DICOM:
-        yield Output(
-            None, write_dicom(opened, SYNTAXES[target.transfer_syntax], quality, frame_map)
-        )
+        syntax = SYNTAXES[target.transfer_syntax]
+        uid = _derived_uid(opened, syntax, quality) if derive_uids else ""
+        yield Output(None, write_dicom(opened, syntax, Options(quality, uid), frame_map), uid)
     else:
         if opened.pixels is None:
             raise InstanceError(Reason.NO_PIXEL_DATA)
@@ -87,6 +94,13 @@ def transcode(
             outputs = (iter((picture,)) for picture in pictures)
         for index, output in enumerate(outputs):
             yield Output(index + 1 if image.frames > 1 else None, output)
+
+
+def _derived_uid(file: DicomFile, syntax: TransferSyntax, quality: Quality) -> str:
+    if not syntax.lossy or file.pixels is None or recompresses(file.syntax.uid, syntax.uid):
+        return ""
+    uid = (file.value(SOP_INSTANCE_UID) or b"").strip(b" \0").decode("ascii", "replace")
+    return derive_uid(uid, syntax.uid, quality)
 
 
 def _raw_frames(

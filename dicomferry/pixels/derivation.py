@@ -4,19 +4,28 @@ It is a derived image: Value 1 of Image Type says so, and Derivation Description
 Sequence say how it was derived.
 """
 
+import uuid
+
 from dicomferry.dicom.dicom_file import DicomFile
 from dicomferry.dicom.encoding import EXPLICIT_LITTLE
 from dicomferry.dicom.raw_elements import read_items
 from dicomferry.dicom.reencode import Changes, encode_element, reencode
-from dicomferry.dicom.tags import ITEM
+from dicomferry.dicom.tags import ITEM, SOP_CLASS_UID, SOP_INSTANCE_UID
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.attributes import Loss
+from dicomferry.pixels.codecs.registry import codec
+from dicomferry.pixels.quality import Quality
 
 _IMAGE_TYPE = 0x00080008
 _DERIVATION_DESCRIPTION = 0x00082111
 _DERIVATION_CODES = 0x00089215
 _SMALLEST_AND_LARGEST = (0x00280106, 0x00280107, 0x00280110, 0x00280111)
 _MAX_DESCRIPTION = 1024
+_SOURCE_IMAGES = 0x00082112
+# Of derived UIDs: uuid5(NAMESPACE_DNS, "dicomferry").
+_NAMESPACE = uuid.UUID("19c5c8af-aa14-5bea-b3a9-641ccf67f9ca")
+_UNCOMPRESSED = ("121320", "Uncompressed predecessor")
+_PROCESSED = ("121322", "Source image for image processing operation")
 _LOSSY_COMPRESSION = ("113040", "Lossy Compression")
 
 
@@ -34,6 +43,37 @@ def derived_changes(file: DicomFile, loss: Loss) -> Changes:
     if codes is not None:
         changes[_DERIVATION_CODES] = b"SQ", codes
     return changes
+
+
+def derive_uid(uid: str, transfer_syntax: str, quality: Quality) -> str:
+    """Return the SOP Instance UID of what a lossy transfer syntax makes of an instance.
+
+    Made of the instance's UID, the syntax and the one setting that the streams depend on, so the
+    same export gives the same UID (PS3.5 B.2).
+    """
+    setting = codec(transfer_syntax).setting
+    name = f"{uid} {transfer_syntax} {setting}={float(getattr(quality, setting))!r}"
+    return f"2.25.{uuid.uuid5(_NAMESPACE, name).int}"
+
+
+def uid_changes(file: DicomFile, derived_uid: str, was_lossy: bool) -> Changes:
+    """Return the changes that give the image its own UID, and refer to the source (C.12.4.1.2).
+
+    Raises:
+        InstanceError: Source Image Sequence cannot be read.
+    """
+    purpose = _PROCESSED if was_lossy else _UNCOMPRESSED
+    code = encode_element(0x0040A170, b"SQ", code_item(*purpose), explicit=True)
+    uids = (file.value(tag) or b"" for tag in (SOP_CLASS_UID, SOP_INSTANCE_UID))
+    references = (
+        encode_element(tag, b"UI", value, explicit=True)
+        for tag, value in zip((0x00081150, 0x00081155), uids, strict=True)
+    )
+    source = item(b"".join((*references, code)))
+    return {
+        SOP_INSTANCE_UID: (b"UI", derived_uid.encode() + bytes(len(derived_uid) % 2)),
+        _SOURCE_IMAGES: (b"SQ", b"".join((*items_of(file, _SOURCE_IMAGES), source))),
+    }
 
 
 def _image_type(value: bytes | None) -> bytes:

@@ -15,20 +15,17 @@ from dicomferry.dicom.reencode import Changes, join, mend_group_lengths
 from dicomferry.dicom.tags import PIXEL_REPRESENTATION
 from dicomferry.dicom.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
-    JPEG_BASELINE,
-    JPEG_XL_RECOMPRESSION,
     SYNTAXES,
     TransferSyntax,
 )
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.attributes import extended_offset_table, loss_changes, pixel_changes
 from dicomferry.pixels.decode import Decoding
-from dicomferry.pixels.encapsulate import Recompressed, Reencoded
+from dicomferry.pixels.encapsulate import Options, Recompressed, Reencoded, recompresses
 from dicomferry.pixels.frames import chunks, swap_words, word_size
 from dicomferry.pixels.image_pixel import ImagePixel, check_frame_size, read_image
 from dicomferry.pixels.nested_pixels import reencode_readable
 from dicomferry.pixels.parallel import FrameMap, in_order
-from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import pack
 
 _IN_MEMORY = 64 << 20
@@ -36,7 +33,7 @@ _MAX_NATIVE_BYTES = 0xFFFFFFFE
 
 
 def write_dicom(
-    file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap = in_order
+    file: DicomFile, target: TransferSyntax, options: Options, frame_map: FrameMap = in_order
 ) -> Iterator[bytes]:
     """Yield the file in `target`, piece by piece.
 
@@ -45,18 +42,18 @@ def write_dicom(
     """
     if file.pixels is None and target.encapsulated:
         target = SYNTAXES[EXPLICIT_VR_LITTLE_ENDIAN]  # nothing in it is compressed
-    yield part10_writer.file_head(file, target)
-    data_set = _data_set(file, target, quality, frame_map)
+    yield part10_writer.file_head(file, target, options.derived_uid)
+    data_set = _data_set(file, target, options, frame_map)
     yield from part10_writer.deflated(data_set) if target.deflated else data_set
 
 
 def _data_set(
-    file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap
+    file: DicomFile, target: TransferSyntax, options: Options, frame_map: FrameMap
 ) -> Iterator[bytes]:
     if file.pixels is None:
         yield _attributes(file, target, {})
     elif target.encapsulated:
-        yield from _encoded(file, target, quality, frame_map)
+        yield from _encoded(file, target, options, frame_map)
     elif file.syntax.encapsulated:
         yield from _decompressed(file, read_image(file), target, frame_map)
     else:
@@ -103,16 +100,16 @@ def _decompressed(
 
 
 def _encoded(
-    file: DicomFile, target: TransferSyntax, quality: Quality, frame_map: FrameMap
+    file: DicomFile, target: TransferSyntax, options: Options, frame_map: FrameMap
 ) -> Iterator[bytes]:
     image = read_image(file)
     check_frame_size(image)
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as spool:
         lengths = []
-        if {file.syntax.uid, target.uid} == {JPEG_BASELINE, JPEG_XL_RECOMPRESSION}:
+        if recompresses(file.syntax.uid, target.uid):
             coder: Recompressed | Reencoded = Recompressed(file, image, target, frame_map)
         else:
-            coder = Reencoded(file, image, target, quality, frame_map)
+            coder = Reencoded(file, image, target, options, frame_map)
         for stream in coder.streams:
             spool.write(stream)
             lengths.append(len(stream))

@@ -5,20 +5,44 @@ returns the changes of the attributes, and `end`, where the stored pixel data en
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from dicomferry.dicom.dicom_file import DicomFile
 from dicomferry.dicom.reencode import Changes
-from dicomferry.dicom.transfer_syntaxes import JPEG_BASELINE, TransferSyntax
-from dicomferry.pixels.attributes import Loss, loss_changes, pixel_changes, untold_loss
+from dicomferry.dicom.transfer_syntaxes import JPEG_BASELINE, JPEG_XL_RECOMPRESSION, TransferSyntax
+from dicomferry.pixels.attributes import (
+    Loss,
+    loss_changes,
+    pixel_changes,
+    tells_of_loss,
+    untold_loss,
+)
 from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.decode import Decoding
-from dicomferry.pixels.derivation import derived_changes
+from dicomferry.pixels.derivation import derived_changes, uid_changes
 from dicomferry.pixels.frames import EncapsulatedFrames
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.overlays import overlay_changes, plane_of
 from dicomferry.pixels.parallel import FrameMap, parallel_map_for
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import Pixels, stored_values
+
+
+class Options(NamedTuple):
+    """How frames are made lossy.
+
+    Attributes:
+        quality: settings of the encoders.
+        derived_uid: the SOP Instance UID of the result; '' for the source's.
+    """
+
+    quality: Quality
+    derived_uid: str = ""
+
+
+def recompresses(source: str, target: str) -> bool:
+    """Whether a way from one transfer syntax to another is that of `Recompressed`."""
+    return {source, target} == {JPEG_BASELINE, JPEG_XL_RECOMPRESSION}
 
 
 class Recompressed:
@@ -65,16 +89,17 @@ class Reencoded:
         file: DicomFile,
         image: ImagePixel,
         target: TransferSyntax,
-        quality: Quality,
+        options: Options,
         frame_map: FrameMap,
     ) -> None:
         self._file, self._image, self._target = file, image, target
+        self._derived_uid = options.derived_uid
         self._decoding = Decoding(file, image, frame_map)
         decoded = self._decoding.image
         self._source = decoded.of_values if target.lossy else decoded
         self._planned = codec(target.uid).plan(self._source, target.uid)
         self._planes: list[tuple[bytes, ...]] = []
-        self.streams = self._encoded(quality)
+        self.streams = self._encoded(options.quality)
 
     def _encoded(self, quality: Quality) -> Iterator[bytes]:
         chosen, target = codec(self._target.uid), self._target
@@ -100,6 +125,9 @@ class Reencoded:
         file, losses = self._file, self._decoding.losses
         changes = pixel_changes(file, self._image, self._planned)
         if self._target.lossy:
+            if self._derived_uid:
+                was_lossy = bool(losses) or tells_of_loss(file)
+                changes |= uid_changes(file, self._derived_uid, was_lossy)
             loss = Loss(codec(self._target.uid).method, ratio)
             losses = [*losses, loss]
             changes |= derived_changes(file, loss)

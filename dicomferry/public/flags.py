@@ -63,6 +63,7 @@ class ExportFilesFlags(ExportFlags, total=False):
         j2k_ratio: compression ratio of lossy JPEG 2000.
         jpegls_near: greatest error of a sample in near-lossless JPEG-LS.
         jxl_distance: Butteraugli distance of lossy JPEG XL.
+        derive_uids: give files of lossy formats a SOP Instance UID of their own.
     """
 
     mime_type: str
@@ -70,6 +71,7 @@ class ExportFilesFlags(ExportFlags, total=False):
     j2k_ratio: float
     jpegls_near: int
     jxl_distance: float
+    derive_uids: bool
 
 
 class ExportTableFlags(ExportFlags, total=False):

@@ -24,6 +24,7 @@ _OUTCOMES = pa.schema(
         ("reason", pa.string()),
         ("fault", pa.string()),
         ("sopInstanceUid", pa.string()),
+        ("derivedSopInstanceUid", pa.string()),
         ("other", pa.string()),
         ("bytes", pa.int64()),
     ]
@@ -91,6 +92,8 @@ class JobResult:
             code, reason    why, stable and in words; null for plain success
             fault           kind and place of an error of dicomferry's own; else null
             sopInstanceUid  (0008,0018); null if unknown
+            derivedSopInstanceUid
+                            that of the file that was written, if it has another
             other           URI of the file that it is a duplicate of, or in conflict with
             bytes           size
         """

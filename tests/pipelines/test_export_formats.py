@@ -164,3 +164,19 @@ def test_jpeg_needs_no_parameter(store, tmp_path):
     ):
         run_export(store.root, tmp_path / name, f"--mime-type={mime_type}")
     assert tree(tmp_path / "a") == tree(tmp_path / "b") != {}
+
+
+def test_files_have_uids_of_their_own_where_they_lost_and_it_is_asked_for(store, tmp_path):
+    form = f"--mime-type={DICOM}; transfer-syntax={PREFIX}.4.81"
+    job = run_export(store.root, tmp_path, form, "--derive-uids")
+    derived = {
+        line["derivedSopInstanceUid"]: line["sopInstanceUid"]
+        for line in job.outcomes.values()
+        if "derivedSopInstanceUid" in line
+    }
+    files = {path.rpartition("/")[2].removesuffix(".dcm") for path in tree(tmp_path)}
+    [report] = [uid for uid, name in store.names.items() if name == NO_PIXELS]
+    assert files == {*derived, report}
+    assert len(derived) == len(NAMES) - len(LOSSY) - 1
+    for path in tmp_path.rglob("*.dcm"):
+        assert pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID == path.stem

@@ -1,5 +1,6 @@
 """One instance becomes its files, all or none, whoever works on its frames."""
 
+import json
 import multiprocessing
 import sys
 
@@ -10,10 +11,12 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.outcomes import parse_outcome
 from dicomferry.pixels.formats import FORMATS, PNG, parse_format
 from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.core_budget import CoreBudget
 from dicomferry.transforms.parallel_frames import parallel_map
+from dicomferry.transforms.records import to_line
 from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write
 from tests.pipelines.jobs import tree
 from tests.pixels.instances import data_set, gray, part10, read, to_dicom
@@ -140,3 +143,24 @@ def test_frames_go_too_where_the_attempt_that_lost_its_helper_has_written_none(t
 
     assert write(instance, target, lost).code == "WORKER_LOST"
     assert not tree(tmp_path / "out")
+
+
+def test_a_derived_file_stands_beside_its_source_and_the_outcome_names_both(tmp_path):
+    data, out = open_storage(str(tmp_path / "data")), open_storage(str(tmp_path / "out"))
+    content = part10(data_set(gray(bits=8), SOPInstanceUID="1.3"))
+    data.write("blob", content)
+    instance = instance_of(content)
+    assert write(instance, FileTarget(data, out)).derived_uid == ""
+    lossy = parse_format("application/dicom; transfer-syntax=1.2.840.10008.1.2.4.81")
+    target = FileTarget(data, out, lossy, derive_uids=True)
+    outcome = write(instance, target)
+    files = tree(tmp_path / "out")
+    assert set(files) == {"1.1/1.2/1.3.dcm", f"1.1/1.2/{outcome.derived_uid}.dcm"}
+    written = read((tmp_path / "out/1.1/1.2" / f"{outcome.derived_uid}.dcm").read_bytes())
+    assert written.SOPInstanceUID == outcome.derived_uid
+    line = json.loads(to_line(outcome))
+    assert line["source"] == "/studies/1.1/series/1.2/instances/1.3"
+    assert (line["sopInstanceUid"], line["derivedSopInstanceUid"]) == ("1.3", outcome.derived_uid)
+    assert parse_outcome(to_line(outcome).encode()) == line
+    assert write(instance, target) == outcome
+    assert tree(tmp_path / "out") == files

@@ -15,7 +15,7 @@ _SECTION = """<section id="outcomes"><h2>Outcome of every {noun}</h2>
 <p class="links"><a href="{download}" download>Download as JSON Lines</a></p></section>"""
 _TABLE = """<table class="outcomes"><thead><tr><th>{noun}</th><th>Outcome</th><th>Why</th>
 <th class="number">Size</th></tr></thead><tbody>{rows}</tbody></table>"""
-_LINE = """<tr><td class="uri">{source}{uid}{other}</td>
+_LINE = """<tr><td class="uri">{source}{uid}{derived}{other}</td>
 <td><span class="outcome {outcome}">{outcome}</span></td>
 <td>{why}</td><td class="number">{size}</td></tr>"""
 
@@ -98,11 +98,15 @@ def _line(line: dict[str, Any]) -> Html:
         fault=_fault(line.get("fault", "")),
     )
     uid = html('<small class="uid">{uid}</small>', uid=line.get("sopInstanceUid", ""))
+    derived = html(
+        '<small class="uid">written as {uid}</small>', uid=line.get("derivedSopInstanceUid", "")
+    )
     other = html("<small>the other: {uri}</small>", uri=line.get("other", ""))
     return html(
         _LINE,
         source=html("<bdi>{uri}</bdi>", uri=line["source"]),
         uid=uid if "sopInstanceUid" in line else Html(),
+        derived=derived if "derivedSopInstanceUid" in line else Html(),
         other=other if "other" in line else Html(),
         outcome=line["outcome"],
         why=why if "code" in line else Html(),

@@ -9,6 +9,7 @@ from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import Decoded, Pixels, pack, unpack
 
 METHOD = ""
+SETTING = ""
 DECODER = "zlib"
 STARTS: tuple[bytes, ...] = ()
 

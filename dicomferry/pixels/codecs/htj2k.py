@@ -25,6 +25,7 @@ from dicomferry.pixels.samples import (
 __all__ = ["STARTS"]
 
 METHOD = "ISO_15444_15"
+SETTING = "j2k_ratio"
 DECODER = "imagecodecs (OpenJPH; OpenJPEG for 4.203)"
 _SSIZ = 42  # offset of the first component's depth in a code stream
 # The least that a base resolution has in PS3.5 10.18, and what the encoder does by itself.

@@ -26,6 +26,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_10918_1"
+SETTING = "jpeg_quality"
 DECODER = "imagecodecs (libjpeg-turbo)"
 STARTS = (b"\xff\xd8\xff",)  # SOI and the next marker
 _LOSSLESS_FRAMES = (0xC3, 0xC7, 0xCB, 0xCF)

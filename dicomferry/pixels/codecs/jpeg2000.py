@@ -21,6 +21,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_15444_1"
+SETTING = "j2k_ratio"
 DECODER = "imagecodecs (OpenJPEG)"
 # SOC and SIZ; the signature of a JP2 file
 STARTS = (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  ")

@@ -24,6 +24,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_14495_1"
+SETTING = "jpegls_near"
 DECODER = "pyjpegls (CharLS)"
 STARTS = (b"\xff\xd8\xff",)  # SOI and the next marker
 _COLOUR_BY_PIXEL = 2

@@ -26,6 +26,7 @@ from dicomferry.pixels.samples import (
 )
 
 METHOD = "ISO_18181_1"
+SETTING = "jxl_distance"
 DECODER = "imagecodecs (libjxl)"
 STARTS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")  # code stream and container
 _LOSSLESS_EFFORT = 1  # 20 times as fast as effort 3, streams 3 % longer

@@ -19,6 +19,7 @@ class Codec(NamedTuple):
         plan: (attributes, syntax) to the attributes after encoding; refuses images that do not fit.
         encode: (frame, attributes, planned attributes, syntax, quality) to a stream.
         method: Lossy Image Compression Method (0028,2114); '' if never lossy.
+        setting: the field of `Quality` that its lossy streams depend on; '' if never lossy.
         decoder: the library that reads the frames, for people.
         starts: what its code streams begin with; () if that is not known.
         loss: (stream, syntax) to the method (0028,2114) by which the stream lost information; ''
@@ -29,6 +30,7 @@ class Codec(NamedTuple):
     plan: Callable[[ImagePixel, str], ImagePixel]
     encode: Callable[[Pixels, ImagePixel, ImagePixel, str, Quality], bytes]
     method: str
+    setting: str
     decoder: str
     starts: tuple[bytes, ...]
     loss: Callable[[bytes, str], str]
@@ -43,6 +45,7 @@ def codec(transfer_syntax: str) -> Codec:
         module.plan,
         module.encode,
         module.METHOD,
+        module.SETTING,
         module.DECODER,
         module.STARTS,
         module.loss,

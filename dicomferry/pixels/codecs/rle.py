@@ -13,6 +13,7 @@ from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import DECODE_ERRORS, Decoded, Pixels, correct, unpack
 
 METHOD = ""
+SETTING = ""
 DECODER = "imagecodecs (PackBits)"
 STARTS: tuple[bytes, ...] = ()  # the number of segments, in any of four bytes
 _MAX_SEGMENTS = 15
