@@ -104,14 +104,17 @@ def scan_parameters(stream: bytes, header: JpegHeader) -> Iterator[bytes]:
     """Yield the last three bytes of each scan header of a JPEG or JPEG-LS stream.
 
     Of JPEG they are Ss, Se, Ah and Al (ISO/IEC 10918-1 B.2.3), of JPEG-LS NEAR, ILV and the point
-    transform (14495-1 C.2.3). Coded samples never hold a marker.
+    transform (14495-1 C.2.3). Coded samples never hold a marker; they are not searched once each
+    component has had its scan.
     """
-    at = stream.find(b"\xff\xda", header.sof)
-    while at >= 0:
+    missing = len(header.component_ids)
+    at = header.sof
+    while missing > 0 and (at := stream.find(b"\xff\xda", at)) >= 0:
         end = at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
         if end - at >= 8 and end <= len(stream):
             yield stream[end - 3 : end]
-        at = stream.find(b"\xff\xda", at + 2)
+            missing -= stream[at + 4]
+        at += 2
 
 
 def check_end(stream: bytes) -> None:
