@@ -8,6 +8,7 @@ worker is lost. No Beam here.
 import atexit
 import gc
 import importlib
+import logging
 import multiprocessing
 import os
 import sys
@@ -22,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from dicomferry.transforms.core_budget import CoreBudget
 from dicomferry.transforms.crossing_errors import crossing
+from dicomferry.transforms.worker_log import log_formatter, set_up_log
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -138,7 +140,9 @@ class WorkerPool:
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             context = _WorkerContext()
             cores = CoreBudget(self.workers, context)
-            self._executor = ProcessPoolExecutor(self.workers, context, _become_worker, (cores,))
+            self._executor = ProcessPoolExecutor(
+                self.workers, context, _become_worker, (cores, log_formatter())
+            )
             # All processes start before any works. One that dies while another starts would close
             # the pipes of the other, whose start then fails and takes the fork server with it.
             self._executor._safe_to_dynamically_spawn_children = False  # type: ignore[attr-defined]
@@ -232,8 +236,9 @@ class Work(Generic[T, R]):
             return self._on_worker_lost(element)
 
 
-def _become_worker(cores: CoreBudget) -> None:
+def _become_worker(cores: CoreBudget, formatter: logging.Formatter | None) -> None:
     """Make this process a worker of a pool."""
+    set_up_log(formatter)
     _set_cores(cores)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 

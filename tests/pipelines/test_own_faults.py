@@ -7,11 +7,15 @@ import pytest
 
 from dicomferry.dicom import header
 from dicomferry.pixels.render.renderer import Renderer
+from dicomferry.storage.local import LocalStorage
+from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.store.verification import verify
 from dicomferry.tables.flattened import FlattenedRows
-from dicomferry.transforms import commit_instances
+from dicomferry.transforms import commit_instances, publish_notifications
+from dicomferry.transforms.publish_notifications import Published, _Publisher
 from tests.factories import dicom_bytes
-from tests.pipelines.jobs import check_accounts, new_store, run_export, run_import
-from tests.pipelines.tables import run_table_export
+from tests.pipelines.jobs import STORE, check_accounts, new_store, run_export, run_import
+from tests.pipelines.tables import run_table_export, uids
 
 SOPS = ("1.2.1.1.1", "1.2.1.1.2", "1.2.1.1.3")
 
@@ -108,3 +112,48 @@ def test_an_export_to_a_table(imported, tmp_path, monkeypatch, failed):
         rows = connection.execute("SELECT SOPInstanceUID FROM d.t ORDER BY 1").fetchall()
     # Without a row to give, the table stays as it was.
     assert [uid for (uid,) in rows] == (list(SOPS[failed:]) or ["earlier"])
+
+
+def test_what_follows_an_import(root, source, tmp_path, monkeypatch):
+    """A row of a stream and a message fail alone; both are listed, and the import is done."""
+    uri = f"duckdb:{tmp_path}/t.duckdb#d.t"
+    streams = [{"bigqueryDestination": {"tableUri": uri, "schemaFlattened": {}}}]
+    topics = [{"pubsubTopic": "projects/p/topics/t"}]
+    create_store(root, STORE, {"streamConfigs": streams, "notificationConfigs": topics})
+    breaking(monkeypatch, FlattenedRows, "row", lambda _, row: row["SOPInstanceUID"] == SOPS[0])
+    breaking(
+        monkeypatch,
+        publish_notifications,
+        "to_message",
+        lambda row, *_: row["SOPInstanceUID"] == SOPS[1],
+    )
+    sent = []
+
+    def request(_self, _topic, messages):
+        sent.extend(message["data"].decode().rpartition("/")[2] for message in messages)
+        return Published(len(messages))
+
+    monkeypatch.setattr(_Publisher, "_request", request)
+    job = run_import(root, source)
+    assert (job.code, job.kinds) == (0, {"imported": 3})
+    assert uids(uri) == list(SOPS[1:])
+    assert sorted(sent) == [SOPS[0], SOPS[2]]
+    for kind, uid in (("stream", SOPS[0]), ("notification", SOPS[1])):
+        [line] = [
+            json.loads(line)
+            for entry in job.folder.storage.list()
+            if entry.path.startswith(f"{kind}-errors-")
+            for line in job.folder.storage.read(entry.path).splitlines()
+        ]
+        assert (line["sopInstanceUid"], line["code"]) == (uid, "INTERNAL_ERROR")
+        assert line["fault"].startswith("IndexError at dicomferry/")
+    assert run_import(root, source).kinds == {"skipped": 3}
+    assert len(sent) == 2  # and nothing is tried without end
+
+
+def test_a_blob_that_is_verified(imported, monkeypatch):
+    left = iter(range(1))
+    breaking(monkeypatch, LocalStorage, "head", lambda *_: next(left, None) is not None)
+    problems = [each.problem for each in verify(get_store(imported, STORE)) if each.problem]
+    assert len(problems) == 1
+    assert problems[0].startswith("INTERNAL_ERROR (IndexError at dicomferry/store/verification.py:")

@@ -1,5 +1,6 @@
 """What worker processes are asked to do by tests: a pool takes functions of modules only."""
 
+import logging
 import os
 import signal
 import time
@@ -30,6 +31,13 @@ def process_ids(numbers: Sequence[int]) -> list[int]:
     """The process that each number was given to."""
     time.sleep(0.01)
     return [os.getpid() for _ in numbers]
+
+
+def log_forms(numbers: Sequence[int]) -> list[str]:
+    """A line of the log of the process that each number was given to."""
+    record = logging.makeLogRecord({"msg": "a line", "levelname": "ERROR", "name": "x"})
+    [handler] = logging.getLogger().handlers
+    return [handler.format(record) for _ in numbers]
 
 
 def _double(number: int) -> int:

@@ -1,10 +1,14 @@
 """What kills or hangs a worker costs the one element that did it, and seconds."""
 
+import json
+import logging
 import os
 import time
 
 import pytest
 
+from dicomferry.pipelines import log_format
+from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.storage.errors import StorageError
 from dicomferry.transforms.worker_pool import WorkerPool, _WorkerProcess
 from tests.transforms.pool_functions import (
@@ -16,6 +20,7 @@ from tests.transforms.pool_functions import (
     TIMED_OUT,
     double,
     double_slowly,
+    log_forms,
     process_ids,
 )
 
@@ -135,3 +140,12 @@ def test_no_workers_means_this_process():
     pool = WorkerPool(0)
     assert list(pool.map(process_ids, [[1, 2]], None, None)) == [[os.getpid()] * 2]
     assert list(pool.map(double, [[1], [2, 3]], None, None)) == [[2], [4, 6]]
+
+
+def test_workers_log_in_the_form_of_their_parent(pool, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    log_format.set_up(LogFormat.JSON, "operations/1")
+    [[line]] = pool.map(log_forms, [[0]], None, lambda _: 60.0)
+    entry = json.loads(line)
+    assert (entry["message"], entry["severity"]) == ("a line", "ERROR")
+    assert entry["logging.googleapis.com/operation"]["id"] == "operations/1"
