@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-from google.rpc.code_pb2 import INVALID_ARGUMENT
+from google.rpc.code_pb2 import INTERNAL, INVALID_ARGUMENT
 
 from dicomferry.errors import Reason
 from dicomferry.operations.folder import OperationFolder
@@ -124,6 +124,7 @@ class _WriteFn(beam.DoFn):
 
 def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> None:
     reason = Reason(outcome.code).sentence + (f" ({outcome.fault})" if outcome.fault else "")
+    code = INTERNAL if outcome.code == Reason.INTERNAL_ERROR else INVALID_ARGUMENT
     # INFO for Python, so that only programs that write a log show it.
     _LOGGER.log(
         logging.ERROR if is_remote else logging.INFO,
@@ -137,7 +138,7 @@ def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> N
             "operation": operation,
             "payload": {
                 "@type": f"type.googleapis.com/google.cloud.healthcare.logging.{entry}",
-                "error": {"code": INVALID_ARGUMENT, "message": reason, "reason": outcome.code},
+                "error": {"code": code, "message": reason, "reason": outcome.code},
                 "source": outcome.source,
             },
         },

@@ -4,10 +4,12 @@ import pytest
 from typer.testing import CliRunner
 
 from dicomferry.cli.main import app
+from dicomferry.errors import Fault, InstanceError, Reason
 from dicomferry.jobs import dataflow
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.operations.owner import DataflowJob
+from dicomferry.transforms.records import FileOutcome, to_line
 from tests.pipelines.jobs import STORE, new_store
 
 
@@ -47,3 +49,15 @@ def test_cancel_asks_whoever_runs_the_job_and_describe_shows_it(root, on_dataflo
     shown = call(root, "describe", folder.id)
     # A process sees for itself that it is to end; a Dataflow job is told.
     assert ("cancelled" in shown) == (owner is not None)
+
+
+def test_describe_shows_kind_and_place_of_a_fault_of_ours(root):
+    new_store(root)
+    folder = start_operation(root, STORE, "ExportDicomData")
+    fault = Fault("IndexError", "dicomferry/pixels/render/grayscale.py:118", ("frames.py:1 x",))
+    error = InstanceError(Reason.INTERNAL_ERROR, fault)
+    lines = [to_line(FileOutcome.of_failure(f"/studies/{n}", error)) for n in range(2)]
+    folder.write_outcomes("00000-00000", "\n".join(lines).encode())
+    shown = call(root, "describe", folder.id)
+    assert "2 × INTERNAL_ERROR: a fault of dicomferry, not of the file" in shown
+    assert "IndexError at dicomferry/pixels/render/grayscale.py:118" in shown

@@ -140,6 +140,14 @@ class TestOutcomePages:
         assert steps > 5
         assert not outcomes.reasons(folder, "").is_complete
 
+    def test_a_fault_of_ours_is_shown_with_its_place(self, root, browser):
+        fault = "IndexError at dicomferry/pixels/render/grayscale.py:118"
+        why = {"code": "INTERNAL_ERROR", "reason": "a fault", "fault": fault}
+        lines = [{"source": f"/{n}", "outcome": "failed", **why, "bytes": 1} for n in range(2)]
+        folder = self._folder(root, {"00000-00000": lines})
+        assert browser.page(f"/console/{folder.name}?outcome=failed").count(fault) >= 2
+        assert outcomes.reasons(folder, "").counts == {("INTERNAL_ERROR", "a fault", fault): 2}
+
     def test_names_that_look_like_outcomes_are_none(self, root):
         line = {"source": '/a"outcome": "failed"', "outcome": "imported", "bytes": 1}
         folder = self._folder(root, {"00000-00000": [line]})

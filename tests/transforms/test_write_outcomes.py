@@ -7,6 +7,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
+from google.rpc.code_pb2 import INTERNAL, INVALID_ARGUMENT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ ALL = [
     FileOutcome("/in/known", "skipped", "ALREADY_IMPORTED", "", "", 5),
     FileOutcome("/in/directory", "skipped", "DICOMDIR", "", "", 6, "1"),
     FileOutcome("/in/failed", "failed", "NOT_DICOM", "", "", 7, "1"),
+    FileOutcome("/in/broken", "failed", "INTERNAL_ERROR", fault="IndexError at dicomferry/x.py:1"),
 ]
 
 outcomes = st.builds(
@@ -36,6 +38,7 @@ outcomes = st.builds(
     st.sampled_from(["", "1.2.3"]),
     st.text(),
     st.integers(0, 2**50),
+    fault=st.sampled_from(["", "IndexError at dicomferry/pixels/frames.py:61"]),
 )
 
 
@@ -74,6 +77,7 @@ def test_a_line_is_one_line_of_json_with_a_fixed_reason(outcome):
     assert record.get("reason") == (Reason(outcome.code).sentence if outcome.code else None)
     assert record.get("code", "") == outcome.code
     assert record.get("other", "") == outcome.other
+    assert record.get("fault", "") == outcome.fault
 
 
 @given(st.lists(outcomes), st.lists(outcomes))
@@ -85,7 +89,7 @@ def test_counts_of_shards_add_up(some, others):
         assert sum(whole.of(outcome) for outcome in Outcome) == whole.done == len(some + others)
 
 
-@pytest.mark.parametrize(("fail_conflicts", "failed"), [(True, 2), (False, 1)])
+@pytest.mark.parametrize(("fail_conflicts", "failed"), [(True, 3), (False, 2)])
 def test_a_conflict_is_a_failure_as_asked(fail_conflicts, failed):
     assert count(ALL, fail_conflicts=fail_conflicts).failures == failed
 
@@ -136,3 +140,7 @@ def test_lines_of_workers_elsewhere_are_errors_that_name_the_operation(folder, c
     assert (folder.name in failed.getMessage()) == is_remote
     assert failed.severity == "ERROR"
     assert failed.operation == folder.name
+    assert failed.payload["error"]["code"] == INVALID_ARGUMENT
+    [ours] = [record for record in records if "INTERNAL_ERROR" in record.getMessage()]
+    assert "(IndexError at dicomferry/x.py:1)" in ours.getMessage()
+    assert ours.payload["error"]["code"] == INTERNAL
