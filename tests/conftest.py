@@ -43,6 +43,7 @@ SLOW = (
     "pipelines/test_streams.py",
     "pipelines/test_template.py",
     "pixels/test_corpus.py",
+    "pixels/render/test_against_tools.py",
     "pixels/test_hostile.py",
     "storage/test_seam.py",
     "store/test_compaction.py",
