@@ -404,6 +404,25 @@ def test_bits_beyond_bits_stored_are_kept_where_they_mean_something() -> None:
         assert raw.PixelData == words.tobytes(), end
 
 
+@pytest.mark.parametrize("end", LOSSLESS + [".4.110"])
+def test_signed_words_with_a_high_bit_at_the_top_are_kept(end: str) -> None:
+    words = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
+    ds = data_set(words, 7, HighBit=7)
+    assert read(to_dicom(to_dicom(part10(ds), end), ".1")).PixelData == words.tobytes()
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+@pytest.mark.parametrize("end", [".4.50", ".4.51", ".4.91", ".4.203"])
+def test_few_stored_bits_lose_no_more_than_many(end: str, bits: int) -> None:
+    """No value wraps from white to black, and none is lost to steps made for all bits of a byte."""
+    pixels = np.random.default_rng(1).integers(0, 1 << bits, (18, 21), dtype=np.uint16)
+    back = read(to_dicom(to_dicom(part10(data_set(pixels, bits)), end), ".1"))
+    error = np.abs(back.pixel_array.astype(int) - pixels)
+    assert error.max() <= max(2, 0.1 * (1 << bits))
+    if end in (".4.91", ".4.203"):
+        assert error.max() <= 2
+
+
 def test_same_syntax_and_as_uploaded_give_the_bytes_themselves() -> None:
     for name in ("CT_small.dcm", "SC_rgb_jpeg_gdcm.dcm", "MR_small_RLE.dcm", "JPEG2000.dcm"):
         data = corpus_file(name)

@@ -10,7 +10,12 @@ from dicomferry.dicom.transfer_syntaxes import HTJ2K, HTJ2K_LOSSLESS_RPCL
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.codecs.codestream import check_end, read_jpeg2000
 from dicomferry.pixels.codecs.htj2k_header import check_segments
-from dicomferry.pixels.codecs.jpeg2000 import STARTS, decoded_photometric, is_irreversible
+from dicomferry.pixels.codecs.jpeg2000 import (
+    SMALLEST_FOR_RATE_CONTROL,
+    STARTS,
+    decoded_photometric,
+    is_irreversible,
+)
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.samples import (
@@ -113,10 +118,15 @@ def plan(image: ImagePixel, syntax: str) -> ImagePixel:
 def encode(
     pixels: Pixels, source: ImagePixel, _planned: ImagePixel, syntax: str, quality: Quality
 ) -> bytes:
-    """Encode a frame, reversibly or by the quantiser that comes closest to the ratio."""
+    """Encode a frame, reversibly or by the quantiser that comes closest to the ratio.
+
+    Lossy frames below 64 rows or columns are encoded at best quality, as in JPEG 2000.
+    """
     depth = precision(source)
     if syntax != HTJ2K:
         return _encode(pixels, source, depth, None, syntax == HTJ2K_LOSSLESS_RPCL)
+    if min(source.rows, source.columns) < SMALLEST_FOR_RATE_CONTROL:
+        return _encode(pixels, source, depth, 2.0**-depth, False)
     # The encoder knows no ratio, so its quantiser's step is searched for. The number of steps is
     # fixed and so is the result: the finest step whose stream is short enough.
     wanted = source.rows * source.columns * source.samples * depth / 8 / quality.j2k_ratio

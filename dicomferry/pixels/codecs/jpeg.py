@@ -117,7 +117,7 @@ def encode(
     stream = bytes(
         imagecodecs.jpeg8_encode(
             pixels.astype(planned.dtype, copy=False),
-            level=quality.jpeg_quality,
+            level=_level(quality.jpeg_quality, planned.bits_stored - source.bits_stored),
             colorspace=space,
             outcolorspace="ycbcr" if space else None,
             subsampling="422" if space else None,
@@ -140,6 +140,17 @@ def loss(stream: bytes, _syntax: str) -> str:
     is_dct = header.marker not in _LOSSLESS_FRAMES
     scans = scan_parameters(stream, header)
     return METHOD if is_dct or any(transform & 0x0F for _, _, transform in scans) else ""
+
+
+def _level(quality: int, unused_bits: int) -> int:
+    """Return the quality at which samples that leave bits of the stream unused lose no more.
+
+    The steps of the quantiser are for samples that fill its bits: 4 of 8 would lose 16 times as
+    much of their range. Libjpeg's scale of the steps, in percent, is 200 - 2 * quality from 50 on,
+    and 5000 / quality below.
+    """
+    percent = (200 - 2 * quality if quality >= 50 else 5000 / quality) / (1 << unused_bits)
+    return round(100 - percent / 2 if percent <= 100 else 5000 / percent)
 
 
 def encode_picture(pixels: Pixels, quality: Quality) -> bytes:

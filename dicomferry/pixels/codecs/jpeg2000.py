@@ -29,7 +29,7 @@ _SIZ, _COD, _COC, _SOD = 0xFF51, 0xFF52, 0xFF53, 0xFF93
 # pylibjpeg-openjpeg crashed when two threads encoded at once.
 _RATE_CONTROL = threading.Lock()
 _SRGB = 1
-_SMALLEST_FOR_RATE_CONTROL = 64
+SMALLEST_FOR_RATE_CONTROL = 64
 
 
 def decode(stream: bytes, image: ImagePixel, _syntax: str) -> Decoded:
@@ -109,13 +109,16 @@ def encode(
     Lossy frames below 64 rows or columns are encoded at best quality instead."""
     transform = source.photometric == "RGB"
     depth = precision(source)
+    # imagecodecs gives a stream the depth of the word where up to 8 bits are in 16. Then loss
+    # pushes values beyond Bits Stored.
+    narrow = pixels.astype(f"{pixels.dtype.kind}1", copy=False) if depth <= 8 else pixels
     # A small frame is left at the best quality: its headers alone would exceed what the ratio
     # allows, and rate control has 6 resolutions, for which it has too few lines.
-    small = min(source.rows, source.columns) < _SMALLEST_FOR_RATE_CONTROL
+    small = min(source.rows, source.columns) < SMALLEST_FOR_RATE_CONTROL
     if syntax != JPEG_2000 or small:
         return bytes(
             imagecodecs.jpeg2k_encode(
-                pixels,
+                narrow,
                 level=0,
                 codecformat="j2k",
                 bitspersample=depth,
@@ -124,7 +127,6 @@ def encode(
                 numthreads=1,
             )
         )
-    narrow = pixels.astype(f"{pixels.dtype.kind}1") if depth <= 8 else pixels
     with _RATE_CONTROL:
         return bytes(
             openjpeg_utils.encode_buffer(

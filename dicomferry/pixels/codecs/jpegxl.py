@@ -46,13 +46,13 @@ def decode(stream: bytes, image: ImagePixel, syntax: str) -> Decoded:
     """
     if syntax == JPEG_XL_RECOMPRESSION:
         return jpeg.decode(to_jpeg(stream, image), image, JPEG_BASELINE)
-    check_jpegxl(stream, image)
+    header = check_jpegxl(stream, image)
     try:
         decoded = imagecodecs.jpegxl_decode(stream, index=0, numthreads=1)
     except DECODE_ERRORS:
         raise InstanceError(Reason.CODE_STREAM_INVALID) from None
     photometric = "RGB" if image.samples == 3 else image.photometric
-    return Decoded(from_decoder(decoded, image, image.bits_stored), photometric)
+    return Decoded(from_decoder(decoded, image, header.precision), photometric)
 
 
 def loss(stream: bytes, syntax: str) -> str:

@@ -15,6 +15,8 @@ class JpegXlHeader(NamedTuple):
 
     Attributes:
         rows, columns: as in the stream.
+        precision: bits of a sample; 0 of floating-point ones, and where a preview or an animation
+            comes first.
         is_still: there is neither a preview nor an animation.
         is_xyb: samples are in the color space that lossy encoding uses; False where a preview, an
             animation or extra channels come first.
@@ -22,12 +24,13 @@ class JpegXlHeader(NamedTuple):
 
     rows: int
     columns: int
+    precision: int
     is_still: bool
     is_xyb: bool
 
 
-def check_jpegxl(stream: bytes, image: ImagePixel) -> None:
-    """Compare a stream with the attributes.
+def check_jpegxl(stream: bytes, image: ImagePixel) -> JpegXlHeader:
+    """Read the header of a stream, and compare it with the attributes.
 
     In a few bytes there can be thousands of pictures, and a frame has one.
 
@@ -35,8 +38,13 @@ def check_jpegxl(stream: bytes, image: ImagePixel) -> None:
         InstanceError: CODE_STREAM_INVALID, CODE_STREAM_MISMATCH.
     """
     header = read_jpegxl(stream)
-    if (header.rows, header.columns) != (image.rows, image.columns) or not header.is_still:
+    if (
+        (header.rows, header.columns) != (image.rows, image.columns)
+        or not header.is_still
+        or not 1 <= header.precision <= image.bits_allocated
+    ):
         raise InstanceError(Reason.CODE_STREAM_MISMATCH)
+    return header
 
 
 def read_jpegxl(stream: bytes) -> JpegXlHeader:
@@ -51,22 +59,23 @@ def read_jpegxl(stream: bytes) -> JpegXlHeader:
     bits = _Bits(stream[start + 2 : start + 2 + _HEADER_BYTES])
     rows, columns = bits.size()
     if bits.take(1):  # all of the metadata has its default: 8 bits in XYB
-        return JpegXlHeader(rows, columns, is_still=True, is_xyb=True)
+        return JpegXlHeader(rows, columns, precision=8, is_still=True, is_xyb=True)
     if bits.take(1):
         bits.take(3)  # orientation
         if bits.take(1):
             bits.size()  # the intrinsic one
         if bits.take(1) or bits.take(1):  # preview, animation
-            return JpegXlHeader(rows, columns, is_still=False, is_xyb=False)
+            return JpegXlHeader(rows, columns, precision=0, is_still=False, is_xyb=False)
+    precision = 0
     if bits.take(1):  # floating point: depth and exponent
         bits.choose(32, 16, 24, (6, 1))
         bits.take(4)
     else:
-        bits.choose(8, 10, 12, (6, 1))
+        precision = bits.choose(8, 10, 12, (6, 1))
     bits.take(1)  # 16 bits are enough to decode
     extra_channels = bits.choose(0, 1, (4, 2), (12, 1))
     is_xyb = not extra_channels and bool(bits.take(1))
-    return JpegXlHeader(rows, columns, is_still=True, is_xyb=is_xyb)
+    return JpegXlHeader(rows, columns, precision, is_still=True, is_xyb=is_xyb)
 
 
 def _code_stream(stream: bytes) -> int:
