@@ -21,6 +21,7 @@ SLOW = (
     "dicom/test_json_model_against_pydicom.py",
     "dicom/test_one_reader.py",
     "faults",
+    "generated",
     "jobs/test_launch.py",
     "jobs/test_queue.py",
     "pipelines/test_bqemulator.py",

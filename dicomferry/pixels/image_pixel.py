@@ -72,10 +72,15 @@ class ImagePixel(NamedTuple):
         return np.dtype(f"<{'i' if self.signed else 'u'}{max(1, self.bits_allocated // 8)}")
 
     @property
+    def is_subsampled(self) -> bool:
+        """Native frames hold one Cb and one Cr for two pixels."""
+        return self.photometric == "YBR_FULL_422" and self.samples == 3
+
+    @property
     def frame_bits(self) -> int:
         """The bits of one native frame: odd frames of single bits are not padded."""
         pixels = self.rows * self.columns
-        if self.photometric == "YBR_FULL_422":
+        if self.is_subsampled:
             pairs = self.rows * -(-self.columns // 2) if self.pairs_by_row else -(-pixels // 2)
             return pairs * 4 * self.bits_allocated
         return pixels * self.samples * self.bits_allocated
@@ -141,7 +146,7 @@ def read_image(file: DicomFile) -> ImagePixel:
         or image.planar not in (0, 1)
     ):
         raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
-    if image.photometric == "YBR_FULL_422" and not file.syntax.encapsulated:
+    if image.is_subsampled and not file.syntax.encapsulated:
         image = _as_held(image, 8 * (file.pixels.end - file.pixels.value))
     overlays = _embedded_overlays(file, image)
     if overlays or high_bit != stored - 1:

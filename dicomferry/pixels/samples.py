@@ -43,9 +43,9 @@ def unpack(raw: bytes, image: ImagePixel, index: int = 0) -> Pixels:
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
         return bits[first : first + image.frame_bits].reshape(image.shape)
     samples = np.frombuffer(raw, image.dtype, count=image.frame_bits // image.bits_allocated)
-    if image.photometric == "YBR_FULL_422":
+    if image.is_subsampled:
         samples = _expand_422(samples, image)
-    if image.samples > 1 and image.planar and image.photometric != "YBR_FULL_422":
+    elif image.samples > 1 and image.planar:
         samples = by_pixel(samples.reshape(image.samples, image.rows, image.columns))
     return correct(samples.reshape(image.shape), image)
 

@@ -30,7 +30,7 @@ class AttributeReader:
     def items(self, tag: int) -> list["AttributeReader"]:
         """Return the items of a sequence."""
         element = self._found.get(tag)
-        if element is None or element.vr(self._buffer, self._encoding) not in (b"", b"SQ"):
+        if element is None or element.vr(self._buffer, self._encoding) not in (b"", b"SQ", b"UN"):
             return []
         return [
             AttributeReader(self._buffer, item.elements, item.encoding)

@@ -7,8 +7,7 @@ from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.samples import Pixels
 
 _RGB_OF_YBR = np.array(
-    [[1.0, 1.0, 1.0], [0.0, -0.114 * 1.772 / 0.587, 1.772], [1.402, -0.299 * 1.402 / 0.587, 0.0]],
-    np.float32,
+    [[1.0, 1.0, 1.0], [0.0, -0.114 * 1.772 / 0.587, 1.772], [1.402, -0.299 * 1.402 / 0.587, 0.0]]
 )
 
 
@@ -23,9 +22,11 @@ def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
     if photometric not in ("YBR_FULL", "YBR_FULL_422"):
         raise InstanceError(Reason.COLOUR_SPACE_UNKNOWN)
     highest = (1 << image.bits_stored) - 1
-    centred = pixels.astype(np.float32)
+    # Above 24 bits the largest number is none of 32-bit floating point, and the one above it wraps.
+    exact = np.float32 if image.bits_stored <= 16 else np.float64
+    centred: Pixels = pixels.astype(exact)
     centred[..., 1:] -= (highest + 1) // 2
-    rgb = centred @ _RGB_OF_YBR
+    rgb: Pixels = centred @ _RGB_OF_YBR.astype(exact)
     rgb += 0.5
     np.clip(rgb, 0, highest, out=rgb)
     return rgb.astype(pixels.dtype)
