@@ -404,7 +404,7 @@ def test_bits_beyond_bits_stored_are_kept_where_they_mean_something() -> None:
         assert raw.PixelData == words.tobytes(), end
 
 
-@pytest.mark.parametrize("end", LOSSLESS + [".4.110"])
+@pytest.mark.parametrize("end", [*LOSSLESS, ".4.110"])
 def test_signed_words_with_a_high_bit_at_the_top_are_kept(end: str) -> None:
     words = np.arange(-128, 128, dtype=np.int8).reshape(16, 16)
     ds = data_set(words, 7, HighBit=7)
