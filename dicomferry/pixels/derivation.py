@@ -4,12 +4,15 @@ It is a derived image: Value 1 of Image Type says so, and Derivation Description
 Sequence say how it was derived.
 """
 
+import struct
 import uuid
+from contextlib import suppress
 
 from dicomferry.dicom.dicom_file import DicomFile
-from dicomferry.dicom.encoding import EXPLICIT_LITTLE
-from dicomferry.dicom.raw_elements import read_items
-from dicomferry.dicom.reencode import Changes, encode_element, reencode
+from dicomferry.dicom.dictionary import STANDARD_VR
+from dicomferry.dicom.encoding import EXPLICIT_LITTLE, DataSetEncoding
+from dicomferry.dicom.raw_elements import RawElement, read_items
+from dicomferry.dicom.reencode import Changes, encode_element, join, reencode
 from dicomferry.dicom.tags import ITEM, SOP_CLASS_UID, SOP_INSTANCE_UID
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.attributes import Loss
@@ -17,6 +20,8 @@ from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.quality import Quality
 
 _IMAGE_TYPE = 0x00080008
+_FRAME_TYPE = 0x00089007
+_FUNCTIONAL_GROUPS = (0x52009229, 0x52009230)  # shared, per frame
 _DERIVATION_DESCRIPTION = 0x00082111
 _DERIVATION_CODES = 0x00089215
 _SMALLEST_AND_LARGEST = (0x00280106, 0x00280107, 0x00280110, 0x00280111)
@@ -39,6 +44,7 @@ def derived_changes(file: DicomFile, loss: Loss) -> Changes:
     )
     changes[_IMAGE_TYPE] = b"CS", _image_type(file.value(_IMAGE_TYPE))
     changes[_DERIVATION_DESCRIPTION] = b"ST", _description(file, loss)
+    changes |= _frame_changes(file)
     codes = _with_code(file)
     if codes is not None:
         changes[_DERIVATION_CODES] = b"SQ", codes
@@ -80,6 +86,44 @@ def _image_type(value: bytes | None) -> bytes:
     """Return Image Type with DERIVED as Value 1; Value 2, which has to be there, stays."""
     _, *others = (value or b"").strip(b" \0").split(b"\\")
     return padded(b"\\".join((b"DERIVED", *(others or [b"SECONDARY"]))))
+
+
+def _frame_changes(file: DicomFile) -> Changes:
+    """Return the functional groups with DERIVED as Value 1 of each Frame Type (C.8.16.1.1.1).
+
+    Groups that cannot be read keep their bytes.
+    """
+    changes: Changes = {}
+    for each in file.elements:
+        if each.tag in _FUNCTIONAL_GROUPS:
+            with suppress(InstanceError):
+                if value := _derived_items(file.buffer, each, file.encoding, 1):
+                    changes[each.tag] = b"SQ", value
+    return changes
+
+
+def _derived_items(
+    buffer: bytes, sequence: RawElement, encoding: DataSetEncoding, depth: int
+) -> bytes:
+    """Return the items of a sequence in Explicit VR Little Endian; b"" if it has no Frame Type."""
+    tag = struct.pack(f"{encoding.order}HH", _FRAME_TYPE >> 16, _FRAME_TYPE & 0xFFFF)
+    if buffer.find(tag, sequence.value, sequence.end) < 0:
+        return b""
+    items = []
+    for each in read_items(buffer, sequence, encoding, depth):
+        changes: Changes = {}
+        for element in each.elements:
+            vr = element.vr(buffer, each.encoding) or STANDARD_VR.get(element.tag, "").encode()
+            if element.tag == _FRAME_TYPE:
+                value = _image_type(buffer[element.value : element.end])
+                changes[element.tag] = b"CS", value
+            elif vr == b"SQ" and (
+                nested := _derived_items(buffer, element, each.encoding, depth + 1)
+            ):
+                changes[element.tag] = b"SQ", nested
+        kept = reencode(buffer, each.elements, each.encoding, EXPLICIT_LITTLE, depth=depth)
+        items.append(item(b"".join(data for _, data in join(kept, changes, explicit=True))))
+    return b"".join(items)
 
 
 def _description(file: DicomFile, loss: Loss) -> bytes:

@@ -93,6 +93,41 @@ def test_earlier_derivations_stay_listed(source: str, undefined: bool) -> None:
     assert list(result.LossyImageCompressionMethod) == ["ISO_10918_1", "ISO_14495_1"]
 
 
+def functional_groups(frame_type: list[str], undefined: bool) -> Dataset:
+    """A functional group with Frame Type, and one with something else."""
+    kind, content, group = Dataset(), Dataset(), Dataset()
+    kind.FrameType = frame_type
+    content.FrameAcquisitionNumber = 7
+    group.MRImageFrameTypeSequence = Sequence([kind])
+    group.FrameContentSequence = Sequence([content])
+    for each in ("MRImageFrameTypeSequence", "FrameContentSequence"):
+        group[each].is_undefined_length = undefined
+    return group
+
+
+@pytest.mark.parametrize("source", [PREFIX, f"{PREFIX}.1", f"{PREFIX}.2"])
+@pytest.mark.parametrize("undefined", [False, True])
+def test_the_frames_of_a_derived_image_are_derived_too(source: str, undefined: bool) -> None:
+    ds = data_set(np.stack([SMOOTH] * 2), frames=2, ImageType=["MIXED", "PRIMARY", "M", "NONE"])
+    types = [["ORIGINAL", "PRIMARY", "M", "NONE"], ["DERIVED", "SECONDARY", "M", "NONE"]]
+    groups = [functional_groups(each, undefined) for each in types]
+    ds.SharedFunctionalGroupsSequence = Sequence([functional_groups(types[0], undefined)])
+    ds.PerFrameFunctionalGroupsSequence = Sequence(groups)
+    ds["PerFrameFunctionalGroupsSequence"].is_undefined_length = undefined
+    result = read(to_dicom(part10(ds, source), ".4.81"))
+    shared = result.SharedFunctionalGroupsSequence
+    found = [*result.PerFrameFunctionalGroupsSequence, *shared]
+    assert [list(each.MRImageFrameTypeSequence[0].FrameType) for each in found] == [
+        ["DERIVED", "PRIMARY", "M", "NONE"],
+        ["DERIVED", "SECONDARY", "M", "NONE"],
+        ["DERIVED", "PRIMARY", "M", "NONE"],
+    ]
+    assert all(each.FrameContentSequence[0].FrameAcquisitionNumber == 7 for each in found)
+    assert list(result.ImageType) == ["DERIVED", "PRIMARY", "M", "NONE"]
+    kept = read(to_dicom(part10(ds, source), ".4.80")).PerFrameFunctionalGroupsSequence
+    assert [list(each.MRImageFrameTypeSequence[0].FrameType) for each in kept] == types
+
+
 def test_words_of_a_person_are_never_cut() -> None:
     ds = data_set(SMOOTH, DerivationDescription="x" * 1000)
     assert read(to_dicom(part10(ds), ".4.50")).DerivationDescription == "x" * 1000
