@@ -91,15 +91,15 @@ class Job(OwnedOperation):
                 return True
         code, message = self._explain(error)
         try:
-            self.fail(code, message)
+            message = self.fail(code, message)
         except storage_errors() as failure:
             # Whatever ended the job: its record has no end, and readers find no heartbeat.
             code, message = UNAVAILABLE, storage_message(failure)
         if code == INTERNAL:
             # The places, not the message: exception texts can hold patient data.
             _LOGGER.error("".join(traceback.format_tb(trace)))
-        if code == CANCELLED and isinstance(error, Exception):
-            raise KeyboardInterrupt from error
+        if code == CANCELLED:
+            raise KeyboardInterrupt(message) from error
         if isinstance(error, Exception) and not isinstance(error, JobError):
             raise JobError(code, f"{message} ({self.folder.name})") from error
         return False
@@ -150,7 +150,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _explain_chain(chain: list[BaseException]) -> tuple[int, str]:
     """Return a google.rpc.Code and a message without patient data."""
     if any(isinstance(error, KeyboardInterrupt) for error in chain):
-        return CANCELLED, "interrupted; what was committed stays"
+        return CANCELLED, "interrupted"
     for error in reversed(chain):
         if isinstance(error, storage_errors()):
             return UNAVAILABLE, storage_message(error)

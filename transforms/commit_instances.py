@@ -14,12 +14,13 @@ from apache_beam.metrics import Metrics
 
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.operations.faults import fails_alone
-from dicomferry.operations.outcomes import Outcome
+from dicomferry.operations.outcomes import Outcome, ProgressCounts
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.index import CommitConflictError, Index
 from dicomferry.store.index_schema import SCHEMA, Column
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
+from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.records import FileOutcome, Instance
 from dicomferry.transforms.renewals import Renewals
 
@@ -37,17 +38,18 @@ class CommitInstances(beam.PTransform):
     Input: (bucket number, instances), all copies of a UID in one bucket. At least once; a second
     attempt finds its own rows and returns the same. Memory: one bucket.
 
-    Counters, in namespace "commit": commits, retries. Distributions: rows, lookup_ms, append_ms,
-    per commit.
+    Counters, in namespace "commit": commits, retries, instances. Distributions, per commit: rows,
+    lookup_ms, append_ms.
     """
 
     data: Storage
     operation: str
     dry_run: bool = False
+    progress: ProgressReporter = dataclasses.field(default_factory=ProgressReporter)
 
     def expand(self, buckets: beam.PCollection[tuple[int, Iterable[Instance]]]) -> Any:
         """Commit each bucket, in batches."""
-        return buckets | "Commit" >> beam.ParDo(_CommitFn(self.data, self.operation, self.dry_run))
+        return buckets | "Commit" >> beam.ParDo(_CommitFn(self))
 
 
 def batches(instances: Iterable[Instance]) -> Iterator[list[Instance]]:
@@ -182,10 +184,12 @@ def rows_of(instances: Sequence[Instance], operation: str) -> pa.Table:
 
 
 class _CommitFn(beam.DoFn):
-    def __init__(self, data: Storage, operation: str, dry_run: bool) -> None:
-        self._data = data
-        self._operation = operation
-        self._dry_run = dry_run
+    def __init__(self, options: CommitInstances) -> None:
+        self._data = options.data
+        self._operation = options.operation
+        self._dry_run = options.dry_run
+        self._progress = options.progress
+        self._instances = Metrics.counter("commit", "instances")
 
     def process(self, bucket: tuple[int, Iterable[Instance]]) -> Iterator[FileOutcome]:
         for batch in batches(bucket[1]):
@@ -202,7 +206,15 @@ class _CommitFn(beam.DoFn):
             yield from failed.values()
             sound = [copy for copy in batch if copy not in failed]
             verdicts = commit(self._data, sound, self._operation, dry_run=self._dry_run)
+        self._count(verdicts)
         yield from map(_outcome, verdicts)
+
+    def _count(self, verdicts: Sequence[Verdict]) -> None:
+        stored = sum(v.outcome in (Outcome.IMPORTED, Outcome.DUPLICATE) for v in verdicts)
+        if stored and not self._dry_run:
+            self._instances.inc(stored)
+            self._progress.add(ProgressCounts(committed=stored))
+            self._progress.report()
 
 
 def _failures(batch: Sequence[Instance]) -> Iterator[tuple[Instance, FileOutcome]]:

@@ -40,7 +40,8 @@ class ExportFiles(beam.PTransform):
     the same bytes. A pool of processes does the work (`workers`; 0: in this process), and an
     instance that kills or hangs its process fails alone.
 
-    Counters, in namespace "export": instances, bytes, failed. Distribution: instance_bytes.
+    Counters, in namespace "export": instances, written, bytes, failed. Distribution:
+    instance_bytes.
     """
 
     target: FileTarget
@@ -66,6 +67,7 @@ class _WriteFn(beam.DoFn):
         self._instances = Metrics.counter("export", "instances")
         self._bytes = Metrics.counter("export", "bytes")
         self._work: Work[StoredInstance, FileOutcome]
+        self._written = Metrics.counter("export", "written")
         self._failed = Metrics.counter("export", "failed")
         self._instance_bytes = Metrics.distribution("export", "instance_bytes")
 
@@ -99,8 +101,9 @@ class _WriteFn(beam.DoFn):
             self._instance_bytes.update(outcome.size)
         self._instances.inc(len(outcomes))
         self._bytes.inc(size)
+        self._written.inc(len(outcomes) - failed)
         self._failed.inc(failed)
-        self._progress.add(ProgressCounts(read=len(outcomes), bytes=size, failed=failed))
+        self._progress.add(ProgressCounts(len(outcomes), failed, size, len(outcomes) - failed))
         return outcomes
 
 

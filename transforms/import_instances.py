@@ -102,7 +102,7 @@ class ImportInstances(beam.PTransform):
         committed = (
             read.instances
             | "GroupByBucket" >> GroupByBucket(total)
-            | "CommitInstances" >> CommitInstances(job.data, job.folder.id, job.dry_run)
+            | "CommitInstances" >> CommitInstances(job.data, job.folder.id, job.dry_run, progress)
         )
         counts = (
             (new.outcomes, read.outcomes, committed)

@@ -17,7 +17,7 @@ class ProgressReporter:
     With no folder it reports nothing: distributed runners have metrics of their own.
     """
 
-    def __init__(self, folder: OperationFolder | None, part: str = "00000") -> None:
+    def __init__(self, folder: OperationFolder | None = None, part: str = "00000") -> None:
         """Report into an operation's folder, or nowhere.
 
         Args:
@@ -28,6 +28,7 @@ class ProgressReporter:
         self._part = part
         self._counts: ProgressCounts
         self._reported: float
+        self._is_reported: bool
         self._worker: str
         self._reset()
 
@@ -42,11 +43,17 @@ class ProgressReporter:
     def add(self, counts: ProgressCounts) -> None:
         """Add to the counts so far."""
         self._counts += counts
-        if self._folder and time.monotonic() - self._reported > _INTERVAL_SECONDS:
+        self._is_reported = False
+        if time.monotonic() - self._reported > _INTERVAL_SECONDS:
+            self.report()
+
+    def report(self) -> None:
+        """Report the counts so far at once."""
+        if self._folder and not self._is_reported:
             self._folder.report_progress(self._worker, self._counts)
-            self._reported = time.monotonic()
+            self._reported, self._is_reported = time.monotonic(), True
 
     def _reset(self) -> None:
         self._counts = ProgressCounts()
-        self._reported = 0.0
+        self._reported, self._is_reported = 0.0, True
         self._worker = f"{self._part}-{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}"

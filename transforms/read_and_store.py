@@ -72,6 +72,9 @@ class _ReadFn(beam.DoFn):
             for result in results:
                 yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
 
+    def finish_bundle(self) -> None:
+        self._progress.report()
+
     def _count(self, results: Sequence[Instance | FileOutcome]) -> None:
         failed = sum(isinstance(r, FileOutcome) and r.outcome == Outcome.FAILED for r in results)
         size = sum(result.size for result in results)

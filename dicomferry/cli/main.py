@@ -75,7 +75,7 @@ def main() -> NoReturn:
         message = escape(printable(storage_message(error)))
         errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("interrupted; what was committed stays, run it again to go on")
+    except KeyboardInterrupt as error:
+        errors.print(str(error) or "interrupted", soft_wrap=True, highlight=False)
         sys.exit(130)
     sys.exit(0)

@@ -28,8 +28,10 @@ ENDED_STATES = {
 _PROGRESS = {
     ("read", "files"): "read",
     ("read", "failed"): "failed",
+    ("commit", "instances"): "committed",
     ("export", "instances"): "read",
     ("export", "failed"): "failed",
+    ("export", "written"): "committed",
     ("table", "rows"): "read",
 }
 

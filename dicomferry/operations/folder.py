@@ -109,11 +109,7 @@ class OperationFolder:
             record.set_counts(counts, record.total)
             if is_abandoned(record, self._file(), self._root):
                 record.metadata.end_time = record.heartbeat
-                record.finish(
-                    ABORTED,
-                    "the process that ran it is gone; run it again: "
-                    "what was committed stays, nothing is imported twice",
-                )
+                record.cut_short(ABORTED, "the process that ran it is gone")
         return record
 
     def is_running(self, record: OperationRecord) -> bool:

@@ -84,11 +84,14 @@ class ProgressCounts(_Counts):
         read: processed, failed ones included.
         failed: failed among these.
         bytes: their size.
+        committed: those that stay, however the job ends: their rows are in the index, or they are
+            exported.
     """
 
     read: int = 0
     failed: int = 0
     bytes: int = 0
+    committed: int = 0
 
     @property
     def done(self) -> int:
@@ -139,9 +142,14 @@ class OutcomeCounts(_Counts):
         """Files or instances that failed, including conflicts that count as failures."""
         return self.failed + self.conflict_failed
 
+    @property
+    def committed(self) -> int:
+        """Files or instances with an outcome that is no failure."""
+        return self.done - self.failures
+
     def as_progress(self) -> ProgressCounts:
         """Return the same in the terms in which workers report."""
-        return ProgressCounts(self.done, self.failures, self.bytes)
+        return ProgressCounts(self.done, self.failures, self.bytes, self.committed)
 
 
 class ProgressCounter(NamedTuple):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from google.rpc.code_pb2 import CANCELLED
+from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 
 from dicomferry.operations.completion import complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder
@@ -22,6 +22,8 @@ from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.failures import storage_errors, storage_message
 
 _LOGGER = logging.getLogger(__name__)
+# Ends of a job in the middle of its work, which says then what it has done.
+_CUT_SHORT = (CANCELLED, INTERNAL, UNAVAILABLE)
 _LOOK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
 # A bucket lets an object be replaced about once per second.
@@ -45,7 +47,7 @@ class OwnedOperation:
         folder: OperationFolder,
         on_progress: ProgressCallback | None = None,
         before_exit: Callable[[], None] | None = None,
-        cancel_message: str = "cancelled; what was committed stays",
+        cancel_message: str = "cancelled",
         is_queued: bool = False,
     ) -> None:
         """Read the record.
@@ -131,18 +133,22 @@ class OwnedOperation:
             self._write()
         return self._record
 
-    def fail(self, code: int, message: str) -> None:
-        """Finish the operation with an error that ended the job.
+    def fail(self, code: int, message: str) -> str:
+        """Finish the operation with an error that ended the job; return the message of its record.
 
         Args:
             code: a google.rpc.Code.
             message: the reason; no patient data.
         """
-        counts = self.folder.counts() or self._progress()
+        progress, counts = self._progress(), self.folder.counts()
+        # Outcomes tell more, unless the part that broke off has committed something.
+        is_all = counts.committed + counts.failures >= progress.committed + progress.failures
         with self._lock:
-            self._record.set_counts(counts, self.total)
-            self._record.finish(code, message)
+            self._record.set_counts(counts if is_all else progress, self.total)
+            end = self._record.cut_short if code in _CUT_SHORT else self._record.finish
+            end(code, message)
             self._write()
+        return self._record.error.message if self._record.error else message
 
     def _watch_over(self) -> None:
         while not self._stop.wait(_LOOK_SECONDS) and not self.is_handed_over:
@@ -181,7 +187,8 @@ class OwnedOperation:
                 return
             self._record.metadata.cancel_requested = True
             self._record.set_counts(progress, self.total)
-            self._record.finish(CANCELLED, self._cancel_message)
+            end = self._record.finish if self._record.queued else self._record.cut_short
+            end(CANCELLED, self._cancel_message)
             self._write()
             _LOGGER.warning("%s was cancelled", self.folder.name)
             if self.before_exit:

@@ -45,6 +45,12 @@ class Method(StrEnum):
         return "file" if self is Method.IMPORT else "instance"
 
 
+_WHAT_STAYS = {
+    Method.IMPORT: ("files are in the store", "run it again: it goes on from there"),
+    Method.EXPORT: ("instances are exported", "run it again for all of them"),
+}
+
+
 class Status(NamedTuple):
     """google.rpc.Status: the error of an operation.
 
@@ -179,11 +185,24 @@ class OperationRecord:
         self.metadata.end_time = self.metadata.end_time or now()
         self.error = Status(code, message) if code else None
 
+    def cut_short(self, code: int, message: str) -> None:
+        """Mark the operation as ended in the middle; add to the message what stays of its work.
+
+        Args:
+            code: a google.rpc.Code.
+            message: the reason.
+        """
+        done, advice = _WHAT_STAYS.get(self.metadata.method, ("", "run it again"))
+        if done and self.total:
+            message = f"{message}; {self.counts.committed} of {self.total} {done}"
+        message = f"{message}; {advice}"
+        self.finish(code, message)
+
     def set_counts(self, counts: ProgressCounts | OutcomeCounts, total: int) -> None:
         """Set the counts and the API's counter that follows from them."""
         self.counts, self.total = counts, total
         self.metadata.counter = ProgressCounter(
-            max(total - counts.done, 0), counts.done - counts.failures, counts.failures
+            max(total - counts.committed - counts.failures, 0), counts.committed, counts.failures
         )
 
     def summary(self) -> str:

@@ -159,11 +159,12 @@ def test_a_running_job_shows_the_progress_of_its_committed_counters(server, clie
         metric("read", "files", 70),
         metric("read", "files", 90, tentative="true"),
         metric("read", "failed", 3),
+        metric("commit", "instances", 50),
         metric("read", "bytes", 1000),
         {"name": {"origin": "dataflow/v1b3", "name": "ElementCount"}, "scalar": 5},
     ]
     counter = dataflow.reconcile(client, started).metadata.counter
-    assert (counter.success, counter.failure) == (67, 3)
+    assert (counter.success, counter.failure) == (50, 3)
 
 
 def metric(namespace, name, value, **context):
@@ -264,7 +265,7 @@ def test_a_list_asks_only_for_what_is_on_its_page(server, client, root, asked):
 
 def test_a_list_shows_the_progress_of_running_jobs(server, client, root, asked):
     start_jobs(client, root, 1)
-    server.metrics = [metric("read", "files", 70)]
+    server.metrics = [metric("commit", "instances", 70)]
     [running] = listed(root).operations
     assert not running.done
     metadata = operation_metadata_pb2.OperationMetadata()
@@ -297,7 +298,7 @@ def test_a_reader_that_is_asked_again_and_again_asks_dataflow_now_and_then(
     server, client, root, asked
 ):
     [folder] = start_jobs(client, root, 1)
-    server.metrics = [metric("read", "files", 70)]
+    server.metrics = [metric("export", "written", 70)]
     reader = dataflow.OperationReader(every_seconds=3600)
     counters = [reader.read(folder).metadata.counter.success for _ in range(5)]
     assert counters == [70] * 5

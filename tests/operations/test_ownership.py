@@ -37,12 +37,12 @@ def test_a_running_job_shows_the_sum_of_its_workers(root, brisk):
     with own(root, lambda *args: shown.append(args)) as owned:
         owned.expect(10)
         owned.folder.report_progress("a", ProgressCounts(read=3, failed=1, bytes=100))
-        owned.folder.report_progress("a", ProgressCounts(read=4, failed=1, bytes=150))
+        owned.folder.report_progress("a", ProgressCounts(4, 1, 150, committed=2))
         owned.folder.report_progress("b", ProgressCounts(read=2, bytes=50))
-        wait_until(lambda: shown and shown[-1] == (ProgressCounts(read=6, failed=1, bytes=200), 10))
+        wait_until(lambda: shown and shown[-1] == (ProgressCounts(6, 1, 200, committed=2), 10))
         wait_until(lambda: owned.folder.read().total == 10)
         operation = owned.folder.read()
-        assert operation.metadata.counter == (4, 5, 1)
+        assert operation.metadata.counter == (7, 2, 1), "what was only read is no success"
         owned.expect(0)
         owned.finish("files")
     assert owned.folder.read().to_json()["response"]
@@ -58,8 +58,8 @@ def test_a_part_that_has_ended_counts_by_its_outcomes(root, brisk):
         )
         owned.end_part("00000")
         owned.folder.report_progress("00000-late", ProgressCounts(read=1))
-        owned.folder.report_progress("00001-b", ProgressCounts(read=2, failed=1, bytes=50))
-        wait_until(lambda: shown and shown[-1][0] == ProgressCounts(read=8, failed=2, bytes=250))
+        owned.folder.report_progress("00001-b", ProgressCounts(2, 1, 50, committed=1))
+        wait_until(lambda: shown and shown[-1][0] == ProgressCounts(8, 2, 250, committed=6))
         counter = owned.folder.read().metadata.counter
         assert counter == (2, 6, 2)
         assert owned.folder.storage.head("progress/00000-a.json") is None

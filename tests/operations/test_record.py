@@ -95,6 +95,6 @@ def test_counts_add_up_and_leave_out_zeros():
     counts = OutcomeCounts(imported=2, failed=1) + OutcomeCounts(conflict=1, conflict_failed=1)
     assert (counts.done, counts.failures) == (4, 2)
     assert counts.to_json() == {"imported": 2, "conflict": 1, "failed": 1, "conflict_failed": 1}
-    assert counts.as_progress() == ProgressCounts(read=4, failed=2)
+    assert counts.as_progress() == ProgressCounts(read=4, failed=2, committed=2)
     assert not OutcomeCounts()
     assert OutcomeCounts.from_json({"imported": 1, "anonymized": 2}) == OutcomeCounts(imported=1)

@@ -177,6 +177,7 @@ def test_a_killed_import_is_completed_by_another(
     [folder] = operation_folders(root)
     assert not json.loads(folder.storage.read("operation.json"))["done"]
     assert folder.read().error.code == 10
+    assert folder.read().metadata.counter.success <= partial.parts * PART_FILES
 
     check_completes(root, undisturbed, tmp_path, monkeypatch)
 
@@ -202,15 +203,16 @@ def test_cancel_ends_a_running_job_and_what_was_committed_stays(
     undisturbed, root, tmp_path, monkeypatch
 ):
     new_store(root)
-    assert disturbed("cancel", "append:2:after", root, undisturbed) == 1
+    assert disturbed("cancel", "append:2:before", root, undisturbed) == 1
     [folder] = operation_folders(root)
     operation = json.loads(folder.storage.read("operation.json"))
     assert operation["done"]
-    assert operation["error"]["code"] == 1
-    assert operation["metadata"]["counter"]["pending"] != "0"
+    why = "cancelled; 20 of 56 files are in the store; run it again: it goes on from there"
+    assert operation["error"] == {"code": 1, "message": why}
+    assert operation["metadata"]["counter"] == {"pending": "36", "success": "20", "failure": "0"}
     committed = {row["SourceUri"] for row in without_run(root).values()}
     assert committed == {row["SourceUri"] for row in undisturbed.rows.values()} & sources_of_parts(
-        undisturbed, 2
+        undisturbed, 1
     )
     check_completes(root, undisturbed, tmp_path, monkeypatch)
 
@@ -224,6 +226,7 @@ def test_an_interrupted_job_says_so_and_what_was_committed_stays(
     operation = json.loads(folder.storage.read("operation.json"))
     assert operation["done"]
     assert operation["error"]["code"] == 1
+    assert "interrupted; 20 of 56 files are in the store" in operation["error"]["message"]
     committed = {row["SourceUri"] for row in without_run(root).values()}
     assert committed >= {row["SourceUri"] for row in undisturbed.rows.values()} & sources_of_parts(
         undisturbed, 1
@@ -250,6 +253,7 @@ def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_pat
     assert job.operation["error"]["code"] == 14
     assert "No space left on device" in job.operation["error"]["message"]
     assert job.operation["counts"]["imported"] == 19
+    assert job.operation["metadata"]["counter"]["success"] == "20"
     assert {r["SourceUri"] for r in without_run(root).values()} <= sources_of_parts(undisturbed, 1)
     check_completes(root, undisturbed, tmp_path, monkeypatch)
 
@@ -289,7 +293,8 @@ def test_a_bug_is_told_by_its_kind_and_place_and_without_patient_data(
     assert job.code == 2
     assert job.operation["error"] == {
         "code": 13,
-        "message": "the job broke with ZeroDivisionError; please report this",
+        "message": "the job broke with ZeroDivisionError; please report this; "
+        "0 of 56 files are in the store; run it again: it goes on from there",
     }
     assert "buggy" in caplog.text
     assert name not in caplog.text

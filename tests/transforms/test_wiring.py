@@ -174,6 +174,7 @@ def test_exporting_counts_what_it_wrote(tmp_path, workers):
         assert_that(found, equal_to([outcome] * 3))
     assert counted(pipeline, "export") == {
         "instances": 3,
+        "written": 3,
         "bytes": 3 * instance.size,
         "failed": 0,
     }

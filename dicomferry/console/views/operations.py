@@ -114,10 +114,12 @@ def _store_link(record: OperationRecord) -> Html:
 
 
 def _parts(record: OperationRecord) -> list[tuple[str, int]]:
-    """Return names and numbers of the parts of a bar: outcomes, or progress while it runs."""
+    """Return names and numbers of the parts of a bar: outcomes, or progress."""
     counts = record.counts
     if isinstance(counts, ProgressCounts):
-        return [("read", counts.read - counts.failed), ("failed", counts.failed)]
+        # What was read and not committed is nothing once the job has ended.
+        read = ("read", counts.read - counts.failed)
+        return [("committed", counts.committed) if record.done else read, ("failed", counts.failed)]
     return [(outcome, counts.of(outcome)) for outcome in SHOWN]
 
 
