@@ -13,7 +13,6 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.rpc.code_pb2 import FAILED_PRECONDITION
 
-from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import entry_point
@@ -62,11 +61,12 @@ def run(
             job.hand_over(owner)
         with beam.Pipeline(options=options) as pipeline:
             files = pipeline | "Files" >> beam.Create(ready.snapshot.files, reshuffle=False)
-            _ = files | ExportInstances(make_job(request, ready, job, options))
+            planned = make_job(request, ready, job, options)
+            _ = files | ExportInstances(planned)
         if owner:
             return job.folder.read()
         if request.table is not None:
-            load_rows(request, job.folder)
+            load_rows(request, planned)
         return job.finish("instances")
 
     return run_job(request, options, work, on_progress)
@@ -95,6 +95,7 @@ def make_job(
         disposition=request.write_disposition,
         total=job.total,
         max_failures=request.max_failures,
+        version=ready.snapshot.version,
     )
 
 
@@ -108,16 +109,16 @@ def _target(request: ExportRequest, ready: ReadyExport) -> FileTarget | TableTar
     )
 
 
-def load_rows(request: ExportRequest, folder: OperationFolder) -> None:
+def load_rows(request: ExportRequest, job: ExportJob) -> None:
     """Load the rows that the graph has written into the table."""
     assert request.table is not None
     close_shared_pools()  # their work is done, and the load has use for their memory
     try:
-        load_table(folder, request.table, request.write_disposition)
+        load_table(job.folder, request.table, request.write_disposition, job.covered)
     except TableError as error:
         raise JobError(FAILED_PRECONDITION, str(error)) from error
     finally:
-        folder.storage.subfolder("rows").remove_all()
+        job.folder.storage.subfolder("rows").remove_all()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

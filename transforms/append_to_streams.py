@@ -1,7 +1,6 @@
 """Append the rows of new instances to the tables of a store's stream_configs."""
 
 import dataclasses
-import hashlib
 import json
 import logging
 import zlib
@@ -85,7 +84,7 @@ class AppendToStreams(beam.PTransform):
 def begin_streams(streams: Sequence[Stream], data: Storage) -> None:
     """Start the log of streams that are new: their tables get the rows from now on."""
     for stream in streams:
-        StreamLog(data, _name(stream)).start(Index(data).version)
+        StreamLog(data, stream.log_name).start(Index(data).version)
 
 
 def _plan(
@@ -94,22 +93,27 @@ def _plan(
     """Yield the index files of all appends to make, each with the key of its append."""
     newest = Index(data).version
     for number, stream in enumerate(streams):
-        position = StreamLog(data, _name(stream))
+        position = StreamLog(data, stream.log_name)
         try:
             stream.destination.check(_APPEND)
         except TableError as error:
             _refused(folder, stream, newest, error)
             continue
         for append in _appends(position, data, newest):
-            try:
-                files = appended_files(data, append.after, append.until)
-            except LookupError as error:
-                reason = f"{error}: export the table anew, with WRITE_TRUNCATE"
-                _list_errors(folder, stream, f"{append.number}", [_error("GONE", reason)])
+            files, gone = appended_files(data, append.after, append.until)
+            if gone:
+                _list_errors(folder, stream, f"{append.number}-gone", [_error("GONE", _gone(gone))])
+            if not files:
                 position.mark_done(append)
-                continue
             for file in files:
                 yield (number, (append.number, append.after, append.until)), file
+
+
+def _gone(versions: Sequence[int]) -> str:
+    return (
+        f"what was imported in versions {min(versions)} to {max(versions)} of the store can no "
+        "longer be told apart, and is not in it: export the table anew, with WRITE_TRUNCATE"
+    )
 
 
 def _appends(position: StreamLog, data: Storage, newest: int) -> list[Append]:
@@ -123,10 +127,7 @@ def _appends(position: StreamLog, data: Storage, newest: int) -> list[Append]:
 
 
 def _has_rows(data: Storage, after: int, until: int) -> bool:
-    try:
-        return bool(appended_files(data, after, until))
-    except LookupError:
-        return True
+    return any(appended_files(data, after, until))
 
 
 def _split(
@@ -147,7 +148,7 @@ def _write(
         stream.destination,
         stream.flattened,
         stream.source_store,
-        stream=f"{_name(stream)}-{Append(*key[1]).number}",
+        stream=f"{stream.log_name}-{Append(*key[1]).number}",
     )
     parts = divide(sorted(row_groups), _MAX_PARTS, lambda row_group: RowGroupSelection(*row_group))
     for written in write_in_pool(parts, options.workers, options.data, options.folder, target):
@@ -160,9 +161,11 @@ def _load_all(
     """Load the appends to one table in order, up to the first that the table refuses."""
     number, appends = keyed
     stream, folder = options.streams[number], options.folder
-    position = StreamLog(options.data, _name(stream))
+    position = StreamLog(options.data, stream.log_name)
     ordered = [(Append(*append), written) for append, written in sorted(appends)]
     for at, (append, written) in enumerate(ordered):
+        if not position.is_pending(append):
+            continue  # another process made it, or an export of the whole store did
         try:
             _load(stream, append, written, options)
         except TableError as error:
@@ -182,7 +185,7 @@ def _load(stream: Stream, append: Append, written: WrittenRows, options: AppendT
     if not written.rows:
         return
     store = options.data.root.rpartition("/")[2]
-    job = f"{store}-{_name(stream)}-{append.number}"
+    job = f"{store}-{stream.log_name}-{append.number}"
     shards = shards_of(options.folder, written)
     stream.destination.load(Load(shards, written.schema, _APPEND, job))
 
@@ -212,10 +215,5 @@ def _list_errors(
     for line in lines:
         _LOGGER.warning("not streamed: %s", line)
     if lines:
-        path = f"stream-errors-{_name(stream)}-{name}.jsonl"
+        path = f"stream-errors-{stream.log_name}-{name}.jsonl"
         folder.storage.write(path, "".join(f"{line}\n" for line in lines).encode())
-
-
-def _name(stream: Stream) -> str:
-    """Return what identifies a table in the names of files and loads."""
-    return hashlib.sha256(stream.destination.uri.encode()).hexdigest()[:16]

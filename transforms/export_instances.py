@@ -12,7 +12,7 @@ from dicomferry.tables.destination import WriteDisposition
 from dicomferry.transforms.export_files import ExportFiles
 from dicomferry.transforms.export_table import ExportTable
 from dicomferry.transforms.finish_operation import FinishOperation
-from dicomferry.transforms.load_table import LoadTable
+from dicomferry.transforms.load_table import Covered, LoadTable
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.read_index import ReadIndex
 from dicomferry.transforms.write_instance import FileTarget
@@ -37,6 +37,7 @@ class ExportJob:
         disposition: of that load.
         total: how many instances there are, for that step.
         max_failures: how many instances may fail before that step fails the job.
+        version: of the index whose rows all are exported; None if it is not known.
     """
 
     data: Storage
@@ -49,6 +50,14 @@ class ExportJob:
     disposition: WriteDisposition = WriteDisposition.WRITE_EMPTY
     total: int = 0
     max_failures: int = 0
+    version: int | None = None
+
+    @property
+    def covered(self) -> Covered | None:
+        """What the rows are, if they are all rows of the store."""
+        if self.instances is not None or self.version is None:
+            return None
+        return Covered(self.data, self.version)
 
 
 class ExportInstances(beam.PTransform):
@@ -114,5 +123,5 @@ class ExportInstances(beam.PTransform):
         written = files | "ExportTable" >> rows
         if not job.ends_operation:
             return written  # the caller loads
-        load = LoadTable(job.folder, target.destination, job.disposition)
+        load = LoadTable(job.folder, target.destination, job.disposition, job.covered)
         return written | "LoadTable" >> load

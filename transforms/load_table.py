@@ -1,14 +1,30 @@
 """Load the rows that an export wrote into its table."""
 
 import dataclasses
+from typing import NamedTuple
 
 import apache_beam as beam
 
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.storage.base import Storage
+from dicomferry.store.stream_log import StreamLog
 from dicomferry.tables.destination import Destination, Load, WriteDisposition
 from dicomferry.tables.errors import TableError
+from dicomferry.tables.stream import Stream
 from dicomferry.transforms.export_table import is_loaded, read_written, record_loaded
 from dicomferry.transforms.write_rows import WrittenRows, shards_of
+
+
+class Covered(NamedTuple):
+    """All rows of a store until a version, which an export gives to a table.
+
+    Attributes:
+        data: the data folder of the store.
+        version: of its index.
+    """
+
+    data: Storage
+    version: int
 
 
 @dataclasses.dataclass
@@ -22,6 +38,7 @@ class LoadTable(beam.PTransform):
     folder: OperationFolder
     table: Destination
     disposition: WriteDisposition
+    covered: Covered | None = None
 
     def expand(self, written: beam.PCollection[WrittenRows]) -> beam.PCollection[str]:
         """Load the shards once their single summary is there.
@@ -29,11 +46,25 @@ class LoadTable(beam.PTransform):
         Returns:
             One element: '', or the reason why the table refuses the rows.
         """
-        return written | "Load" >> beam.Map(_load, self.folder, self.table, self.disposition)
+        return written | "Load" >> beam.Map(_load, self)
 
 
-def load_table(folder: OperationFolder, table: Destination, disposition: WriteDisposition) -> None:
+def load_table(
+    folder: OperationFolder,
+    table: Destination,
+    disposition: WriteDisposition,
+    covered: Covered | None = None,
+) -> None:
     """Load the rows of an operation, and delete their shards.
+
+    If the store streams to the table, and all of its rows replace those of the table, the stream
+    goes on after them: what was refused until then would come twice otherwise.
+
+    Args:
+        folder: the operation's.
+        table: to load into.
+        disposition: of the load.
+        covered: what the rows are, if they are all rows of the store.
 
     Raises:
         TableError: the table refuses the rows; it is as it was.
@@ -43,15 +74,16 @@ def load_table(folder: OperationFolder, table: Destination, disposition: WriteDi
         # Without a single row to give, the table stays as it is.
         if written.rows or not written.failed:
             table.load(Load(shards_of(folder, written), written.schema, disposition, folder.id))
+            if covered and disposition == WriteDisposition.WRITE_TRUNCATE:
+                log_name = Stream(table.uri, flattened=True, source_store="").log_name
+                StreamLog(covered.data, log_name).cover(covered.version)
         record_loaded(written, folder)
     folder.storage.subfolder("rows").remove_all()
 
 
-def _load(
-    _: WrittenRows, folder: OperationFolder, table: Destination, disposition: WriteDisposition
-) -> str:
+def _load(_: WrittenRows, options: LoadTable) -> str:
     try:
-        load_table(folder, table, disposition)
+        load_table(options.folder, options.table, options.disposition, options.covered)
     except TableError as error:
         return str(error)
     return ""

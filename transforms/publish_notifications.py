@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -101,7 +100,7 @@ class PublishNotifications(beam.PTransform):
 def begin_notifications(topics: Sequence[Topic], data: Storage) -> None:
     """Start the log of topics that are new to a store: they get messages from now on."""
     for topic in topics:
-        _position(topic, data).start(Index(data).version)
+        StreamLog(data, topic.log_name).start(Index(data).version)
 
 
 def to_message(row: Mapping[str, Any], topic: Topic, store: str) -> dict[str, Any]:
@@ -163,7 +162,7 @@ class _Publisher:
 
     def report(self, topic: Topic, published: Published, folder: OperationFolder) -> None:
         """List the undelivered messages of a topic so far, and log them the first time."""
-        path = f"notification-errors-{_key(topic)}.jsonl"
+        path = f"notification-errors-{topic.key}.jsonl"
         if published.reason:
             line = json.dumps({"topic": topic.name, **published._asdict()})
             folder.storage.write(path, f"{line}\n".encode())
@@ -204,17 +203,15 @@ def _publish_all(_: int, options: PublishNotifications) -> Iterator[tuple[str, P
 
 def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Published:
     """Publish all rows up to a version of the index to a topic."""
-    position = _position(topic, options.data)
+    position = StreamLog(options.data, topic.log_name)
     publisher = _publisher(options.folder.id)
     results: list[Published] = []
     appends = _unpublished(position, newest)
     for append in appends:
-        try:
-            files = appended_files(options.data, append.after, append.until)
-        except LookupError as error:
-            # The rows cannot be found again, and their number is unknown.
-            results.append(Published(reason=str(error)))
-            files = []
+        files, gone = appended_files(options.data, append.after, append.until)
+        if gone:  # the rows cannot be found again, and their number is unknown
+            reason = f"versions {min(gone)} to {max(gone)} of the store are no longer told apart"
+            results.append(Published(reason=reason))
         failed: list[dict[str, str]] = []
         for rows in _rows(options.data, files):
             if _total(results).lacking:
@@ -253,7 +250,7 @@ def _list_failed(
     Metrics.counter("notify", "failed").inc(len(failed))
     if failed:
         lines = "".join(f"{json.dumps(error)}\n" for error in failed)
-        path = f"notification-errors-{_key(topic)}-{append.number}.jsonl"
+        path = f"notification-errors-{topic.key}-{append.number}.jsonl"
         folder.storage.write(path, lines.encode())
 
 
@@ -282,12 +279,3 @@ def _total(results: Iterator[Published] | Sequence[Published]) -> Published:
         lacking += result.lacking
         reason = reason or result.reason
     return Published(sent, lacking, reason)
-
-
-def _position(topic: Topic, data: Storage) -> StreamLog:
-    return StreamLog(data, f"topic-{_key(topic)}")
-
-
-def _key(topic: Topic) -> str:
-    """Return what identifies a topic, and the form of its messages, in names of files."""
-    return hashlib.sha256(f"{topic.name} {topic.has_attributes}".encode()).hexdigest()[:16]

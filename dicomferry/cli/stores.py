@@ -13,8 +13,10 @@ from dicomferry.public.progress import progress_bar_or_lines
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, maintenance, verification
+from dicomferry.store.notifications import import_topics
 from dicomferry.store.vacuum import vacuum as delete_unused
 from dicomferry.tables.destination import parse_destination, uri_forms
+from dicomferry.tables.stream import streams_of
 
 stores_app = typer.Typer(help="Create, show and maintain DICOM stores.", no_args_is_help=True)
 Labels = Annotated[
@@ -221,7 +223,11 @@ def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
 @stores_app.command()
 def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     """Sort the index into few files, so that imports and exports read less of it."""
-    before, after = maintenance.optimize(find_store(root, store))
+    found = find_store(root, store)
+    streams = streams_of(found.resource, str(found.name))
+    followers = [stream.log_name for stream in streams]
+    followers += [topic.log_name for topic in import_topics(found.resource)]
+    before, after = maintenance.optimize(found, followers)
     console.print(f"index files: {before} before, {after} now")
 
 

@@ -79,5 +79,5 @@ def exporting(request: ExportRequest, options: PipelineOptions) -> Iterator[Expo
         run = ExportRun(dataclasses.replace(planned, ends_operation=False), ready.snapshot.files)
         yield run
         if request.table is not None:
-            export_dicom.load_rows(request, job.folder)
+            export_dicom.load_rows(request, planned)
         run.result = ExportResult.of(job.finish("instances"), request.root)

@@ -28,12 +28,15 @@ _CLEANUP = "delta.enableExpiredLogCleanup"
 
 
 @contextmanager
-def committing(folder: Storage, table: DeltaTable) -> Iterator[DeltaTable]:
+def committing(
+    folder: Storage, table: DeltaTable, *, keeps_log: bool = False
+) -> Iterator[DeltaTable]:
     """Yield the table to commit to; after the block `table` is at the version that it committed.
 
     Args:
         folder: of the table.
         table: loaded; deltalake refuses a commit that conflicts with one after this version.
+        keeps_log: leave log entries that have expired to the caller.
 
     Raises:
         CommitFailedError: another writer committed at the same time; the block did nothing.
@@ -50,7 +53,7 @@ def committing(folder: Storage, table: DeltaTable) -> Iterator[DeltaTable]:
         entries = [_number(_ENTRY, name) for name in os.listdir(f"{twin}/{_LOG}")]
         has_checkpoint = os.path.exists(f"{twin}/{_HINT}")
     table.load_as_version(max(entries, default=table.version()))
-    if has_checkpoint and table.metadata().configuration.get(_CLEANUP) != "false":
+    if has_checkpoint and not keeps_log and table.metadata().configuration.get(_CLEANUP) != "false":
         table.cleanup_metadata()
 
 

@@ -11,12 +11,20 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import CommitProperties, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -24,7 +32,14 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import committing
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table, raise_os_error
-from dicomferry.store.index_files import APP_ID, add_action, column_number, index_folder
+from dicomferry.store.index_files import (
+    APP_ID,
+    add_action,
+    appended_files,
+    column_number,
+    index_folder,
+    log_path,
+)
 from dicomferry.store.index_schema import (
     LOOKUP_COLUMNS,
     SCHEMA,
@@ -39,6 +54,9 @@ _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 # Footers of a bucket come in tens of milliseconds.
 _READ_THREADS = 16
 _RETENTION_HOURS = 7 * 24
+# delta-rs deletes log entries that are 30 days old; `vacuum` lets it where nobody needs them.
+_KEPT_LOG = timedelta(days=29)
+_KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
 # Name of the transaction whose version is the cut-off, in milliseconds.
 _CUTOFF = "cutoff"
 
@@ -68,8 +86,8 @@ def add_columns(data: Storage) -> None:
         present = {field.name for field in table.schema().fields}
         if missing := [field for field in SCHEMA if field.name not in present]:
             fields = list(Schema.from_arrow(pa.schema(missing)).fields)
-            with reporting_conflicts(folder), committing(folder, table) as changed:
-                changed.alter.add_columns(fields)
+            with reporting_conflicts(folder), committing(folder, table, keeps_log=True) as changed:
+                changed.alter.add_columns(fields, post_commithook_properties=_KEEP_LOG)
 
     repeat_until_committed(add, CommitConflictError)
 
@@ -92,6 +110,7 @@ class Index:
         Raises:
             LookupError: there is no such version, or the store was deleted meanwhile.
         """
+        self._data = data
         self._folder = index_folder(data)
         try:
             self._table = open_table(self._folder)
@@ -177,13 +196,17 @@ class Index:
                 have.
         """
         transaction = Transaction(APP_ID, self.version + 1)
-        with reporting_conflicts(self._folder), committing(self._folder, self._table) as table:
+        with (
+            reporting_conflicts(self._folder),
+            committing(self._folder, self._table, keeps_log=True) as table,
+        ):
             write_deltalake(
                 table,
                 _fitted(rows, self.schema),
                 mode="append",
                 writer_properties=_WRITER,
                 commit_properties=CommitProperties(app_transactions=[transaction]),
+                post_commithook_properties=_KEEP_LOG,
             )
         return self.version
 
@@ -223,7 +246,10 @@ class Index:
             max_commit_retries=0,
             app_transactions=transactions,
         )
-        with reporting_conflicts(self._folder), committing(self._folder, self._table) as table:
+        with (
+            reporting_conflicts(self._folder),
+            committing(self._folder, self._table, keeps_log=True) as table,
+        ):
             table.create_write_transaction(
                 actions, "append", table.schema(), commit_properties=properties
             )
@@ -252,11 +278,22 @@ class Index:
         added = [add_action(self._folder, path, now) for path in new]
         self._commit([*removed, *added], [])
 
-    def vacuum(self) -> None:
-        """Delete files that no version of the last 7 days has."""
+    def vacuum(self, passed: int | None = None) -> None:
+        """Delete files that no version of the last 7 days has, and log entries of 30 days.
+
+        What was appended after a version stays, as it was appended, and so does its log.
+
+        Args:
+            passed: that version, which all have passed that follow the index; default: this one.
+        """
+        passed = self.version if passed is None else passed
+        needed = appended_files(self._data, passed, self.version).files
         # deltalake's own deletion commits what it did, without a sync.
         old = self._table.vacuum(retention_hours=_RETENTION_HOURS, dry_run=True, full=True)
-        self._folder.delete(old)
+        self._folder.delete(sorted(set(old) - set(needed)))
+        first = self._folder.head(log_path(passed + 1))
+        if first is None or datetime.now(UTC) - first.modified < _KEPT_LOG:
+            self._table.cleanup_metadata()
 
 
 @contextmanager

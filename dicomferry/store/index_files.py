@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -64,31 +64,41 @@ def row_group_batches(
             yield fit(pa.Table.from_batches([batch]), columns)
 
 
-def appended_files(data: Storage, after: int, until: int) -> list[str]:
-    """Return the Parquet files that imports appended after one version, until another.
+class Appended(NamedTuple):
+    """What imports appended after one version, until another.
 
-    They are the files as appended, even if their rows have been compacted since.
-
-    Raises:
-        LookupError: the log, or such a file, is no longer kept.
+    Attributes:
+        files: the Parquet files as appended, even if their rows have been compacted since.
+        gone: versions whose log entry, or a file of which, is no longer kept.
     """
+
+    files: list[str]
+    gone: list[int]
+
+
+def appended_files(data: Storage, after: int, until: int) -> Appended:
+    """Return what imports appended after one version, until another, version by version."""
     folder = index_folder(data)
-    files = []
+    found, gone = [], []
     for version in range(after + 1, until + 1):
-        try:
-            log = folder.read(log_path(version))
-        except FileNotFoundError:
-            raise LookupError(_too_long_ago(folder)) from None
-        actions = [json.loads(line) for line in log.splitlines()]
-        if any(action.get("txn", {}).get("appId") == APP_ID for action in actions):
-            files += [unquote(action["add"]["path"]) for action in actions if "add" in action]
-    if any(folder.head(file) is None for file in files):
-        raise LookupError(_too_long_ago(folder))
-    return files
+        actions = _log_entry(folder, version)
+        if actions is None:
+            gone.append(version)
+        elif any(action.get("txn", {}).get("appId") == APP_ID for action in actions):
+            added = [unquote(action["add"]["path"]) for action in actions if "add" in action]
+            if all(folder.head(file) for file in added):
+                found += added
+            else:
+                gone.append(version)
+    return Appended(found, gone)
 
 
-def _too_long_ago(folder: Storage) -> str:
-    return f"what was imported long ago is no longer told apart in {folder.root}"
+def _log_entry(folder: Storage, version: int) -> list[dict[str, Any]] | None:
+    """Return the actions of a version; None if its entry is no longer kept."""
+    try:
+        return [json.loads(line) for line in folder.read(log_path(version)).splitlines()]
+    except FileNotFoundError:
+        return None
 
 
 def add_action(folder: Storage, path: str, now: int) -> AddAction:

@@ -1,5 +1,7 @@
 """Maintenance of a store: count, optimize."""
 
+from collections.abc import Collection
+
 import duckdb
 
 from dicomferry.store.compaction import sort_index
@@ -7,6 +9,7 @@ from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.formats import check_format
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import Column
+from dicomferry.store.stream_log import StreamLog, stream_logs
 
 
 def metrics(store: DicomStore) -> dict[str, str]:
@@ -35,14 +38,21 @@ def metrics(store: DicomStore) -> dict[str, str]:
     return {"name": str(store.name), **dict(zip(names, map(str, row or ()), strict=True))}
 
 
-def optimize(store: DicomStore) -> tuple[int, int]:
-    """Sort the index into few files.
+def optimize(store: DicomStore, followers: Collection[str] | None = None) -> tuple[int, int]:
+    """Sort the index into few files, and delete what no longer is needed of old ones.
+
+    Args:
+        store: which one.
+        followers: names of the logs of its streams and topics: what these have not passed stays;
+            default: all that there are, also of former ones.
 
     Returns:
         The number of files before, and after.
     """
     before = len(Index(store.data).files)
     sort_index(store.data)
+    names = stream_logs(store.data) if followers is None else followers
     index = Index(store.data)
-    index.vacuum()
+    passed = (StreamLog(store.data, name).passed() for name in names)
+    index.vacuum(min((version for version in passed if version is not None), default=None))
     return before, len(index.files)

@@ -1,5 +1,6 @@
 """The Pub/Sub topics that a store notifies (NotificationConfig, DicomNotificationConfig)."""
 
+import hashlib
 from typing import Any, NamedTuple
 
 
@@ -14,6 +15,16 @@ class Topic(NamedTuple):
 
     name: str
     has_attributes: bool
+
+    @property
+    def key(self) -> str:
+        """What identifies the topic, and the form of its messages, in names of files."""
+        return hashlib.sha256(f"{self.name} {self.has_attributes}".encode()).hexdigest()[:16]
+
+    @property
+    def log_name(self) -> str:
+        """Name of its `StreamLog`."""
+        return f"topic-{self.key}"
 
 
 def import_topics(resource: dict[str, Any]) -> list[Topic]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from dicomferry.storage.base import Storage
 
+_FOLDER = "streams"
 # Appends kept before the last one that is done: a slow process may still read some.
 _MAX_OLD_APPENDS = 100
 
@@ -59,7 +60,7 @@ class StreamLog:
             data: the data folder of the store.
             table: what stands for the table as the name of a folder.
         """
-        self._files = data.subfolder(f"streams/{table}")
+        self._files = data.subfolder(f"{_FOLDER}/{table}")
 
     def start(self, version: int) -> None:
         """Let the table follow the index after a version, unless it follows already."""
@@ -88,6 +89,29 @@ class StreamLog:
                 pending.append(append)
                 version = append.until
         return StreamState(version, pending, max(numbers, default=0) + 1)
+
+    def passed(self) -> int | None:
+        """Return the version until which no row is needed any more; None if it follows nothing."""
+        try:
+            state = self.state()
+        except FileNotFoundError:
+            return None
+        return state.pending[0].after if state.pending else state.version
+
+    def is_pending(self, append: Append) -> bool:
+        """Whether an append is still to be made."""
+        return append in self.state().pending
+
+    def cover(self, version: int) -> None:
+        """Record that the table has the rows until a version, and no others, by other means.
+
+        Appends that were refused or are pending are not made any more.
+        """
+        append = None
+        while append is None and self.passed() is not None:
+            append = self.plan(self.state(), version)
+        if append:
+            self.mark_done(append)
 
     def plan(self, state: StreamState, until: int) -> Append | None:
         """Write the append that follows a state; return None if another process already has."""
@@ -119,6 +143,11 @@ class StreamLog:
 
     def _create(self, name: str, value: dict[str, int]) -> bool:
         return self._files.create(name, json.dumps(value).encode())
+
+
+def stream_logs(data: Storage) -> list[str]:
+    """Return the names of all logs of a store, also of streams and topics that it no longer has."""
+    return list(data.folders(_FOLDER))
 
 
 def _numbers(names: Iterable[str], end: str) -> list[int]:

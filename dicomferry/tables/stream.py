@@ -1,6 +1,7 @@
 """Rows of new instances for the tables of a store's stream_configs (StreamConfig of the API)."""
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,11 @@ class Stream(NamedTuple):
     def destination(self) -> Destination:
         """The table."""
         return parse_destination(self.table_uri)
+
+    @property
+    def log_name(self) -> str:
+        """What identifies the table in the names of files and loads."""
+        return hashlib.sha256(self.destination.uri.encode()).hexdigest()[:16]
 
 
 def streams_of(resource: dict[str, object], store: str) -> list[Stream]:

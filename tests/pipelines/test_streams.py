@@ -14,11 +14,12 @@ from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from dicomferry.cli import main
-from dicomferry.pipelines import import_dicom
+from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import create_store, update_store
 from dicomferry.store.index import Index
+from dicomferry.tables.destination import WriteDisposition
 from dicomferry.tables.stream import Stream, refuse_local_tables
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
@@ -28,6 +29,7 @@ from tests.pipelines.jobs import (
     import_of,
     rows,
     run_import,
+    table_of,
     write_files,
 )
 from tests.pipelines.tables import NAME, in_order, query, read_table, uids
@@ -268,6 +270,21 @@ def test_what_a_table_refused_comes_when_it_is_mended(root, tmp_path):
     run_import(root, write_files(tmp_path / "in", images(5)))
     found = query(path, "SELECT SOPInstanceUID FROM t ORDER BY ALL")
     assert [row["SOPInstanceUID"] for row in found] == sorted(rows(root))
+
+
+def test_rows_that_a_table_refused_and_an_export_then_gave_it_do_not_come_twice(root, tmp_path):
+    path = tmp_path / "t.duckdb"
+    with duckdb.connect(path) as connection:
+        connection.execute("CREATE TABLE mended (Modality INTEGER)")
+    uri = f"duckdb:{path}#mended"
+    new_streaming_store(root, {"tableUri": uri})
+    refused = run_import(root, write_files(tmp_path / "in", images(2)))
+    assert lines_of(refused, "errors")[0]["code"] == "REFUSED"
+    export_dicom.run(
+        table_of(root, uri, write_disposition=WriteDisposition.WRITE_TRUNCATE, workers=0)
+    )
+    run_import(root, write_files(tmp_path / "in", images(3)))
+    assert uids(uri) == ["1.2.1.1.1", "1.2.1.1.2", "1.2.1.1.3"]
 
 
 def test_a_stream_begins_with_the_first_import_that_knows_of_it(root, tmp_path):

@@ -75,3 +75,28 @@ def test_old_appends_are_forgotten_and_numbers_go_on(log, tmp_path):
     assert {"3.json", "3.done", "103.json"} <= set(names(tmp_path))
     assert state(log) == (108, [])
     assert plan(log, 109) == Append(104, 108, 109)
+
+
+def test_what_a_table_has_by_other_means_is_not_appended(log):
+    refused = plan(log, 7)
+    log.mark_refused([refused])
+    pending = plan(log, 8)
+    assert log.passed() == 5
+    log.cover(8)
+    assert state(log) == (8, [])
+    assert log.passed() == 8
+    assert not log.is_pending(pending)
+
+
+def test_a_table_that_has_an_older_snapshot_gets_what_came_since_once_more(log):
+    log.mark_done(plan(log, 9))
+    log.cover(7)
+    assert state(log) == (7, [])
+    assert plan(log, 10) == Append(3, 7, 10)
+
+
+def test_what_does_not_follow_the_index_is_not_covered_and_holds_nothing(tmp_path):
+    other = StreamLog(open_storage(str(tmp_path)), "other")
+    other.cover(3)
+    assert other.passed() is None
+    assert not (tmp_path / "streams").exists()
