@@ -7,6 +7,7 @@ every transfer syntax allows within a sequence (PS3.5, Annex A.4).
 import struct
 
 from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.dictionary import STANDARD_VR
 from dicomferry.dicom.encoding import EXPLICIT_LITTLE, DataSetEncoding
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.dicom.raw_elements import Item, RawElement, list_elements, read_items
@@ -69,7 +70,9 @@ def _holds_encapsulated(data_set: DicomFile, element: RawElement, depth: int) ->
     """Whether an element is a sequence with encapsulated pixel data, at any depth."""
     buffer, encoding = data_set.buffer, data_set.encoding
     vr = element.vr(buffer, encoding)
-    is_sequence = vr == b"SQ" or (vr in (b"", b"UN") and element.undefined)
+    is_sequence = vr == b"SQ" or (
+        vr in (b"", b"UN") and (element.undefined or STANDARD_VR.get(element.tag) == "SQ")
+    )
     if element.tag == PIXEL_DATA or not is_sequence:
         return False
     if buffer.find(_ENCODED_TAG, element.value, element.end) < 0:

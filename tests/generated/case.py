@@ -20,7 +20,7 @@ NATIVE = ("", ".1", ".1.99", ".2")
 ENCAPSULATED = (
     ".5",
     ".8.1",
-    *(f".4.{each}" for each in (50, 51, 57, 70, 80, 81, 90, 91, 110, 112, 201, 202, 203)),
+    *(f".4.{each}" for each in (50, 51, 57, 70, 80, 81, 90, 91, 110, 111, 112, 201, 202, 203)),
 )
 _ENCODINGS = {"": IMPLICIT_LITTLE, ".2": EXPLICIT_BIG}
 SOP, STUDY, SERIES = "1.2.3.4.5", "1.2.3", "1.2.3.4"
@@ -152,7 +152,7 @@ class Case:
     @property
     def color(self) -> str:
         """The color space of `values`."""
-        if self.end in (".4.50", ".4.51") and self.image.samples == 3:
+        if self.end in (".4.50", ".4.51", ".4.111") and self.image.samples == 3:
             return "YBR_FULL"
         return self.image.photometric
 

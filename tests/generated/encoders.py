@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tests.generated.image import Image
 
 Array = npt.NDArray[Any]
-LOSSY = (".4.50", ".4.51", ".4.81", ".4.91", ".4.203", ".4.112")
+LOSSY = (".4.50", ".4.51", ".4.81", ".4.91", ".4.203", ".4.111", ".4.112")
 _WORDS_ALONE = (".4.201", ".4.202", ".4.203")  # their encoder knows 8 and 16 bits
 
 
@@ -33,7 +33,7 @@ class _Frame(NamedTuple):
 
 def fits(image: Image, end: str) -> bool:
     """Whether `encode` makes a legal source in this syntax of the image."""
-    if image.is_float or image.photometric == "YBR_FULL_422":
+    if image.is_float or image.photometric in ("YBR_FULL_422", "CMYK"):
         return False
     if end in (".8.1", ".5"):
         return end == ".8.1" or image.allocated in (8, 16, 32)
@@ -41,11 +41,12 @@ def fits(image: Image, end: str) -> bool:
         return False
     if end in LOSSY and (_has_whole_words(image) or image.photometric == "PALETTE COLOR"):
         return False
-    depths = {".4.50": image.allocated == image.stored == 8, ".4.51": image.stored == 12}
+    bytes_alone = image.allocated == image.stored == 8
+    depths = {".4.50": bytes_alone, ".4.111": bytes_alone, ".4.51": image.stored == 12}
     depths |= dict.fromkeys(_WORDS_ALONE, image.stored == image.allocated)
     is_rgb_or_gray = image.samples == 1 or image.photometric == "RGB"
     colors = {".4.51": image.samples == 1, ".4.110": is_rgb_or_gray, ".4.112": is_rgb_or_gray}
-    is_unsigned = end not in (".4.50", ".4.51", ".4.112") or not image.signed
+    is_unsigned = end not in (".4.50", ".4.51", ".4.111", ".4.112") or not image.signed
     return depths.get(end, True) and colors.get(end, True) and is_unsigned
 
 
@@ -89,6 +90,10 @@ def _jpeg(frame: _Frame, _end: str) -> bytes:
         outcolorspace="ycbcr" if space else None,
         bitspersample=frame.depth,
     )
+
+
+def _recompressed(frame: _Frame, end: str) -> bytes:
+    return imagecodecs.jpegxl_encode_jpeg(_jpeg(frame, end), usecontainer=True)
 
 
 def _jpeg_lossless(frame: _Frame, end: str) -> bytes:
@@ -149,6 +154,7 @@ def _jpeg_xl(frame: _Frame, end: str) -> bytes:
 
 _ENCODERS = {
     **dict.fromkeys((".4.50", ".4.51"), _jpeg),
+    ".4.111": _recompressed,
     **dict.fromkeys((".4.57", ".4.70"), _jpeg_lossless),
     **dict.fromkeys((".4.80", ".4.81"), _jpeg_ls),
     **dict.fromkeys((".4.90", ".4.91"), _jpeg_2000),
@@ -163,7 +169,7 @@ def photometric_of(image: Image, end: str) -> str:
         return "YBR_RCT"
     if image.photometric == "RGB" and end in (".4.91", ".4.203"):
         return "YBR_ICT"
-    if image.samples == 3 and end in (".4.50", ".4.51"):
+    if image.samples == 3 and end in (".4.50", ".4.51", ".4.111"):
         return "YBR_FULL"
     return image.photometric
 

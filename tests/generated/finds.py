@@ -1,6 +1,6 @@
 """Files that once became what they should not, or ended more than themselves."""
 
-from tests.generated.case import Case, Fault
+from tests.generated.case import Case, Fault, Icon
 from tests.generated.display import Display, Gray, Lut
 from tests.generated.elements import Style
 from tests.generated.image import Image, Overlay
@@ -12,6 +12,17 @@ _DEEP_YBR = Image(
 )
 _PAIRS = Image(samples=3, photometric="YBR_FULL_422")
 _FEW_BITS = Image(rows=18, columns=21, allocated=16, stored=3, high_bit=2, seed=1251)
+_TINY = Image(
+    rows=1,
+    columns=5,
+    samples=3,
+    photometric="YBR_FULL",
+    allocated=16,
+    stored=14,
+    high_bit=13,
+    fill="extremes",
+    seed=218,
+)
 _NAN = Image(
     rows=8, columns=8, allocated=32, stored=32, high_bit=31, is_float=True, fill="extremes"
 )
@@ -41,6 +52,17 @@ FINDS = (
     Case(display=Display((Gray(modality_lut=Lut()),)), style=Style(unknown_vrs=True)),
     # White in 32 bits of YBR was black.
     Case(_DEEP_YBR),
+    # Few bits of YBR were rounded before they were spread over a byte.
+    Case(Image(samples=3, photometric="YBR_FULL", stored=4, high_bit=3)),
+    # A compressed icon stayed so within a sequence in a sequence that a gateway wrote as UN.
+    Case(
+        Image(allocated=16, stored=16, high_bit=15),
+        ".4.70",
+        style=Style(unknown_vrs=True),
+        icon=Icon(Image(rows=6, columns=2), depth=2, compressed=True),
+    ),
+    # Near-lossless JPEG-LS of a tiny frame left the bits that are stored.
+    Case(_TINY),
     # YBR_FULL_422 without three samples raised ValueError.
     Case(_PAIRS, fault=Fault(0x00280002, "missing")),
     # Of NaN no table has an entry.

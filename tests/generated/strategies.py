@@ -44,7 +44,7 @@ def images(draw: Any, small: bool = False) -> Image:
     else:
         allocated = draw(_among((8, 16, 8, 16, 8, 16, 32, 1 if kind == "gray" else 8)))
     stored_bits = draw(_upto(1, allocated)) if draw(_BOOLEANS) else allocated
-    if kind in ("color", "float"):
+    if kind == "float":
         stored_bits = allocated
     high_bit = stored_bits - 1
     if kind == "gray" and draw(_upto(0, 5)) == 0:
@@ -55,8 +55,8 @@ def images(draw: Any, small: bool = False) -> Image:
     elif kind == "palette":
         photometric = "PALETTE COLOR"
     else:
-        photometric = draw(_among(("RGB", "RGB", "YBR_FULL", "YBR_FULL_422")))
-        samples, planar = 3, draw(_upto(0, 1))
+        photometric = draw(_among(("RGB", "RGB", "YBR_FULL", "YBR_FULL_422", "CMYK")))
+        samples, planar = 4 if photometric == "CMYK" else 3, draw(_upto(0, 1))
         if photometric == "YBR_FULL_422":
             columns, planar = columns + columns % 2, 0
     frames = draw(_among((1, 1, 1, 2, 3, 5)))
@@ -179,7 +179,7 @@ def cases(draw: Any, legal: bool = True) -> Case:
     if draw(_upto(0, 4)) == 0:
         icon = Icon(
             draw(_ICONS),
-            depth=0,
+            depth=draw(_upto(0, 2)),
             compressed=draw(_BOOLEANS),
         )
     fault = None

@@ -131,6 +131,8 @@ def encode(
             )
         )
     except RuntimeError:  # its buffer has twice the frame's length: too little for a tiny frame
+        if near:  # what bounds the samples then is the word
+            near = _near(pixels, samples, source, 8 * samples.itemsize, near)
         return _encode_words(samples, near)
 
 

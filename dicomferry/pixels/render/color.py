@@ -19,22 +19,34 @@ def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
     """
     if photometric == "RGB":
         return pixels
+    rgb = _unrounded_rgb(pixels, image, photometric)
+    rgb += 0.5
+    return rgb.clip(0, (1 << image.bits_stored) - 1).astype(pixels.dtype)
+
+
+def to_8_bits(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
+    """Return color samples as RGB bytes: the upper 8 of more bits, or fewer spread over 0 to 255.
+
+    Raises:
+        InstanceError: COLOUR_SPACE_UNKNOWN.
+    """
+    bits = image.bits_stored
+    if bits >= 8:
+        rgb = to_rgb(pixels, image, photometric)
+        return (rgb >> (bits - 8) if bits > 8 else rgb).astype(np.uint8, copy=False)
+    highest = (1 << bits) - 1
+    unrounded: Pixels = (
+        pixels if photometric == "RGB" else _unrounded_rgb(pixels, image, photometric)
+    )
+    return np.floor(unrounded.clip(0, highest) * (255 / highest) + 0.5).astype(np.uint8)
+
+
+def _unrounded_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
     if photometric not in ("YBR_FULL", "YBR_FULL_422"):
         raise InstanceError(Reason.COLOUR_SPACE_UNKNOWN)
-    highest = (1 << image.bits_stored) - 1
-    # Above 24 bits the largest number is none of 32-bit floating point, and the one above it wraps.
+    # The largest number of more than 24 bits is none of 32-bit floating point; the next one wraps.
     exact = np.float32 if image.bits_stored <= 16 else np.float64
     centred: Pixels = pixels.astype(exact)
-    centred[..., 1:] -= (highest + 1) // 2
+    centred[..., 1:] -= (1 << image.bits_stored) // 2
     rgb: Pixels = centred @ _RGB_OF_YBR.astype(exact)
-    rgb += 0.5
-    np.clip(rgb, 0, highest, out=rgb)
-    return rgb.astype(pixels.dtype)
-
-
-def to_8_bits(samples: Pixels, bits: int) -> Pixels:
-    """Return samples of `bits` bits as bytes: the upper 8, or fewer spread over 0 to 255."""
-    if bits < 8:
-        highest = (1 << bits) - 1
-        return ((samples.astype(np.uint16) * 255 + highest // 2) // highest).astype(np.uint8)
-    return (samples >> (bits - 8) if bits > 8 else samples).astype(np.uint8, copy=False)
+    return rgb

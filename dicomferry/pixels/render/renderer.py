@@ -28,7 +28,7 @@ from dicomferry.pixels import formats
 from dicomferry.pixels.codecs.codestream import check_jpeg, read_jpeg
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
-from dicomferry.pixels.render.color import to_8_bits, to_rgb
+from dicomferry.pixels.render.color import to_8_bits
 from dicomferry.pixels.render.gray_attributes import Attributes, frame_attributes
 from dicomferry.pixels.render.grayscale import gray_values
 from dicomferry.pixels.render.palette import palette
@@ -113,7 +113,7 @@ class Renderer:
             return self._palette[_index(frame.pixels, image)]
         pixels = stored_values(frame.pixels, image)
         if image.samples == 3:
-            return to_8_bits(to_rgb(pixels, image, frame.photometric), image.bits_stored)
+            return to_8_bits(pixels, image, frame.photometric)
         attributes = self._attributes(index)
         bounds = _bounds(pixels, attributes, image) if attributes.voi is None else None
         if image.is_float or image.bits_allocated > 16:
