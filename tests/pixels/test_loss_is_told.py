@@ -200,6 +200,12 @@ def test_jpeg_xl_shows_loss_by_its_color_space(
     assert loss_of(".4.112", stream) == ("" if lossless else "ISO_18181_1")
 
 
+@pytest.mark.parametrize("end", [".4.110", ".4.112"])
+def test_a_jpeg_within_jpeg_xl_is_loss_in_every_syntax(end: str) -> None:
+    jpeg = first_stream(to_dicom(part10(data_set(SMOOTH)), ".4.50"))
+    assert loss_of(end, imagecodecs.jpegxl_encode_jpeg(jpeg, usecontainer=True)) == "ISO_10918_1"
+
+
 def test_a_lossless_jpeg_2000_in_the_syntax_that_allows_loss_shows_none() -> None:
     stream = first_stream(to_dicom(part10(data_set(SMOOTH)), ".4.90"))
     assert loss_of(".4.91", stream) == ""

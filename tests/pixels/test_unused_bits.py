@@ -66,6 +66,18 @@ def test_overlays_leave_the_pixels_before_a_lossy_encoder(end: str, signed: bool
         assert result[group, 0x0040].value == "G"
 
 
+@pytest.mark.parametrize(("allocated", "bits"), [(8, 7), (8, 4), (16, 8), (16, 7)])
+@pytest.mark.parametrize("end", [".4.50", *LOSSY])
+def test_overlays_beside_few_bits_leave_too(end: str, allocated: int, bits: int) -> None:
+    values = gray((64, 64), bits).astype(f"u{allocated // 8}")
+    overlay = plane(64, 64).astype(values.dtype)
+    ds = data_set(values | overlay << (allocated - 1), bits)
+    ds.add_new((0x6000, 0x0102), "US", allocated - 1)
+    data, without = (to_dicom(part10(each), end) for each in (ds, data_set(values, bits)))
+    assert np.array_equal(words_of(data), words_of(without))
+    assert np.array_equal(read(data).overlay_array(0x6000), overlay)
+
+
 @pytest.mark.parametrize("end", LOSSLESS)
 def test_a_lossless_target_keeps_every_bit_that_means_something(end: str) -> None:
     ds, _ = embedded(gray((64, 70), 12), 12, {0x6000: 12})

@@ -11,7 +11,7 @@ from dicomferry.dicom.transfer_syntaxes import (
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.codecs import jpeg
 from dicomferry.pixels.codecs.codestream import check_jpeg, read_jpeg
-from dicomferry.pixels.codecs.jpegxl_header import check_jpegxl, read_jpegxl
+from dicomferry.pixels.codecs.jpegxl_header import check_jpegxl, holds_jpeg, read_jpegxl
 from dicomferry.pixels.image_pixel import ImagePixel
 from dicomferry.pixels.quality import Quality
 from dicomferry.pixels.render.color import to_rgb
@@ -60,7 +60,7 @@ def loss(stream: bytes, syntax: str) -> str:
 
     An encoder leaves the samples' own color space, for XYB, only where it may change them.
     """
-    if syntax == JPEG_XL_RECOMPRESSION:
+    if syntax == JPEG_XL_RECOMPRESSION or holds_jpeg(stream):
         return jpeg.METHOD
     return METHOD if read_jpegxl(stream).is_xyb else ""
 

@@ -1,5 +1,6 @@
 """The header of a JPEG XL code stream, bare or in a container, read before libjxl sees it."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from dicomferry.errors import InstanceError, Reason
@@ -78,17 +79,30 @@ def read_jpegxl(stream: bytes) -> JpegXlHeader:
     return JpegXlHeader(rows, columns, precision, is_still=True, is_xyb=is_xyb)
 
 
+def holds_jpeg(stream: bytes) -> bool:
+    """Whether a container has what it takes to restore a JPEG (18181-2, box jbrd)."""
+    return any(kind == b"jbrd" for kind, _ in _boxes(stream))
+
+
 def _code_stream(stream: bytes) -> int:
     """Return where the code stream begins, or its first part in a container (18181-2)."""
-    start = 0
     if stream[4:8] != b"JXL ":
-        return start
-    while stream[start + 4 : start + 8] not in (b"jxlc", b"jxlp"):
+        return 0
+    for kind, start in _boxes(stream):
+        if kind in (b"jxlc", b"jxlp"):
+            return start + (12 if kind == b"jxlp" else 8)
+    raise InstanceError(Reason.CODE_STREAM_INVALID)
+
+
+def _boxes(stream: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield type and offset of each box; of a bare code stream there is none."""
+    start = 0 if stream[4:8] == b"JXL " else len(stream)
+    while start + 8 <= len(stream):
+        yield stream[start + 4 : start + 8], start
         length = int.from_bytes(stream[start : start + 4], "big")
-        if length < 8 or start + length >= len(stream):
-            raise InstanceError(Reason.CODE_STREAM_INVALID)
+        if length < 8:  # up to the end, or more than 4 GiB
+            return
         start += length
-    return start + (12 if stream[start + 4 : start + 8] == b"jxlp" else 8)
 
 
 class _Bits:
