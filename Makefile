@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCE ?=
 
-.PHONY: demo check test test-faults fuzz audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -51,6 +51,11 @@ INPUTS ?= 0
 FUZZ_SECONDS ?= 40
 fuzz: .venv/fuzz/done  ## coverage-guided fuzzing of the readers of files; takes some minutes
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.faults.fuzz --runs $(INPUTS) --seconds $(FUZZ_SECONDS)
+
+# A nightly run takes FILES=100000.
+FILES ?= 5000
+judges: .venv/dev  ## Metadata of drawn files beside pydicom and dcmdump (Debian's package dcmtk)
+	DICOMFERRY_JUDGED_FILES=$(FILES) $(BIN)/python -m pytest -rs tests/dicom/test_metadata_against_judges.py
 
 .venv-audit/done: .venv/dev tests/audit-requirements.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-audit

@@ -19,6 +19,7 @@ SLOW = (
     "console/test_chromium.py",
     "console/test_thumbnails.py",
     "dicom/test_json_model_against_pydicom.py",
+    "dicom/test_metadata_against_judges.py",
     "dicom/test_one_reader.py",
     "faults",
     "generated",

@@ -65,10 +65,11 @@ def is_implicit(data: bytes, at: int, stop: int, end: int, order: str) -> bool:
         (length,) = _LENGTH[order](data, at + 4)
         (short,) = _SHORT_LENGTH[order](data, at + 6)
         if length != short:
-            bounds = stop, end
-            return _leads_on(data, at, at + 8 + length, bounds, order) or not _leads_on(
-                data, at, at + 8 + short, bounds, order
-            )
+            after, bounds = at + 8 + short, (stop, end)
+            if _leads_on(data, at, at + 8 + length, bounds, order):
+                return True
+            is_followed = data[after + 4 : after + 6] in KNOWN_VRS and after + 8 <= stop
+            return not (is_followed or _leads_on(data, at, after, bounds, order))
         at += 8 + length  # the same in either
     return at + 8 > stop
 
