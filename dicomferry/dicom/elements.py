@@ -167,13 +167,12 @@ class ElementReader:
                         self.gaps[at + base] = position
                     at = start
                     continue
-                if not implicit and (vr := long_vr(code)) is not None:
+                if explicit and (vr := long_vr(code)) is not None:
                     if at > bound - 12:
                         raise self._overrun(at + base + 12)
                     start = at + 12
                     (length,) = unpack_length(data, at + 8)
-                zeros = not tag and (vr is None if explicit else length != _GROUP_LENGTH)
-                if zeros or (explicit and vr is None):
+                elif explicit or (not tag and length != _GROUP_LENGTH):  # odd
                     position = at + base
                     window.load(position, LOOK_AHEAD)
                     data, base, limit = window.data, window.base, window.limit
@@ -181,7 +180,7 @@ class ElementReader:
                         end = window.size
                     at, room, last = position - base, end - base, -1
                     bound = limit if limit < room else room
-                    if zeros:  # padding, or a gap that data follow
+                    if not tag:  # zeros: padding, or a gap that data follow
                         at = after_zeros(data, at, bound, room)
                         if at <= bound - 8:
                             check_header(data, at, encoding)

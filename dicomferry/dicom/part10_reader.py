@@ -103,8 +103,10 @@ def open_data_set(window: W, inflate: Callable[[int], W]) -> DataSetStart[W]:
         preamble, offset = b"", 0
         _refuse_other_files(head, window.size)
     file_meta, offset = _read_file_meta(window, offset)
-    file_meta = _first_group(file_meta)
     values = {tag: value for tag, _, _, _, value in file_meta}
+    if file_meta and (len(values) < len(file_meta) or file_meta[0][0] != FILE_META_GROUP_LENGTH):
+        file_meta = _first_group(file_meta)
+        values = {tag: value for tag, _, _, _, value in file_meta}
     if parse_class_uid(values.get(MEDIA_STORAGE_SOP_CLASS_UID, b"")) == MEDIA_STORAGE_DIRECTORY:
         raise InstanceError(Reason.DICOMDIR)
     syntax = parse_class_uid(values.get(TRANSFER_SYNTAX_UID, b""))

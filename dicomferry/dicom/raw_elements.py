@@ -113,6 +113,8 @@ def elements_after(window: ByteWindow, offset: int, encoding: DataSetEncoding) -
     Raises:
         InstanceError: TRUNCATED, MALFORMED, NESTED_TOO_DEEP, or as the window raises.
     """
+    if offset >= window.size:
+        return []
     reader = ElementReader(window, descend=False, stop_at=frozenset())
     return take_elements(reader, _while_elements(reader, offset, encoding), offset)
 
@@ -131,18 +133,22 @@ def _while_elements(
 
 def _is_element_after(window: ByteWindow, position: int, encoding: DataSetEncoding) -> bool:
     """Tell whether zeros, or none, and an element that can follow pixel data are at `position`."""
-    if position >= window.size:
-        return False
-    window.load(position, LOOK_AHEAD)
+    window.load(position, 8)
     at = position - window.base
-    head = window.data[at : min(at + LOOK_AHEAD, window.limit)]
-    zeros = (len(head) - len(head.lstrip(b"\0"))) // 2 * 2
-    if len(head) - zeros < 8:
-        return at + len(head) < window.size - window.base  # more zeros, perhaps
-    tag, _ = parse_item(head[zeros : zeros + 8], encoding.order)
-    code = head[zeros + 4 : zeros + 6]
+    head = window.data[at : min(at + 8, window.limit)]
+    if not any(head[:4]):
+        window.load(position, LOOK_AHEAD)
+        at = position - window.base
+        rest = window.data[at : min(at + LOOK_AHEAD, window.limit)]
+        zeros = (len(rest) - len(rest.lstrip(b"\0"))) // 2 * 2
+        head = rest[zeros : zeros + 8]
+        if len(head) < 8:
+            return at + len(rest) < window.size - window.base  # more zeros, perhaps
+    if len(head) < 8:
+        return False
+    tag, _ = parse_item(head, encoding.order)
     if tag & 0x10000 and tag >> 16 != 0xFFFF:
-        return tag > PIXEL_DATA and (encoding.implicit or code in KNOWN_VRS)
+        return tag > PIXEL_DATA and (encoding.implicit or head[4:6] in KNOWN_VRS)
     return tag > PIXEL_DATA and tag in STANDARD_VR
 
 

@@ -122,7 +122,8 @@ def _is_equal(mine: Json, other: Dumped, data: bytes, order: str) -> bool:
     if text == "(no value available)":
         return not values and "BulkDataURI" not in mine
     if "BulkDataURI" in mine:
-        return _bytes_of(mine, data, order) in (text.replace("\\", ""), None)
+        is_encapsulated = text.startswith("(PixelSequence") and "length" not in mine["BulkDataURI"]
+        return is_encapsulated or _bytes_of(mine, data, order) in (text.replace("\\", ""), None)
     if text.startswith("[") and text.endswith("]"):
         return _is_equal_text(text[1:-1].encode("latin-1"), values, vr)
     if vr == "AT":

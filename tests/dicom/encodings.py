@@ -242,5 +242,7 @@ def odd_file(seed: int) -> Odd:
     meta = file_meta(None, element(0x00020010, "UI", even))
     if oddity == "two metas":
         meta += file_meta(None, element(0x00020010, "UI", IMPLICIT + "\0"))
+        if encoding.order == ">":
+            oddity += " before big endian"
     file = part10(deflate(data_set) if syntax == DEFLATED else data_set, meta=meta)
     return Odd(seed, file, frozenset({oddity} - {""}))

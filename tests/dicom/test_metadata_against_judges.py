@@ -81,6 +81,8 @@ def _no_vr(place: Place) -> bool:
 
 
 def _two_metas(place: Place) -> bool:
+    if "two metas before big endian" in place.oddities:  # dcmdump reads the second one as such
+        return True
     return place.judge == "pydicom" and "two metas" in place.oddities
 
 
