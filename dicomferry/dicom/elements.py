@@ -176,8 +176,7 @@ class ElementReader:
                     position = at + base
                     window.load(position, LOOK_AHEAD)
                     data, base, limit = window.data, window.base, window.limit
-                    if depth == 0:
-                        end = window.size
+                    end = min(end, window.size)  # which may have become known
                     at, room, last = position - base, end - base, -1
                     bound = limit if limit < room else room
                     if not tag:  # zeros: padding, or a gap that data follow

@@ -32,6 +32,7 @@ from dicomferry.dicom.tags import (
     SEQUENCE_END,
     SPECIFIC_CHARACTER_SET,
 )
+from dicomferry.dicom.vr import ITEM_ORDER
 from dicomferry.errors import InstanceError, Reason
 
 # Together with the bound on its bytes this bounds the memory that a header may take.
@@ -132,11 +133,11 @@ def _states_of(elements: Iterable[Element]) -> list[_State]:
     """Return the state of the data set and of each of its items, in the order that they start."""
     states = [_State()]
     path = [0]
-    for tag, _, _, _, value in islice(elements, MAX_ELEMENTS):
-        if tag == ITEM:
+    for tag, vr, _, _, value in islice(elements, MAX_ELEMENTS):
+        if tag == ITEM and vr in ITEM_ORDER.values():
             path.append(len(states))
             states.append(_State())
-        elif tag == ITEM_END:
+        elif tag == ITEM_END and not vr:
             path.pop()
         elif tag == SPECIFIC_CHARACTER_SET:
             states[path[-1]] = states[path[-1]]._replace(charset=value)
@@ -172,7 +173,7 @@ def _encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of
 
     counted = iter(elements)
     for tag, vr, offset, length, value in islice(counted, MAX_ELEMENTS):
-        key = key_of(tag) or _other_key(tag)
+        key = key_of(tag) or _other_key(tag, vr)
         write = writer_of(vr)
         if write is not None:
             text = write(value)
@@ -223,7 +224,7 @@ def _encode(  # noqa: PLR0912, PLR0915 - a call an element would cost a fifth of
             level.items.append(item)
         elif tag == SEQUENCE_END:
             tag = level.sequence  # noqa: PLW2901
-            key = key_of(tag) or _other_key(tag)
+            key = key_of(tag) or _other_key(tag, "SQ")
             members[tag] = f'{key}SQ","Value":[{",".join(level.items)}]}}'
             level.items = []
         else:
@@ -238,16 +239,22 @@ def _write_file_meta(file_meta: Iterable[Element]) -> Iterator[tuple[int, str]]:
     writer_of = writers(DEFAULT_CODECS, "<")
     for tag, vr, offset, length, value in file_meta:
         if vr not in writer_of:
-            yield tag, f"{_other_key(tag)}{_by_reference(vr, offset, length)}}}"
+            yield tag, f"{_other_key(tag, vr)}{_by_reference(vr, offset, length)}}}"
         elif text := writer_of[vr](value):
-            yield tag, f'{_other_key(tag)}{vr}","Value":[{text}]}}'
+            yield tag, f'{_other_key(tag, vr)}{vr}","Value":[{text}]}}'
         else:
-            yield tag, f'{_other_key(tag)}{vr}"}}'
+            yield tag, f'{_other_key(tag, vr)}{vr}"}}'
 
 
 @lru_cache(maxsize=4096)
-def _other_key(tag: int) -> str:
-    """Return how the member of a private or unknown tag starts."""
+def _other_key(tag: int, vr: str) -> str:
+    """Return how the member of a private or unknown tag starts.
+
+    Raises:
+        InstanceError: MALFORMED if it is that of an item or a delimiter, which have no VR.
+    """
+    if tag >> 16 == ITEM >> 16 and len(vr) > 1:
+        raise InstanceError(Reason.MALFORMED)
     return f'"{tag:08X}":{{"vr":"'
 
 

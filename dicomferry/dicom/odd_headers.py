@@ -110,7 +110,12 @@ def after_zeros(data: bytes, at: int, bound: int, room: int) -> int:
         at: the index of the first one; at least `LOOK_AHEAD` before `bound`, or that is `room`.
         bound: up to where `data` may be looked at.
         room: the index of the end of the data set.
+
+    Raises:
+        InstanceError: TRUNCATED.
     """
+    if bound < room and bound < at + LOOK_AHEAD:
+        raise InstanceError(Reason.TRUNCATED)
     run = _ZEROS.match(data, at, bound)
     end = run.end() if run else at
     if end < bound - 8:

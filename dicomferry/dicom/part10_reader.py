@@ -112,8 +112,8 @@ def open_data_set(window: W, inflate: Callable[[int], W]) -> DataSetStart[W]:
     syntax = parse_class_uid(values.get(TRANSFER_SYNTAX_UID, b""))
     if syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         window, offset = inflate(offset), 0
-    first_at = _first_element(window, offset)
-    at = first_at - window.base
+    offset = _first_element(window, offset)
+    at = offset - window.base
     first = window.data[at : at + 8]
     if not syntax or UID_dictionary.get(syntax, _PRIVATE)[1] != "Transfer Syntax":
         encoding = _guess(first)
@@ -123,7 +123,7 @@ def open_data_set(window: W, inflate: Callable[[int], W]) -> DataSetStart[W]:
         encoding = known.encoding if known else EXPLICIT_LITTLE
         if encoding.implicit:
             encoding = EXPLICIT_LITTLE if first[4:6] in KNOWN_VRS else encoding
-        elif not looks_like_vr(first[4:6]) and _is_implicit(window, first_at, encoding.order):
+        elif not looks_like_vr(first[4:6]) and _is_implicit(window, offset, encoding.order):
             encoding = DataSetEncoding(True, encoding.order)
     return DataSetStart(preamble, window, offset, encoding, syntax, file_meta)
 

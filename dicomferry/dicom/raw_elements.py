@@ -83,8 +83,8 @@ def take_elements(reader: ElementReader, events: Iterator[Element], start: int) 
         start: the offset of the first element.
     """
     places = []
-    for tag, _, value, length, _ in events:
-        if tag == ITEM_END:
+    for tag, vr, value, length, _ in events:
+        if tag == ITEM_END and not vr:  # with a VR it is an element that has this tag
             break
         end = value + length
         undefined = length == UNDEFINED_LENGTH

@@ -357,6 +357,35 @@ def test_a_delimiter_after_what_has_a_length_is_passed_over(syntax: str, length:
             check_exports(file, CONTENT)
 
 
+@pytest.mark.parametrize("tag", [0xFFFEE000, ITEM_END, SEQUENCE_END])
+def test_a_delimiter_with_a_vr_is_refused(tag: int) -> None:
+    """Nobody knows whether it ends what it is in."""
+    odd = element(NAME, "PN", "A^B ") + element(tag, "US", b"\1\0") + element(AGE, "AS", "040Y")
+    for content in (
+        odd,
+        sequence(CONTENT, item(odd)),
+        sequence(CONTENT, item(odd, undefined=True)),
+    ):
+        with pytest.raises(InstanceError, match="MALFORMED"):
+            read_header(BytesReader(part10(identity() + content + image(EXPLICIT_LITTLE))))
+
+
+@pytest.mark.parametrize("zeros", [4, 8, 70_000])
+@pytest.mark.parametrize("syntax", ENCODINGS)
+def test_zeros_before_what_is_no_element_are_refused_alike(syntax: str, zeros: int) -> None:
+    """Read from memory and by ranges; also where a deflated stream ends with them."""
+    garbage = bytes(zeros) + b"no element at all"
+    encoding = ENCODINGS[syntax]
+    nest = delimiter(0xFFFEE000, UNDEFINED_LENGTH, encoding.order) + garbage[:-17]
+    unended = element(CONTENT, "SQ", nest, encoding, UNDEFINED_LENGTH)
+    for data_set in (
+        garbage + identity(encoding=encoding),
+        identity(encoding=encoding) + garbage,
+        identity(encoding=encoding) + unended,
+    ):
+        assert outcome(part10(data_set, syntax)) in ("MALFORMED", "TRUNCATED")
+
+
 def test_a_delimiter_where_nothing_has_to_end_is_refused() -> None:
     for stray in (
         element(NAME, "PN", "A ") + delimiter(SEQUENCE_END),

@@ -160,7 +160,7 @@ def check_data_set(
 ) -> None:
     left = iter(elements)
     for tag, vr, offset, length, value in events:
-        if tag == ITEM_END:
+        if tag == ITEM_END and not vr:
             break
         each = next(left)
         assert (each.tag, each.value) == (tag, offset)
@@ -171,7 +171,7 @@ def check_data_set(
             continue
         items = read_items(buffer, each, encoding, depth)
         for item_tag, order, _, item_length, _ in events:
-            if item_tag == SEQUENCE_END:
+            if item_tag == SEQUENCE_END and not order:
                 break
             found = next(items)
             assert found.encoding.order == order
