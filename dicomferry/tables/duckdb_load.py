@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import duckdb
 
+from dicomferry.storage.registry import open_file
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.duckdb_types import (
     DUCKDB_TYPES,
@@ -76,7 +77,7 @@ def load(destination: "DuckDBTable", load: Load) -> None:
             try:
                 with _transaction(connection):
                     _insert(connection, destination, load, budget)
-                return
+                break
             except duckdb.Error as error:
                 if is_out_of_memory(error):
                     budget = next(budgets, None) or _give_up(destination)
@@ -91,6 +92,9 @@ def load(destination: "DuckDBTable", load: Load) -> None:
                     ) from None
                 else:
                     time.sleep(_POLL_S)
+    # duckdb syncs the bytes of the file, not its name.
+    folder, name = open_file(os.path.abspath(destination.path))
+    folder.sync([name])
 
 
 def _give_up(destination: "DuckDBTable") -> NoReturn:

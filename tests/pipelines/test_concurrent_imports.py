@@ -19,16 +19,20 @@ IMPORTS = 3
 
 @pytest.fixture
 def appends(monkeypatch):
-    """Hold each import's first commit until all have looked up; counts the commits tried."""
+    """Hold each import's first commit until all have looked up; counts the commits tried.
+
+    They commit one after the other: the look-up is what is too old, not the race for a version.
+    """
     barrier = threading.Barrier(IMPORTS, timeout=60)
-    append = Index.append
+    append, turn = Index.append, threading.Lock()
     calls = []
 
     def held(index, table):
         calls.append(index.version)
         if len(calls) <= IMPORTS:
             barrier.wait()
-        return append(index, table)
+        with turn:
+            return append(index, table)
 
     monkeypatch.setattr(Index, "append", held)
     return calls
