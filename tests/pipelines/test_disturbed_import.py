@@ -285,10 +285,7 @@ def test_a_bug_is_told_by_its_kind_and_place_and_without_patient_data(
     def buggy(*args):
         raise ZeroDivisionError(name)
 
-    if workers:
-        monkeypatch.setattr(dicomferry.transforms.read_and_store._ReadFn, "_count", buggy)
-    else:
-        monkeypatch.setattr(dicomferry.transforms.ingest, "read_header", buggy)
+    monkeypatch.setattr(dicomferry.transforms.read_and_store._ReadFn, "_count", buggy)
     job = run_import(root, undisturbed.source, workers=workers)
     assert job.code == 2
     assert job.operation["error"] == {
