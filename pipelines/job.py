@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from contextlib import suppress
 from types import TracebackType
 
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, NOT_FOUND, UNAVAILABLE
@@ -13,6 +14,7 @@ from dicomferry.pipelines import log_format
 from dicomferry.pipelines.requests import Request
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors, storage_message
+from dicomferry.store.deletion import purge
 from dicomferry.store.dicom_store import StoreNotFoundError, get_store
 from dicomferry.store.formats import StoreFormatError
 from dicomferry.transforms.worker_pool import close_shared_pools
@@ -112,6 +114,7 @@ class Job(OwnedOperation):
             return INTERNAL, str(error)
         code, message = _explain_chain(_chain(error))
         if code != CANCELLED and self._is_store_deleted():
+            self._purge()
             return NOT_FOUND, f"{self._store} was deleted meanwhile"
         return code, message
 
@@ -127,6 +130,13 @@ class Job(OwnedOperation):
         except storage_errors():
             return False
         return data is None or data != self._data
+
+    def _purge(self) -> None:
+        """Delete what this job has written into the deleted store."""
+        if self._data is not None:
+            close_shared_pools()
+            with suppress(*storage_errors()):
+                purge(self._data)
 
     def _data_folder(self) -> Storage | None:
         try:

@@ -6,7 +6,15 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from dicomferry.resource_names import INDEX_FOLDER
+from dicomferry.store.index_files import log_path
 from dicomferry.transforms.records import Instance
+
+
+def living(data):
+    """A data folder with what tells that its store was not deleted."""
+    data.write(f"{INDEX_FOLDER}/{log_path(0)}", b"")
+    return data
 
 
 def make_instance(**overrides):

@@ -21,6 +21,9 @@ from dicomferry.storage.capabilities import ServerSideCopy
 from dicomferry.storage.clock import clock_of
 from dicomferry.storage.registry import capabilities_of
 from dicomferry.store.blobs import blob_path, copy_into_blob, large_blob, write_blob
+from dicomferry.store.deletion import purge
+from dicomferry.store.dicom_store import StoreNotFoundError
+from dicomferry.store.index_files import is_deleted
 from dicomferry.transforms.records import FileOutcome, Instance
 
 # Up to here a file is read whole, hashed and written from memory.
@@ -49,6 +52,9 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
 
     Returns:
         One result per source, in their order.
+
+    Raises:
+        StoreNotFoundError: the store was deleted meanwhile; nothing is left of what was written.
     """
     storages = [target.data.capabilities, *(capabilities_of(source.uri) for source in sources)]
     concurrency = max(storage.concurrency for storage in storages)
@@ -60,6 +66,10 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
         else:
             with ThreadPoolExecutor(concurrency) as threads:
                 results = list(threads.map(lambda source: ingest(source, batched), sources))
+    if not target.dry_run and is_deleted(target.data):
+        # The deletion may have listed the folder before these blobs were there.
+        purge(target.data)
+        raise StoreNotFoundError(f"{target.data.root} is gone: the store was deleted")
     return [r._replace(stored=started) if isinstance(r, Instance) else r for r in results]
 
 

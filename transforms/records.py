@@ -57,7 +57,7 @@ class FileOutcome(NamedTuple):
 
     Attributes:
         source: the file's URI; the instance's resource path in an export.
-        outcome: imported, duplicate, conflict, skipped, failed or exported.
+        outcome: imported, duplicate, conflict, skipped, failed, exported or deleted.
         code: stable, '' for plain success; a `Reason` otherwise.
         sop_instance_uid: (0008,0018), '' if unknown.
         other: what it is a duplicate of or in conflict with: a source URI.

@@ -3,7 +3,7 @@
 from typing import Any
 
 from google.longrunning import operations_pb2
-from google.protobuf import json_format
+from google.protobuf import empty_pb2, json_format  # noqa: F401
 
 # Operations hold messages of the contract, which are found by their names once imported.
 from dicomferry.api.proto.generated import dicom_service_pb2, operation_metadata_pb2  # noqa: F401

@@ -12,7 +12,7 @@ from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.public.progress import progress_bar_or_lines
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
-from dicomferry.store import dicom_store, maintenance, verification
+from dicomferry.store import deletion, dicom_store, maintenance, verification
 from dicomferry.store.notifications import import_topics
 from dicomferry.store.vacuum import vacuum as delete_unused
 from dicomferry.tables.destination import parse_destination, uri_forms
@@ -131,14 +131,24 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Delete a store and every instance in it."""
-    name = parse_store(store)
-    counts = maintenance.metrics(dicom_store.get_store(open_storage(root), name))
-    question = f"Delete {name} with its {counts['instanceCount']} instances for good?"
+    """Delete a store and every instance in it.
+
+    A deletion that broke off goes on when it is run again.
+    """
+    name, storage = parse_store(store), open_storage(root)
+    if not deletion.has_anything(storage, name):
+        dicom_store.get_store(storage, name)  # says that there is none
+    count = deletion.count_instances(storage, name)
+    question = f"Delete {name} with its {count} instances for good?"
+    if not dicom_store.find_store(storage, name):
+        question = f"Delete what is left of {name}, which was deleted before?"
     if not yes and not typer.confirm(question):
         raise typer.Exit(1)
-    dicom_store.delete_store(open_storage(root), name)
+    with progress_bar_or_lines("delete") as show:
+        operation = deletion.delete_store(storage, name, show)
     say(f"Deleted {name}")
+    deleted = f"{operation.outcome_counts.deleted:,} blobs; operation: {operation.id}"
+    console.print(deleted, highlight=False)
 
 
 @stores_app.command()

@@ -14,17 +14,22 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import dicomferry
 from dicomferry import pipelines
-from dicomferry.jobs import dataflow, queue
+from dicomferry.jobs import dataflow, deletion, queue
 from dicomferry.jobs.dataflow import TemplateJob
 from dicomferry.jobs.dataflow_client import DataflowClient, Templates
-from dicomferry.operations.asked import Asked
+from dicomferry.operations.asked import Asked, asked_by
 from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.owner import Owner
+from dicomferry.operations.record import Method
 from dicomferry.pipelines.flags import texts_of, to_argv
 from dicomferry.pipelines.requests import Request
+from dicomferry.resource_names import StoreName
+from dicomferry.storage.base import Storage
 
 # Linux accepts arguments of 128 KiB; no URI of ours is near that.
 _MAX_ARGUMENT = 8192
@@ -86,16 +91,50 @@ def _start_process(request: Request, max_jobs: int, asked: Asked) -> OperationFo
     operation_id = new_operation_id()
     folder = OperationFolder(request.root, request.store.parent, operation_id)
     argv = to_argv(dataclasses.replace(request, operation=operation_id))
+    arguments = [module_of(request), *argv]
+    return _start(folder, arguments, _Begun(request.store, request.method, asked), max_jobs)
+
+
+def start_deletion(
+    root: Storage, name: StoreName, runner: JobRunner, principal: str
+) -> OperationFolder:
+    """Start to delete the data of a store that is marked as deleted, in a process of this machine.
+
+    Args:
+        root: where stores are.
+        name: of the store.
+        runner: says how many processes run at once.
+        principal: who asked.
+    """
+    folder = OperationFolder(root, name.parent, new_operation_id())
+    flags = [f"--root={root.root}", f"--store={name}", f"--operation={folder.id}"]
+    arguments = [deletion.__name__, *flags]
+    begun = _Begun(name, Method.DELETE_STORE, asked_by(principal))
+    return _start(folder, arguments, begun, runner.max_jobs)
+
+
+class _Begun(NamedTuple):
+    """What the record of an operation says from its beginning."""
+
+    store: StoreName
+    method: Method
+    asked: Asked
+
+
+def _start(
+    folder: OperationFolder, arguments: Sequence[str], begun: _Begun, max_jobs: int
+) -> OperationFolder:
+    """Start a module of ours with its arguments, and record its process as the owner."""
     waits, slot = [], None
     if max_jobs:
-        slots = queue.slots_folder(request.root)
+        slots = queue.slots_folder(folder.root)
         slot = queue.try_acquire_slot(slots, max_jobs)
         waits = [queue.__name__, slots, str(max_jobs)] if slot is None else []
     log, logs = _open_log(folder)
     with os.fdopen(log, "wb"), queue.inherit_slot(slot) as inherited:
         process = subprocess.Popen(
             # -P: modules in the working folder are not ours.
-            [sys.executable, "-P", "-m", *waits, module_of(request), *argv],
+            [sys.executable, "-P", "-m", *waits, *arguments],
             env={**os.environ, "PYTHONPATH": _search_path()},
             stdin=subprocess.PIPE,
             stdout=log,
@@ -107,7 +146,7 @@ def _start_process(request: Request, max_jobs: int, asked: Asked) -> OperationFo
     threading.Thread(target=process.wait, daemon=True).start()
     assert process.stdin is not None
     with process.stdin:
-        folder.start(request.store, request.method, Owner.of(process.pid), logs, asked)
+        folder.start(begun.store, begun.method, Owner.of(process.pid), logs, begun.asked)
     return folder
 
 

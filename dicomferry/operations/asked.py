@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import dicomferry
 from dicomferry.operations.typed_fields import Fields, text
 
 # Credentials in URIs: user:password@ of an authority, and values of a query, as of signed URLs.
@@ -41,6 +42,16 @@ class Asked(NamedTuple):
             fields.take("principal", text),
             fields.take("version", text),
         )
+
+
+def asked_by(principal: str = "", **flags: str) -> Asked:
+    """Return what is asked of this version of the software.
+
+    Args:
+        principal: who asks; '' for the user whose process this is.
+        **flags: what is given, without credentials.
+    """
+    return Asked(flags, principal or this_user(), dicomferry.__version__)
 
 
 def without_secrets(flag: str) -> str:

@@ -50,7 +50,7 @@ class OperationFolder:
         self.id = operation_id
         self.parent = parent
         # A connection is made for each storage, and records are read by the thousand.
-        self._root = root
+        self.root = root
         self._path = f"{operations_folder(parent)}/{operation_id}"
         self.storage = root.subfolder(self._path)
 
@@ -64,7 +64,7 @@ class OperationFolder:
         return self._file() is not None
 
     def _file(self) -> Entry | None:
-        return self._root.head(f"{self._path}/operation.json")
+        return self.root.head(f"{self._path}/operation.json")
 
     def start(
         self,
@@ -107,7 +107,7 @@ class OperationFolder:
         if not record.done:
             record.metadata.cancel_requested = self.is_cancel_requested()
             record.set_counts(counts, record.total)
-            if is_abandoned(record, self._file(), self._root):
+            if is_abandoned(record, self._file(), self.root):
                 record.metadata.end_time = record.heartbeat
                 record.cut_short(ABORTED, "the process that ran it is gone")
         return record
@@ -115,12 +115,12 @@ class OperationFolder:
     def is_running(self, record: OperationRecord) -> bool:
         """Whether a job may run that has this record; also one of a later version."""
         if may_run(record):
-            return not is_silent(self._file(), self._root)
+            return not is_silent(self._file(), self.root)
         return not record.done
 
     def _record(self) -> OperationRecord:
         try:
-            data = self._root.read(f"{self._path}/operation.json")
+            data = self.root.read(f"{self._path}/operation.json")
         except FileNotFoundError:
             raise OperationNotFoundError(
                 f"{self.name} does not exist; `dicomferry operations list` shows those that do"

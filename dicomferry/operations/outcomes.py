@@ -21,6 +21,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     FAILED = "failed"
     EXPORTED = "exported"
+    DELETED = "deleted"
 
 
 # Outcomes that a person has to look at.
@@ -109,7 +110,7 @@ class OutcomeCounts(_Counts):
     """Files or instances by outcome, and details of them.
 
     Attributes:
-        imported, duplicate, conflict, skipped, failed, exported: by `Outcome`.
+        imported, duplicate, conflict, skipped, failed, exported, deleted: by `Outcome`.
         bytes: size of all of them.
         already_imported: skipped ones that an earlier import has imported from the same source.
         conflict_failed: conflicts that count as failures.
@@ -122,6 +123,7 @@ class OutcomeCounts(_Counts):
     skipped: int = 0
     failed: int = 0
     exported: int = 0
+    deleted: int = 0
     bytes: int = 0
     already_imported: int = 0
     conflict_failed: int = 0

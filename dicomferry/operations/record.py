@@ -24,6 +24,7 @@ from dicomferry.resource_names import StoreName, parse_store
 
 _METADATA_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.OperationMetadata"
 _RESPONSE_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dicom."
+_EMPTY_TYPE = "type.googleapis.com/google.protobuf.Empty"
 _SERVICE = "google.cloud.healthcare.v1.dicom.DicomService."
 
 
@@ -32,12 +33,14 @@ class Method(StrEnum):
 
     IMPORT = "ImportDicomData"
     EXPORT = "ExportDicomData"
+    DELETE_STORE = "DeleteDicomStore"
+    DELETE_INSTANCES = "DeleteInstances"  # our own
     UNKNOWN = ""  # of an operation whose record cannot be read
 
     @property
     def verb(self) -> str:
-        """Import or Export."""
-        return self.removesuffix("DicomData") or "Operation"
+        """Import, Export or Delete."""
+        return _VERBS[self]
 
     @property
     def noun(self) -> str:
@@ -48,7 +51,17 @@ class Method(StrEnum):
 _WHAT_STAYS = {
     Method.IMPORT: ("files are in the store", "run it again: it goes on from there"),
     Method.EXPORT: ("instances are exported", "run it again for all of them"),
+    Method.DELETE_STORE: ("blobs are deleted", "run it again: it goes on from there"),
+    Method.DELETE_INSTANCES: ("instances are deleted", "run it again: it goes on from there"),
 }
+_VERBS = {
+    Method.IMPORT: "Import",
+    Method.EXPORT: "Export",
+    Method.DELETE_STORE: "Delete",
+    Method.DELETE_INSTANCES: "Delete",
+    Method.UNKNOWN: "Operation",
+}
+_EMPTY = (Method.DELETE_STORE, Method.DELETE_INSTANCES)
 
 
 class Status(NamedTuple):
@@ -223,7 +236,9 @@ class OperationRecord:
         if self.error:
             fields["error"] = self.error._asdict()
         elif self.done:
-            fields["response"] = {"@type": f"{_RESPONSE_TYPE}{self.metadata.method}Response"}
+            is_empty = self.metadata.method in _EMPTY
+            name = _EMPTY_TYPE if is_empty else f"{_RESPONSE_TYPE}{self.metadata.method}Response"
+            fields["response"] = {"@type": name}
         return fields
 
     def to_json(self) -> dict[str, Any]:

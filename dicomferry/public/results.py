@@ -88,7 +88,8 @@ class JobResult:
         table only those that failed. Its columns:
 
             source          URI of the file, or resource path of the instance
-            outcome         imported, duplicate, conflict, skipped, failed or exported
+            outcome         imported, duplicate, conflict, skipped, failed, exported
+                            or deleted
             code, reason    why, stable and in words; null for plain success
             fault           kind and place of an error of dicomferry's own; else null
             sopInstanceUid  (0008,0018); null if unknown

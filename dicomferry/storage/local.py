@@ -4,6 +4,7 @@ What is written here survives a power cut: at once, or at the end of a `batch`. 
 deltalake syncs anything: obstore only reads and lists here, and `delta_commits` is for deltalake.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 # What obstore adds to a file's name until the file is complete: earlier versions wrote through it.
 _OBSTORE_PARTIAL = re.compile(r"#[0-9]+$")
+_ATTEMPTS = 10
 
 
 class LocalStorage(Storage):
@@ -198,8 +200,18 @@ class LocalStorage(Storage):
 
     def remove_all(self) -> None:
         """Delete the folder and everything in it."""
-        if os.path.isdir(self.root):
-            shutil.rmtree(self.root)
+        for attempt in range(_ATTEMPTS):
+            try:
+                shutil.rmtree(self.root)
+            except OSError as error:
+                # Another process deletes it as well, or still writes there.
+                is_disturbed = error.errno in (errno.ENOENT, errno.ENOTEMPTY)
+                if not is_disturbed or attempt + 1 == _ATTEMPTS:
+                    raise
+                if not os.path.lexists(self.root):
+                    return
+            else:
+                return
 
     def remove_partial(self, folder: str) -> None:
         """Remove files of ended writers; see `Storage.remove_partial`."""

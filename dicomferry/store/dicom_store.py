@@ -15,7 +15,6 @@ from dicomferry.resource_names import DatasetName, StoreName, parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.store.formats import FORMAT, check_format, format_of
 from dicomferry.store.index import add_columns, create_index
-from dicomferry.store.index_files import index_folder
 from dicomferry.store.known_sources import create_known_sources
 from dicomferry.store.validation import check_resource
 
@@ -99,6 +98,14 @@ def get_store(root: Storage, name: StoreName) -> DicomStore:
     return _store(root, name, version, record)
 
 
+def find_store(root: Storage, name: StoreName) -> DicomStore | None:
+    """Return the newest version of a store's resource; None if there is no such store."""
+    try:
+        return get_store(root, name)
+    except StoreNotFoundError:
+        return None
+
+
 def store_in(root: Storage, folder: str) -> DicomStore | None:
     """Return the store in a folder below the root; None if it is deleted."""
     version, record = _highest(root, folder)
@@ -167,22 +174,31 @@ def upgrade_store(root: Storage, name: StoreName) -> DicomStore:
     raise _too_busy(name)
 
 
-def delete_store(root: Storage, name: StoreName) -> None:
-    """Delete a store: for readers at once, then all of its data.
+def mark_deleted(root: Storage, name: StoreName) -> None:
+    """Delete a store for readers; its data is left to `deletion`.
 
     Raises:
         StoreNotFoundError: there is no such store.
+        StoreBusyError: other writers were faster, at every attempt.
     """
     for _ in range(_MAX_ATTEMPTS):
-        store = get_store(root, name)
-        record = {"dicomStore": store.resource, "dataFolder": "", "deleted": True}
-        if _write(root, name, store.version + 1, record):
-            # The index goes first: an export that misses a blob then knows that the store is gone.
-            index_folder(store.data).remove_all()
-            for storage in {store.data, store.data.for_delta()}:
-                storage.remove_all()
+        version, record = _latest(root, name)
+        if not record or record["deleted"]:
+            get_store(root, name)  # raises StoreNotFoundError
+        if _write(root, name, version + 1, {**(record or {}), "deleted": True}):
             return
     raise _too_busy(name)
+
+
+def deleted_data(root: Storage, name: StoreName) -> list[Storage]:
+    """Return the data folders of all deleted stores of a name, whether or not they are empty."""
+    store = find_store(root, name)
+    folders = set()
+    for entry in root.list(f"{name.folder}/resource"):
+        with suppress(ValueError):  # a power cut left it: it never counted
+            folders.add(json.loads(root.read(entry.path))["dataFolder"])
+    data = [root.subfolder(f"{name.folder}/data/{folder}") for folder in sorted(folders) if folder]
+    return [each for each in data if store is None or each != store.data]
 
 
 def _too_busy(name: StoreName) -> StoreBusyError:

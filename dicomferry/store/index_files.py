@@ -19,6 +19,7 @@ from dicomferry.store.index_schema import STATISTICS, Column, fit, schema_of
 
 # Name of the transactions of imports in the log.
 APP_ID = "import"
+_LAST_CHECKPOINT = "_delta_log/_last_checkpoint"
 
 
 def index_folder(data: Storage) -> Storage:
@@ -29,6 +30,13 @@ def index_folder(data: Storage) -> Storage:
 def log_path(version: int) -> str:
     """Return the path of a version's log entry, below the index folder."""
     return f"_delta_log/{version:020}.json"
+
+
+def is_deleted(data: Storage) -> bool:
+    """Whether a data folder has no index: its store was deleted."""
+    folder = index_folder(data)
+    # One of the two is there: a log that is cleaned of its first entries has a checkpoint.
+    return folder.head(log_path(0)) is None and folder.head(_LAST_CHECKPOINT) is None
 
 
 def row_groups(data: Storage, file: str) -> int:

@@ -85,6 +85,9 @@ def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name):
     folder = start_operation(root, parse_store(name), "ImportDicomData")
     assert f" {shown} " in dicomferry("operations", "list")[1]
     assert dicomferry("operations", "cancel", folder.id)[0] == 0
+    record = folder.read()
+    record.finish()
+    folder.write(record)
     code, out, _ = dicomferry("stores", "delete", "--yes", name)
     assert code == 0
     assert f"/dicomStores/{shown}\n" in out

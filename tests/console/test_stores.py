@@ -7,9 +7,9 @@ from urllib.parse import quote
 from dicomferry.console.queries import stores
 from dicomferry.console.views.markup import html
 from dicomferry.resource_names import DatasetName, StoreName, parse_store
-from dicomferry.store.dicom_store import create_store, delete_store, update_store
+from dicomferry.store.dicom_store import create_store, update_store
 from tests.console.consoles import TRIAL
-from tests.pipelines.jobs import STORE
+from tests.pipelines.jobs import STORE, lose_store
 
 
 class TestStores:
@@ -56,7 +56,7 @@ class TestStores:
         assert seen == ["s0", "s1", "s2", "s3", "s4"]
 
     def test_that_are_deleted_are_gone(self, browser, root, trial):
-        delete_store(root, STORE)
+        lose_store(root, STORE)
         assert "dicomStores/trial" not in re.sub(r"(?s)Operations.*", "", browser.page("/"))
         for path in (TRIAL, f"{TRIAL}/preview"):
             assert browser.get(path).status == 404

@@ -11,7 +11,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.pipelines.job import JobError
 from dicomferry.resource_names import parse_store
-from dicomferry.store.dicom_store import create_store, delete_store, get_store, update_store
+from dicomferry.store.dicom_store import create_store, get_store, update_store
 from dicomferry.store.index import Index
 from dicomferry.store.maintenance import optimize
 from dicomferry.store.verification import verify
@@ -21,6 +21,7 @@ from tests.pipelines.jobs import (
     check_accounts,
     check_blobs,
     data_folder,
+    lose_store,
     new_store,
     observe,
     rows,
@@ -92,7 +93,7 @@ def counted(resource):
 def delete_and_make_anew(root):
     """Delete the other store while it is being imported into."""
     time.sleep(0.3)
-    delete_store(root, OTHER)
+    lose_store(root, OTHER)
     create_store(root, OTHER)
 
 

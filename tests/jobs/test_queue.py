@@ -19,10 +19,9 @@ from dicomferry.operations.state import state_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.server import Settings
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.dicom_store import delete_store
 from tests.api.serving import DATASET, TRIAL, client_of, served_by_process, wait_until
 from tests.factories import dicom_bytes
-from tests.pipelines.jobs import STORE, import_of, rows, write_files
+from tests.pipelines.jobs import STORE, import_of, lose_store, rows, write_files
 
 REPOSITORY = Path(__file__).parents[2]
 SERVER = """
@@ -198,7 +197,7 @@ def test_a_store_that_is_deleted_while_its_job_waits_ends_the_job(store, tmp_pat
     first, second = start(store, sources(tmp_path, 2, 60))
     wait_until(lambda: is_queued(second))
     first.request_cancel()
-    delete_store(store, STORE)
+    lose_store(store, STORE)
     assert ended(second).error.code == NOT_FOUND
 
 

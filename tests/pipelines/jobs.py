@@ -20,7 +20,8 @@ from dicomferry.pixels.formats import parse_format
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.store.deletion import purge
+from dicomferry.store.dicom_store import create_store, get_store, mark_deleted
 from dicomferry.tables.destination import parse_destination
 from tests.factories import dicom_bytes
 
@@ -57,6 +58,13 @@ class Run(NamedTuple):
 def new_store(root):
     """An empty store."""
     return create_store(root, STORE)
+
+
+def lose_store(root, store=STORE):
+    """Delete a store without waiting for the jobs that run on it: one may be this process."""
+    data = get_store(root, store).data
+    mark_deleted(root, store)
+    purge(data)
 
 
 def import_of(root, source, store=STORE, **fields):

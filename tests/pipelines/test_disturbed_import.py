@@ -15,7 +15,7 @@ import dicomferry.transforms.ingest
 import dicomferry.transforms.read_and_store
 from dicomferry.pipelines import import_dicom
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.dicom_store import delete_store, get_store
+from dicomferry.store.dicom_store import get_store
 from dicomferry.store.verification import verify
 from tests.factories import dicom_bytes
 from tests.pipelines.disturbed_import import PART_FILES
@@ -24,6 +24,7 @@ from tests.pipelines.jobs import (
     data_folder,
     exported,
     images,
+    lose_store,
     new_store,
     operation_folders,
     run_export,
@@ -265,7 +266,7 @@ def test_a_store_that_is_deleted_meanwhile_ends_the_job(undisturbed, root, monke
     def deleting(data, path, *content):
         write_blob(data, path, *content)
         if len(stored) == 20:
-            delete_store(root, STORE)
+            lose_store(root, STORE)
         stored.append(path)
 
     stored = []

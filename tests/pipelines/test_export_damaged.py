@@ -14,12 +14,13 @@ import dicomferry.transforms.write_instance
 from dicomferry.errors import Reason
 from dicomferry.pixels.formats import FORMATS
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.dicom_store import StoreNotFoundError, delete_store, get_store
+from dicomferry.store.dicom_store import StoreNotFoundError, get_store
 from dicomferry.store.verification import verify
 from tests.pipelines.jobs import (
     STORE,
     data_folder,
     images,
+    lose_store,
     new_store,
     rows,
     run_export,
@@ -123,7 +124,7 @@ def test_a_store_that_is_deleted_meanwhile_ends_an_export_and_no_blob_is_called_
         ends = _UnderWayError, StoreNotFoundError
         with monkeypatch.context() as patch, contextlib.suppress(*ends):
             patch.setattr(shutil, "rmtree", blobs_first)
-            delete_store(root, STORE)
+            lose_store(root, STORE)
         copy_blob(*arguments)
 
     monkeypatch.setattr(dicomferry.transforms.write_instance, "copy_blob", copy_while_it_is_deleted)

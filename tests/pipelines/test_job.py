@@ -6,8 +6,7 @@ from google.rpc.code_pb2 import CANCELLED, FAILED_PRECONDITION, INTERNAL, NOT_FO
 
 from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.pipelines.job import Job, JobError
-from dicomferry.store.dicom_store import delete_store
-from tests.pipelines.jobs import STORE, import_of, new_store
+from tests.pipelines.jobs import STORE, import_of, lose_store, new_store
 
 PATIENT = "DOE^JANE"
 
@@ -59,6 +58,6 @@ def test_an_interrupted_job_is_cancelled(job):
 
 def test_a_job_whose_store_was_deleted_says_so(root, job):
     with pytest.raises(JobError, match="was deleted meanwhile"), job:
-        delete_store(root, STORE)
+        lose_store(root, STORE)
         raise ValueError
     assert job.folder.read().error.code == NOT_FOUND

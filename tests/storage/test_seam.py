@@ -17,7 +17,8 @@ from dicomferry.storage.capabilities import Capabilities
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.local import LocalStorage
 from dicomferry.store import maintenance, vacuum, verification
-from dicomferry.store.dicom_store import delete_store, get_store
+from dicomferry.store.deletion import delete_store
+from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, new_store, run_export, run_import

@@ -7,11 +7,11 @@ import pytest
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.registry import open_storage
+from dicomferry.store.deletion import delete_store
 from dicomferry.store.dicom_store import (
     StoreExistsError,
     StoreNotFoundError,
     create_store,
-    delete_store,
     get_store,
     list_stores,
     update_store,

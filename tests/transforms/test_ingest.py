@@ -12,6 +12,7 @@ import zstandard
 from google.api_core.exceptions import NotFound
 
 import dicomferry.transforms.ingest
+from dicomferry.resource_names import INDEX_FOLDER
 from dicomferry.sources.local import describe_file
 from dicomferry.sources.source import Source
 from dicomferry.storage import local_locks
@@ -19,13 +20,13 @@ from dicomferry.storage.local import LocalStorage
 from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.ingest import ImportTarget, ingest, ingest_all
 from dicomferry.transforms.records import FileOutcome, Instance
-from tests.factories import dicom_bytes
+from tests.factories import dicom_bytes, living
 
 
 @pytest.fixture
 def target(tmp_path):
     """An empty data folder."""
-    return ImportTarget(open_storage(str(tmp_path / "data")), dry_run=False)
+    return ImportTarget(living(open_storage(str(tmp_path / "data"))), dry_run=False)
 
 
 @pytest.fixture(params=["whole", "streamed"])
@@ -50,7 +51,7 @@ def file(tmp_path):
 
 def files(data):
     found = (p.relative_to(data.root) for p in Path(data.root).rglob("*") if p.is_file())
-    return {str(path) for path in found if path.parts[0] != local_locks.FOLDER}
+    return {str(path) for path in found if path.parts[0] not in (local_locks.FOLDER, INDEX_FOLDER)}
 
 
 @pytest.mark.parametrize(

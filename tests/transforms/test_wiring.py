@@ -26,7 +26,7 @@ from dicomferry.transforms.read_and_store import ReadAndStore
 from dicomferry.transforms.read_index import ReadIndex
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write, write_all
-from tests.factories import dicom_bytes, make_instance
+from tests.factories import dicom_bytes, living, make_instance
 from tests.pipelines.jobs import images, new_store, run_import, write_files
 
 
@@ -62,7 +62,7 @@ def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers)
     files = {"a.dcm": dicom_bytes(), "b.txt": b"not DICOM", "c.dcm": dicom_bytes(sop="1.2.3")}
     write_files(tmp_path / "in", files)
     share = [describe_file(str(tmp_path / "in" / name)) for name in files]
-    target = ImportTarget(open_storage(str(tmp_path / "data")), dry_run=False)
+    target = ImportTarget(living(open_storage(str(tmp_path / "data"))), dry_run=False)
     with test_pipeline.TestPipeline() as pipeline:
         read = (
             pipeline | beam.Create([share]) | ReadAndStore(target, workers, ProgressReporter(None))

@@ -1,5 +1,6 @@
 """Stores, made, read, changed and deleted."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -143,8 +144,15 @@ class TestStores:
         trial.call("GET", f"{TRIAL}:getDICOMStoreMetrics").refused(404, "NOT_FOUND")
         uri = {"gcsSource": {"uri": "gs://bucket/**"}}
         trial.call("POST", f"{TRIAL}:import", uri).refused(404, "NOT_FOUND")
-        assert list(data.list()) == []
         assert trial.ok("GET", f"{DATASET}/dicomStores") == {}
+        [operation] = trial.ok("GET", f"{DATASET}/operations")["operations"]
+        assert operation["metadata"]["apiMethodName"].endswith(".DeleteDicomStore")
+        until = time.monotonic() + 60
+        while not trial.ok("GET", operation["name"]).get("done"):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert "error" not in trial.ok("GET", operation["name"])
+        assert list(data.list()) == []
 
     def test_metrics_are_int64_so_text(self, root, tmp_path):
         create_store(root, parse_store("trial"))

@@ -1,0 +1,185 @@
+"""Delete a store: for readers at once, then all of its data, as an operation.
+
+The record of the store goes first. Each version of it that stays names a data folder; those that
+are not the living store's are deleted, however often a deletion was broken off before. Within a
+folder the index goes first: who writes there looks for it afterwards, and deletes what it wrote if
+it is gone. So a file is either there before the index is gone, and then the deletion lists it, or
+its writer deletes it. Jobs that were killed in between are waited for, and what they left is
+deleted at the end.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from itertools import islice
+
+from obstore.exceptions import NotFoundError
+
+from dicomferry.operations.asked import asked_by
+from dicomferry.operations.folder import (
+    OperationFolder,
+    OperationNotFoundError,
+    adopt_operation,
+    new_operation_id,
+)
+from dicomferry.operations.listing import list_operations
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
+from dicomferry.operations.ownership import ProgressCallback
+from dicomferry.operations.record import Method, OperationRecord
+from dicomferry.operations.recorded import recorded
+from dicomferry.resource_names import StoreName
+from dicomferry.storage.base import Storage
+from dicomferry.store.blobs import FOLDER
+from dicomferry.store.dicom_store import (
+    deleted_data,
+    find_store,
+    get_store,
+    mark_deleted,
+)
+from dicomferry.store.index import Index
+from dicomferry.store.index_files import index_folder
+
+_BATCH = 10_000
+_ATTEMPTS = 10
+_PART = "00000"
+# Jobs notice within seconds; one on a machine that died counts as running for a minute.
+_PATIENCE_SECONDS = 300.0
+_LOOK_SECONDS = 0.5
+
+
+class JobsRunningError(ValueError):
+    """A job did not notice that its store was deleted."""
+
+
+def delete_store(
+    root: Storage,
+    name: StoreName,
+    on_progress: ProgressCallback | None = None,
+    operation: str = "",
+) -> OperationRecord:
+    """Delete a store, or what an earlier deletion of that name has left.
+
+    Args:
+        root: where stores are.
+        name: of the store.
+        on_progress: called with the progress twice a second.
+        operation: id of an operation that is recorded for this process already.
+
+    Returns:
+        The finished operation; it counts the blobs.
+
+    Raises:
+        StoreNotFoundError: there is no such store, and nothing is left of one.
+        JobsRunningError: a job of the store still runs; deleting again goes on.
+    """
+    if not operation and not has_anything(root, name):
+        get_store(root, name)  # raises StoreNotFoundError
+    if operation:
+        folder = adopt_operation(root, name.parent, operation)
+    else:
+        folder = OperationFolder(root, name.parent, new_operation_id())
+        folder.start(name, Method.DELETE_STORE, asked=asked_by())
+    with recorded(folder, on_progress) as job:
+        job.expect(count_instances(root, name))
+        if find_store(root, name):
+            mark_deleted(root, name)
+        deleted = _Deleted(folder)
+        _purge_all(root, name, deleted)
+        _wait_for_jobs(root, name, folder.read().metadata.create_time)
+        _purge_all(root, name, deleted)
+        folder.write_counts(_PART, OutcomeCounts(deleted=deleted.blobs))
+        job.expect(deleted.blobs)
+        return job.finish("instances")
+
+
+def has_anything(root: Storage, name: StoreName) -> bool:
+    """Whether there is a store, or something left of a deleted one."""
+    return find_store(root, name) is not None or any(
+        next(storage.list(), None) is not None
+        for data in deleted_data(root, name)
+        for storage in _storages(data)
+    )
+
+
+def count_instances(root: Storage, name: StoreName) -> int:
+    """Return how many instances a store has; 0 if it is deleted."""
+    store = find_store(root, name)
+    try:
+        return Index(store.data).count() if store else 0
+    except LookupError:
+        return 0
+
+
+def purge(data: Storage, count: Callable[[Iterable[str]], None] = lambda paths: None) -> None:
+    """Delete everything in the data folder of a deleted store.
+
+    Args:
+        data: the folder.
+        count: called with the paths that were deleted.
+    """
+    for attempt in range(_ATTEMPTS):
+        try:
+            index_folder(data).remove_all()
+            for storage in _storages(data):
+                paths = (entry.path for entry in storage.list())
+                while some := list(islice(paths, _BATCH)):
+                    storage.delete(some)
+                    count(some)
+                storage.remove_all()
+        except (FileNotFoundError, NotFoundError):  # another process deletes it as well
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
+class _Deleted:
+    """Counts blobs, and reports them as progress."""
+
+    def __init__(self, folder: OperationFolder) -> None:
+        self._folder = folder
+        self.blobs = 0
+
+    def count(self, paths: Iterable[str]) -> None:
+        self.blobs += sum(path.startswith(f"{FOLDER}/") for path in paths)
+        self._folder.report_progress(
+            f"{_PART}-0", ProgressCounts(read=self.blobs, committed=self.blobs)
+        )
+
+
+def _purge_all(root: Storage, name: StoreName, deleted: _Deleted) -> None:
+    for data in deleted_data(root, name):
+        purge(data, deleted.count)
+
+
+def _storages(data: Storage) -> list[Storage]:
+    return list(dict.fromkeys((data, data.for_delta())))
+
+
+def _wait_for_jobs(root: Storage, name: StoreName, began: datetime) -> None:
+    """Wait until jobs on the store that began before its deletion have ended.
+
+    Raises:
+        JobsRunningError: one does not.
+    """
+    running = [
+        folder
+        for folder, record in list_operations(root, name.parent)
+        if record.store == name and _runs(folder, record) and record.metadata.create_time < began
+    ]
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while running := [folder for folder in running if _runs(folder)]:
+        if time.monotonic() > until:
+            raise JobsRunningError(
+                f"{running[0].name} still runs: cancel it, then delete the store again"
+            )
+        time.sleep(_LOOK_SECONDS)
+
+
+def _runs(folder: OperationFolder, record: OperationRecord | None = None) -> bool:
+    try:
+        record = record or folder.read()
+    except OperationNotFoundError:
+        return False
+    is_deletion = record.metadata.method is Method.DELETE_STORE
+    return not (record.done or record.queued or is_deletion)
