@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         import_files,
         open_store,
     )
-    from dicomferry.public.results import ExportResult, ImportResult
+    from dicomferry.public.results import DeletionResult, ExportResult, ImportResult
     from dicomferry.public.stores import Store, StoreMetrics
     from dicomferry.store.dicom_store import StoreExistsError, StoreNotFoundError
     from dicomferry.transforms.export_instances import ExportInstances, ExportJob
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "DeletionResult",
     "ExportInstances",
     "ExportJob",
     "ExportResult",
@@ -56,6 +57,7 @@ _MODULES = {
     "ImportInstances": "transforms.import_instances",
     "ImportJob": "transforms.import_instances",
     "ListSources": "transforms.list_sources",
+    "DeletionResult": "public.results",
     "ExportResult": "public.results",
     "ImportResult": "public.results",
     "JobError": "pipelines.job",

@@ -7,12 +7,22 @@ from typing import Annotated
 import typer
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
-from dicomferry.cli.output import console, errors, find_store, say, suggest
+from dicomferry.cli.output import (
+    console,
+    errors,
+    exit_with,
+    find_store,
+    report,
+    say,
+    suggest,
+)
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.public.progress import progress_bar_or_lines
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import deletion, dicom_store, maintenance, verification
+from dicomferry.store.index import Index
+from dicomferry.store.instance_filter import read_instance_filter
 from dicomferry.store.notifications import import_topics
 from dicomferry.store.vacuum import vacuum as delete_unused
 from dicomferry.tables.destination import parse_destination, uri_forms
@@ -149,6 +159,54 @@ def delete(
     say(f"Deleted {name}")
     deleted = f"{operation.outcome_counts.deleted:,} blobs; operation: {operation.id}"
     console.print(deleted, highlight=False)
+
+
+@stores_app.command("delete-instances")
+def delete_instances(
+    store: StoreArgument,
+    filter_: Annotated[
+        str,
+        typer.Option(
+            "--filter",
+            metavar="FILE",
+            help="File, local or gs://, with one path per line; the instances below these are "
+            "deleted: /studies/UID[/series/UID[/instances/UID]]",
+        ),
+    ],
+    purge_history: Annotated[
+        bool,
+        typer.Option(
+            "--purge-history",
+            help="Delete earlier versions of the index, too, which still have the attributes; "
+            "without it they stay for 7 days, and until `optimize`.",
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Delete the instances below some paths: rows and files, at once.
+
+    A deletion that broke off goes on when it is run again. Exits with 1 if nothing is below a path.
+
+    Example: [bold]dicomferry stores delete-instances trial --filter patient.txt[/bold]
+    """
+    from dicomferry.pipelines import delete_instances as program
+
+    found, instances = find_store(root, store), read_instance_filter(filter_)
+    count, unmatched = instances.find(Index(found.data).uids())
+    question = f"Delete {count:,} instances of {found.name} for good?"
+    if unmatched:
+        question = f"{len(unmatched):,} paths match no instance. {question}"
+    if not yes and not typer.confirm(question):
+        raise typer.Exit(1)
+    storage = open_storage(root)
+    with progress_bar_or_lines("delete") as show:
+        deletion = program.Deletion(storage, found.name, instances, filter_, purge_history)
+        operation = program.run(deletion, show)
+    report(operation, storage)
+    if not purge_history:
+        say("earlier versions of the index have their attributes for 7 days: --purge-history")
+    exit_with(operation, 0)
 
 
 @stores_app.command()

@@ -133,6 +133,20 @@ class ImportResult(JobResult):
 
 
 @dataclasses.dataclass(frozen=True)
+class DeletionResult(JobResult):
+    """Result of a deletion of instances.
+
+    >>> import dicomferry, pathlib
+    >>> store = dicomferry.create_store("deleted")
+    >>> _ = store.import_files("dicom/CT_small.dcm")
+    >>> _ = pathlib.Path("none.txt").write_text("/studies/1.2.3")
+    >>> result = store.delete_instances("none.txt")
+    >>> result.ok, result.failures.column("code").to_pylist()
+    (False, ['NO_SUCH_RESOURCE'])
+    """
+
+
+@dataclasses.dataclass(frozen=True)
 class ExportResult(JobResult):
     """Result of an export.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Unpack
@@ -17,12 +18,13 @@ from dicomferry.public.flags import (
     make_request,
 )
 from dicomferry.public.progress import progress_bar
-from dicomferry.public.results import ExportResult, ImportResult, JobResult
+from dicomferry.public.results import DeletionResult, ExportResult, ImportResult, JobResult
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.store import dicom_store, maintenance, verification
 from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.index import Index
+from dicomferry.store.instance_filter import read_instance_filter
 from dicomferry.store.verification import Finding
 
 if TYPE_CHECKING:
@@ -237,6 +239,33 @@ class Store:
         [{'Modality': 'CT', 'NumberOfFrames': 1}]
         """
         return self.instances().to_table(columns=list(columns) if columns is not None else None)
+
+    def delete_instances(self, filter: Path, *, purge_history: bool = False) -> DeletionResult:
+        """Delete the instances below some paths, for good.
+
+        Args:
+            filter: file, local or gs://, with one path per line:
+                /studies/UID[/series/UID[/instances/UID]].
+            purge_history: also delete earlier versions of the index, which have the attributes.
+
+        Raises:
+            ValueError, LookupError: the filter cannot be used, or the store is gone.
+
+        >>> import dicomferry, pathlib
+        >>> store = dicomferry.create_store("delete")
+        >>> _ = store.import_files("dicom/CT_small.dcm")
+        >>> [study] = store.to_arrow(["StudyInstanceUID"]).column(0).to_pylist()
+        >>> _ = pathlib.Path("erase.txt").write_text(f"/studies/{study}")
+        >>> store.delete_instances("erase.txt", purge_history=True).counts
+        {'deleted': 1}
+        """
+        from dicomferry.pipelines import delete_instances
+
+        uri = os.fspath(filter)
+        instances = read_instance_filter(uri)
+        deletion = delete_instances.Deletion(self._root, self._name, instances, uri, purge_history)
+        record = delete_instances.run(deletion)
+        return DeletionResult.of(record, self._root)
 
     def metrics(self) -> StoreMetrics:
         """Count studies, series, instances and bytes.

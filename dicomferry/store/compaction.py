@@ -15,7 +15,7 @@ one row group.
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import pyarrow as pa
@@ -70,6 +70,25 @@ def sort_index(data: Storage) -> None:
         merged = merge([_read(data, [file.path for file in run], schema) for run in runs])
         old = [file.path for run in runs for file in run]
         _replace(data, known, old, _write(data, merged))
+
+
+def rewrite(
+    data: Storage, file: str, schema: pa.Schema, is_left_out: Callable[[pa.Table], pa.Array]
+) -> list[str]:
+    """Write the rows of a file anew without some of them, in the same run.
+
+    Args:
+        data: the data folder of a store.
+        file: one of `Index.files`.
+        schema: of the index.
+        is_left_out: returns which rows of a table are left out.
+
+    Returns:
+        The paths of new files, not yet committed; none if no row is left.
+    """
+    rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, [file], schema))
+    run = _run_of(file)
+    return _write(data, rows, f"{_SORTED}{run}-" if run else "erased-")
 
 
 def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:
@@ -184,13 +203,19 @@ def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def _write(data: Storage, rows: Iterator[pa.Table]) -> list[str]:
-    """Write sorted rows as the files of a new run; return their paths, not yet committed."""
-    run = uuid.uuid4().hex
+def _write(data: Storage, rows: Iterator[pa.Table], start: str = _SORTED) -> list[str]:
+    """Write sorted rows as the files of a new run; return their paths, not yet committed.
+
+    Args:
+        data: the data folder of a store.
+        rows: sorted.
+        start: of the names of the files, before what distinguishes them.
+    """
+    name = uuid.uuid4().hex
     folder, groups = index_folder(data), _grouped(rows, _GROUP_ROWS)
     written: list[str] = []
     for group in groups:
-        path = f"{_SORTED}{run}-{len(written):05d}.parquet"
+        path = f"{start}{name}-{len(written):05d}.parquet"
         with folder.writing() as (file, keep):
             _write_file(file, itertools.chain([group], groups), group.schema)
             keep(path)

@@ -264,10 +264,16 @@ class Index:
         # A file that another program wrote can lack bounds: it can have any UID.
         return [IndexFile(path, count, a or "", z or "~") for path, count, a, z in rows]
 
-    def replace(self, old: Sequence[str], new: Sequence[str]) -> None:
-        """Commit files in place of files of this version that have the same rows.
+    def replace(self, old: Sequence[str], new: Sequence[str], cutoff: float | None = None) -> None:
+        """Commit files in place of files of this version that have the same rows, or more.
 
         Snapshots keep the old ones; `vacuum` deletes them in time.
+
+        Args:
+            old: paths of files of this version.
+            new: paths of files that are written already.
+            cutoff: raises the cut-off in the same commit; required if `new` has fewer rows, since
+                an import may have looked these up.
 
         Raises:
             CommitConflictError: something was committed since this object was loaded, or may have
@@ -276,7 +282,8 @@ class Index:
         now = int(time.time() * 1000)
         removed = [RemoveAction(path, False, now) for path in old]
         added = [add_action(self._folder, path, now) for path in new]
-        self._commit([*removed, *added], [])
+        transactions = [] if cutoff is None else self._cutoff_transactions(cutoff)
+        self._commit([*removed, *added], transactions)
 
     def vacuum(self, passed: int | None = None) -> None:
         """Delete files that no version of the last 7 days has, and log entries of 30 days.
@@ -294,6 +301,16 @@ class Index:
         first = self._folder.head(log_path(passed + 1))
         if first is None or datetime.now(UTC) - first.modified < _KEPT_LOG:
             self._table.cleanup_metadata()
+
+    def purge_history(self) -> None:
+        """Delete the files that this version no longer has: earlier ones can no longer be read.
+
+        Files that no version ever had stay until `vacuum`: a writer may be about to commit them.
+        """
+        old = self._table.vacuum(
+            retention_hours=0, enforce_retention_duration=False, dry_run=True, full=False
+        )
+        self._folder.delete(old)
 
 
 @contextmanager

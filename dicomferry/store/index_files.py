@@ -92,13 +92,19 @@ def appended_files(data: Storage, after: int, until: int) -> Appended:
         actions = _log_entry(folder, version)
         if actions is None:
             gone.append(version)
-        elif any(action.get("txn", {}).get("appId") == APP_ID for action in actions):
+        elif _is_import(actions):
             added = [unquote(action["add"]["path"]) for action in actions if "add" in action]
             if all(folder.head(file) for file in added):
                 found += added
             else:
                 gone.append(version)
     return Appended(found, gone)
+
+
+def _is_import(actions: list[dict[str, Any]]) -> bool:
+    """Whether a version is that of an import, and not of a deletion, which adds what is left."""
+    is_ours = any(action.get("txn", {}).get("appId") == APP_ID for action in actions)
+    return is_ours and not any("remove" in action for action in actions)
 
 
 def _log_entry(folder: Storage, version: int) -> list[dict[str, Any]] | None:

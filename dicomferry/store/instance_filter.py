@@ -51,7 +51,7 @@ class InstanceFilter(NamedTuple):
             The number of rows that match, and the paths that match no row, sorted.
         """
         matched = 0
-        unmatched = [set(self.studies), set(self.series), set(self.instances)]
+        unmatched = self._paths()
         for batch in batches:
             rows = pa.Table.from_batches([batch])
             rows = rows.filter(self.mask(rows))
@@ -60,6 +60,22 @@ class InstanceFilter(NamedTuple):
                 for depth, paths in enumerate(unmatched, 1):
                     paths.discard("/".join(row[:depth]))
         return matched, sorted(map(_to_path, set().union(*unmatched)))
+
+    def unmatched(self, uids: Iterable[str]) -> list[str]:
+        """Return the paths that none of some instances is below, sorted.
+
+        Args:
+            uids: "{study}/{series}/{instance}" of each.
+        """
+        unmatched = self._paths()
+        for each in uids:
+            parts = each.split("/")
+            for depth, paths in enumerate(unmatched, 1):
+                paths.discard("/".join(parts[:depth]))
+        return sorted(map(_to_path, set().union(*unmatched)))
+
+    def _paths(self) -> list[set[str]]:
+        return [set(self.studies), set(self.series), set(self.instances)]
 
 
 def read_instance_filter(uri: str) -> InstanceFilter:

@@ -3,15 +3,24 @@
 A Delta table of (SourceUri, Size, Version): a file that changed in place has another
 size or version and is read again. Losing rows costs time, never data. Failures and
 conflicts are not remembered: they are read, and reported, each time.
+
+    sources/           the table
+    forgotten/{hash}   what a deletion of instances forgot: hashes of URIs, 8 bytes each
+
+What is forgotten stays so, also if an import remembers it later: that import may have committed
+before the deletion.
 """
 
-from collections.abc import Sequence
+import functools
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError
 
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import committing
@@ -25,6 +34,8 @@ from dicomferry.store.delta_tables import (
 )
 
 _FOLDER = "sources"
+_FORGOTTEN = "forgotten"
+_HASH_BYTES = 8
 _SCHEMA = pa.schema(
     [
         ("SourceUri", pa.string()),
@@ -46,16 +57,51 @@ def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
     uris = pa.array([source.uri for source in sources], pa.string())
     field = pc.field("SourceUri")
     among = (field >= pc.min(uris)) & (field <= pc.max(uris)) & field.isin(uris)
-    columns = ["SourceUri", "Size", "Version"]
+    columns = ["SourceUri", "Size", "Version", "Outcome"]
     folder = table_folder(data, _FOLDER)
 
     def read() -> pa.Table:
         dataset = arrow_dataset(folder, open_table(folder))
         return dataset.to_table(columns=columns, filter=among)
 
-    rows = folder.retry(read).to_pydict()
-    known = set(zip(*(rows[column] for column in columns), strict=True))
+    rows = folder.retry(read).to_pylist()
+    if forgotten := _forgotten(data):
+        # A duplicate of a deleted instance has another source, which nobody knows.
+        rows = [
+            row
+            for row in rows
+            if row["Outcome"] == Outcome.IMPORTED and _hash(row["SourceUri"]) not in forgotten
+        ]
+    known = {(row["SourceUri"], row["Size"], row["Version"]) for row in rows}
     return {s for s in sources if not s.code and (s.uri, s.size, s.version) in known}
+
+
+def forget_sources(data: Storage, uris: Iterable[str]) -> None:
+    """Let the next import read sources again."""
+    content = b"".join(sorted({_hash(uri) for uri in uris}))
+    if not content:
+        return
+    # Named by its content: what a process has read of it stays right.
+    path = f"{_FORGOTTEN}/{hashlib.sha256(content).hexdigest()}"
+    data.write(path, content)
+    data.sync([path])
+
+
+def _forgotten(data: Storage) -> frozenset[bytes]:
+    paths = sorted(entry.path for entry in data.list(_FORGOTTEN))
+    return _read_forgotten(data, tuple(paths)) if paths else frozenset()
+
+
+@functools.lru_cache(maxsize=1)
+def _read_forgotten(data: Storage, paths: tuple[str, ...]) -> frozenset[bytes]:
+    content = b"".join(data.read(path) for path in paths)
+    starts = range(0, len(content), _HASH_BYTES)
+    return frozenset(content[start : start + _HASH_BYTES] for start in starts)
+
+
+def _hash(uri: str) -> bytes:
+    content = uri.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(content, digest_size=_HASH_BYTES).digest()
 
 
 def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -> None:

@@ -1,12 +1,18 @@
 """Labels, streams and filters of stores on the command line."""
 
+import io
 import json
 
 import pytest
+import zstandard
 
 from dicomferry.cli import main
 from dicomferry.operations.folder import start_operation
 from dicomferry.resource_names import parse_store
+from dicomferry.store.dicom_store import get_store
+from dicomferry.store.index import Index
+from dicomferry.transforms.commit_instances import commit
+from tests.factories import make_instance
 
 
 @pytest.fixture
@@ -94,6 +100,28 @@ def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name):
     code, _, error = dicomferry("stores", "describe", name)
     assert code == 2
     assert f"/dicomStores/{shown} does not exist" in error
+
+
+def test_instances_are_deleted_after_a_question(dicomferry, root, tmp_path, monkeypatch):
+    dicomferry("stores", "create", "trial")
+    data = get_store(root, parse_store("trial")).data
+    commit(data, [make_instance(metadata=zstandard.compress(b"{}"))], "op")
+    paths = tmp_path / "paths.txt"
+    paths.write_text("/studies/1.2.1\n/studies/9\n")
+    command = ("stores", "delete-instances", "trial", f"--filter={paths}")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    code, out, _ = dicomferry(*command)
+    assert code == 1
+    assert "1 paths match no instance. Delete 1 instances of" in out
+    assert Index(data).count() == 1
+    code, out, _ = dicomferry(*command, "--yes")
+    assert code == 1  # for the path that matches nothing
+    assert "NO_SUCH_RESOURCE" in out
+    assert Index(data).count() == 0
+    assert "delete-instances" not in out
+    assert " delete " in dicomferry("operations", "list")[1]
+    wrong = dicomferry("stores", "delete-instances", "trial", f"--filter={tmp_path}/none")
+    assert wrong[0] == 2
 
 
 def test_no_error_gives_a_terminal_orders(dicomferry):

@@ -90,7 +90,7 @@ def test_a_reader_whose_clock_is_off_asks_the_storage_for_the_time(
     rewrite(abandoned, owner={"host": "elsewhere", "pid": 1, "start_time": "1"})
     written_ago(abandoned, silent_seconds)
     assert abandoned.read().done == is_aborted
-    assert [path.name for path in Path(abandoned._root.root).iterdir()] == ["projects"]
+    assert [path.name for path in Path(abandoned.root.root).iterdir()] == ["projects"]
 
 
 def test_a_living_process_of_this_host_is_not_aborted_however_long_it_is_silent(root):

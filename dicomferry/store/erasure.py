@@ -1,0 +1,99 @@
+"""Delete instances of a store: their rows, their blobs, and the memory of their sources.
+
+Rows go in one commit that raises the cut-off of the index (`vacuum` says what that is): an import
+whose commit comes later renews its blobs, or finds that they are gone. So all blobs below the paths
+can be deleted at once, also those that no row pointed at. Whoever breaks off and runs it again
+finds the blobs that are left, since their paths are made of the UIDs.
+"""
+
+from collections.abc import Iterator
+from itertools import chain, islice
+
+import pyarrow as pa
+
+from dicomferry.storage.base import Storage
+from dicomferry.storage.retries import repeat_until_committed
+from dicomferry.store.blobs import FOLDER
+from dicomferry.store.compaction import rewrite
+from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.index_files import read_row_group, row_groups
+from dicomferry.store.index_schema import UID_COLUMNS, Column
+from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.known_sources import forget_sources
+
+# Times of files may be cut to the second.
+_CEILING_SECONDS = 1.0
+_COLUMNS = [*UID_COLUMNS, Column.SOURCE_URI, Column.BLOB_STORAGE_SIZE]
+_BATCH = 1000
+
+
+def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, float]:
+    """Commit a version of the index without the rows of some instances.
+
+    Args:
+        data: the data folder of the store.
+        instances: which ones.
+
+    Returns:
+        Three UIDs, SourceUri and BlobStorageSize of the rows, and the cut-off until which their
+        blobs may be deleted.
+
+    Raises:
+        LookupError: the store was deleted meanwhile.
+        CommitConflictError: others kept committing first.
+    """
+    rewritten: dict[str, tuple[list[str], pa.Table]] = {}
+
+    def commit() -> tuple[pa.Table, float]:
+        index = Index(data)
+        # What is rewritten stays so, however often another commit is faster.
+        for file in set(index.files) - set(rewritten):
+            erased = _rows(data, file, instances)
+            kept = rewrite(data, file, index.schema, instances.mask) if len(erased) else [file]
+            rewritten[file] = kept, erased
+        changed = [file for file in index.files if len(rewritten[file][1])]
+        erased = pa.concat_tables([_NONE, *(rewritten[file][1] for file in changed)])
+        forget_sources(data, erased[Column.SOURCE_URI].to_pylist())
+        cutoff = data.own_clock().timestamp() + _CEILING_SECONDS
+        new = list(chain.from_iterable(rewritten[file][0] for file in changed))
+        index.replace(changed, new, cutoff)
+        return erased, cutoff
+
+    return repeat_until_committed(commit, CommitConflictError)
+
+
+def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iterator[str]:
+    """Delete the blobs below the paths of a filter; yield "{study}/{series}/{instance}" of each.
+
+    Args:
+        data: the data folder of the store.
+        instances: which ones; no row of them was left.
+        cutoff: of the commit that took the rows out.
+    """
+    for path in sorted(instances.studies | instances.series | instances.instances):
+        folder = f"{FOLDER}/{path}"
+        listed = chain(data.list(folder), data.partial_files(folder))
+        paths = (entry.path for entry in listed)
+        while some := list(islice(paths, _BATCH)):
+            for deleted in data.delete_older(some, cutoff):
+                yield "/".join(deleted.split("/")[1:4])
+
+
+def _rows(data: Storage, file: str, instances: InstanceFilter) -> pa.Table:
+    """Return the rows of a file that match."""
+    found = [_NONE]
+    for group in range(row_groups(data, file)):
+        uids = read_row_group(data, file, group, UID_COLUMNS)
+        mask = instances.mask(uids)
+        if mask.true_count:
+            rows = read_row_group(data, file, group, _COLUMNS)
+            found.append(rows.filter(mask).select(_COLUMNS).cast(_NONE.schema))
+    return pa.concat_tables(found)
+
+
+_NONE = pa.schema(
+    [
+        *((name, pa.string()) for name in [*UID_COLUMNS, Column.SOURCE_URI]),
+        (Column.BLOB_STORAGE_SIZE, pa.int64()),
+    ]
+).empty_table()
