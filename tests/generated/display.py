@@ -190,16 +190,19 @@ class Display:
         grays: one for all frames, or one a frame in functional groups.
         place: of `grays`: 'top', 'shared' or 'frames'.
         padding: Pixel Padding Value and, if it has two, Range Limit.
+        supplemental: a palette beside gray values (C.8.16.2.1.1.1), which are shown as gray.
     """
 
     grays: tuple[Gray, ...] = (Gray(),)
     place: str = "top"
     palette: Palette | None = None
     padding: tuple[int, ...] = ()
+    supplemental: Palette | None = None
 
     def elements(self, image: Image) -> list[Element]:
         """The attributes."""
-        found = self.palette.elements() if self.palette else []
+        palette = self.palette or self.supplemental
+        found = palette.elements() if palette else []
         vr = "SS" if image.signed else "US"
         found += [us(0x00280120 + at, each, vr=vr) for at, each in enumerate(self.padding)]
         if self.place == "top":

@@ -85,7 +85,8 @@ def images(draw: Any, small: bool = False) -> Image:
         overlays=tuple(overlays),
         frames_text=None if small or spelled is None else spelled.format(frames),
         wide=draw(_BOOLEANS),
-        surplus=draw(_among((0, 0, 0, 1))),
+        # Behind pairs, a surplus may be as long as if there were none.
+        surplus=0 if photometric == "YBR_FULL_422" else draw(_among((0, 0, 0, 1))),
     )
 
 
@@ -141,21 +142,25 @@ def grays(draw: Any, signed: bool, nested: bool) -> Gray:
 
 
 @st.composite
+def palettes(draw: Any, signed: bool) -> Palette:
+    """Draw the tables of colors."""
+    bits = draw(_among((8, 16)))
+    segmented = draw(_BOOLEANS)
+    return Palette(
+        entries=draw(_among((1, 2, 17, 256, 4096, 65536))),
+        first=draw(_among((0, 1, 200, -1, -128) if signed else (0, 1, 200))),
+        bits=bits,
+        packed=bits == 8 and (segmented or draw(_BOOLEANS)),
+        segmented=segmented,
+        seed=draw(SEEDS),
+    )
+
+
+@st.composite
 def displays(draw: Any, image: Image) -> Display:
     """Draw what turns an image into pictures."""
     if image.photometric == "PALETTE COLOR":
-        bits = draw(_among((8, 16)))
-        segmented = draw(_BOOLEANS)
-        return Display(
-            palette=Palette(
-                entries=draw(_among((1, 2, 17, 256, 4096, 65536))),
-                first=draw(_among((0, 1, 200) + ((-1, -128) if image.signed else ()))),
-                bits=bits,
-                packed=bits == 8 and (segmented or draw(_BOOLEANS)),
-                segmented=segmented,
-                seed=draw(SEEDS),
-            )
-        )
+        return Display(palette=draw(palettes(image.signed)))
     if not image.is_gray:
         return Display()
     place = draw(_among(("top", "top", "shared", "frames")))
@@ -166,7 +171,8 @@ def displays(draw: Any, image: Image) -> Display:
     if image.allocated <= 16 and not image.is_float and draw(_upto(0, 3)) == 0:
         low, high = image.bounds
         padding = tuple(draw(st.lists(st.integers(low, high), min_size=1, max_size=2)))
-    return Display(found, place, None, padding)
+    supplemental = draw(palettes(image.signed)) if draw(_upto(0, 9)) == 0 else None
+    return Display(found, place, None, padding, supplemental)
 
 
 @st.composite
