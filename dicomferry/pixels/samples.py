@@ -37,8 +37,13 @@ def unpack(raw: bytes, image: ImagePixel, index: int = 0) -> Pixels:
         raw: the bytes that hold the frame.
         image: its attributes.
         index: of the frame, from 0, where frames of single bits follow without padding.
+
+    Raises:
+        InstanceError: PIXEL_ATTRIBUTES_INVALID: subsampled color of single bits.
     """
     if image.bits_allocated == 1:
+        if image.is_subsampled:
+            raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
         first = index * image.frame_bits % 8
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
         return bits[first : first + image.frame_bits].reshape(image.shape)

@@ -7,7 +7,7 @@ from dicomferry.dicom.dicom_file import open_file
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.image_pixel import read_image
-from tests.pixels.instances import data_set, part10
+from tests.pixels.instances import PREFIX, data_set, outputs, part10
 
 _ELEMENT = b"\x28\x00\x08\x00IS"
 
@@ -40,3 +40,12 @@ def test_the_number_of_frames_is_read_as_text_in_all_its_spellings(
 def test_no_frame_is_lost_to_a_number_that_is_none(value: bytes) -> None:
     with pytest.raises(InstanceError, match="PIXEL_ATTRIBUTES_INVALID"):
         frames_said(value)
+
+
+def test_subsampled_color_of_single_bits_is_refused() -> None:
+    ds = data_set(np.zeros((8, 32), np.uint8), PhotometricInterpretation="YBR_FULL_422")
+    ds.Rows, ds.Columns, ds.SamplesPerPixel, ds.PlanarConfiguration = 7, 7, 3, 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 1, 1, 0
+    for mime_type in ("image/png", f"application/dicom; transfer-syntax={PREFIX}.4.80"):
+        with pytest.raises(InstanceError, match="PIXEL_ATTRIBUTES_INVALID"):
+            outputs(part10(ds), mime_type)

@@ -1,4 +1,4 @@
-"""YBR to RGB (PS3.3, Section C.7.6.3.1.2)."""
+"""Color samples to RGB, also of 8 bits (PS3.3, Section C.7.6.3.1.2)."""
 
 import numpy as np
 
@@ -25,11 +25,14 @@ def to_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
 
 
 def to_8_bits(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixels:
-    """Return color samples as RGB bytes: the upper 8 of more bits, or fewer spread over 0 to 255.
+    """Return unsigned color samples as RGB bytes: the upper 8 bits, or fewer spread over 0 to 255.
 
     Raises:
         InstanceError: COLOUR_SPACE_UNKNOWN.
     """
+    if image.bits_stored > 16:  # more than floating point of 64 bits may hold
+        pixels = pixels >> (image.bits_stored - 16)
+        image = image._replace(bits_stored=16)
     bits = image.bits_stored
     if bits >= 8:
         rgb = to_rgb(pixels, image, photometric)

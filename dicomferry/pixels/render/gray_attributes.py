@@ -40,7 +40,8 @@ class Modality(NamedTuple):
         """Return stored values after the Modality LUT."""
         if self.table is not None:
             return self.table.apply(stored).astype(np.float64)
-        with np.errstate(over="ignore"):
+        # NaN and infinity are values like others, whichever operation meets or makes them.
+        with np.errstate(over="ignore", invalid="ignore"):
             return stored.astype(np.float64) * self.slope + self.intercept
 
 

@@ -30,7 +30,8 @@ class LookupTable(NamedTuple):
     def apply(self, values: Pixels) -> Pixels:
         """Return the entries of `values`; one that is no number counts as the smallest."""
         entries = np.frombuffer(self.data, "<u2")
-        places = np.clip(values.astype(np.float64) - self.first, 0, len(entries) - 1)
+        with np.errstate(invalid="ignore"):
+            places = np.clip(values.astype(np.float64) - self.first, 0, len(entries) - 1)
         return entries[np.nan_to_num(places, nan=0).astype(np.int64)]
 
 

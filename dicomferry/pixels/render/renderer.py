@@ -32,7 +32,7 @@ from dicomferry.pixels.render.color import to_8_bits
 from dicomferry.pixels.render.gray_attributes import Attributes, frame_attributes
 from dicomferry.pixels.render.grayscale import gray_values
 from dicomferry.pixels.render.palette import palette
-from dicomferry.pixels.samples import Decoded, Pixels, stored_values
+from dicomferry.pixels.samples import Decoded, Pixels, stored_values, unsigned
 
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 # Samples that are looked up at a time, so that they stay in the cache.
@@ -112,8 +112,9 @@ class Renderer:
         if self._palette is not None:
             return self._palette[_index(frame.pixels, image)]
         pixels = stored_values(frame.pixels, image)
-        if image.samples == 3:
-            return to_8_bits(pixels, image, frame.photometric)
+        if image.samples == 3:  # color has no sign; where Pixel Representation says so, bits count
+            values = image.of_values
+            return to_8_bits(unsigned(pixels, values), values, frame.photometric)
         attributes = self._attributes(index)
         bounds = _bounds(pixels, attributes, image) if attributes.voi is None else None
         if image.is_float or image.bits_allocated > 16:

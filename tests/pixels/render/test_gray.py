@@ -152,14 +152,17 @@ def test_what_is_no_number_counts_as_the_smallest(dtype: str, way: str, inverted
     plain = picture(ds)
     odd = values.copy()
     odd[0, 1:4] = np.nan, np.inf, -np.inf
+    odd[1, 1] = np.frombuffer(
+        b"\1\0\xa0\x7f" if dtype == "<f4" else b"\1\0\0\0\0\0\xf4\x7f", dtype
+    )[0]
     setattr(ds, "FloatPixelData" if dtype == "<f4" else "DoubleFloatPixelData", odd.tobytes())
     shown = picture(ds)
     black, white = (255, 0) if inverted else (0, 255)
     same = np.ones((6, 6), bool)
-    same[0, 1:4] = False
+    same[0, 1:4] = same[1, 1] = False
     assert np.abs(shown[same].astype(int) - plain[same]).max() <= 1
     assert abs(int(shown[0, 1]) - black) <= 1 and abs(int(shown[0, 3]) - black) <= 1
-    assert abs(int(shown[0, 2]) - white) <= 1
+    assert abs(int(shown[0, 2]) - white) <= 1 and abs(int(shown[1, 1]) - black) <= 1
 
 
 @pytest.mark.filterwarnings("error")

@@ -73,6 +73,25 @@ def test_color_is_shown_without_them(stored: int, high_bit: int) -> None:
     assert np.abs(picture(ds) - values * 255 / ((1 << stored) - 1)).max() < 1
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(("width", "stored"), [(1, 8), (2, 12), (2, 16), (4, 32), (4, 25), (8, 64)])
+def test_color_of_any_depth_is_shown_and_has_no_sign(
+    photometric: str, signed: bool, width: int, stored: int
+) -> None:
+    eight = np.random.default_rng(4).integers(0, 256, (16, 16, 3), np.uint8)
+    # The lower bits repeat the upper ones, so that 8 bits are the same in each depth.
+    deep = sum(eight.astype(object) << shift for shift in range(0, 64, 8))
+    samples = np.vectorize(lambda each: each >> (64 - stored), otypes=[f"u{width}"])(deep)
+    kind = "i" if signed else "u"
+    plain = data_set(eight, samples=3, PhotometricInterpretation=photometric)
+    ds = data_set(samples.view(f"{kind}{width}"), stored, samples=3)
+    ds.PhotometricInterpretation = photometric
+    # In YBR the middle of 8 bits is not that of more.
+    tolerance = 1 if photometric == "RGB" else 2
+    assert np.abs(picture(ds).astype(int) - picture(plain)).max() <= tolerance
+
+
 @pytest.mark.parametrize(("stored", "high_bit"), [(4, 3), (4, 7), (6, 6)])
 def test_palette_indices_are_read_without_them(stored: int, high_bit: int) -> None:
     values = (np.arange(256) % (1 << stored)).astype(np.uint8).reshape(16, 16)
