@@ -75,7 +75,7 @@ def _run_owned(
             try:
                 resolved = request.resolve(runner)
             except (ValueError, LookupError) as error:
-                # The process that recorded it found nothing wrong, so this has changed since.
+                # The process that recorded it took a quick look alone, and things change.
                 is_missing = isinstance(error, LookupError)
                 code = NOT_FOUND if is_missing else INVALID_ARGUMENT
                 raise JobError(code, str(error)) from error

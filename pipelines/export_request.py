@@ -14,7 +14,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
-from dicomferry.store.instance_filter import InstanceFilter, read_instance_filter
+from dicomferry.store.instance_filter import InstanceFilter, check_filter_file, read_instance_filter
 from dicomferry.tables.destination import (
     Destination,
     WriteDisposition,
@@ -174,25 +174,29 @@ class ExportRequest(Request):
             raise ValueError("name either a --destination for files or a --table for rows")
         self.quality.validate()
 
-    def resolve(self, remote_runner: str = "") -> ReadyExport:
-        """Validate the request and resolve the store, its version and the filter.
-
-        Raises:
-            ValueError, LookupError: with what is wrong and what to do.
-        """
+    def check_reach(self, remote_runner: str = "") -> None:
+        """Refuse what a quick look shows; see `Request.check_reach`."""
         self.check()
         refuse_local_paths(remote_runner, root=self.root)
         if self.destination is not None:
             refuse_local_paths(remote_runner, destination=self.destination)
+        if self.table is not None and remote_runner:
+            refuse_local_table(self.table)
+        get_store(self.root, self.store)
+        if self.filter:
+            check_filter_file(self.filter)
+
+    def resolve(self, remote_runner: str = "") -> ReadyExport:
+        """Validate the request and resolve the store, its version and the filter.
+
+        What the load of a table would refuse is refused now, as far as it can be known.
+
+        Raises:
+            ValueError, LookupError: with what is wrong and what to do.
+        """
+        self.check_reach(remote_runner)
         if self.table is not None:
-            _check_table(self.table, self.write_disposition, remote_runner)
+            self.table.check(self.write_disposition)
         data = get_store(self.root, self.store).data
         instances = read_instance_filter(self.filter) if self.filter else None
         return ReadyExport(data, Index(data, self.snapshot), instances)
-
-
-def _check_table(table: Destination, disposition: WriteDisposition, remote_runner: str) -> None:
-    """Refuse before any work what the load would refuse, as far as it can be known."""
-    if remote_runner:
-        refuse_local_table(table)
-    table.check(disposition)

@@ -110,16 +110,21 @@ class ImportRequest(Request):
         if bool(self.source) == bool(self.retry_failed):
             raise ValueError("name either a source or an operation to retry with --retry-failed")
 
+    def check_reach(self, remote_runner: str = "") -> None:
+        """Refuse what a quick look shows; see `Request.check_reach`."""
+        self.check()
+        refuse_local_paths(remote_runner, root=self.root)
+        if self.source and not capabilities_of(self.source.uri).is_shared:
+            refuse_local_paths(remote_runner, source=open_storage(self.source.uri))
+        get_store(self.root, self.store)
+
     def resolve(self, remote_runner: str = "") -> ReadyImport:
         """Validate the request and resolve the store, its streams and the files to retry.
 
         Raises:
             ValueError, LookupError: with what is wrong and what to do.
         """
-        self.check()
-        refuse_local_paths(remote_runner, root=self.root)
-        if self.source and not capabilities_of(self.source.uri).is_shared:
-            refuse_local_paths(remote_runner, source=open_storage(self.source.uri))
+        self.check_reach(remote_runner)
         store = get_store(self.root, self.store)
         streams = streams_of(store.resource, str(store.name))
         if remote_runner:

@@ -134,6 +134,19 @@ class Request(abc.ABC):
         return not flag.flag.group
 
     @abc.abstractmethod
+    def check_reach(self, remote_runner: str = "") -> None:
+        """Refuse what a quick look shows: no index, table, list or file is opened.
+
+        It is for servers, which answer others meanwhile; `resolve` does it too.
+
+        Args:
+            remote_runner: name of the runner; '' if the job runs here.
+
+        Raises:
+            ValueError, LookupError: with what is wrong and what to do.
+        """
+
+    @abc.abstractmethod
     def resolve(self, remote_runner: str = "") -> object:
         """Validate the request and find what it names, before anything starts.
 

@@ -62,11 +62,12 @@ def start(
         principal: who asks for it; default: the user of this process.
 
     Raises:
-        ValueError, LookupError: the request is wrong, with the remedy; nothing was started.
+        ValueError, LookupError: a quick look shows that the request is wrong, with the remedy;
+            nothing was started. What it does not show ends the operation.
         DataflowError: Dataflow refused the job.
     """
     runner = runner or JobRunner()
-    request.resolve("" if runner.templates is None else "DataflowRunner")
+    request.check_reach("" if runner.templates is None else "DataflowRunner")
     for flag, text in texts_of(request):
         if len(text.encode("utf-8", "surrogateescape")) > _MAX_ARGUMENT or "\0" in text:
             raise ValueError(

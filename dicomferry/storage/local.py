@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -68,14 +69,14 @@ class LocalStorage(Storage):
     def read(self, path: str) -> bytes:
         """Return a whole file; see `Storage.read`."""
         try:
-            with open(self.local_path(path), "rb") as file:
+            with open(self.local_path(path), "rb", opener=_open_regular) as file:
                 return file.read()
         except NotADirectoryError as error:
             raise FileNotFoundError(self.uri(path)) from error
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """Yield a file's bytes; see `Storage.chunks`."""
-        with open(self.local_path(path), "rb") as file:
+        with open(self.local_path(path), "rb", opener=_open_regular) as file:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
 
@@ -87,12 +88,23 @@ class LocalStorage(Storage):
         """Open a file; see `Storage.open_seekable`."""
         import pyarrow as pa
 
+        if self.head(path) is None:
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", self.local_path(path))
         # Read without Python's lock, as a path given to pyarrow is.
         return cast("IO[bytes]", pa.OSFile(self.local_path(path), "rb"))
 
     def head(self, path: str) -> Entry | None:
-        """Return size and time of a file, or None; see `Storage.head`."""
-        return super().head(path) if os.path.isdir(self.root) else None
+        """Return size and time of a file, or None; see `Storage.head`.
+
+        A pipe or device is no file; obstore would open it, and wait.
+        """
+        try:
+            status = os.stat(self.local_path(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Entry(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """Yield every complete file below a folder; see `Storage.list`."""
@@ -282,7 +294,7 @@ class _LocalFile:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        self._descriptor = os.open(self._path, os.O_RDONLY)
+        self._descriptor = _open_regular(self._path, os.O_RDONLY)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -290,3 +302,16 @@ class _LocalFile:
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._descriptor, max(min(length, self.size - offset), 0), offset)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Open a file and nothing else: a pipe or device in its place would wait, or act.
+
+    Raises:
+        FileNotFoundError: there is no regular file.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, "not a regular file", path)

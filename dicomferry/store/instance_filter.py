@@ -14,6 +14,10 @@ _UID = r"[0-9]+(?:\.[0-9]+)*"
 _PATH = re.compile(rf"/studies/({_UID})(?:/series/({_UID})(?:/instances/({_UID}))?)?/?")
 
 
+# A million paths of instances.
+_MAX_BYTES = 256 << 20
+
+
 class FilterError(ValueError):
     """A filter file that cannot be used; the message says which line and why."""
 
@@ -78,21 +82,43 @@ class InstanceFilter(NamedTuple):
         return [set(self.studies), set(self.series), set(self.instances)]
 
 
+def check_filter_file(uri: str) -> None:
+    """Refuse what cannot be a filter file; it is not opened.
+
+    Raises:
+        FilterError: there is no such file, it is a pipe or a device, or it is too large.
+    """
+    storage, name = open_file(uri)
+    entry = storage.head(name) if name else None
+    if entry is None:
+        raise _missing(uri)
+    if entry.size > _MAX_BYTES:
+        raise FilterError(
+            f"the filter file {uri} has more than {_MAX_BYTES >> 20} MiB: split it, or name series "
+            "or studies instead of their instances"
+        )
+
+
 def read_instance_filter(uri: str) -> InstanceFilter:
     r"""Read a filter file, local or gs://: one path a line, \n or \r\n, empty lines ignored.
 
     Raises:
         FilterError: there is no such file, it has no path, or a line is not one.
     """
+    check_filter_file(uri)
     storage, name = open_file(uri)
     try:
         lines = storage.read(name).splitlines()
     except FileNotFoundError:
-        raise FilterError(f"there is no filter file {uri}") from None
+        raise _missing(uri) from None
     paths = InstanceFilter(*map(frozenset, _parse(lines, uri)))
     if not any(paths):
         raise FilterError(f"{uri} has no resource path: write /studies/UID, one a line")
     return paths
+
+
+def _missing(uri: str) -> FilterError:
+    return FilterError(f"there is no filter file {uri}")
 
 
 def _parse(lines: Iterable[bytes], uri: str) -> Iterator[set[str]]:
