@@ -5,10 +5,12 @@ it restarts, since it keeps all its state below the root.
 """
 
 import dataclasses
+import logging
 import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import grpc
 import uvicorn
@@ -19,8 +21,11 @@ from dicomferry.api.access import NoLogin, PathRules, TokenFile
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.grpc.server import make_server
+from dicomferry.api.log_rate import LogRate
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.rest.app import RestApp
+from dicomferry.api.rest.connections import BoundedProtocol, raise_descriptor_limit
+from dicomferry.api.rest.front import Front
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
 from dicomferry.api.rpcs import all_rpcs
 from dicomferry.console import console_routes
@@ -29,6 +34,13 @@ from dicomferry.jobs.launch import JobRunner
 from dicomferry.storage.base import Storage
 
 _GRACE_SECONDS = 10
+# Anybody who can connect can make these log a line.
+_LOGGERS_OF_STRANGERS = (
+    "asyncio",
+    "uvicorn.error",
+    "dicomferry.api.dispatch.strangers",
+    "dicomferry.api.rest.connections",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +111,32 @@ class Service:
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
         # REST answers every path that is not a page of the console, and 404 if it is unknown.
         pages.router.default = RestApp(rpcs, dispatcher)
-        self.app: ASGIApp = pages if settings.auth else LocalhostGuard(pages)
+        self.app: ASGIApp = Front(pages if settings.auth else LocalhostGuard(pages))
         self.grpc_server: grpc.Server = make_server(rpcs, dispatcher)
 
     def stop(self) -> None:
         """Return from calls that wait for an operation."""
         self._operations.stop()
+
+
+def http_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
+    """Return how HTTP is served: bounded, without WebSockets.
+
+    Args:
+        app: application to serve.
+        changes: other settings of uvicorn.
+    """
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        **changes,
+    )
 
 
 def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
@@ -117,19 +149,13 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     Raises:
         ValueError: a setting is wrong, or a port is taken.
     """
+    raise_descriptor_limit()
+    for logger in _LOGGERS_OF_STRANGERS:
+        logging.getLogger(logger).addFilter(LogRate())
     service = Service(settings)
     listener = _listen(settings.host, settings.port)
     grpc_port = _add_port(service.grpc_server, settings.host, settings.grpc_port)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            service.app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-    )
+    server = uvicorn.Server(http_config(service.app))
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True

@@ -10,11 +10,14 @@ from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
 
 from dicomferry.api.access import Authenticator
 from dicomferry.api.errors import ApiError
-from dicomferry.api.request_fields import check_required
+from dicomferry.api.request_fields import check_required, check_sizes
 from dicomferry.api.rpcs import Rpc
 from dicomferry.storage.failures import storage_errors
 
 _LOGGER = logging.getLogger(__name__)
+# Calls without a known token: everybody can make them, so the rate of these lines is bounded.
+_STRANGERS = _LOGGER.getChild("strangers")
+_NOBODY = "nobody"
 
 
 class Dispatcher:
@@ -36,11 +39,12 @@ class Dispatcher:
             ApiError: for every failure; no other exception leaves here.
         """
         started = time.monotonic()
-        caller, code = "nobody", 0
+        caller, code = _NOBODY, 0
         try:
             principal = self._authenticator.authenticate(authorization)
             caller = principal.name
             request = read()
+            check_sizes(request)
             check_required(request)
             return rpc.handler(request, principal)
         except ApiError as error:
@@ -63,13 +67,14 @@ class Dispatcher:
         try:
             self._authenticator.authenticate(authorization)
         except ApiError as error:
-            _log(rpc, "nobody", error.code, started)
+            _log(rpc, _NOBODY, error.code, started)
             raise
 
 
 def _log(rpc: Rpc, caller: str, code: int, started: float) -> None:
     # Neither names nor contents: requests can hold patient data.
-    _LOGGER.info(
+    logger = _STRANGERS if caller == _NOBODY else _LOGGER
+    logger.info(
         "%s by %s: %s in %.0f ms",
         rpc.name,
         caller,

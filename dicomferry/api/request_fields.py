@@ -19,6 +19,8 @@ from dicomferry.resource_names import (
 from dicomferry.storage.base import Storage
 
 _OPERATION_NAME = re.compile(r"(projects/[^/]+/locations/[^/]+/datasets/[^/]+)/operations/([^/]+)")
+_MAX_ENTRIES = 100
+_MAX_CHARACTERS = 1 << 16
 # Ids become folders.
 _OPERATION_ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
@@ -33,6 +35,34 @@ def check_required(request: Any) -> None:
         behaviors = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
         if field_behavior_pb2.REQUIRED in behaviors and not _is_set(request, field):
             raise ApiError(INVALID_ARGUMENT, f"{field.name} is required")
+
+
+def check_sizes(message: Any) -> None:
+    """Refuse a message with more entries in a list or map, or longer texts, than any call needs.
+
+    Handlers copy, name and quote what a request holds, so its size is bounded before they see it.
+
+    Raises:
+        ApiError: a list, map or text is too large.
+    """
+    for field, value in message.ListFields():
+        if field.is_repeated:
+            if len(value) > _MAX_ENTRIES:
+                raise ApiError(
+                    INVALID_ARGUMENT,
+                    f"{field.name} has {len(value)} entries, the most are {_MAX_ENTRIES}",
+                )
+            entries = [*value, *value.values()] if hasattr(value, "values") else value
+        else:
+            entries = [value]
+        for entry in entries:
+            if hasattr(entry, "ListFields"):
+                check_sizes(entry)
+            elif isinstance(entry, (str, bytes)) and len(entry) > _MAX_CHARACTERS:
+                raise ApiError(
+                    INVALID_ARGUMENT,
+                    f"{field.name} has {len(entry)} characters, the most are {_MAX_CHARACTERS}",
+                )
 
 
 def store_name(text: str) -> StoreName:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlencode
 
 import uvicorn
 
-from dicomferry.server import Service, Settings
+from dicomferry.server import Service, Settings, http_config
 
 DATASET = "projects/p/locations/l/datasets/d"
 TRIAL = f"{DATASET}/dicomStores/trial"
@@ -68,6 +68,8 @@ class Client:
     def raw(self, method, path, query=b"", body=b"", headers=None):
         """Send anything."""
         headers = {"host": "localhost", **(headers or {})}
+        if body:
+            headers.setdefault("content-length", str(len(body)))
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -109,7 +111,7 @@ def serving(root, **settings) -> Iterator[Ports]:
     """Run a service in threads of this process."""
     service = Service(Settings(root, **settings))
     grpc_port = service.grpc_server.add_insecure_port("127.0.0.1:0")
-    config = uvicorn.Config(service.app, port=0, log_config=None, access_log=False, lifespan="off")
+    config = http_config(service.app, port=0)
     listener = config.bind_socket()
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -15,6 +15,10 @@ from dicomferry.api.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20
 _THREADS = 32
+_CALLS = 256
+_CALLS_OF_A_CONNECTION = 100
+_HANDSHAKE_MS = 10_000
+_MAX_METADATA_BYTES = 16 << 10
 # Clients accept 8 KiB of metadata, where a byte that is not ASCII takes three.
 _MAX_DETAILS_BYTES = 2000
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
@@ -28,7 +32,12 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             # Otherwise a second server on this port would silently get half of the calls.
             ("grpc.so_reuseport", 0),
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+            ("grpc.max_concurrent_streams", _CALLS_OF_A_CONNECTION),
+            ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         ],
+        # More are refused with RESOURCE_EXHAUSTED: a queue of them would grow without a bound.
+        maximum_concurrent_rpcs=_CALLS,
     )
     by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
     for rpc in rpcs:

@@ -14,9 +14,9 @@ from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
 from dicomferry.api.rest.http_rule import Route, find_route, routes_of
 from dicomferry.api.rest.messages import Query, dump, read_request, write_response
+from dicomferry.api.rest.request_body import has_body, is_query, method_of, read_body
 from dicomferry.api.rpcs import Rpc
 
-MAX_BODY_BYTES = 1 << 20
 _MAX_PARAMETERS = 100
 # As in google/rpc/code.proto.
 _HTTP_STATUS = {
@@ -53,13 +53,17 @@ class RestApp:
         request = Request(scope, receive)
         query: Query = []
         try:
-            query = _query(scope)
-            route, name = self._find(request)
+            query = _query(scope["query_string"])
+            method = method_of(request)
+            route, name = self._find(method, scope["raw_path"])
             authorization = request.headers.get("authorization")
-            if _has_body(request):
+            body = b""
+            if has_body(request):
                 # Bodies of unknown callers take no memory.
                 await run_in_threadpool(self._dispatcher.require_login, route.rpc, authorization)
-            body = await _body(request)
+                body = await read_body(request)
+            if is_query(request, method):
+                query, body = [*query, *_query(body)], b""
 
             def answer() -> bytes:
                 read = functools.partial(read_request, route, name, query, body)
@@ -76,27 +80,29 @@ class RestApp:
             return
         await response(scope, receive, send)
 
-    def _find(self, request: Request) -> tuple[Route, str]:
-        raw_path = request.scope["raw_path"].decode("ascii", errors="replace")
-        match = find_route(self._routes, request.method, raw_path)
+    def _find(self, method: str, raw_path: bytes) -> tuple[Route, str]:
+        path = raw_path.decode("ascii", errors="replace")
+        match = find_route(self._routes, method, path)
         if match is None:
-            raise ApiError(NOT_FOUND, f"there is no {request.method} {raw_path[:500]}")
+            raise ApiError(NOT_FOUND, f"there is no {method} {path[:500]}")
         return match
 
 
 def error_response(error: ApiError, query: Query = ()) -> Response:
     """Return google.rpc.Status in the form of Google's JSON APIs."""
     name = Code.Name(error.code)
-    status = _HTTP_STATUS[name]
+    status = error.http_status or _HTTP_STATUS[name]
     content = {"error": {"code": status, "message": error.message, "status": name}}
-    headers = {"WWW-Authenticate": "Bearer"} if error.code == UNAUTHENTICATED else None
+    headers = (
+        {"WWW-Authenticate": 'Bearer realm="dicomferry"'} if error.code == UNAUTHENTICATED else None
+    )
     return Response(dump(content, query), status, headers, "application/json")
 
 
-def _query(scope: Scope) -> Query:
+def _query(text: bytes) -> Query:
     try:
         return parse_qsl(
-            scope["query_string"].decode("ascii"),
+            text.decode("ascii"),
             keep_blank_values=True,
             errors="strict",
             max_num_fields=_MAX_PARAMETERS,
@@ -106,16 +112,3 @@ def _query(scope: Scope) -> Query:
             INVALID_ARGUMENT,
             f"the query must be UTF-8, percent-encoded, of at most {_MAX_PARAMETERS} parameters",
         ) from None
-
-
-def _has_body(request: Request) -> bool:
-    return "transfer-encoding" in request.headers or "content-length" in request.headers
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError(INVALID_ARGUMENT, f"a body can have at most {MAX_BODY_BYTES} bytes")
-    return body

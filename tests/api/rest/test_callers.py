@@ -35,7 +35,7 @@ class TestCallers:
         for headers in ({}, {"authorization": "Bearer wrong"}):
             answer = client.call("GET", TRIAL, headers=headers)
             answer.refused(401, "UNAUTHENTICATED")
-            assert answer.headers["www-authenticate"] == "Bearer"
+            assert answer.headers["www-authenticate"] == 'Bearer realm="dicomferry"'
 
     def test_a_token_is_good_for_its_permissions_and_stores(self, login, root):
         create_store(root, parse_store(TRIAL))

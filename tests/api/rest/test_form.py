@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dicomferry.api import dicom_service
-from dicomferry.api.rest.app import MAX_BODY_BYTES
+from dicomferry.api.rest.request_body import MAX_BODY_BYTES
 from tests.api.serving import DATASET, TRIAL
 
 # What the text of an exception may hold, so what it must not be told by.
