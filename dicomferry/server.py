@@ -6,6 +6,7 @@ it restarts, since it keeps all its state below the root.
 
 import dataclasses
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -149,6 +150,8 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     Raises:
         ValueError: a setting is wrong, or a port is taken.
     """
+    # Images of patients: what this process and its jobs write is the user's own.
+    os.umask(0o077)
     raise_descriptor_limit()
     for logger in _LOGGERS_OF_STRANGERS:
         logging.getLogger(logger).addFilter(LogRate())

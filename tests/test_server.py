@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
 from dicomferry.resource_names import parse_store
-from dicomferry.store.dicom_store import create_store, get_store
+from dicomferry.store.dicom_store import get_store
 from dicomferry.store.maintenance import metrics
 from tests.api.serving import DATASET, TRIAL, served_by_process, wait_until
 from tests.pipelines.jobs import images, write_files
@@ -43,10 +44,11 @@ def test_it_serves_all_surfaces_and_ends_well(root, signal_):
     assert "trial" not in log
 
 
-def test_a_job_outlives_the_server_and_the_next_one_knows_it(root, tmp_path):
-    create_store(root, parse_store(TRIAL))
+def test_a_job_outlives_the_server_and_all_that_both_write_is_private(root, tmp_path):
     source = write_files(tmp_path / "in", images(3))
     with served_by_process(root, f"--allow-path={tmp_path / 'in'}") as (process, ports):
+        stores = f"{ports.rest}/v1/{DATASET}/dicomStores?dicomStoreId=trial"
+        fetched(urllib.request.Request(stores, b"{}"))
         body = json.dumps({"gcsSource": {"uri": source}}).encode()
         request = urllib.request.Request(f"{ports.rest}/v1/{TRIAL}:import", body)
         with urllib.request.urlopen(request) as answer:
@@ -58,6 +60,10 @@ def test_a_job_outlives_the_server_and_the_next_one_knows_it(root, tmp_path):
         assert ended["metadata"]["counter"] == {"success": "3"}
         assert [o["name"] for o in fetched(f"{ports.rest}/v1/{DATASET}/operations")["operations"]]
     assert metrics(get_store(root, parse_store(TRIAL)))["instanceCount"] == "3"
+    written = list(Path(root.root).rglob("*"))
+    assert [path for path in written if path.suffix == ".dcm"]
+    assert [path for path in written if path.name == "job.log"]
+    assert not [path for path in written if path.stat().st_mode & 0o077]
 
 
 def refusal(*flags):

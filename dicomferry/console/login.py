@@ -50,7 +50,7 @@ async def log_in(request: Request, authenticate: Authenticate) -> Response:
         return layout.error_page(error, None)
     response = RedirectResponse(after, 303, layout.SECURITY_HEADERS)
     # Strict: browsers do not send it with requests from other sites. HttpOnly: hidden from scripts.
-    is_secure = request.url.scheme == "https"
+    is_secure = _came_by_tls(request)
     response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=is_secure)
     return response
 
@@ -62,6 +62,16 @@ async def log_out(request: Request) -> Response:
     response = RedirectResponse("/", 303, layout.SECURITY_HEADERS)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
+
+
+def _came_by_tls(request: Request) -> bool:
+    """Whether the browser's own connection is TLS, as far as any proxy says so.
+
+    A caller who lies here only keeps a cookie from being sent without TLS.
+    """
+    forwarded = request.headers.get("Forwarded", "").lower().replace('"', "").replace(" ", "")
+    by_proxy = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return "https" in (request.url.scheme, by_proxy) or "proto=https" in forwarded
 
 
 def _from_elsewhere(request: Request) -> Response | None:

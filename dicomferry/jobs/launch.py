@@ -173,7 +173,7 @@ def _open_log(folder: OperationFolder) -> tuple[int, str]:
     if path is None:
         return tempfile.mkstemp(".log", f"dicomferry-{folder.id}-")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), path
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), path
 
 
 def _search_path() -> str:

@@ -16,7 +16,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.formats import FORMAT, check_format, format_of
 from dicomferry.store.index import add_columns, create_index
 from dicomferry.store.known_sources import create_known_sources
-from dicomferry.store.validation import check_resource
+from dicomferry.store.validation import check_new_id, check_resource
 
 # A resource as proto JSON: camelCase keys, as the API shows it.
 Resource = dict[str, Any]
@@ -58,10 +58,11 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
 
     Raises:
         StoreExistsError: the name is taken.
-        ResourceError: the resource breaks a rule of the reference.
+        ResourceError: the id or the resource breaks a rule.
         StorageError: the root cannot hold a store.
     """
     resource = {**(resource or {}), "name": str(name)}
+    check_new_id(name.id)
     check_resource(resource)
     root.check_delta()
     root.check_writable()

@@ -11,6 +11,7 @@ _MAX_LABELS = 64
 _MAX_LABEL_CHARACTERS = 63
 _MAX_LABEL_BYTES = 128
 _MAX_STREAM_CONFIGS = 5
+_DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 _TOPIC = re.compile(r"projects/[^/]+/topics/[^/]+")
 
 
@@ -29,6 +30,16 @@ def check_resource(resource: dict[str, Any]) -> None:
     check_labels(resource.get("labels", {}))
     _check_notifications(resource)
     _check_streams(resource.get("streamConfigs", []))
+
+
+def check_new_id(store_id: str) -> None:
+    """Refuse an id that shows as another one; stores that have one already stay reachable.
+
+    Raises:
+        ResourceError: it has a mark that turns the direction of the text around it.
+    """
+    if any(unicodedata.bidirectional(character) in _DIRECTION_MARKS for character in store_id):
+        raise ResourceError("an id has no marks of text direction: they make it look like another")
 
 
 def check_labels(labels: dict[str, str]) -> None:

@@ -82,6 +82,21 @@ class TestLogin:
         own = {"Origin": browser.url}
         assert browser.post("/console/login", headers=own, token=known["all"]).status == 303
 
+    @pytest.mark.parametrize(
+        ("headers", "is_secure"),
+        [
+            ({}, False),
+            ({"X-Forwarded-Proto": "http"}, False),
+            ({"X-Forwarded-Proto": "https"}, True),
+            ({"X-Forwarded-Proto": "HTTPS, http"}, True),
+            ({"Forwarded": 'for=192.0.2.1; proto="https"'}, True),
+        ],
+    )
+    def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(self, tokens, headers, is_secure):
+        browser, known, _ = tokens
+        answer = browser.post("/console/login", headers=headers, token=known["all"])
+        assert ("secure" in answer.headers["set-cookie"].lower()) == is_secure
+
     def test_each_page_asks_for_its_permission(self, tokens, trial, root):
         browser, known, _ = tokens
         create_store(root, parse_store("other"))

@@ -46,10 +46,14 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_local(headers: Headers) -> bool:
-    origins = [f"//{headers.get('host', '')}"]
-    if "origin" in headers:
-        origins.append(headers["origin"])
-    return all(is_loopback(_host(origin)) for origin in origins)
+    """Whether a request is to localhost, and from no page or from one of this server.
+
+    A page of another port is another origin: any program on this machine may serve one.
+    """
+    host = headers.get("host", "")
+    if not is_loopback(_host(f"//{host}")):
+        return False
+    return "origin" not in headers or headers["origin"] in (f"http://{host}", f"https://{host}")
 
 
 def _host(url: str) -> str:

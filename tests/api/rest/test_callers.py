@@ -71,12 +71,14 @@ class TestCallers:
             {"host": "localhost.example:80"},
             {"origin": "https://evil.example"},
             {"origin": "null"},
+            {"origin": "http://localhost:3000", "host": "localhost:8080"},
+            {"origin": "http://127.0.0.1:8080", "host": "localhost:8080"},
         ):
             trial.raw("GET", path, headers=headers).refused(403, "PERMISSION_DENIED")
         for headers in (
             {"host": "127.0.0.1:8080"},
             {"host": "[::1]:8080"},
-            {"origin": "http://localhost:8080"},
+            {"origin": "http://localhost:8080", "host": "localhost:8080"},
         ):
             assert trial.raw("GET", path, headers=headers).status == 200
 

@@ -67,7 +67,9 @@ class TestStores:
         assert metrics["name"] == made["name"]
         assert client.ok("DELETE", f"{DATASET}/dicomStores/{wire}") == {}
 
-    @pytest.mark.parametrize("store_id", ["", "a/b", "x" * 257, "a\nb", "\x7f"])
+    @pytest.mark.parametrize(
+        "store_id", ["", "a/b", "x" * 257, "a\nb", "\x7f", "a\u202eb", "\u2066a"]
+    )
     def test_other_ids_are_refused(self, client, store_id):
         answer = client.call("POST", f"{DATASET}/dicomStores", dicomStoreId=store_id)
         answer.refused(400, "INVALID_ARGUMENT")
