@@ -18,7 +18,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 # Small parts, so that a cut finds some done and one under way.
-PART_FILES = 50
+PART_FILES = 40
 _BYTES = 96 << 20
 _MAX_SECONDS = 60
 _COPY_ATTEMPTS = 20

@@ -28,12 +28,12 @@ from tests.pipelines.jobs import (
     write_files,
 )
 
-MOMENTS = 6 + 4 * RUNS
+MOMENTS = 4 + 4 * RUNS
 FILES = {
     f"{n:03d}.dcm": dicom_bytes(
         sop=f"1.2.1.1.{n}", series=f"1.2.1.{n % 10}", pixels=os.urandom(5000 + 37 * n)
     )
-    for n in range(200)
+    for n in range(120)
 }
 
 
