@@ -218,10 +218,11 @@ class _CommitFn(beam.DoFn):
 
 
 def _failures(batch: Sequence[Instance]) -> Iterator[tuple[Instance, FileOutcome]]:
-    """Yield the copies of a batch whose rows cannot be made, each with its outcome."""
+    """Yield the copies of a batch that have no verdict or no row, each with its outcome."""
     for copy in batch:
         try:
             with fails_alone():
+                resolve_batch({}, [copy], "")
                 rows_of([copy], "")
         except InstanceError as error:
             yield (

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from dicomferry.console.queries import series
+from dicomferry.console.thumbnails import to_image
+from dicomferry.errors import Fault, InstanceError, Reason
 from tests.console.consoles import TRIAL
 from tests.corpus import CORPUS, corpus_files
 from tests.factories import dicom_bytes
@@ -77,3 +79,12 @@ class TestPictures:
         )
         assert kinds["image/jpeg"] > 10
         assert set(kinds) <= {"image/jpeg", "image/svg+xml"}
+
+
+def test_a_tile_says_where_a_fault_of_ours_is():
+    fault = Fault("IndexError", "dicomferry/pixels/render/grayscale.py:118")
+    image, kind = to_image(InstanceError(Reason.INTERNAL_ERROR, fault))
+    text = " ".join(re.findall(r"<tspan[^>]*>([^<]*)</tspan>", image.decode()))
+    assert kind == "image/svg+xml"
+    assert text.startswith("a fault of dicomferry, not of the file: IndexError at")
+    assert text.replace("/ ", "/").endswith("dicomferry/pixels/render/grayscale.py:118")

@@ -1,6 +1,7 @@
 """Jobs in which our own code raises for one instance: that one fails, and the job says so."""
 
 import json
+from collections.abc import Iterator
 
 import duckdb
 import pytest
@@ -40,10 +41,12 @@ def breaking(monkeypatch, owner, name, is_bad):
     """Let a function raise what nobody expects, for some of its calls."""
     function = getattr(owner, name)
 
-    def broken(*args, **kwargs):
-        if is_bad(*args, **kwargs):
+    def broken(first, *args):
+        # Both may read it, and it can be an iterator.
+        first = list(first) if isinstance(first, Iterator) else first
+        if is_bad(first, *args):
             raise IndexError("DOE^JANE")
-        return function(*args, **kwargs)
+        return function(first, *args)
 
     monkeypatch.setattr(owner, name, broken)
 
@@ -78,14 +81,14 @@ def test_an_import(root, source, monkeypatch):
     assert run_import(root, source).kinds == {"skipped": 2, "imported": 1}
 
 
-def test_an_import_whose_row_cannot_be_made(root, source, monkeypatch):
+@pytest.mark.parametrize("name", ["rows_of", "resolve_copies"])
+def test_an_import_whose_row_cannot_be_made(root, source, monkeypatch, name):
     new_store(root)
-    breaking(
-        monkeypatch,
-        commit_instances,
-        "rows_of",
-        lambda instances, _: any(each.sop_instance_uid == SOPS[1] for each in instances),
-    )
+
+    def is_bad(instances, *_):
+        return any(each.sop_instance_uid == SOPS[1] for each in instances)
+
+    breaking(monkeypatch, commit_instances, name, is_bad)
     job = run_import(root, source)
     check(job, 1, of=3)
     assert job.of(f"{SOPS[1]}.dcm") == ("failed", "INTERNAL_ERROR")
