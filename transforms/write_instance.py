@@ -142,10 +142,7 @@ def _write(
             frame = "" if output.frame is None else f"/{output.frame}"
             own = f"{stem.rpartition('/')[0]}/{output.derived_uid}" if output.derived_uid else stem
             name = f"{own}{frame}{target.format.extension}"
-            counted = _Counted(output.chunks)
-            target.destination.write(name, counted)
-            written.files += 1
-            written.size += counted.size
+            target.destination.write(name, _counted(output.chunks, written))
 
 
 @lru_cache(maxsize=4096)
@@ -182,14 +179,9 @@ def resource_path(instance: StoredInstance) -> str:
     return instance_path(*instance[:3])
 
 
-class _Counted:
-    """Chunks of bytes, and the sum of their sizes as far as they were read."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self.size = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self.size += len(chunk)
-            yield chunk
+def _counted(chunks: Iterator[bytes], written: _Written) -> Iterator[bytes]:
+    """Yield chunks and count them; after the last one their file may have its name."""
+    for chunk in chunks:
+        written.size += len(chunk)
+        yield chunk
+    written.files += 1

@@ -147,6 +147,12 @@ def check(fault):
     assert (Path(PACKAGE).parent / path).is_file() and int(line) > 0
 
 
+@pytest.fixture(autouse=True)
+def _without_sync(monkeypatch):
+    """Files are synced for the chunk as a whole."""
+    monkeypatch.setattr(LocalStorage, "sync", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """Two instances of two frames, one of them compressed."""
@@ -214,7 +220,6 @@ def unstamped(instance):
 def test_a_file_is_imported_or_fails_alone(tmp_path, monkeypatch):
     """A file that is read whole, and one that is streamed because it is large."""
     monkeypatch.setattr(ingest, "_WHOLE_FILE_BYTES", 2000)
-    monkeypatch.setattr(LocalStorage, "sync", lambda *_: None)  # of the chunk
     small, large = tmp_path / "small.dcm", tmp_path / "large.dcm"
     small.write_bytes(dicom_bytes(sop="1.1", PatientName="DOE^JANE"))
     large.write_bytes(dicom_bytes(sop="1.2", pixels=bytes(4000)))
