@@ -28,6 +28,10 @@ _COLORS = {
 }
 
 
+# What is lossy in these decoders round alike, but for a few samples.
+_ROUNDED = (".4.91", ".4.203", ".4.112")
+
+
 def check_written(case: Case, written: Written, quality: Quality) -> None:
     """It says what it is, and holds what it should."""
     _check_attributes(case, written)
@@ -77,7 +81,7 @@ def _check_pixels(case: Case, written: Written, quality: Quality) -> None:
     values = written.values
     assert values is not None
     if written.end not in encoders.LOSSY:
-        if case.end in (".4.91", ".4.203", ".4.112"):  # decoders round alike, but for a few samples
+        if case.end in _ROUNDED:
             assert np.abs(values - case.values).max() <= 1
         else:
             assert np.array_equal(values, case.values, equal_nan=image.is_float)
@@ -113,7 +117,7 @@ def _check_loss(case: Case, written: Written, quality: Quality) -> None:
     error = np.abs(values - before)
     extent = (1 << image.stored) - 1
     if end == ".4.81":
-        assert error.max() <= quality.jpegls_near
+        assert error.max() <= quality.jpegls_near + (case.end in _ROUNDED)
     elif end == ".4.112" and image.samples == 1:
         for frame, original in zip(error, before, strict=True):
             assert frame.max() <= 0.05 * (original.max() - original.min())
