@@ -6,6 +6,7 @@ can be deleted at once, also those that no row pointed at. Whoever breaks off an
 finds the blobs that are left, since their paths are made of the UIDs.
 """
 
+import os
 from collections.abc import Iterator
 from itertools import chain, islice
 
@@ -25,6 +26,8 @@ from dicomferry.store.known_sources import forget_sources
 _CEILING_SECONDS = 1.0
 _COLUMNS = [*UID_COLUMNS, Column.SOURCE_URI, Column.BLOB_STORAGE_SIZE]
 _BATCH = 1000
+# A blob is written in less.
+_WRITING_SECONDS = 3600.0
 
 
 def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, float]:
@@ -72,11 +75,21 @@ def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iter
     """
     for path in sorted(instances.studies | instances.series | instances.instances):
         folder = f"{FOLDER}/{path}"
-        listed = chain(data.list(folder), data.partial_files(folder))
-        paths = (entry.path for entry in listed)
+        paths = chain((entry.path for entry in data.list(folder)), _abandoned(data, folder, cutoff))
         while some := list(islice(paths, _BATCH)):
             for deleted in data.delete_older(some, cutoff):
                 yield "/".join(deleted.split("/")[1:4])
+
+
+def _abandoned(data: Storage, folder: str, cutoff: float) -> Iterator[str]:
+    """Yield files that writers left when they were killed, unless they may be writing them still.
+
+    Those of writers that have ended on this host are removed.
+    """
+    for entry in data.partial_files(folder):
+        data.remove_partial(os.path.dirname(entry.path))
+        if entry.modified.timestamp() < cutoff - _WRITING_SECONDS:
+            yield entry.path
 
 
 def _rows(data: Storage, file: str, instances: InstanceFilter) -> pa.Table:

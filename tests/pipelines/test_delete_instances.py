@@ -1,6 +1,7 @@
 """What is deleted below a path is gone: rows, files, and on request earlier versions."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dicomferry.sources.local import describe_file
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.clock import clock_of
 from dicomferry.storage.local import LocalStorage
+from dicomferry.storage.partial_files import _HOST
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import erasure, maintenance
 from dicomferry.store.blobs import write_blob
@@ -153,6 +155,21 @@ def test_blobs_without_a_row_go_too_and_a_deletion_that_broke_off_goes_on(
     assert blobs(filled) == ["1.2.1.1"]
     assert record.outcome_counts.deleted == 7
     assert not record.error
+
+
+def test_what_a_killed_writer_left_goes_and_what_one_is_writing_stays(filled, tmp_path):
+    data = get_store(filled, STORE).data
+    folder = data.uri("instances/1.2/1.2.1/1.2.1.1")
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    paths = {
+        pid: f"{folder}/x.dcm.{_HOST}-{pid}-00000000.partial" for pid in (os.getpid(), ended.pid)
+    }
+    for path in [*paths.values(), f"{folder}/x.dcm.00000000-1-00000000.partial"]:
+        Path(path).write_bytes(b"")
+    os.utime(f"{folder}/x.dcm.00000000-1-00000000.partial", (1, 1))  # of another host
+    erase(filled, tmp_path, "/studies/1.2")
+    assert [str(path) for path in Path(folder).iterdir()] == [paths[os.getpid()]]
 
 
 def test_earlier_versions_keep_attributes_until_they_are_purged(filled, tmp_path):
