@@ -124,7 +124,10 @@ class LocalStorage(Storage):
                 if not (is_partial(name) or _OBSTORE_PARTIAL.search(name)):
                     continue
                 full = os.path.join(folder, name)
-                status = os.stat(full)
+                try:
+                    status = os.stat(full)
+                except FileNotFoundError:  # its writer has ended
+                    continue
                 modified = datetime.fromtimestamp(status.st_mtime, UTC)
                 yield Entry(os.path.relpath(full, self.root), status.st_size, modified)
 
