@@ -71,7 +71,13 @@ FORMATS: tuple[Format, ...] = (
     Format(PNG, "", ".png", True),
 )
 _BY_NAME = {(each.media_type, each.transfer_syntax): each for each in FORMATS}
-_BY_NAME[(JPEG, "")] = _BY_NAME[(JPEG, JPEG_BASELINE)]
+# PS3.18 8.7.3.5.2: a type without a transfer syntax means the default of its category, which the
+# reference refers to ("consistent with supported formats in DICOMweb").
+_DEFAULTS = {
+    DICOM: EXPLICIT_VR_LITTLE_ENDIAN,
+    OCTET_STREAM: EXPLICIT_VR_LITTLE_ENDIAN,
+    JPEG: JPEG_BASELINE,
+}
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})\s*")
@@ -83,7 +89,8 @@ def parse_format(mime_type: str | None) -> Format:
 
     Args:
         mime_type: `application/dicom; transfer-syntax=UID` and so on; the parameter may be
-            spelled transfer-syntax or transferSyntax. None or '' asks for files as uploaded.
+            spelled transfer-syntax or transferSyntax, and left out for the type's default.
+            None or '' asks for files as uploaded.
 
     Raises:
         UnsupportedFormat: not one of `FORMATS`; the message lists them.
@@ -108,7 +115,8 @@ def parse_format(mime_type: str | None) -> Format:
         syntaxes.append(token if quoted is None else re.sub(r"\\(.)", r"\1", quoted).strip())
     if len(syntaxes) > 1:
         raise _unsupported(mime_type, "it has more than one transfer-syntax")
-    found = _BY_NAME.get((media_type, syntaxes[0] if syntaxes else ""))
+    syntax = syntaxes[0] if syntaxes else _DEFAULTS.get(media_type, "")
+    found = _BY_NAME.get((media_type, syntax))
     if found is None:
         raise _unsupported(mime_type, "it is none of these")
     return found
@@ -126,7 +134,10 @@ def source_rows() -> Iterator[SourceRow]:
 
 def _unsupported(mime_type: str, why: str) -> UnsupportedFormat:
     supported = "\n".join(f"  {each.mime_type}" for each in FORMATS)
+    short = "\n".join(
+        f"  {media_type}, short for transfer-syntax={uid}" for media_type, uid in _DEFAULTS.items()
+    )
     return UnsupportedFormat(
         f"MIME type {mime_type!r} cannot be exported: {why}. Supported are:\n{supported}\n"
-        "  image/jpeg\nor none at all, for files as uploaded."
+        f"{short}\nor none at all, for files as uploaded."
     )

@@ -65,15 +65,26 @@ def test_the_nine_forms_of_the_reference_have_their_extensions() -> None:
         "image/png": ".png",
     }
     assert {form: parse_format(form).extension for form in forms} == forms
-    assert parse_format("image/jpeg") == parse_format(
-        "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50"
-    )
+
+
+@pytest.mark.parametrize(
+    ("media_type", "default"),
+    [
+        ("application/dicom", "1.2.840.10008.1.2.1"),
+        ("application/octet-stream", "1.2.840.10008.1.2.1"),
+        ("image/jpeg", "1.2.840.10008.1.2.4.50"),
+    ],
+)
+def test_a_type_alone_means_dicomwebs_default(media_type: str, default: str) -> None:
+    expected = parse_format(f"{media_type}; transfer-syntax={default}")
+    for text in (media_type, f"{media_type};", f" {media_type.upper()} "):
+        assert parse_format(text) == expected
 
 
 @pytest.mark.parametrize(
     "mime_type",
     [
-        "application/dicom",
+        "application/dicom; transfer-syntax=",
         "application/dicom; transfer-syntax=1.2.840.10008.1.2.2",
         "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.92",
         "application/dicom+json",
