@@ -35,9 +35,12 @@ figcaption { margin-top: 9px } b { font-size: 1.05rem } small { color: #5a646e; 
 
 
 class Series(NamedTuple):
-    """One series and the instance that is shown for it.
+    """One series of a study and the instance that is shown for it.
+
+    A Series Instance UID in two studies is a series of each: see docs/odd-files.md.
 
     Attributes:
+        study: (0020,000D) Study Instance UID.
         uid: (0020,000E) Series Instance UID.
         modality: (0008,0060).
         instances: number of them.
@@ -48,6 +51,7 @@ class Series(NamedTuple):
         blob_size: bytes.
     """
 
+    study: str
     uid: str
     modality: str
     instances: int
@@ -103,13 +107,15 @@ def series_of(
     if paths:
         rows = rows.filter(paths.mask(rows))
     query = """
-        SELECT SeriesInstanceUID, any_value(Modality), count(*), sum(NumberOfFrames),
+        SELECT StudyInstanceUID, SeriesInstanceUID,
+          any_value(Modality), count(*), sum(NumberOfFrames),
           sum(BlobStorageSize), middle.TransferSyntaxUID, middle.BlobUri, middle.BlobStorageSize
         FROM (SELECT *, nth_value(rows, cast(ceil(n / 2.0) AS BIGINT)) OVER (
-                PARTITION BY SeriesInstanceUID ORDER BY SOPInstanceUID
+                PARTITION BY StudyInstanceUID, SeriesInstanceUID ORDER BY SOPInstanceUID
                 ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS middle
-              FROM (SELECT *, rows, count(*) OVER (PARTITION BY SeriesInstanceUID) AS n FROM rows))
-        GROUP BY SeriesInstanceUID, middle ORDER BY 2, 1"""
+              FROM (SELECT *, rows, count(*) OVER (
+                      PARTITION BY StudyInstanceUID, SeriesInstanceUID) AS n FROM rows))
+        GROUP BY StudyInstanceUID, SeriesInstanceUID, middle ORDER BY 3, 2, 1"""
     connection = duckdb.connect()
     connection.register("rows", rows)
     return [Series(*row) for row in connection.execute(query).fetchall()]

@@ -29,6 +29,21 @@ class TestPictures:
             assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
             assert answer.text.encode("utf-8", "surrogateescape").startswith(b"\xff\xd8")
 
+    def test_a_series_uid_in_two_studies_is_a_series_of_each(self, browser, root, tmp_path):
+        new_store(root)
+        files = {
+            f"{n}": dicom_bytes(sop=f"1.9.{n}", study=f"1.{min(n, 1)}", series="1.5")
+            for n in range(3)
+        }
+        run_import(root, write_files(tmp_path / "in", files))
+        text = browser.page(f"{TRIAL}/preview")
+        figures = text.split("<figure>")[1:]
+        found = [re.findall(r"study (1\.\d)<|(\d instances?)", figure) for figure in figures]
+        assert [["".join(each) for each in figure] for figure in found] == [
+            ["1 instance", "1.0"],
+            ["2 instances", "1.1"],
+        ]
+
     def test_what_cannot_be_shown_says_why(self, browser, root):
         new_store(root)
         run_import(root, f"{PACKAGED}/test_files/rtplan.dcm")

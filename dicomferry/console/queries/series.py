@@ -14,9 +14,9 @@ _BATCH_ROWS = 1 << 16
 
 
 class SeriesPage(NamedTuple):
-    """Some series, each with its study, and the key where the next page starts; '' at the end."""
+    """Some series, and the key where the next page starts; '' at the end."""
 
-    series: list[tuple[str, Series]]
+    series: list[Series]
     after: str
 
 
@@ -29,10 +29,11 @@ def page_of_series(data: Storage, after: str) -> SeriesPage:
     """
     keys = _next_keys(data, after, PAGE + 1)
     has_more = len(keys) > PAGE
-    pairs = [key.partition("/")[::2] for key in keys[:PAGE]]
-    by_uid = {series.uid: series for series in series_of(data, uids=[uid for _, uid in pairs])}
+    pairs = [tuple(key.split("/")) for key in keys[:PAGE]]
+    found = series_of(data, uids=[uid for _, uid in pairs])
+    by_key = {(series.study, series.uid): series for series in found}
     # The index is read twice, and can lose a series in between.
-    page = [(study, by_uid[uid]) for study, uid in pairs if uid in by_uid]
+    page = [by_key[pair] for pair in pairs if pair in by_key]
     return SeriesPage(page, keys[PAGE - 1] if has_more else "")
 
 

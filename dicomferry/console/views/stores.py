@@ -113,7 +113,7 @@ def pictures_body(
     about = "Each picture is the middle frame of the middle instance of a series."
     if metrics:
         about = f"{formatting.number(metrics['seriesCount'])} series in total. {about}"
-    figures = join(_figure(store, study, series) for study, series in page.series)
+    figures = join(_figure(store, series) for series in page.series)
     nothing = html('<p class="empty">{text}</p>', text="No instances yet.")
     return html(
         _PICTURES,
@@ -162,7 +162,7 @@ def _numbers(metrics: Metrics | None) -> Html:
     return html('<dl class="numbers">{items}</dl>', items=join(items))
 
 
-def _figure(store: DicomStore, study: str, series: Series) -> Html:
+def _figure(store: DicomStore, series: Series) -> Html:
     # The path of a blob has the UIDs and the checksum, so it serves as a link, too.
     place = series.blob.partition("/")[2].removesuffix(".dcm")
     frames = (
@@ -176,6 +176,6 @@ def _figure(store: DicomStore, study: str, series: Series) -> Html:
         frames=frames,
         size=formatting.size(series.size),
         syntax=UID(series.transfer_syntax).name,
-        study=study,
+        study=series.study,
         uid=series.uid,
     )
