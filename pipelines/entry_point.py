@@ -18,7 +18,7 @@ from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
-from dicomferry.pipelines.summary_file import SummaryFile, exit_code
+from dicomferry.pipelines.summary_file import INTERRUPTED, SummaryFile, exit_code
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.transforms.worker_pool import close_shared_pools
 
@@ -112,6 +112,9 @@ def main(
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
         return 2
+    except KeyboardInterrupt as error:
+        _LOGGER.error("%s", str(error) or "interrupted; what was committed stays, run it again")
+        return INTERRUPTED
     except storage_errors() as error:
         _LOGGER.error("%s", storage_message(error))
         return 2

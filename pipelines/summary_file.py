@@ -27,7 +27,7 @@ from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.storage.registry import open_file
 
 _LOGGER = logging.getLogger(__name__)
-_INTERRUPTED = 130  # as shells report SIGINT
+INTERRUPTED = 130  # as shells report SIGINT
 
 
 def exit_code(record: OperationRecord, max_failures: int) -> int:
@@ -64,7 +64,7 @@ class SummaryFile:
         message = storage_message(error) if isinstance(error, storage_errors()) else str(error)
         code = INVALID_ARGUMENT if isinstance(error, ValueError) else UNAVAILABLE
         code = NOT_FOUND if isinstance(error, LookupError) else code
-        self._end_anyhow(_INTERRUPTED if interrupted else 2, message, code)
+        self._end_anyhow(INTERRUPTED if interrupted else 2, message, code)
 
     def _end_anyhow(self, exit_code: int, message: str, code: int = 0) -> None:
         """Write the end; a failure to write must not hide why the job ended."""

@@ -13,6 +13,7 @@ from dicomferry.dicom.transfer_syntaxes import is_encapsulated
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome, ProgressCounts
 from dicomferry.pixels.formats import DICOM, Format
+from dicomferry.storage.retries import patience
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.records import FileOutcome
@@ -75,7 +76,8 @@ class _WriteFn(beam.DoFn):
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         write = functools.partial(write_all, target=self._target)
-        self._work = pool.open(write, self._on_worker_lost, _timeout_for)
+        timeout_for = functools.partial(_timeout_for, target=self._target)
+        self._work = pool.open(write, self._on_worker_lost, timeout_for)
 
     def process(self, share: list[StoredInstance]) -> Iterator[FileOutcome]:
         # Chunks in progress at the end of a share continue while the next one is read.
@@ -116,6 +118,7 @@ def _cost(instance: StoredInstance, target: Format) -> int:
     return instance.size * (_CODEC_COST if to_codec or is_encapsulated(source) else 1)
 
 
-def _timeout_for(instance: StoredInstance) -> float:
-    """Return seconds far beyond what the slowest codec takes: 0.1 MB/s of compressed data."""
-    return 10 + instance.size / 1e5
+def _timeout_for(instance: StoredInstance, target: FileTarget) -> float:
+    """Return seconds far beyond what the slowest codec takes: 0.1 MB/s of it, and an outage."""
+    storages = target.data.capabilities, target.destination.capabilities
+    return 10 + instance.size / 1e5 + patience(*storages)

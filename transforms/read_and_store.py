@@ -12,7 +12,9 @@ from apache_beam.pvalue import TaggedOutput
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome, ProgressCounts
 from dicomferry.sources.source import Source
+from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import capabilities_of
+from dicomferry.storage.retries import patience
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.ingest import ImportTarget, ingest_all
 from dicomferry.transforms.progress import ProgressReporter
@@ -66,8 +68,9 @@ class _ReadFn(beam.DoFn):
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         ingest = functools.partial(ingest_all, target=self._target)
+        timeout_for = functools.partial(_timeout_for, data=self._target.data)
         chunks = batch_by_size(share, _size, _CHUNK_FILES, _CHUNK_BYTES)
-        for results in pool.map(ingest, chunks, _on_worker_lost, _timeout_for):
+        for results in pool.map(ingest, chunks, _on_worker_lost, timeout_for):
             self._count(results)
             for result in results:
                 yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
@@ -91,9 +94,9 @@ def _size(source: Source) -> int:
     return source.size if capabilities_of(source.uri).concurrency == 1 else 0
 
 
-def _timeout_for(source: Source) -> float:
-    """Return seconds far beyond what a slow disk or network takes: 1 MB/s."""
-    return 60 + source.size / 1e6
+def _timeout_for(source: Source, data: Storage) -> float:
+    """Return seconds far beyond what a slow disk or network takes: 1 MB/s, and an outage."""
+    return 60 + source.size / 1e6 + patience(data.capabilities, capabilities_of(source.uri))
 
 
 def _on_worker_lost(source: Source) -> FileOutcome:

@@ -21,6 +21,7 @@ from dicomferry.cli.stores import stores_app
 from dicomferry.cli.tokens import tokens_app
 from dicomferry.jobs.dataflow_client import DataflowError
 
+_INTERRUPTED = 130  # as shells report SIGINT
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
 
 app = typer.Typer(
@@ -57,6 +58,17 @@ def options(
     """Bulk import and export for DICOM archives, as Apache Beam jobs, here or in the cloud."""
 
 
+def _run() -> None:
+    """Run the command. An interrupt leaves as it came: typer would exit without a word."""
+    try:
+        app()
+    except SystemExit as end:
+        if end.code != _INTERRUPTED:
+            raise
+        cause = end.__context__.__cause__ if end.__context__ else None
+        raise cause if isinstance(cause, KeyboardInterrupt) else KeyboardInterrupt from None
+
+
 def main() -> NoReturn:
     """Run the command line; a wrong request ends with its remedy and exit code 2."""
     # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
@@ -66,7 +78,7 @@ def main() -> NoReturn:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     try:
-        app()
+        _run()
     except (JobError, ApiError, DataflowError, ValueError, LookupError) as error:
         message = escape(printable(str(error)))
         errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
@@ -76,6 +88,7 @@ def main() -> NoReturn:
         errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
         sys.exit(2)
     except KeyboardInterrupt as error:
-        errors.print(str(error) or "interrupted", soft_wrap=True, highlight=False)
-        sys.exit(130)
+        said = str(error) or "interrupted; what was committed stays, run it again to go on"
+        errors.print(said, soft_wrap=True, highlight=False)
+        sys.exit(_INTERRUPTED)
     sys.exit(0)

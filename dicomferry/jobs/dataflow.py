@@ -80,7 +80,7 @@ def cancel(client: DataflowClient, folder: OperationFolder) -> None:
     record = folder.read()
     if not record.done and isinstance(record.owner, DataflowJob):
         folder.request_cancel()
-        client.cancel(record.owner)
+        client.cancel(record.owner, record.metadata.create_time)
 
 
 def read(folder: OperationFolder) -> OperationRecord:
@@ -159,7 +159,7 @@ def reconcile(client: DataflowClient, folder: OperationFolder) -> OperationRecor
     record = folder.read()
     if record.done or not isinstance(record.owner, DataflowJob):
         return record
-    job = client.find(record.owner)
+    job = client.find(record.owner, record.metadata.create_time)
     if job is None:
         if now() - record.heartbeat > _MAX_LAUNCH:
             _end(folder, record, ABORTED, f"Dataflow has no job {record.owner.job_name}")

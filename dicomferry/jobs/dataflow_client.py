@@ -6,6 +6,7 @@ References:
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from google.rpc.code_pb2 import ABORTED, CANCELLED, INTERNAL
@@ -16,6 +17,8 @@ from dicomferry.operations.owner import DataflowJob
 ENDPOINT = "https://dataflow.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TIMEOUT_SECONDS = 60
+# Between this machine and Dataflow.
+_CLOCKS_DIFFER = timedelta(minutes=2)
 # google.rpc.Code of an operation whose job has ended in such a state without ending it.
 ENDED_STATES = {
     "JOB_STATE_CANCELLED": CANCELLED,
@@ -106,15 +109,20 @@ class DataflowClient:
         launched = self._call("POST", f"{_location(job)}/flexTemplates:launch", json=body)
         return dict(launched["job"])
 
-    def find(self, job: DataflowJob) -> dict[str, Any] | None:
-        """Return the newest job of that name, or None."""
+    def find(self, job: DataflowJob, began: datetime) -> dict[str, Any] | None:
+        """Return the newest job of that name; None if there is none of this operation.
+
+        Args:
+            job: the name, which earlier jobs may have had.
+            began: when the operation was recorded: before its job was made.
+        """
         page = self._call("GET", f"{_location(job)}/jobs", params={"name": job.job_name})
         jobs = sorted(page.get("jobs", []), key=lambda job: str(job.get("createTime", "")))
-        return jobs[-1] if jobs else None
+        return jobs[-1] if jobs and _made(jobs[-1]) > began - _CLOCKS_DIFFER else None
 
-    def cancel(self, job: DataflowJob) -> bool:
-        """Request the end of a job; return whether there is one."""
-        running = self.find(job)
+    def cancel(self, job: DataflowJob, began: datetime) -> bool:
+        """Request the end of a job; return whether there is one; see `find`."""
+        running = self.find(job, began)
         if running is None:
             return False
         if running["currentState"] not in ENDED_STATES:
@@ -147,6 +155,12 @@ class DataflowClient:
         if not response.ok:
             raise DataflowError(f"Dataflow answered {response.status_code}: {_reason(response)}")
         return dict(response.json())
+
+
+def _made(job: Mapping[str, Any]) -> datetime:
+    """Return when a job was made."""
+    made = job.get("createTime")
+    return datetime.fromisoformat(str(made)) if made else datetime.max.replace(tzinfo=UTC)
 
 
 def _location(job: DataflowJob) -> str:

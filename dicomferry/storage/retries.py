@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import RetryConfig
 
+    from dicomferry.storage.capabilities import Capabilities
+
 T = TypeVar("T")
 
 # The storage clients repeat a request that is refused (429, 5xx) or cut off at most so often and so
@@ -27,9 +29,17 @@ _FIRST_PAUSE_SECONDS = 0.1
 _MAX_PAUSE_SECONDS = 10
 # No attempt starts after `RETRY_SECONDS`; one request to a missing bucket already takes that long.
 _MAX_ATTEMPTS = 8
+# How long a call takes at most until a storage that is gone is given up: requests that fail one
+# after the other, each repeated for so long, the last one begun just before the end.
+OUTAGE_SECONDS = 2 * RETRY_SECONDS + 60
 # deltalake and pyarrow raise OSError, obstore GenericError.
 TRANSIENT = (GenericError, OSError)
 PERMANENT = (FileNotFoundError, PermissionError, NotADirectoryError)
+
+
+def patience(*storages: "Capabilities") -> float:
+    """Return the seconds until a call has given up one of these storages, if it is gone."""
+    return OUTAGE_SECONDS if any(storage.is_networked for storage in storages) else 0.0
 
 
 def retry_config() -> "RetryConfig":
@@ -100,24 +110,35 @@ def list_with_resume(
 
 
 def repeat_until_committed(
-    commit: Callable[[], T], conflict: type[Exception], max_attempts: int = 50
+    commit: Callable[[], T],
+    conflict: type[Exception],
+    max_attempts: int = 50,
+    max_pause: float = 2.0,
 ) -> T:
     """Call a function that loads, changes and commits until no other writer was faster.
 
     Args:
         commit: loads anew at each call.
-        conflict: raised where another writer committed first.
-        max_attempts: between them are pauses, up to 2 s long and of random length, so that writers
-            that collided do not collide again.
+        conflict: raised where another writer committed first; with a cause, where the storage
+            failed so that the commit may have happened.
+        max_attempts: between them are pauses of random length, so that writers that collided do not
+            collide again.
+        max_pause: their greatest length, in seconds.
 
     Raises:
         conflict: at each attempt.
+        Exception: the cause, if the storage failed eight times or for too long.
     """
+    failures: _Attempts | None = None
     for attempt in range(max_attempts):
         try:
             return commit()
-        except conflict:
-            time.sleep(random.uniform(0, min(0.05 * 2**attempt, 2.0)))
+        except conflict as error:
+            if error.__cause__ is not None:
+                failures = failures or _Attempts()
+                if not failures.pause():
+                    raise error.__cause__ from None
+            time.sleep(random.uniform(0, min(0.05 * 2 ** min(attempt, 10), max_pause)))
     raise conflict(f"{max_attempts} attempts to commit were overtaken by others")
 
 

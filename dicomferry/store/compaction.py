@@ -23,8 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicomferry.storage.base import Storage
-from dicomferry.storage.retries import repeat_until_committed
-from dicomferry.store.index import CommitConflictError, Index, IndexFile
+from dicomferry.store.index import Index, IndexFile
 from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
 from dicomferry.store.index_schema import STATISTICS, Column
 
@@ -159,13 +158,7 @@ def _replace(data: Storage, known: set[str], old: Sequence[str], new: Sequence[s
         CommitConflictError: others kept committing first.
     """
     known.update(new)
-
-    def commit() -> None:
-        index = Index(data)
-        if set(old) <= set(index.files):
-            index.replace(old, new)
-
-    repeat_until_committed(commit, CommitConflictError)
+    Index(data).replace(old, new)
 
 
 def _is_sorted(data: Storage, file: str) -> bool:

@@ -7,6 +7,7 @@ the version that this object was loaded at: lookup and append must share one obj
 
 import bisect
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,12 @@ _RETENTION_HOURS = 7 * 24
 # delta-rs deletes log entries that are 30 days old; `vacuum` lets it where nobody needs them.
 _KEPT_LOG = timedelta(days=29)
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+# What object_store says where it is refused; it has no error of its own that reaches Python.
+_REFUSED = re.compile(
+    r"\b40[13] (Forbidden|Unauthorized)|lacked the necessary privileges|authenticat"
+)
+# Rewriting goes on after so many commits of imports while it commits.
+_MAX_OVERTAKEN = 1000
 # Name of the transaction whose version is the cut-off, in milliseconds.
 _CUTOFF = "cutoff"
 
@@ -120,7 +127,23 @@ class Index:
         if version is not None and version != newest:
             if not 0 <= version < newest:
                 raise LookupError(f"there is no version {version}: the newest is {newest}")
+            self._load_old(version)
+
+    def _load_old(self, version: int) -> None:
+        """Load an earlier version, all of whose files are still kept."""
+        kept = {entry.path for entry in self._folder.list()}
+        try:
             self._folder.retry(lambda: self._table.load_as_version(version))
+            is_kept = kept.issuperset(self.files)
+        except DeltaError:
+            if log_path(version) in kept:
+                raise
+            is_kept = False
+        if not is_kept:
+            raise LookupError(
+                f"version {version} is no longer kept: `dicomferry stores optimize` deletes the "
+                "files that no version of the last 7 days has"
+            )
 
     @property
     def version(self) -> int:
@@ -251,7 +274,11 @@ class Index:
             committing(self._folder, self._table, keeps_log=True) as table,
         ):
             table.create_write_transaction(
-                actions, "append", table.schema(), commit_properties=properties
+                actions,
+                "append",
+                table.schema(),
+                commit_properties=properties,
+                post_commithook_properties=_KEEP_LOG,
             )
 
     def file_stats(self) -> list[IndexFile]:
@@ -264,10 +291,11 @@ class Index:
         # A file that another program wrote can lack bounds: it can have any UID.
         return [IndexFile(path, count, a or "", z or "~") for path, count, a, z in rows]
 
-    def replace(self, old: Sequence[str], new: Sequence[str], cutoff: float | None = None) -> None:
-        """Commit files in place of files of this version that have the same rows, or more.
+    def replace(self, old: Sequence[str], new: Sequence[str], cutoff: float | None = None) -> bool:
+        """Commit files in place of files that have the same rows, or more.
 
-        Snapshots keep the old ones; `vacuum` deletes them in time.
+        Where the rows are the same, appends of imports meanwhile are no conflict: the commit goes
+        on after them. Snapshots keep the old files; `vacuum` deletes them in time.
 
         Args:
             old: paths of files of this version.
@@ -275,15 +303,30 @@ class Index:
             cutoff: raises the cut-off in the same commit; required if `new` has fewer rows, since
                 an import may have looked these up.
 
+        Returns:
+            False if another process replaced one of the old files.
+
         Raises:
-            CommitConflictError: something was committed since this object was loaded, or may have
-                been.
+            CommitConflictError: with a cut-off: something was committed since this object was
+                loaded, or may have been; else: imports kept committing first.
         """
         now = int(time.time() * 1000)
         removed = [RemoveAction(path, False, now) for path in old]
         added = [add_action(self._folder, path, now) for path in new]
-        transactions = [] if cutoff is None else self._cutoff_transactions(cutoff)
-        self._commit([*removed, *added], transactions)
+        if cutoff is not None:
+            self._commit([*removed, *added], self._cutoff_transactions(cutoff))
+            return True
+
+        def commit() -> bool:
+            # All that is between a look and the commit: others get ahead in no more time than this.
+            self._folder.retry(self._table.update_incremental)
+            files = set(self.files)
+            if not set(old) <= files:
+                return set(new) <= files  # a commit whose answer was lost
+            self._commit([*removed, *added], [])
+            return True
+
+        return repeat_until_committed(commit, CommitConflictError, _MAX_OVERTAKEN, max_pause=0.02)
 
     def vacuum(self, passed: int | None = None) -> None:
         """Delete files that no version of the last 7 days has, and log entries of 30 days.
@@ -315,16 +358,27 @@ class Index:
 
 @contextmanager
 def reporting_conflicts(folder: Storage) -> Iterator[None]:
-    """Raise CommitConflictError for failures where another writer won, or may have won."""
+    """Raise CommitConflictError for failures where another writer won, or may have won.
+
+    It has a cause if the storage failed.
+
+    Raises:
+        PermissionError: the storage does not let this account write.
+    """
     try:
         yield
     except CommitFailedError as error:
-        raise CommitConflictError(str(error)) from error
+        raise CommitConflictError(str(error)) from None
     except (OSError, DeltaError) as error:
         # DeltaError: delta-rs learned of another version, and then could not read it.
-        if folder.capabilities.is_networked:
-            raise CommitConflictError(str(error)) from error
-        raise_os_error(error, folder.root)
+        if not folder.capabilities.is_networked:
+            raise_os_error(error, folder.root)
+        if _REFUSED.search(str(error)):
+            raise PermissionError(
+                f"{folder.root} must not be written to by this account, or not without credentials "
+                "(the storage answered 401 or 403)"
+            ) from error
+        raise CommitConflictError(str(error)) from error
 
 
 def _fitted(

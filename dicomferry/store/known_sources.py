@@ -2,7 +2,7 @@
 
 A Delta table of (SourceUri, Size, Version): a file that changed in place has another
 size or version and is read again. Losing rows costs time, never data. Failures and
-conflicts are not remembered: they are read, and reported, each time.
+conflicts are not remembered: they are read, and reported, each time. A damaged table is begun anew.
 
     sources/           the table
     forgotten/{hash}   what a deletion of instances forgot: hashes of URIs, 8 bytes each
@@ -13,12 +13,13 @@ before the deletion.
 
 import functools
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.source import Source
@@ -32,7 +33,9 @@ from dicomferry.store.delta_tables import (
     reporting_os_errors,
     table_folder,
 )
+from dicomferry.store.index_files import index_folder
 
+_LOGGER = logging.getLogger(__name__)
 _FOLDER = "sources"
 _FORGOTTEN = "forgotten"
 _HASH_BYTES = 8
@@ -64,7 +67,13 @@ def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
         dataset = arrow_dataset(folder, open_table(folder))
         return dataset.to_table(columns=columns, filter=among)
 
-    rows = folder.retry(read).to_pylist()
+    try:
+        rows = folder.retry(read).to_pylist()
+    except (OSError, DeltaError, pa.ArrowException) as error:
+        _warn("read", error)
+        if _is_damage(error):
+            _begin_anew(data)
+        return set()
     if forgotten := _forgotten(data):
         # A duplicate of a deleted instance has another source, which nobody knows.
         rows = [
@@ -119,5 +128,44 @@ def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -
             rows = pa.table(columns, schema=_SCHEMA)
             write_deltalake(table, rows, mode="append", writer_properties=_WRITER)
 
-    # A row that is there twice is the same hint.
-    repeat_until_committed(lambda: folder.retry(write), CommitFailedError)
+    def write_repeatedly() -> None:
+        # A row that is there twice is the same hint.
+        repeat_until_committed(lambda: folder.retry(write), CommitFailedError)
+
+    try:
+        write_repeatedly()
+    except (OSError, DeltaError, pa.ArrowException) as error:
+        if not _is_damage(error) and not isinstance(error.__cause__ or error, DeltaError):
+            raise  # the disk is full, or such
+        _warn("written", error)
+        if _is_damage(error) and _begin_anew(data):
+            write_repeatedly()
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the table is broken; what a network did passes by itself."""
+    if isinstance(error, CommitFailedError):
+        return False
+    return isinstance(error, (FileNotFoundError, DeltaError, pa.ArrowException))
+
+
+def _begin_anew(data: Storage) -> bool:
+    """Replace the table by an empty one; return whether that was done."""
+    if next(iter(index_folder(data).list("_delta_log")), None) is None:
+        return False  # the store was deleted
+    try:
+        table_folder(data, _FOLDER).remove_all()
+        create_known_sources(data)
+    except (OSError, DeltaError) as error:  # another process does the same
+        _warn("made anew", error)
+        return False
+    return True
+
+
+def _warn(what: str, error: Exception) -> None:
+    _LOGGER.warning(
+        "the list of files that were read already could not be %s (%s): "
+        "they are read again, and nothing is imported twice",
+        what,
+        type(error).__name__,
+    )

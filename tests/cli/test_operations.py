@@ -18,10 +18,10 @@ class Recorded:
 
     state = "JOB_STATE_RUNNING"
 
-    def find(self, _):
+    def find(self, *_):
         return {"id": "id-1", "currentState": Recorded.state}
 
-    def cancel(self, _):
+    def cancel(self, *_):
         Recorded.state = "JOB_STATE_CANCELLED"
 
     def progress(self, *_):

@@ -29,6 +29,7 @@ SLOW = "slow"  # the body comes in pieces, with pauses
 TRUNCATED = "truncated"  # the connection ends in the midst of the body
 SHORT = "short"  # the body is shorter than asked for, and says so
 FLIPPED = "flipped"  # a bit of the body is wrong
+REFUSED = "403"  # for good: the account may not
 UNMET = "412"  # a precondition that holds is said not to
 # What a client may see and has to get over.
 TRANSIENT = (*STATUSES, RESET, LOST, SLOW, TRUNCATED, UNMET)
@@ -154,7 +155,7 @@ async def _answer(
     if fault == UNMET and not _is_conditional(request):
         fault = ""
     body = await request.content.read()
-    if fault in (RESET, *STATUSES, UNMET):
+    if fault in (RESET, *STATUSES, REFUSED, UNMET):
         faults.injected[fault] += 1
         if fault == RESET:
             raise _cut(request)

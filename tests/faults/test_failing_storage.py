@@ -12,6 +12,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.verification import verify
+from dicomferry.transforms.commit_instances import commit
 from tests.factories import dicom_bytes
 from tests.faults.faulty_storage import (
     FLIPPED,
@@ -37,6 +38,7 @@ from tests.pipelines.jobs import (
     write_files,
 )
 from tests.pipelines.test_bucket_loop import Loop
+from tests.transforms.test_commit_instances import instance
 
 LARGE = dicom_bytes(sop="1.2.1.1.99", pixels=b"\2" * (9 << 20))
 FILES = images(20) | {
@@ -248,6 +250,16 @@ def test_storage_that_was_never_there_is_said_so(bucket, faults, impatient, tmp_
         assert "storage failed" in caplog.text
         assert "Traceback" not in caplog.text
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("only", ["part%2D", "00000001%2Ejson"])
+def test_a_bucket_that_must_not_be_written_to_is_no_lost_race(bucket, faults, only):
+    data = new_store(open_storage(f"gs://{bucket.name}/root")).data
+    faults.reset(chances={"403": 1.0}, only=only, most_in_a_row=1_000_000)
+    with pytest.raises(PermissionError, match="must not be written to by this account"):
+        commit(data, [instance(1)], "op")
+    faults.reset()
+    commit(data, [instance(1)], "op")
 
 
 def run_direct(pipeline, root, flag):

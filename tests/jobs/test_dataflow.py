@@ -57,7 +57,8 @@ class FakeDataflow(ThreadingHTTPServer):
             if any(job["name"] == name for job in self.jobs.values()):
                 return 409, {"error": {"message": f"({name}) is running already"}}
             job = {"id": f"id-{len(self.jobs)}", "name": name, "currentState": "JOB_STATE_QUEUED"}
-            self.jobs[job["id"]] = job | {"createTime": f"2026-11-24T00:00:0{len(self.jobs)}Z"}
+            made = datetime.now(UTC) + timedelta(seconds=len(self.jobs))
+            self.jobs[job["id"]] = job | {"createTime": made.isoformat()}
             return 200, {"job": job}
         if (method, rest) == ("GET", "/jobs"):
             [name] = query["name"]
@@ -204,6 +205,25 @@ def test_a_job_that_never_came_to_be_is_aborted_but_not_at_once(server, client, 
     record["heartbeat"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     folder.storage.write("operation.json", json.dumps(record).encode())
     assert dataflow.reconcile(client, folder).error.code == 10
+
+
+def test_a_job_of_yesterday_that_had_the_same_name_is_another_one(server, client, root):
+    new_store(root)
+    owner = DataflowJob("p", "europe-west4", "nightly")
+    made = datetime.now(UTC) - timedelta(days=1)
+    server.jobs["old"] = {
+        "id": "old",
+        "name": "nightly",
+        "currentState": "JOB_STATE_FAILED",
+        "createTime": made.isoformat(),
+    }
+    folder = start_operation(root, STORE, "ImportDicomData", owner=owner)
+    assert not dataflow.reconcile(client, folder).done
+    dataflow.cancel(client, folder)
+    assert all(method == "GET" for method, *_ in server.requests)
+    made = datetime.now(UTC) - timedelta(seconds=50)  # by a clock that is a little behind
+    server.jobs["new"] = server.jobs["old"] | {"id": "new", "createTime": made.isoformat()}
+    assert "job new ended as failed" in dataflow.reconcile(client, folder).error.message
 
 
 def test_operations_of_processes_are_left_alone(server, client, root):

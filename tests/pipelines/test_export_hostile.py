@@ -128,7 +128,7 @@ def test_a_codec_that_takes_its_process_along_costs_one_instance(
     store = store_of(tmp_path, tmp_path / "in")
     monkeypatch.setattr(export_files, "write_all", hostile_codecs.write_all)
     # Enough for a new process to load its codecs on a busy machine; of few, so as not to wait long.
-    monkeypatch.setattr(export_files, "_timeout_for", lambda _: 10.0)
+    monkeypatch.setattr(export_files, "_timeout_for", lambda *_, **__: 10.0)
     monkeypatch.setattr(export_files, "_CHUNK_INSTANCES", 2)
     close_shared_pools()
     out = tmp_path / "out"
