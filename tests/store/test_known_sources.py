@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dicomferry.sources.source import Source
-from dicomferry.store.dicom_store import delete_store
+from dicomferry.store.deletion import delete_store
 from dicomferry.store.known_sources import known_sources, remember_sources
 from tests.pipelines.jobs import STORE, new_store
 
