@@ -16,6 +16,8 @@ from dicomferry.cli.output import (
     say,
     suggest,
 )
+from dicomferry.jobs import dataflow
+from dicomferry.operations.listing import list_operations
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.public.progress import progress_bar_or_lines
 from dicomferry.resource_names import DatasetName, parse_store
@@ -284,6 +286,11 @@ def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     Earlier versions may refuse the store afterward.
     """
     before = find_store(root, store)
+    reader = dataflow.OperationReader()
+    for folder, read in list_operations(open_storage(root), before.name.parent):
+        record = reader.reconcile(folder, read)
+        if record.store == before.name and folder.is_running(record):
+            raise ValueError(f"{folder.name} is running: upgrade when it has ended")
     after = dicom_store.upgrade_store(open_storage(root), before.name)
     say(f"{after.name}: format {before.format} before, {after.format} now")
 

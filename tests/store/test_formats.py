@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from dicomferry.api.error_translation import translate_store_errors
 from dicomferry.api.errors import ApiError
 from dicomferry.cli.main import app
+from dicomferry.operations.folder import start_operation
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
@@ -165,6 +166,17 @@ def test_a_column_that_an_older_store_lacks_is_added_while_others_write(root, mo
     before = Index(store.data).version
     add_columns(store.data)
     assert Index(store.data).version == before
+
+
+def test_an_upgrade_waits_for_the_jobs_of_the_store(root):
+    create_store(root, KEPT)
+    folder = start_operation(root, KEPT, "ImportDicomData")
+    refused = call(root, "stores", "upgrade", KEPT.id)
+    assert f"{folder.name} is running: upgrade when it has ended" in str(refused.exception)
+    record = folder.read()
+    record.finish()
+    folder.write(record)
+    assert call(root, "stores", "upgrade", KEPT.id).exit_code == 0
 
 
 def test_an_upgrade_adds_the_columns_that_an_older_store_lacks(root, monkeypatch):
