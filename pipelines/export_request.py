@@ -11,7 +11,7 @@ from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_pat
 from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
 from dicomferry.storage.base import Storage
-from dicomferry.storage.registry import open_storage
+from dicomferry.storage.registry import open_storage, refuse_missing_bucket
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter, check_filter_file, read_instance_filter
@@ -183,7 +183,12 @@ class ExportRequest(Request):
         if self.table is not None and remote_runner:
             refuse_local_table(self.table)
         get_store(self.root, self.store)
+        if self.destination is not None:
+            refuse_missing_bucket(self.destination.root)
+        if self.table is not None and (place := self.table.place(self.table.uri)):
+            refuse_missing_bucket(place.location)
         if self.filter:
+            refuse_missing_bucket(self.filter)
             check_filter_file(self.filter)
 
     def resolve(self, remote_runner: str = "") -> ReadyExport:

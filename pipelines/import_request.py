@@ -17,7 +17,11 @@ from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_pat
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.uri import parse_source
-from dicomferry.storage.registry import capabilities_of, open_storage
+from dicomferry.storage.registry import (
+    capabilities_of,
+    open_storage,
+    refuse_missing_bucket,
+)
 from dicomferry.store.dicom_store import DicomStore, get_store
 from dicomferry.tables.stream import Stream, refuse_local_tables, streams_of
 
@@ -117,6 +121,8 @@ class ImportRequest(Request):
         if self.source and not capabilities_of(self.source.uri).is_shared:
             refuse_local_paths(remote_runner, source=open_storage(self.source.uri))
         get_store(self.root, self.store)
+        if self.source:
+            refuse_missing_bucket(self.source.uri)
 
     def resolve(self, remote_runner: str = "") -> ReadyImport:
         """Validate the request and resolve the store, its streams and the files to retry.

@@ -97,6 +97,10 @@ class Storage(abc.ABC):
         """Return the same storage, rooted deeper."""
         return type(self)(self.uri(path))
 
+    def is_missing(self) -> bool:
+        """Whether the bucket is known not to exist, by a quick look; False if that is not known."""
+        return False
+
     # Reading
 
     def read(self, path: str) -> bytes:

@@ -5,6 +5,10 @@ class StorageError(ValueError):
     """A root or destination that cannot serve; the message says what to do."""
 
 
+class MissingBucketError(LookupError):
+    """A bucket that is named for a source or a destination does not exist."""
+
+
 class ChangedFileError(Exception):
     """A file has another version than the one that was to be read."""
 

@@ -2,6 +2,10 @@
 
 import re
 
+# Of requests: they name emulators and proxies, and objects by what a bucket calls them.
+_URLS = re.compile(
+    r"(?:\b(?:GET|PUT|POST|HEAD|PATCH|DELETE) )?\bhttps?://[^\s'\"<>]+|(?<=with url: )\S+"
+)
 # deltalake colors its messages.
 _COLORS = re.compile("\x1b\\[[0-9;]*m")
 
@@ -35,4 +39,5 @@ def failure_text(error: Exception) -> str:
         # Its text can quote values of the table.
         return type(error).__name__
     text = _COLORS.sub("", str(error).partition("\n\nDebug source")[0])
+    text = _URLS.sub("a request", text)
     return " ".join(text.split())

@@ -25,6 +25,10 @@ class GsStorage(Storage):
     def _connect(self) -> GCSStore:
         return gs_clients.bucket_store(self.bucket)
 
+    def is_missing(self) -> bool:
+        """Whether the bucket is known not to exist; see `Storage.is_missing`."""
+        return gs_clients.is_missing(self.bucket)
+
     def kept_crc32c(self, path: str) -> int:
         """Return the CRC-32C that Cloud Storage keeps of an object; see `Storage.kept_crc32c`."""
         return GsCopy(self, self.uri(path)).crc32c()

@@ -8,16 +8,22 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+import obstore
+from obstore.exceptions import BaseError
 from obstore.store import GCSStore
 
 from dicomferry.storage.retries import delta_retry_options, retry_config
 
 if TYPE_CHECKING:
     from google.cloud import storage
-    from obstore.store import ClientConfig
+    from obstore.store import ClientConfig, RetryConfig
 
 # Listings and reads of one process go through one client, from this many threads at most.
 MAX_THREADS = 16
+
+# Of the question whether a bucket exists, which a caller waits for.
+_ASKING_SECONDS = 3
+_NO_OBJECT = "dicomferry-asks-for-the-bucket"
 
 _reading_stores: dict[tuple[str, str | None], GCSStore] = {}
 _clients: dict[tuple[int, str | None], "storage.Client"] = {}
@@ -30,15 +36,38 @@ def bucket_store(bucket: str, headers: dict[str, str] | None = None) -> GCSStore
         bucket: its name.
         headers: sent with each request.
     """
+    return _connect(bucket, {"default_headers": dict(headers or {})}, retry_config())
+
+
+def is_missing(bucket: str) -> bool:
+    """Whether a bucket is known not to exist: one request, of a few seconds at most.
+
+    False too if that cannot be asked: the network is away, or objects may not be listed.
+    """
+    seconds = f"{_ASKING_SECONDS}s"
+    store = _connect(
+        bucket,
+        {"timeout": seconds, "connect_timeout": seconds},
+        {**retry_config(), "max_retries": 0},
+    )
+    try:
+        obstore.list(store, _NO_OBJECT).collect()
+    except (BaseError, OSError) as error:
+        # obstore has no exception for it; a token request can answer 404 as well.
+        text = str(error)
+        return "Error performing list request" in text and "404 Not Found" in text
+    return False
+
+
+def _connect(bucket: str, options: "ClientConfig", retries: "RetryConfig") -> GCSStore:
     endpoint = emulator()
-    options: ClientConfig = {"default_headers": dict(headers or {})}
     if endpoint is None:
-        return GCSStore(bucket, client_options=options, retry_config=retry_config())
+        return GCSStore(bucket, client_options=options, retry_config=retries)
     return GCSStore(
         bucket,
         config={"service_account_key": _emulator_key(endpoint)},
         client_options={**options, "allow_http": True},
-        retry_config=retry_config(),
+        retry_config=retries,
     )
 
 

@@ -8,7 +8,7 @@ import re
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.capabilities import Capabilities
-from dicomferry.storage.errors import StorageError
+from dicomferry.storage.errors import MissingBucketError, StorageError
 from dicomferry.storage.gs import GsStorage
 from dicomferry.storage.local import LocalStorage
 
@@ -81,6 +81,21 @@ def is_registered(scheme: str) -> bool:
 def in_bucket(uri: str) -> bool:
     """Whether a URI is of a registered scheme other than file://."""
     return scheme_of(uri) != "file" and is_registered(scheme_of(uri))
+
+
+def refuse_missing_bucket(uri: str) -> None:
+    """Refuse the URI of an object, a pattern or a folder in a bucket that does not exist.
+
+    Raises:
+        MissingBucketError: with the remedy; not if the bucket cannot be asked for.
+    """
+    if not in_bucket(uri):
+        return
+    storage = open_storage(uri)
+    if storage.is_missing():
+        raise MissingBucketError(
+            f"{uri!r}: there is no bucket {storage.bucket!r}: create it, or correct the name"
+        )
 
 
 def capabilities_of(uri: str) -> Capabilities:

@@ -203,10 +203,17 @@ def disk(tmp_path):
 
 class TestLocalPaths:
     @pytest.mark.parametrize(
-        "path", ["/etc/passwd", "file:///etc/passwd", "duckdb:/x#a", "delta:/x", "out", "~/x", "."]
+        "path", ["/etc/passwd", "file:///etc/passwd", "duckdb:/x#a", "delta:/x"]
     )
     def test_none_are_let_through_unless_a_folder_is_allowed(self, path):
         assert _code(PathRules().check, path)[0] == PERMISSION_DENIED
+
+    @pytest.mark.parametrize("path", ["out", "bucket/dir/**", "~/x", ".", "in/x", "delta:in/x"])
+    def test_a_path_without_a_scheme_is_no_path_of_the_server(self, disk, monkeypatch, path):
+        monkeypatch.chdir(disk)
+        for rules in (PathRules(), PathRules([str(disk / "in")])):
+            code, message = _code(rules.check, path)
+            assert (code, "use gs://bucket/…" in message) == (INVALID_ARGUMENT, True)
 
     @pytest.mark.parametrize(
         "path",
@@ -250,7 +257,6 @@ class TestLocalPaths:
             "delta:{}/in/%2e%2e/secret",
             "delta:{}",
             "{}",
-            "in/x",
             "/",
         ],
     )

@@ -2,12 +2,16 @@
 
 import os
 import pickle
+import socket
 
+import obstore
 import pytest
 
 import dicomferry.tables  # noqa: F401 (reserves the prefixes of tables)
-from dicomferry.storage.errors import StorageError
-from dicomferry.storage.registry import open_storage
+from dicomferry.storage import gs_clients
+from dicomferry.storage.errors import MissingBucketError, StorageError
+from dicomferry.storage.failures import failure_text, storage_errors
+from dicomferry.storage.registry import open_storage, refuse_missing_bucket
 from tests.sources.test_local import as_nobody, fresh_folder
 
 
@@ -21,6 +25,30 @@ def storage(request, tmp_path):
 
 def _bucket(request):
     return request.getfixturevalue("gcs").bucket(f"storage-{os.urandom(6).hex()}")
+
+
+def test_only_a_bucket_that_is_known_to_be_missing_is_refused(gcs, tmp_path, monkeypatch):
+    there = gcs.bucket(f"storage-{os.urandom(6).hex()}").name
+    for uri in (str(tmp_path / "new"), f"gs://{there}", f"gs://{there}/a/**"):
+        refuse_missing_bucket(uri)
+    with pytest.raises(MissingBucketError, match="there is no bucket 'not-there'"):
+        refuse_missing_bucket("gs://not-there/a*/b")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"127.0.0.1:{closed.getsockname()[1]}")
+        refuse_missing_bucket("gs://not-there/a")
+
+
+def test_what_failed_is_told_without_the_url_of_a_request(gcs):
+    with pytest.raises(storage_errors()) as of_obstore:
+        obstore.list(gs_clients.bucket_store("not-there")).collect()
+    with pytest.raises(storage_errors()) as of_google:
+        list(gs_clients.client().list_blobs("not-there"))
+    for failure in (of_obstore, of_google):
+        assert gcs.url in str(failure.value)
+        text = failure_text(failure.value)
+        assert "://" not in text
+        assert "404" in text
 
 
 def test_a_file_is_created_once(storage):

@@ -86,7 +86,11 @@ class PathRules:
                 "or a local path, as duckdb:FILE#table or delta:FOLDER for a table",
             )
         else:
-            raise _denied(uri, "is not an absolute path: start it with '/', or use gs://bucket/…")
+            raise ApiError(
+                INVALID_ARGUMENT,
+                f"{uri!r} has no scheme: use gs://bucket/…, or an absolute path below a "
+                "folder that this server allows",
+            )
 
     def _check_bucket(self, uri: str, place: Place) -> None:
         location = place.location

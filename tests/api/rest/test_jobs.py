@@ -1,5 +1,8 @@
 """Jobs and their operations."""
 
+import json
+import os
+
 import pytest
 
 from dicomferry.jobs import launch
@@ -126,6 +129,37 @@ class TestJobs:
     def test_local_paths_need_to_be_allowed(self, trial, asked, verb, body):
         trial.call("POST", f"{TRIAL}:{verb}", body).refused(403, "PERMISSION_DENIED")
         assert asked == []
+
+
+class TestBucketsThatAreNotThere:
+    @pytest.mark.parametrize(
+        ("verb", "body"),
+        [
+            ("import", {"gcsSource": {"uri": "gs://not-there/a/**"}}),
+            ("export", {"gcsDestination": {"uriPrefix": "gs://not-there/out"}}),
+            ("export", {"bigqueryDestination": {"tableUri": "delta:gs://not-there/table"}}),
+            ("export", {"gcsDestination": {"uriPrefix": "{there}"},
+                        "filterConfig": {"resourcePathsGcsUri": "gs://not-there/paths"}}),
+        ],
+    )  # fmt: skip
+    def test_are_not_found_before_anything_begins(self, trial, gcs, verb, body):
+        bucket = gcs.bucket(f"there-{os.urandom(6).hex()}")
+        body = json.loads(json.dumps(body).replace("{there}", f"gs://{bucket.name}"))
+        message = trial.call("POST", f"{TRIAL}:{verb}", body).refused(404, "NOT_FOUND")
+        assert "there is no bucket 'not-there'" in message
+        assert "http" not in message
+        assert trial.ok("GET", f"{DATASET}/operations") == {}
+
+    @pytest.mark.parametrize(
+        ("verb", "body"),
+        [
+            ("import", {"gcsSource": {"uri": "bucket/dir/**"}}),
+            ("export", {"gcsDestination": {"uriPrefix": "bucket/out"}}),
+        ],
+    )
+    def test_a_path_without_a_scheme_is_told_so(self, trial, verb, body):
+        message = trial.call("POST", f"{TRIAL}:{verb}", body).refused(400, "INVALID_ARGUMENT")
+        assert "no scheme: use gs://" in message
 
 
 class TestOperations:
