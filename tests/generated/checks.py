@@ -111,8 +111,9 @@ def may_fail(case: Case, form: Format, code: str) -> bool:
     """Whether a file may fail with a code: one with a fault with any but that of our own faults."""
     if case.fault is not None:
         return code != "INTERNAL_ERROR"
-    if code == "FRAMES_NOT_FOUND" and case.streams:
-        # Nothing tells where the frames begin or end, or what tells is wrong.
+    if code in ("FRAMES_NOT_FOUND", "CODE_STREAM_INVALID") and case.streams:
+        # Nothing tells where the frames begin or end, or what tells is wrong; the first bytes of a
+        # code stream occur within one, too.
         table, cuts = case.capsule.table, case.capsule.cuts
         unclear = (table == "none" and cuts > 1) or table == "shifted"
         return (case.image.frames > 1 and unclear) or not case.capsule.delimiter
