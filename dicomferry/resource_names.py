@@ -8,6 +8,7 @@ from typing import NamedTuple
 _PLAIN_ID = re.compile(r"[a-z0-9_-]{1,64}")
 _STORE_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)/dicomStores/([^/]+)")
 _DATASET_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/datasets/([^/]+)")
+_LOCATION_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)")
 _MAX_ID_CHARACTERS = 256
 # Below a data folder; a store exists as long as its index does.
 INDEX_FOLDER = "index"
@@ -15,6 +16,21 @@ INDEX_FOLDER = "index"
 
 class ResourceNameError(ValueError):
     """A malformed resource name; the message shows the right form."""
+
+
+class LocationName(NamedTuple):
+    """projects/{project}/locations/{location}."""
+
+    project: str
+    location: str
+
+    def __str__(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}"
+
+    @property
+    def datasets_folder(self) -> str:
+        """The folder of its datasets below the root."""
+        return f"projects/{id_folder(self.project)}/locations/{id_folder(self.location)}/datasets"
 
 
 class DatasetName(NamedTuple):
@@ -30,10 +46,12 @@ class DatasetName(NamedTuple):
     @property
     def folder(self) -> str:
         """The dataset's folder below the root."""
-        return (
-            f"projects/{id_folder(self.project)}/locations/{id_folder(self.location)}"
-            f"/datasets/{id_folder(self.dataset)}"
-        )
+        return f"{self.parent.datasets_folder}/{id_folder(self.dataset)}"
+
+    @property
+    def parent(self) -> LocationName:
+        """The location that it is in."""
+        return LocationName(self.project, self.location)
 
 
 class StoreName(NamedTuple):
@@ -79,6 +97,17 @@ def parse_dataset(text: str) -> DatasetName:
     if match := _DATASET_NAME.fullmatch(text):
         return DatasetName(*map(_checked, match.groups()))
     raise ResourceNameError(f"{text!r} is not a dataset: use projects/P/locations/L/datasets/D")
+
+
+def parse_location(text: str) -> LocationName:
+    """Parse the full name of a location.
+
+    Raises:
+        ResourceNameError: it is not of the form projects/P/locations/L.
+    """
+    if match := _LOCATION_NAME.fullmatch(text):
+        return LocationName(*map(_checked, match.groups()))
+    raise ResourceNameError(f"{text!r} is not a location: use projects/P/locations/L")
 
 
 def id_folder(resource_id: str) -> str:

@@ -19,16 +19,14 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from dicomferry.api.access import NoLogin, PathRules, TokenFile
-from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.grpc.server import make_server
 from dicomferry.api.log_rate import LogRate
-from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.rest.app import RestApp
 from dicomferry.api.rest.connections import BoundedProtocol, raise_descriptor_limit
 from dicomferry.api.rest.front import Front
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
-from dicomferry.api.rpcs import all_rpcs
+from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.console import console_routes
 from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.jobs.launch import JobRunner
@@ -105,9 +103,9 @@ class Service:
         settings.root.check_writable()
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
         paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
-        self._operations = OperationsService(settings.root)
-        service = DicomService(settings.root, paths, settings.runner)
-        rpcs = all_rpcs(service, self._operations)
+        handlers = Handlers(settings.root, paths, settings.runner)
+        self._operations = handlers.operations
+        rpcs = all_rpcs(handlers)
         dispatcher = Dispatcher(authenticator)
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
         # REST answers every path that is not a page of the console, and 404 if it is unknown.

@@ -97,6 +97,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     assert {"dicomferry/py.typed", "dicomferry/pipelines/import_dicom.py"} <= packaged
     assert {"dicomferry/transforms/ingest.py", "dicomferry/console/static/style.css"} <= packaged
     assert "dicomferry/api/proto/dicom_service.proto" in packaged
+    assert "dicomferry/api/proto/dataset_service.proto" in packaged
 
 
 def test_the_sdist_makes_the_same_wheel(wheel, wheel_of_sdist):

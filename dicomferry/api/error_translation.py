@@ -14,8 +14,9 @@ from google.rpc.code_pb2 import (
 
 from dicomferry.api.errors import ApiError
 from dicomferry.jobs.dataflow_client import DataflowError
-from dicomferry.resource_names import StoreName
+from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.errors import StorageError
+from dicomferry.store.dataset import DatasetBusyError, DatasetExistsError, DatasetNotFoundError
 from dicomferry.store.dicom_store import StoreBusyError, StoreExistsError, StoreNotFoundError
 from dicomferry.store.formats import StoreFormatError
 from dicomferry.store.validation import ResourceError
@@ -23,15 +24,15 @@ from dicomferry.tables.errors import TableError
 
 
 @contextmanager
-def translate_store_errors(name: StoreName) -> Iterator[None]:
-    """Translate errors of `dicom_store` to `ApiError`s without local paths or CLI hints."""
+def translate_store_errors(name: StoreName | DatasetName) -> Iterator[None]:
+    """Translate errors of stores and datasets to `ApiError`s without local paths or CLI hints."""
     try:
         yield
-    except StoreNotFoundError:
+    except (StoreNotFoundError, DatasetNotFoundError):
         raise ApiError(NOT_FOUND, f"{name} does not exist") from None
-    except StoreExistsError:
+    except (StoreExistsError, DatasetExistsError):
         raise ApiError(ALREADY_EXISTS, f"{name} exists already") from None
-    except StoreBusyError as error:
+    except (StoreBusyError, DatasetBusyError) as error:
         raise ApiError(ABORTED, str(error)) from None
     except StoreFormatError as error:
         raise ApiError(FAILED_PRECONDITION, str(error)) from None

@@ -11,9 +11,11 @@ from dicomferry.api.errors import ApiError
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.resource_names import (
     DatasetName,
+    LocationName,
     ResourceNameError,
     StoreName,
     parse_dataset,
+    parse_location,
     parse_store,
 )
 from dicomferry.storage.base import Storage
@@ -93,6 +95,18 @@ def dataset_name(text: str) -> DatasetName:
         if not text:
             raise ResourceNameError("a dataset is projects/P/locations/L/datasets/D")
         return parse_dataset(text)
+    except ResourceNameError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None
+
+
+def location_name(text: str) -> LocationName:
+    """Parse the full name of a location.
+
+    Raises:
+        ApiError: it is not the name of a location.
+    """
+    try:
+        return parse_location(text)
     except ResourceNameError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)) from None
 

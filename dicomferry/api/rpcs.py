@@ -12,10 +12,13 @@ from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from dicomferry.api.access import Principal
+from dicomferry.api.access import PathRules, Principal
+from dicomferry.api.dataset_service import DatasetService
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.operations_service import OperationsService
-from dicomferry.api.proto.generated import dicom_service_pb2
+from dicomferry.api.proto.generated import dataset_service_pb2, dicom_service_pb2
+from dicomferry.jobs.launch import JobRunner
+from dicomferry.storage.base import Storage
 
 _DATASET = "projects/*/locations/*/datasets/*"
 # Operations are a service of their own, whose annotations are for any API; these paths are those of
@@ -49,14 +52,38 @@ class Rpc(NamedTuple):
     http: http_pb2.HttpRule | None
 
 
-def all_rpcs(dicom: DicomService, operations: OperationsService) -> list[Rpc]:
-    """Return the methods of both services; the published API has no DeleteOperation."""
+class Handlers:
+    """Who answers: one object for each service.
+
+    Attributes:
+        datasets: of DatasetService.
+        dicom: of DicomService.
+        operations: of google.longrunning.Operations.
+    """
+
+    def __init__(self, root: Storage, paths: PathRules, runner: JobRunner | None = None) -> None:
+        """Serve what is below a root.
+
+        Args:
+            root: where stores are.
+            paths: rules for the sources and destinations of requests.
+            runner: where jobs run; default: as processes on this machine, any number at once.
+        """
+        self.datasets = DatasetService(root, runner)
+        self.dicom = DicomService(root, paths, runner)
+        self.operations = OperationsService(root)
+
+
+def all_rpcs(handlers: Handlers) -> list[Rpc]:
+    """Return the methods of all services; the published API has no DeleteOperation."""
+    dataset_methods = _service(dataset_service_pb2, "DatasetService").methods
     dicom_methods = _service(dicom_service_pb2, "DicomService").methods
     operations_methods = _service(operations_pb2, "Operations").methods
     return [
-        *(_rpc(method, dicom, _annotated(method)) for method in dicom_methods),
+        *(_rpc(method, handlers.datasets, _annotated(method)) for method in dataset_methods),
+        *(_rpc(method, handlers.dicom, _annotated(method)) for method in dicom_methods),
         *(
-            _rpc(method, operations, _OPERATIONS_HTTP.get(method.name))
+            _rpc(method, handlers.operations, _OPERATIONS_HTTP.get(method.name))
             for method in operations_methods
             if method.name != "DeleteOperation"
         ),

@@ -83,10 +83,31 @@ class OperationFolder:
             logs: file that the owner logs to, if it is not where this process logs to.
             asked: what it is to do.
         """
-        metadata = OperationMetadata(method, now(), self.storage.uri())
+        metadata = OperationMetadata(Method(method), now(), self.storage.uri())
         owner = owner or Owner.this_process()
         began = OperationRecord(self.name, metadata, store, owner, now(), logs=logs, asked=asked)
         self.write(began)
+
+    def record_ended(
+        self, store: StoreName, method: Method, asked: Asked, response: dict[str, Any]
+    ) -> OperationRecord:
+        """Record an operation that this process has done already.
+
+        Args:
+            store: what it worked on.
+            method: method that it is a call of.
+            asked: what it was to do.
+            response: fields of its response in proto JSON.
+        """
+        began = now()
+        metadata = OperationMetadata(method, began, self.storage.uri())
+        owner = Owner.this_process()
+        record = OperationRecord(
+            self.name, metadata, store, owner, began, asked=asked, response=response
+        )
+        record.finish()
+        self.write(record)
+        return record
 
     def read(self) -> OperationRecord:
         """Return the current record: with progress, and ABORTED if its owner is gone.

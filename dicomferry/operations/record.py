@@ -20,16 +20,25 @@ from dicomferry.operations.outcomes import (
 )
 from dicomferry.operations.owner import DataflowJob, Owner, owner_from_json
 from dicomferry.operations.typed_fields import FieldError, Fields, flag, integer, text
-from dicomferry.resource_names import StoreName, parse_store
+from dicomferry.resource_names import (
+    ResourceNameError,
+    StoreName,
+    parse_dataset,
+    parse_store,
+)
 
 _METADATA_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.OperationMetadata"
 _RESPONSE_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dicom."
 _EMPTY_TYPE = "type.googleapis.com/google.protobuf.Empty"
-_SERVICE = "google.cloud.healthcare.v1.dicom.DicomService."
+_DATASET_TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dataset.Dataset"
+_DICOM_SERVICE = "google.cloud.healthcare.v1.dicom.DicomService."
+_DATASET_SERVICE = "google.cloud.healthcare.v1.dataset.DatasetService."
 
 
 class Method(StrEnum):
-    """Methods of DicomService that start an operation."""
+    """Methods that start an operation: of DatasetService, and of DicomService."""
+
+    CREATE_DATASET = "CreateDataset"
 
     IMPORT = "ImportDicomData"
     EXPORT = "ExportDicomData"
@@ -39,8 +48,21 @@ class Method(StrEnum):
 
     @property
     def verb(self) -> str:
-        """Import, Export or Delete."""
+        """Import, Export, Delete or Create."""
         return _VERBS[self]
+
+    @property
+    def full_name(self) -> str:
+        """The name with its service; '' if it is unknown."""
+        service = _DATASET_SERVICE if self is Method.CREATE_DATASET else _DICOM_SERVICE
+        return service + self if self else ""
+
+    @property
+    def response_type(self) -> str:
+        """Type URL of the response."""
+        if self is Method.CREATE_DATASET:
+            return _DATASET_TYPE
+        return _EMPTY_TYPE if self in _EMPTY else f"{_RESPONSE_TYPE}{self}Response"
 
     @property
     def noun(self) -> str:
@@ -55,6 +77,7 @@ _WHAT_STAYS = {
     Method.DELETE_INSTANCES: ("instances are deleted", "run it again: it goes on from there"),
 }
 _VERBS = {
+    Method.CREATE_DATASET: "Create",
     Method.IMPORT: "Import",
     Method.EXPORT: "Export",
     Method.DELETE_STORE: "Delete",
@@ -103,7 +126,7 @@ class OperationMetadata:
         counter = self.counter._asdict() if self.counter else {}
         fields: dict[str, Any] = {
             "@type": _METADATA_TYPE,
-            "apiMethodName": _SERVICE + self.method if self.method else "",
+            "apiMethodName": self.method.full_name,
             "createTime": _format_time(self.create_time),
             "logsUrl": self.logs_url,
             "counter": {name: str(number) for name, number in counter.items()},
@@ -149,7 +172,7 @@ class OperationRecord:
         error: None while it runs and if it ended well.
 
     Attributes, our own:
-        store: store that it works on.
+        store: store that it works on; its id is '' if it works on the dataset.
         owner: process or Dataflow job that runs it.
         heartbeat: when the owner last wrote the record.
         total: files or instances to account for; 0 if not known yet.
@@ -158,6 +181,7 @@ class OperationRecord:
         queued: whether it waits for other jobs to end.
         logs: file that its process logs to; '' if it logs where its parent does.
         asked: what it was to do; None in records of the first version.
+        response: fields of its response in proto JSON, beside the type, once it has ended well.
         unknown: fields of a later version, kept as they are.
     """
 
@@ -174,6 +198,7 @@ class OperationRecord:
     queued: bool = False
     logs: str = ""
     asked: Asked | None = None
+    response: dict[str, Any] = dataclasses.field(default_factory=dict)
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
@@ -236,21 +261,20 @@ class OperationRecord:
         if self.error:
             fields["error"] = self.error._asdict()
         elif self.done:
-            is_empty = self.metadata.method in _EMPTY
-            name = _EMPTY_TYPE if is_empty else f"{_RESPONSE_TYPE}{self.metadata.method}Response"
-            fields["response"] = {"@type": name}
+            fields["response"] = {"@type": self.metadata.method.response_type, **self.response}
         return fields
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields, as in operation.json."""
         fields = self.api_fields() | {
             "metadata": self.metadata.to_json(),
-            "store": str(self.store),
             "owner": self.owner._asdict(),
             "heartbeat": _format_time(self.heartbeat),
             "total": self.total,
             "counts": self.counts.to_json(),
         }
+        if self.store.id:
+            fields["store"] = str(self.store)
         if self.ended:
             fields["ended"] = self.ended.to_json()
         if self.queued:
@@ -269,11 +293,11 @@ class OperationRecord:
             FieldError: it is not the record of an operation, or that of a later version.
         """
         fields = Fields(json_fields)
-        fields.rest.pop("response", None)  # follows from the method
+        name = fields.take("name", text)
         return cls(
-            name=fields.take("name", text),
+            name=name,
             metadata=fields.take("metadata", OperationMetadata.from_json),
-            store=fields.take("store", parse_store),
+            store=fields.take("store", parse_store, None) or _dataset_of(name),
             owner=fields.take("owner", owner_from_json),
             heartbeat=fields.take("heartbeat", typed_fields.time),
             done=fields.take("done", flag),
@@ -284,15 +308,31 @@ class OperationRecord:
             queued=fields.take("queued", flag, False),
             logs=fields.take("logs", text, ""),
             asked=fields.take("request", Asked.from_json, None),
+            response=fields.take("response", _response, {}),
             unknown=fields.rest,
         )
 
 
 def _method(value: object) -> Method:
-    method = Method(text(value).removeprefix(_SERVICE))
+    name = text(value).removeprefix(_DICOM_SERVICE).removeprefix(_DATASET_SERVICE)
+    method = Method(name)
     if method is Method.UNKNOWN:
         raise FieldError("a method has a name")
     return method
+
+
+def _dataset_of(name: str) -> StoreName:
+    """Return what an operation works on that is of no store."""
+    try:
+        return StoreName(parse_dataset(name.partition("/operations/")[0]), "")
+    except ResourceNameError:
+        raise FieldError("name is not as expected") from None
+
+
+def _response(value: object) -> dict[str, Any]:
+    fields = Fields(value)
+    fields.rest.pop("@type", None)  # follows from the method
+    return fields.rest
 
 
 def _counter(value: object) -> ProgressCounter | None:

@@ -1,8 +1,8 @@
 """The DicomStore resource: create, read, list, update and delete.
 
-`resource/{n}.json` is written create-only and the highest n counts, so that one of two writers
-finds out that it lost. A version names the data folder. The highest version of a deleted store
-marks it as deleted; a store recreated later has another data folder and never sees old data.
+A version of the resource (`resource_versions`) names the data folder. The highest version of a
+deleted store marks it as deleted; a store recreated later has another data folder and never sees
+old data.
 """
 
 import json
@@ -16,11 +16,11 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.formats import FORMAT, check_format, format_of
 from dicomferry.store.index import add_columns, create_index
 from dicomferry.store.known_sources import create_known_sources
+from dicomferry.store.resource_versions import MAX_ATTEMPTS, highest, write_version
 from dicomferry.store.validation import check_new_id, check_resource
 
 # A resource as proto JSON: camelCase keys, as the API shows it.
 Resource = dict[str, Any]
-_MAX_ATTEMPTS = 50
 
 
 class StoreNotFoundError(LookupError):
@@ -66,7 +66,7 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
     check_resource(resource)
     root.check_delta()
     root.check_writable()
-    for _ in range(_MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         latest, record = _latest(root, name)
         if record and not record["deleted"]:
             break
@@ -79,7 +79,7 @@ def create_store(root: Storage, name: StoreName, resource: Resource | None = Non
         data = root.subfolder(f"{name.folder}/data/{record['dataFolder']}")
         create_index(data)
         create_known_sources(data)
-        if _write(root, name, latest + 1, record):
+        if write_version(root, name.folder, latest + 1, record):
             return get_store(root, name)
     raise StoreExistsError(f"{name} exists already")
 
@@ -109,7 +109,7 @@ def find_store(root: Storage, name: StoreName) -> DicomStore | None:
 
 def store_in(root: Storage, folder: str) -> DicomStore | None:
     """Return the store in a folder below the root; None if it is deleted."""
-    version, record = _highest(root, folder)
+    version, record = highest(root, folder)
     if not record or record["deleted"]:
         return None
     resource = record["dicomStore"]
@@ -122,7 +122,7 @@ def list_stores(root: Storage, parent: DatasetName, after: str = "") -> Iterator
     folder = f"{parent.folder}/dicomStores"
     stores = []
     for store_folder in root.folders(folder):
-        version, record = _highest(root, f"{folder}/{store_folder}")
+        version, record = highest(root, f"{folder}/{store_folder}")
         if record and not record["deleted"]:
             name = parse_store(record["dicomStore"]["name"])
             if name.id > after:
@@ -141,13 +141,13 @@ def update_store(
         ResourceError: the changed resource breaks a rule of the reference.
         StoreBusyError: other writers were faster, at every attempt.
     """
-    for _ in range(_MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         version, record = _latest(root, name)
         if not record or record["deleted"]:
             break
         resource = {**change(dict(record["dicomStore"])), "name": str(name)}
         check_resource(resource)
-        if _write(root, name, version + 1, {**record, "dicomStore": resource}):
+        if write_version(root, name.folder, version + 1, {**record, "dicomStore": resource}):
             return get_store(root, name)
     else:
         raise _too_busy(name)
@@ -164,13 +164,13 @@ def upgrade_store(root: Storage, name: StoreName) -> DicomStore:
         StoreFormatError: it is of a later format.
         StoreBusyError: other writers were faster, at every attempt.
     """
-    for _ in range(_MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         store = get_store(root, name)
         version, record = _latest(root, name)
         add_columns(store.data)
         if store.format == FORMAT:
             return store
-        if record and _write(root, name, version + 1, {**record, "format": FORMAT}):
+        if record and write_version(root, name.folder, version + 1, {**record, "format": FORMAT}):
             return get_store(root, name)
     raise _too_busy(name)
 
@@ -182,11 +182,11 @@ def mark_deleted(root: Storage, name: StoreName) -> None:
         StoreNotFoundError: there is no such store.
         StoreBusyError: other writers were faster, at every attempt.
     """
-    for _ in range(_MAX_ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         version, record = _latest(root, name)
         if not record or record["deleted"]:
             get_store(root, name)  # raises StoreNotFoundError
-        if _write(root, name, version + 1, {**(record or {}), "deleted": True}):
+        if write_version(root, name.folder, version + 1, {**(record or {}), "deleted": True}):
             return
     raise _too_busy(name)
 
@@ -203,7 +203,7 @@ def deleted_data(root: Storage, name: StoreName) -> list[Storage]:
 
 
 def _too_busy(name: StoreName) -> StoreBusyError:
-    return StoreBusyError(f"{name} was changed {_MAX_ATTEMPTS} times meanwhile; try again")
+    return StoreBusyError(f"{name} was changed {MAX_ATTEMPTS} times meanwhile; try again")
 
 
 def _store(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> DicomStore:
@@ -217,37 +217,7 @@ def _latest(root: Storage, name: StoreName) -> tuple[int, dict[str, Any] | None]
     Raises:
         StoreFormatError: a later version of the software wrote it.
     """
-    version, record = _highest(root, name.folder)
+    version, record = highest(root, name.folder)
     if record and not record["deleted"]:
         check_format(format_of(record), name)
     return version, record
-
-
-def _highest(root: Storage, folder: str) -> tuple[int, dict[str, Any] | None]:
-    versions = [
-        int(entry.path.rpartition("/")[2].removesuffix(".json"))
-        for entry in root.list(f"{folder}/resource")
-    ]
-    for version in sorted(versions, reverse=True):
-        # One that a power cut left empty or cut was never reported as written.
-        with suppress(ValueError):
-            return max(versions), json.loads(root.read(f"{folder}/resource/{version}.json"))
-    return max(versions, default=0), None
-
-
-def _write(root: Storage, name: StoreName, version: int, record: dict[str, Any]) -> bool:
-    path = f"{name.folder}/resource/{version}.json"
-    # Two writers can write the same resource.
-    record = {**record, "writer": secrets.token_hex(8)}
-    data = json.dumps(record, indent=2, ensure_ascii=False).encode()
-    return root.create(path, data) or _holds(root, path, data)
-
-
-def _holds(root: Storage, path: str, data: bytes) -> bool:
-    """Whether a file that could not be created has this content: the first answer was lost."""
-    if not root.capabilities.is_networked:
-        return False
-    try:
-        return root.read(path) == data
-    except FileNotFoundError:
-        return False

@@ -13,12 +13,14 @@ from google.protobuf.descriptor import FieldDescriptor
 from dicomferry.api import access
 from dicomferry.api.access import PathRules
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
-from dicomferry.api.dicom_service import DicomService
-from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto import generate
-from dicomferry.api.proto.generated import dicom_service_pb2, operation_metadata_pb2
+from dicomferry.api.proto.generated import (
+    dataset_service_pb2,
+    dicom_service_pb2,
+    operation_metadata_pb2,
+)
 from dicomferry.api.rest.http_rule import routes_of
-from dicomferry.api.rpcs import all_rpcs
+from dicomferry.api.rpcs import Handlers, all_rpcs
 
 GENERATED = Path(generate.__file__).parent / "generated"
 DISCOVERY = json.loads(
@@ -40,7 +42,7 @@ OWN_MESSAGES = {"OperationRequest"}
 OF_URLS = re.compile("(Create|Get|List|Update|Delete).*Request")
 MESSAGES = [
     message
-    for module in (dicom_service_pb2, operation_metadata_pb2)
+    for module in (dataset_service_pb2, dicom_service_pb2, operation_metadata_pb2)
     for message in module.DESCRIPTOR.message_types_by_name.values()
     if not OF_URLS.fullmatch(message.name) and message.name not in OWN_MESSAGES
 ]
@@ -61,17 +63,20 @@ def discovered_methods():
     datasets = DISCOVERY["resources"]["projects"]["resources"]["locations"]["resources"]["datasets"]
     return {
         name: method
-        for resource in ("dicomStores", "operations")
+        for resource, of_it in (
+            ("datasets", datasets),
+            ("dicomStores", datasets["resources"]["dicomStores"]),
+            ("operations", datasets["resources"]["operations"]),
+        )
         for name, method in (
-            (f"{resource}.{name}", method)
-            for name, method in datasets["resources"][resource]["methods"].items()
+            (f"{resource}.{name}", method) for name, method in of_it["methods"].items()
         )
     }
 
 
 @pytest.fixture
 def rpcs(root):
-    return all_rpcs(DicomService(root, PathRules()), OperationsService(root))
+    return all_rpcs(Handlers(root, PathRules()))
 
 
 def test_the_committed_code_is_what_the_proto_files_make(tmp_path):
@@ -117,6 +122,11 @@ def test_routes_are_those_of_the_published_api(rpcs):
         }
         served[route.rpc.name] = places
     assert served == {
+        "CreateDataset": {"datasets.create"},
+        "GetDataset": {"datasets.get"},
+        "ListDatasets": {"datasets.list"},
+        "UpdateDataset": {"datasets.patch"},
+        "DeleteDataset": {"datasets.delete"},
         "CreateDicomStore": {"dicomStores.create"},
         "GetDicomStore": {"dicomStores.get"},
         "ListDicomStores": {"dicomStores.list"},

@@ -17,10 +17,8 @@ import grpc
 import pytest
 
 from dicomferry.api.access import NoLogin, PathRules, make_token, token_file
-from dicomferry.api.dicom_service import DicomService
-from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.rest.http_rule import routes_of
-from dicomferry.api.rpcs import all_rpcs
+from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.console import console_routes
 from dicomferry.operations.folder import OperationFolder, start_operation
 from dicomferry.resource_names import parse_store
@@ -35,9 +33,7 @@ from tests.faults.test_patient_data import marks_in
 from tests.pipelines.jobs import images, write_files
 
 MIB = 1 << 20
-RPCS = all_rpcs(
-    DicomService(open_storage("nowhere"), PathRules()), OperationsService(open_storage("nowhere"))
-)
+RPCS = all_rpcs(Handlers(open_storage("nowhere"), PathRules()))
 KNOWN = {
     "projects": "p",
     "locations": "l",

@@ -5,6 +5,9 @@ method calls its `require`, with the permission that the API reference names, be
 resource:
 
     method                        permission                      resources
+    CreateDataset                 healthcare.datasets.create      the location, the new name
+    ListDatasets                  healthcare.datasets.list        the location
+    Get…, Update…, DeleteDataset  healthcare.datasets.get, …      the dataset
     CreateDicomStore              healthcare.dicomStores.create   the dataset, the new store's name
     ListDicomStores               healthcare.dicomStores.list     the dataset
     Get…, GetDicomStoreMetrics    healthcare.dicomStores.get      the store

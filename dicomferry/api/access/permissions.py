@@ -1,6 +1,11 @@
 """Permission that each method requires, as in the API reference."""
 
 METHOD_PERMISSIONS = {
+    "CreateDataset": "healthcare.datasets.create",
+    "GetDataset": "healthcare.datasets.get",
+    "ListDatasets": "healthcare.datasets.list",
+    "UpdateDataset": "healthcare.datasets.update",
+    "DeleteDataset": "healthcare.datasets.delete",
     "CreateDicomStore": "healthcare.dicomStores.create",
     "GetDicomStore": "healthcare.dicomStores.get",
     "ListDicomStores": "healthcare.dicomStores.list",

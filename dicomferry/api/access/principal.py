@@ -8,6 +8,11 @@ from dicomferry.api.errors import ApiError
 
 # As in the API reference; dicomWebRead, of IAM, covers the console's pictures.
 ALL_PERMISSIONS = (
+    "healthcare.datasets.create",
+    "healthcare.datasets.delete",
+    "healthcare.datasets.get",
+    "healthcare.datasets.list",
+    "healthcare.datasets.update",
     "healthcare.dicomStores.create",
     "healthcare.dicomStores.delete",
     "healthcare.dicomStores.dicomWebRead",
@@ -27,7 +32,8 @@ class Grant(NamedTuple):
 
     Attributes:
         permissions: of `ALL_PERMISSIONS`, or patterns of them that end in `*`.
-        resources: names of projects, datasets or stores, with all below them. `*` is everything.
+        resources: names of projects, locations, datasets or stores, with all below them.
+            `*` is everything.
     """
 
     permissions: tuple[str, ...]

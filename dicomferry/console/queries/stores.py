@@ -7,8 +7,9 @@ from dicomferry.api.access import Principal
 from dicomferry.jobs.dataflow import OperationReader
 from dicomferry.operations.listing import operation_ids, read_operations
 from dicomferry.operations.record import OperationRecord
-from dicomferry.resource_names import DatasetName, StoreName, id_folder
+from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.base import Storage
+from dicomferry.store.dataset import dataset_names
 from dicomferry.store.dicom_store import DicomStore, store_in
 
 STORES_PAGE = 48
@@ -94,18 +95,4 @@ def page_of_operations(
 def _datasets(root: Storage) -> Iterator[DatasetName]:
     for project in root.folders("projects"):
         for location in root.folders(f"projects/{project}/locations"):
-            below = f"projects/{project}/locations/{location}/datasets"
-            for dataset in root.folders(below):
-                name = DatasetName(project, location, dataset)
-                if all(id_folder(part) == part for part in name):
-                    yield name
-                else:
-                    yield from _name_of(root, f"{below}/{dataset}")
-
-
-def _name_of(root: Storage, folder: str) -> Iterator[DatasetName]:
-    """Yield the name of a dataset whose folder is a hash of it, from one of its stores."""
-    for store_folder in root.folders(f"{folder}/dicomStores"):
-        if store := store_in(root, f"{folder}/dicomStores/{store_folder}"):
-            yield store.name.parent
-            return
+            yield from dataset_names(root, f"projects/{project}/locations/{location}/datasets")

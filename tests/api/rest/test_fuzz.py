@@ -9,11 +9,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dicomferry.api.access import PathRules
-from dicomferry.api.dicom_service import DicomService
-from dicomferry.api.operations_service import OperationsService
-from dicomferry.api.proto.generated import dicom_service_pb2
+from dicomferry.api.proto.generated import dataset_service_pb2, dicom_service_pb2
 from dicomferry.api.rest.http_rule import routes_of
-from dicomferry.api.rpcs import all_rpcs
+from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.jobs import launch
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.record import Method
@@ -25,7 +23,8 @@ from tests.api.serving import DATASET, TRIAL, client_of
 FIELDS = sorted(
     {
         name
-        for message in dicom_service_pb2.DESCRIPTOR.message_types_by_name.values()
+        for module in (dataset_service_pb2, dicom_service_pb2)
+        for message in module.DESCRIPTOR.message_types_by_name.values()
         for field in message.fields
         for name in (field.name, field.json_name)
     }
@@ -108,6 +107,9 @@ wild_queries = st.lists(
     max_size=4,
 ).map(lambda pairs: "&".join(pairs).encode())
 usual_queries = {
+    "CreateDataset": st.text("abc", max_size=3).map(lambda text: f"datasetId={text}".encode()),
+    "ListDatasets": st.just(b"pageSize=1"),
+    "UpdateDataset": st.just(b"updateMask=timeZone"),
     "UpdateDicomStore": st.sampled_from(
         [b"updateMask=labels", b"updateMask=streamConfigs,notificationConfig"]
     ),
@@ -123,7 +125,7 @@ oddly = st.sampled_from([False, False, False, True])
 @functools.cache
 def all_routes():
     root = open_storage("nowhere")
-    return routes_of(all_rpcs(DicomService(root, PathRules()), OperationsService(root)))
+    return routes_of(all_rpcs(Handlers(root, PathRules())))
 
 
 @st.composite
@@ -158,7 +160,8 @@ def client(tmp_path_factory):
 
     record(parse_store(TRIAL))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "start", lambda request, runner: record(request.store))
+        patch.setattr(launch, "start", lambda request, *_: record(request.store))
+        patch.setattr(launch, "start_deletion", lambda *_: None)
         yield client_of(root)
 
 

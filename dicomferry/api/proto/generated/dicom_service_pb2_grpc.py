@@ -84,7 +84,7 @@ class DicomServiceServicer:
     """
 
     def CreateDicomStore(self, request, context):
-        """Creates an empty store in a dataset. Datasets need no creation: they are names.
+        """Creates an empty store in a dataset, which need not have been created.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
