@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from dicomferry.dicom.byte_window import ByteWindow, InflatedWindow, open_window
 from dicomferry.dicom.elements import Element, ElementReader
+from dicomferry.dicom.frame_count import parse_frame_count
 from dicomferry.dicom.json_model import encode
 from dicomferry.dicom.part10_reader import MEDIA_STORAGE_DIRECTORY, DataSetStart, open_data_set
 from dicomferry.dicom.pixel_data_check import check_pixel_data
@@ -34,7 +35,6 @@ _WANTED = frozenset(
     }
 )
 _CODE_STRING = re.compile(rb"[A-Z0-9_ ]{1,16}")  # CS, PS3.5 Table 6.2-1
-_POSITIVE = re.compile(rb"\+?0*([1-9][0-9]{0,8})")
 
 
 class Header(NamedTuple):
@@ -87,7 +87,8 @@ def read_header(file: RangeReader) -> Header:
         sop_class_uid=sop_class_uid,
         transfer_syntax_uid=start.transfer_syntax_uid,
         modality=_modality(values.get(MODALITY, b"")),
-        number_of_frames=_number_of_frames(values.get(NUMBER_OF_FRAMES, b"")),
+        number_of_frames=parse_frame_count(values.get(NUMBER_OF_FRAMES, b""), start.encoding.order)
+        or 1,
         metadata=metadata,
     )
 
@@ -139,8 +140,3 @@ def _identity(values: dict[int, bytes], tag: int, name: str) -> str:
 def _modality(value: bytes) -> str:
     value = value.strip(b"\0 ")
     return value.decode("ascii") if _CODE_STRING.fullmatch(value) else ""
-
-
-def _number_of_frames(value: bytes) -> int:
-    match = _POSITIVE.fullmatch(value.strip(b"\0 "))
-    return int(match[1]) if match else 1

@@ -1,12 +1,11 @@
 """What the Image Pixel Module says about the pixels (PS3.3, Section C.7.6.3)."""
 
-import re
-import struct
 from typing import NamedTuple
 
 import numpy as np
 
 from dicomferry.dicom.dicom_file import DicomFile
+from dicomferry.dicom.frame_count import parse_frame_count, parse_number
 from dicomferry.dicom.tags import DOUBLE_FLOAT_PIXEL_DATA, FLOAT_PIXEL_DATA, NUMBER_OF_FRAMES
 from dicomferry.errors import InstanceError, Reason
 
@@ -15,7 +14,6 @@ from dicomferry.errors import InstanceError, Reason
 # 3 GiB with the worst codec, and a forged header can't ask for more.
 MAX_FRAME_BYTES = 512 << 20
 
-_COUNT = re.compile(rb"\+?(\d{1,10})(\.0*)?")
 _BIT_POSITION, _OVERLAY_DATA = 0x0102, 0x3000
 
 
@@ -107,7 +105,7 @@ def read_image(file: DicomFile) -> ImagePixel:
     def number(tag: int, default: int | None = None) -> int:
         element = found.get(tag)
         value = file.buffer[element.value : element.end] if element else b""
-        result = _number(value, file.encoding.order)
+        result = parse_number(value, file.encoding.order)
         if result is None:
             if default is None:
                 raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
@@ -177,27 +175,16 @@ def check_frame_size(image: ImagePixel) -> None:
         raise InstanceError(Reason.FRAME_TOO_LARGE)
 
 
-def _number(value: bytes, order: str) -> int | None:
-    """Read a US; some writers make it a UL or text."""
-    if len(value) in (2, 4):
-        return int(struct.unpack(order + ("H" if len(value) == 2 else "L"), value)[0])
-    text = value.strip(b"\0 ")
-    return int(text) if text.isdigit() and len(text) < 12 else None
-
-
 def _number_of_frames(value: bytes, order: str) -> int:
-    """Read Number of Frames, an IS; some writers make it a US, UL or a decimal. Empty or 0 is 1.
+    """Read Number of Frames.
 
     Raises:
         InstanceError: PIXEL_ATTRIBUTES_INVALID: it is no number of frames; frames would be lost.
     """
-    text = value.strip(b"\0 ")
-    match = _COUNT.fullmatch(text)
-    is_text = all(0x20 <= each < 0x7F for each in text)
-    frames = int(match[1]) if match else None if is_text else _number(value, order)
-    if frames is None and text:
+    frames = parse_frame_count(value, order)
+    if frames is None:
         raise InstanceError(Reason.PIXEL_ATTRIBUTES_INVALID)
-    return max(1, frames or 1)
+    return frames
 
 
 def _embedded_overlays(file: DicomFile, image: ImagePixel) -> tuple[tuple[int, int], ...]:
@@ -210,7 +197,7 @@ def _embedded_overlays(file: DicomFile, image: ImagePixel) -> tuple[tuple[int, i
     overlays = []
     for (group, element), value in found.items():
         if element == _BIT_POSITION and (group, _OVERLAY_DATA) not in found:
-            bit = _number(value, file.encoding.order)
+            bit = parse_number(value, file.encoding.order)
             is_unused = bit is not None and not lowest <= bit <= image.high_bit
             if bit is not None and is_unused and bit < image.bits_allocated:
                 overlays.append((group, bit))

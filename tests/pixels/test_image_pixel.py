@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dicomferry.dicom.dicom_file import open_file
+from dicomferry.dicom.header import read_header
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.errors import InstanceError
 from dicomferry.pixels.image_pixel import read_image
@@ -17,7 +18,10 @@ def frames_said(value: bytes) -> int:
     data = part10(data_set(np.zeros((4, 2, 2), np.uint8), frames=4))
     at = data.index(_ELEMENT) + len(_ELEMENT)
     length = len(value).to_bytes(2, "little")
-    return read_image(open_file(BytesReader(data[:at] + length + value + data[at + 4 :]))).frames
+    file = BytesReader(data[:at] + length + value + data[at + 4 :])
+    frames = read_image(open_file(file)).frames
+    assert read_header(file).number_of_frames == frames  # the index says what exports do
+    return frames
 
 
 @pytest.mark.parametrize(
