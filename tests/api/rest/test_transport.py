@@ -43,6 +43,7 @@ class TestBodies:
             gzip.compress(b"{}") + b"more",
             b"{}",
         ],
+        ids=["bomb", "part", "more", "none"],
     )
     def test_a_bomb_a_part_and_no_gzip_are_refused(self, client, body):
         headers = {"content-encoding": "gzip"}
