@@ -63,7 +63,8 @@ def delete_store(
         root: where stores are.
         name: of the store.
         on_progress: called with the progress twice a second.
-        operation: id of an operation that is recorded for this process already.
+        operation: id of an operation that is recorded for this process already; the store is
+            marked as deleted.
 
     Returns:
         The finished operation; it counts the blobs.
@@ -80,8 +81,9 @@ def delete_store(
         folder = OperationFolder(root, name.parent, new_operation_id())
         folder.start(name, Method.DELETE_STORE, asked=asked_by())
     with recorded(folder, on_progress) as job:
-        job.expect(count_instances(root, name))
-        if find_store(root, name):
+        # Whoever recorded the operation has marked the store; one of now was created since.
+        if not operation and find_store(root, name):
+            job.expect(count_instances(root, name))
             mark_deleted(root, name)
         deleted = _Deleted(folder)
         _purge_all(root, name, deleted)

@@ -87,6 +87,19 @@ def test_it_leaves_a_store_alone_that_was_created_since(root):
     assert len(deletion.deleted_data(root, STORE)) == 1
 
 
+def test_a_store_that_was_created_before_the_job_began_is_left_alone(root):
+    """The server marks the store as deleted, answers, and the job follows seconds later."""
+    fill(new_store(root))
+    mark_deleted(root, STORE)
+    operation = start_operation(root, STORE, Method.DELETE_STORE)
+    data = create_store(root, STORE).data
+    data.write("instances/1/2/3/x.dcm", b"x")
+    delete_store(root, STORE, operation=operation.id)
+    assert get_store(root, STORE).data == data
+    assert all(data.root in path for path in left(root))
+    assert operation.read().outcome_counts.deleted == 30
+
+
 def test_an_import_beside_it_ends_and_deletes_what_it_wrote(root, tmp_path, monkeypatch):
     new_store(root)
     for number in range(20):
