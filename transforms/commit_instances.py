@@ -17,7 +17,8 @@ from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.outcomes import Outcome, ProgressCounts
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
-from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.commit_conflicts import CommitConflictError
+from dicomferry.store.index import Index
 from dicomferry.store.index_schema import SCHEMA, Column
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.progress import ProgressReporter

@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicomferry.storage.base import Storage
-from dicomferry.store.index import Index, IndexFile
+from dicomferry.store.index import Index
 from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
+from dicomferry.store.index_lookup import IndexFile
 from dicomferry.store.index_schema import STATISTICS, Column
 
 _UID = Column.SOP_INSTANCE_UID

@@ -15,8 +15,9 @@ import pyarrow as pa
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.blobs import FOLDER
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite
-from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.index import Index
 from dicomferry.store.index_files import read_row_group, row_groups
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.instance_filter import InstanceFilter

@@ -5,15 +5,10 @@ append goes through `append`, which Delta refuses if another import committed af
 the version that this object was loaded at: lookup and append must share one object.
 """
 
-import bisect
 import math
-import re
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,21 +21,22 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import committing
 from dicomferry.storage.retries import repeat_until_committed
-from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table, raise_os_error
+from dicomferry.store.commit_conflicts import CommitConflictError, reporting_conflicts
+from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table
 from dicomferry.store.index_files import (
     APP_ID,
     add_action,
     appended_files,
-    column_number,
     index_folder,
     log_path,
 )
+from dicomferry.store.index_lookup import IndexFile, find_rows
 from dicomferry.store.index_schema import (
     LOOKUP_COLUMNS,
     SCHEMA,
@@ -48,31 +44,17 @@ from dicomferry.store.index_schema import (
     UID_COLUMNS,
     Column,
     fit,
-    schema_of,
 )
 
 _WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
-# Footers of a bucket come in tens of milliseconds.
-_READ_THREADS = 16
 _RETENTION_HOURS = 7 * 24
 # delta-rs deletes log entries that are 30 days old; `vacuum` lets it where nobody needs them.
 _KEPT_LOG = timedelta(days=29)
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
-# What object_store says where it is refused; it has no error of its own that reaches Python.
-_REFUSED = re.compile(
-    r"\b40[13] (Forbidden|Unauthorized)|lacked the necessary privileges|authenticat"
-)
 # Rewriting goes on after so many commits of imports while it commits.
 _MAX_OVERTAKEN = 1000
 # Name of the transaction whose version is the cut-off, in milliseconds.
 _CUTOFF = "cutoff"
-
-
-class CommitConflictError(Exception):
-    """Another import committed since this index was loaded: load it again and look up again.
-
-    Or the storage failed during a commit, which may have happened: the remedy is the same.
-    """
 
 
 def create_index(data: Storage) -> None:
@@ -97,15 +79,6 @@ def add_columns(data: Storage) -> None:
                 changed.alter.add_columns(fields, post_commithook_properties=_KEEP_LOG)
 
     repeat_until_committed(add, CommitConflictError)
-
-
-class IndexFile(NamedTuple):
-    """One Parquet file: its rows, the first and the last SOP Instance UID."""
-
-    path: str
-    rows: int
-    first: str
-    last: str
 
 
 class Index:
@@ -188,25 +161,13 @@ class Index:
         if not sop_instance_uids:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
         uids = sorted(sop_instance_uids)
-        return self._folder.retry(lambda: self._find(uids, files))
+        among = [f for f in self.file_stats() if files is None or f.path in files]
+        return self._folder.retry(lambda: find_rows(self.dataset(), among, uids))
 
     def files_since(self, earlier: "Index") -> list[str] | None:
         """Return the files added since an earlier version; None if some of its files are gone."""
         before, now = set(earlier.files), set(self.files)
         return sorted(now - before) if before <= now else None
-
-    def _find(self, uids: list[str], files: Sequence[str] | None) -> pa.Table:
-        candidates = {
-            file.path for file in self.file_stats() if _is_between(uids, file.first, file.last)
-        }
-        if files is not None:
-            candidates &= set(files)
-        dataset = self.dataset()
-        fragments = [f for f in dataset.get_fragments() if f.path in candidates]
-        # Most UIDs are new: their column alone tells, at half the cost of all columns.
-        rows = _rows_of(dataset, fragments, uids, [Column.SOP_INSTANCE_UID])
-        known = sorted(rows.column(0).to_pylist())
-        return _rows_of(dataset, fragments, known, LOOKUP_COLUMNS)
 
     def append(self, rows: pa.Table | pa.RecordBatchReader) -> int:
         """Commit rows (`SCHEMA`) that are sorted by SOPInstanceUID; return the new version.
@@ -356,31 +317,6 @@ class Index:
         self._folder.delete(old)
 
 
-@contextmanager
-def reporting_conflicts(folder: Storage) -> Iterator[None]:
-    """Raise CommitConflictError for failures where another writer won, or may have won.
-
-    It has a cause if the storage failed.
-
-    Raises:
-        PermissionError: the storage does not let this account write.
-    """
-    try:
-        yield
-    except CommitFailedError as error:
-        raise CommitConflictError(str(error)) from None
-    except (OSError, DeltaError) as error:
-        # DeltaError: delta-rs learned of another version, and then could not read it.
-        if not folder.capabilities.is_networked:
-            raise_os_error(error, folder.root)
-        if _REFUSED.search(str(error)):
-            raise PermissionError(
-                f"{folder.root} must not be written to by this account, or not without credentials "
-                "(the storage answered 401 or 403)"
-            ) from error
-        raise CommitConflictError(str(error)) from error
-
-
 def _fitted(
     rows: pa.Table | pa.RecordBatchReader, schema: pa.Schema
 ) -> pa.Table | pa.RecordBatchReader:
@@ -391,36 +327,3 @@ def _fitted(
     tables = (fit(pa.Table.from_batches([batch]), schema) for batch in rows)
     batches = (batch for table in tables for batch in table.to_batches())
     return pa.RecordBatchReader.from_batches(schema, batches)
-
-
-def _rows_of(
-    dataset: ds.Dataset, fragments: Sequence[ds.Fragment], uids: list[str], columns: list[str]
-) -> pa.Table:
-    """Return the rows of sorted UIDs, from the row groups whose bounds include one of them."""
-    with ThreadPoolExecutor(_READ_THREADS) as threads:
-        narrowed = list(threads.map(lambda fragment: _narrowed(fragment, uids), fragments))
-    some = [fragment for fragment in narrowed if fragment is not None]
-    files = ds.FileSystemDataset(some, dataset.schema, dataset.format, dataset.filesystem)
-    among = pc.field(Column.SOP_INSTANCE_UID).isin(pa.array(uids, pa.string()))
-    present = [name for name in columns if name in dataset.schema.names]
-    return fit(files.to_table(columns=present, filter=among), schema_of(columns))
-
-
-def _narrowed(fragment: ds.Fragment, uids: list[str]) -> ds.Fragment | None:
-    """Return the row groups of a file that can have one of the sorted UIDs; None if none can.
-
-    Arrow itself compares the bounds with the first and the last UID only.
-    """
-    metadata = fragment.metadata
-    column = column_number(metadata, Column.SOP_INSTANCE_UID)
-    numbers = []
-    for number in range(metadata.num_row_groups):
-        bounds = metadata.row_group(number).column(column).statistics
-        if bounds is None or not bounds.has_min_max or _is_between(uids, bounds.min, bounds.max):
-            numbers.append(number)
-    return fragment.subset(row_group_ids=numbers) if numbers else None
-
-
-def _is_between(uids: list[str], first: str, last: str) -> bool:
-    position = bisect.bisect_left(uids, first)
-    return position < len(uids) and uids[position] <= last

@@ -19,8 +19,9 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.clock import StorageClock
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.blobs import FOLDER, INCOMING
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.dicom_store import DicomStore
-from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.index import Index
 from dicomferry.store.index_schema import Column
 
 _KEEP_SECONDS = 7 * 24 * 3600

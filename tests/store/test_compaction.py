@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 import dicomferry.store.compaction
 from dicomferry.storage.registry import open_storage
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import merge, pick_runs, sort_index, split_into_runs
-from dicomferry.store.index import CommitConflictError, Index, IndexFile
+from dicomferry.store.index import Index
+from dicomferry.store.index_lookup import IndexFile
 from dicomferry.transforms.commit_instances import commit
 from tests.factories import make_instance
 from tests.pipelines.jobs import new_store

@@ -17,6 +17,7 @@ from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store, index
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.dicom_store import create_store, get_store, list_stores, update_store
 from dicomferry.store.formats import FORMAT, StoreFormatError
 from dicomferry.store.index import Index, add_columns
@@ -157,7 +158,7 @@ def test_a_column_that_an_older_store_lacks_is_added_while_others_write(root, mo
     older = Index(store.data)
     add_columns(store.data)
     assert set(Index(store.data).schema.names) == set(SCHEMA.names)
-    with pytest.raises(index.CommitConflictError):  # of a worker that had loaded the index
+    with pytest.raises(CommitConflictError):  # of a worker that had loaded the index
         older.append(earlier.empty_table())
     commit(store.data, [instance(2)], "op")
     optimize(store)

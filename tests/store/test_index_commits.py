@@ -6,8 +6,9 @@ from deltalake.exceptions import DeltaError
 from dicomferry.storage import retries
 from dicomferry.storage.capabilities import Capabilities
 from dicomferry.storage.retries import repeat_until_committed
+from dicomferry.store.commit_conflicts import CommitConflictError, reporting_conflicts
 from dicomferry.store.compaction import sort_index
-from dicomferry.store.index import CommitConflictError, Index, reporting_conflicts
+from dicomferry.store.index import Index
 from dicomferry.transforms.commit_instances import commit
 from tests.pipelines.jobs import new_store
 from tests.transforms.test_commit_instances import instance, uids

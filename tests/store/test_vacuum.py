@@ -22,8 +22,9 @@ from dicomferry.storage.local import LocalStorage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import vacuum as module
 from dicomferry.store.blobs import large_blob, write_blob
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.dicom_store import create_store, get_store
-from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.index import Index
 from dicomferry.store.index_schema import Column
 from dicomferry.store.vacuum import raise_cutoff, vacuum
 from dicomferry.transforms import renewals

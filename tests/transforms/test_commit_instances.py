@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import dicomferry.transforms.commit_instances
 from dicomferry.storage import retries
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import sort_index
-from dicomferry.store.index import CommitConflictError, Index
+from dicomferry.store.index import Index
 from dicomferry.transforms.commit_instances import CommitInstances, batches, commit
 from dicomferry.transforms.records import FileOutcome
 from tests.factories import make_instance
