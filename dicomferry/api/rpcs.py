@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from google.api import annotations_pb2, http_pb2
+from google.iam.v1 import iam_policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
@@ -16,19 +17,38 @@ from dicomferry.api.access import PathRules, Principal
 from dicomferry.api.dataset_service import DatasetService
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.operations_service import OperationsService
+from dicomferry.api.policy_service import PolicyService
 from dicomferry.api.proto.generated import dataset_service_pb2, dicom_service_pb2
 from dicomferry.jobs.launch import JobRunner
 from dicomferry.storage.base import Storage
 
 _DATASET = "projects/*/locations/*/datasets/*"
-# Operations are a service of their own, whose annotations are for any API; these paths are those of
-# the published discovery document, which lacks WaitOperation.
-_OPERATIONS_HTTP = {
+_STORE = f"{_DATASET}/dicomStores/*"
+# Services whose annotations are for any API; these paths are those of the published discovery
+# document, which lacks WaitOperation.
+_SHARED_HTTP = {
     "ListOperations": http_pb2.HttpRule(get=f"/v1/{{name={_DATASET}}}/operations"),
     "GetOperation": http_pb2.HttpRule(get=f"/v1/{{name={_DATASET}/operations/*}}"),
     "CancelOperation": http_pb2.HttpRule(
         post=f"/v1/{{name={_DATASET}/operations/*}}:cancel", body="*"
     ),
+    "GetIamPolicy": http_pb2.HttpRule(
+        get=f"/v1/{{resource={_DATASET}}}:getIamPolicy",
+        additional_bindings=[http_pb2.HttpRule(get=f"/v1/{{resource={_STORE}}}:getIamPolicy")],
+    ),
+    **{
+        method: http_pb2.HttpRule(
+            post=f"/v1/{{resource={_DATASET}}}:{verb}",
+            body="*",
+            additional_bindings=[
+                http_pb2.HttpRule(post=f"/v1/{{resource={_STORE}}}:{verb}", body="*")
+            ],
+        )
+        for method, verb in (
+            ("SetIamPolicy", "setIamPolicy"),
+            ("TestIamPermissions", "testIamPermissions"),
+        )
+    },
 }
 
 
@@ -59,6 +79,7 @@ class Handlers:
         datasets: of DatasetService.
         dicom: of DicomService.
         operations: of google.longrunning.Operations.
+        policies: of google.iam.v1.IAMPolicy.
     """
 
     def __init__(self, root: Storage, paths: PathRules, runner: JobRunner | None = None) -> None:
@@ -72,6 +93,7 @@ class Handlers:
         self.datasets = DatasetService(root, runner)
         self.dicom = DicomService(root, paths, runner)
         self.operations = OperationsService(root)
+        self.policies = PolicyService(root)
 
 
 def all_rpcs(handlers: Handlers) -> list[Rpc]:
@@ -79,14 +101,16 @@ def all_rpcs(handlers: Handlers) -> list[Rpc]:
     dataset_methods = _service(dataset_service_pb2, "DatasetService").methods
     dicom_methods = _service(dicom_service_pb2, "DicomService").methods
     operations_methods = _service(operations_pb2, "Operations").methods
+    policy_methods = _service(iam_policy_pb2, "IAMPolicy").methods
     return [
         *(_rpc(method, handlers.datasets, _annotated(method)) for method in dataset_methods),
         *(_rpc(method, handlers.dicom, _annotated(method)) for method in dicom_methods),
         *(
-            _rpc(method, handlers.operations, _OPERATIONS_HTTP.get(method.name))
+            _rpc(method, handlers.operations, _SHARED_HTTP.get(method.name))
             for method in operations_methods
             if method.name != "DeleteOperation"
         ),
+        *(_rpc(method, handlers.policies, _SHARED_HTTP[method.name]) for method in policy_methods),
     ]
 
 

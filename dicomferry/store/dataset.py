@@ -55,18 +55,22 @@ def get_dataset(root: Storage, name: DatasetName) -> Resource:
     Raises:
         DatasetNotFoundError: there is no such dataset.
     """
-    _, found = _newest(root, name)
+    found = find_dataset(root, name)
     if found is None:
         raise DatasetNotFoundError(f"{name} does not exist")
     return found
+
+
+def find_dataset(root: Storage, name: DatasetName) -> Resource | None:
+    """Return a dataset's resource; None if there is no such dataset."""
+    return _newest(root, name)[1]
 
 
 def list_datasets(root: Storage, parent: LocationName, after: str = "") -> Iterator[Resource]:
     """Yield the datasets of a location whose ids come after another, in the order of their ids."""
     names = [name for name in dataset_names(root, parent.datasets_folder) if name.dataset > after]
     for name in sorted(names):
-        _, found = _newest(root, name)
-        if found is not None:
+        if (found := find_dataset(root, name)) is not None:
             yield found
 
 

@@ -47,6 +47,40 @@ def finished(datasets, operation):
     return operation
 
 
+def test_datasets_and_policies(datasets):
+    stores, operations = datasets.dicomStores(), datasets.operations()
+    location, _, dataset_id = DATASET.partition("/datasets/")
+    creation = datasets.create(parent=location, datasetId=dataset_id, body={"timeZone": "UTC"})
+    created = creation.execute()
+    assert operations.get(name=created["name"]).execute() == created
+    assert datasets.get(name=DATASET).execute() == {"name": DATASET, "timeZone": "UTC"}
+    patched = datasets.patch(name=DATASET, updateMask="timeZone", body={"timeZone": ""}).execute()
+    assert datasets.list(parent=location).execute() == {"datasets": [patched]}
+
+    stores.create(parent=DATASET, dicomStoreId="trial", body={}).execute()
+    asked = {"permissions": ["healthcare.dicomStores.get", "healthcare.fhirStores.get"]}
+    for resource, name in ((datasets, DATASET), (stores, TRIAL)):
+        allowed = resource.testIamPermissions(resource=name, body=asked).execute()
+        assert allowed == {"permissions": ["healthcare.dicomStores.get"]}
+        policy = resource.getIamPolicy(resource=name, options_requestedPolicyVersion=3).execute()
+        assert policy == {"etag": "ACAB"}
+        with pytest.raises(HttpError) as caught:
+            resource.setIamPolicy(resource=name, body={"policy": policy}).execute()
+        assert caught.value.status_code == 501
+
+    assert datasets.delete(name=DATASET).execute() == {}
+    with pytest.raises(HttpError) as caught:
+        stores.get(name=TRIAL).execute()
+    assert caught.value.status_code == 404
+    assert datasets.list(parent=location).execute() == {}
+    listed = operations.list(name=DATASET).execute()["operations"]
+    [deletion] = [operation for operation in listed if operation != created]
+    assert deletion["metadata"]["apiMethodName"].endswith(".DeleteDicomStore")
+    assert finished(datasets, deletion)["response"] == {
+        "@type": "type.googleapis.com/google.protobuf.Empty"
+    }
+
+
 def test_every_method(datasets, bucket):
     stores, operations = datasets.dicomStores(), datasets.operations()
 

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from dicomferry.api import access
 from dicomferry.api.access import PathRules
-from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.access.permissions import permissions_of_methods
 from dicomferry.api.proto import generate
 from dicomferry.api.proto.generated import (
     dataset_service_pb2,
@@ -38,6 +38,7 @@ RENAMED = {
 # Not of the published API: clients leave out what they do not know.
 OWN_FIELDS = {"OperationMetadata": {"request"}}
 OWN_MESSAGES = {"OperationRequest"}
+POLICY_KINDS = ("datasets", "dicomStores")
 # Their fields are parameters of URLs there.
 OF_URLS = re.compile("(Create|Get|List|Update|Delete).*Request")
 MESSAGES = [
@@ -120,7 +121,7 @@ def test_routes_are_those_of_the_published_api(rpcs):
             and route.path.fullmatch("/" + re.sub(r"\{\w+\}", "x", method["flatPath"]))
             and bool(method["flatPath"].partition(":")[2]) == route.has_verb
         }
-        served[route.rpc.name] = places
+        served[route.rpc.name] = served.get(route.rpc.name, set()) | places
     assert served == {
         "CreateDataset": {"datasets.create"},
         "GetDataset": {"datasets.get"},
@@ -138,9 +139,16 @@ def test_routes_are_those_of_the_published_api(rpcs):
         "GetOperation": {"operations.get"},
         "ListOperations": {"operations.list"},
         "CancelOperation": {"operations.cancel"},
+        **{
+            method: {f"{kind}.{method[0].lower()}{method[1:]}" for kind in POLICY_KINDS}
+            for method in ("GetIamPolicy", "SetIamPolicy", "TestIamPermissions")
+        },
     }
 
 
 def test_every_method_needs_a_permission_that_tokens_can_have(rpcs):
-    assert {rpc.name for rpc in rpcs} == set(METHOD_PERMISSIONS)
-    assert set(METHOD_PERMISSIONS.values()) <= set(access.ALL_PERMISSIONS)
+    needed = permissions_of_methods()
+    assert {rpc.name for rpc in rpcs} == set(needed)
+    assert {each for permissions in needed.values() for each in permissions} <= set(
+        access.ALL_PERMISSIONS
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.access.permissions import permissions_of_methods
 from dicomferry.cli.main import app
 from dicomferry.errors import Reason
 from dicomferry.pipelines.export_request import ExportRequest
@@ -42,7 +42,10 @@ def formats() -> str:
 
 def methods() -> str:
     """Every method that callers have, with the permission that it takes."""
-    rows = [(method, f"`{permission}`") for method, permission in METHOD_PERMISSIONS.items()]
+    rows = [
+        (method, " or ".join(f"`{each}`" for each in permissions) or "none")
+        for method, permissions in permissions_of_methods().items()
+    ]
     return _table(("method", "permission"), rows)
 
 

@@ -13,6 +13,7 @@ resource:
     Get…, GetDicomStoreMetrics    healthcare.dicomStores.get      the store
     Update…, DeleteDicomStore     …update, …delete                the store
     Import…, ExportDicomData      …import, …export                the store
+    GetIamPolicy                  ….getIamPolicy                  the dataset or the store
     operations get, wait, cancel  healthcare.operations.get, …    the operation, and its store
     operations list               healthcare.operations.list      the dataset
     pictures of the console       …dicomStores.dicomWebRead       the store

@@ -1,5 +1,7 @@
 """Permission that each method requires, as in the API reference."""
 
+from dicomferry.resource_names import DatasetName, StoreName
+
 METHOD_PERMISSIONS = {
     "CreateDataset": "healthcare.datasets.create",
     "GetDataset": "healthcare.datasets.get",
@@ -19,3 +21,21 @@ METHOD_PERMISSIONS = {
     "WaitOperation": "healthcare.operations.get",
     "CancelOperation": "healthcare.operations.cancel",
 }
+
+# Those of a method that is for datasets and for stores. Every caller may ask what itself may.
+POLICY_PERMISSIONS: dict[str, dict[type, str]] = {
+    "GetIamPolicy": {
+        DatasetName: "healthcare.datasets.getIamPolicy",
+        StoreName: "healthcare.dicomStores.getIamPolicy",
+    },
+    "TestIamPermissions": {},
+    "SetIamPolicy": {},  # refused
+}
+
+
+def permissions_of_methods() -> dict[str, tuple[str, ...]]:
+    """Return the permissions of every method: one of them is needed, by the kind of resource."""
+    return {
+        **{method: (permission,) for method, permission in METHOD_PERMISSIONS.items()},
+        **{method: tuple(by_kind.values()) for method, by_kind in POLICY_PERMISSIONS.items()},
+    }

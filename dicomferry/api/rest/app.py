@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAUTHENTICATED, Code
+from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAUTHENTICATED, Code
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -15,6 +15,7 @@ from dicomferry.api.errors import ApiError
 from dicomferry.api.rest.http_rule import Route, find_route, routes_of
 from dicomferry.api.rest.messages import Query, dump, read_request, write_response
 from dicomferry.api.rest.request_body import has_body, is_query, method_of, read_body
+from dicomferry.api.rest.unserved import no_such_method, with_verb
 from dicomferry.api.rpcs import Rpc
 
 _MAX_PARAMETERS = 100
@@ -55,7 +56,8 @@ class RestApp:
         try:
             query = _query(scope["query_string"])
             method = method_of(request)
-            route, name = self._find(method, scope["raw_path"])
+            path = scope["raw_path"].decode("ascii", errors="replace")
+            route, name = self._find(method, path)
             authorization = request.headers.get("authorization")
             body = b""
             if has_body(request):
@@ -67,9 +69,11 @@ class RestApp:
 
             def answer() -> bytes:
                 read = functools.partial(read_request, route, name, query, body)
-                return write_response(
-                    self._dispatcher.answer(route.rpc, read, authorization), query
-                )
+                try:
+                    message = self._dispatcher.answer(route.rpc, read, authorization)
+                except ApiError as error:
+                    raise with_verb(error, route, path) from None
+                return write_response(message, query)
 
             # Handlers block: files, buckets, tables.
             content = await run_in_threadpool(answer)
@@ -80,11 +84,10 @@ class RestApp:
             return
         await response(scope, receive, send)
 
-    def _find(self, method: str, raw_path: bytes) -> tuple[Route, str]:
-        path = raw_path.decode("ascii", errors="replace")
+    def _find(self, method: str, path: str) -> tuple[Route, str]:
         match = find_route(self._routes, method, path)
         if match is None:
-            raise ApiError(NOT_FOUND, f"there is no {method} {path[:500]}")
+            raise no_such_method(method, path)
         return match
 
 

@@ -23,7 +23,7 @@ _TEMPLATE = re.compile(
 
 # The published API has these versions beside v1, with the same methods; `gcloud alpha` and `beta`
 # call them.
-_VERSIONS = "/(?:v1|v1beta1|v1alpha2)/"
+VERSIONS = "/(?:v1|v1beta1|v1alpha2)/"
 
 
 class Route(NamedTuple):
@@ -52,7 +52,12 @@ def routes_of(rpcs: Sequence[Rpc]) -> list[Route]:
     Raises:
         ValueError: an annotation has a form that is not supported.
     """
-    routes = [_route(rpc, rpc.http) for rpc in rpcs if rpc.http is not None]
+    routes = [
+        _route(rpc, rule)
+        for rpc in rpcs
+        if rpc.http is not None
+        for rule in (rpc.http, *rpc.http.additional_bindings)
+    ]
     return sorted(routes, key=lambda route: not route.has_verb)
 
 
@@ -71,10 +76,10 @@ def find_route(routes: Sequence[Route], method: str, raw_path: str) -> tuple[Rou
 def _route(rpc: Rpc, rule: HttpRule) -> Route:
     method = rule.WhichOneof("pattern")
     template = _TEMPLATE.fullmatch(getattr(rule, method))
-    if template is None or rule.additional_bindings:
+    if template is None:
         raise ValueError(f"{rpc.name}: {rule} is not a supported HTTP annotation")
     segments = template["segments"].replace("*", "[^/]+")
-    before = template["before"].replace("/v1/", _VERSIONS)
+    before = template["before"].replace("/v1/", VERSIONS)
     path = f"{before}({segments}){template['after']}{template['verb'] or ''}"
     return Route(
         method.upper(),

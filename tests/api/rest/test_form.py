@@ -46,8 +46,7 @@ class TestForm:
             ("PUT", TRIAL),
             ("OPTIONS", TRIAL),
             ("GET", f"{TRIAL}/"),
-            ("GET", f"{TRIAL}/dicomWeb/studies"),
-            ("POST", f"{TRIAL}:setIamPolicy"),
+            ("POST", f"{TRIAL}:frobnicate"),
         ],
     )
     def test_what_is_not_there_is_not_found(self, trial, method, path):
