@@ -7,6 +7,7 @@ it restarts, since it keeps all its state below the root.
 import dataclasses
 import logging
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable
@@ -57,6 +58,13 @@ class Settings:
     dataflow_project: str = ""
     dataflow_region: str = ""
     max_jobs: int = 4
+    url: str = ""
+
+    @property
+    def public_url(self) -> str:
+        """Where others find the page of this server, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.url.rstrip("/") or f"http://{host}:{self.port}"
 
     @property
     def templates(self) -> Templates | None:
@@ -81,6 +89,10 @@ class Settings:
                 f"--host {self.host} is reachable from other machines, so callers have to log in: "
                 "name a file of tokens with --auth, or serve on 127.0.0.1"
             )
+        if self.url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", self.url):
+            raise ValueError(
+                f"--url {self.url} is not the URL of a server: use http://HOST or https://HOST"
+            )
         if self.max_jobs < 1:
             raise ValueError(f"--max-jobs must be 1 or more, got {self.max_jobs}")
         if self.templates and not (all(self.templates) and self.root.capabilities.is_shared):
@@ -103,7 +115,7 @@ class Service:
         settings.root.check_writable()
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
         paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
-        handlers = Handlers(settings.root, paths, settings.runner)
+        handlers = Handlers(settings.root, paths, settings.runner, settings.public_url)
         self._operations = handlers.operations
         rpcs = all_rpcs(handlers)
         dispatcher = Dispatcher(authenticator)
@@ -153,8 +165,9 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     raise_descriptor_limit()
     for logger in _LOGGERS_OF_STRANGERS:
         logging.getLogger(logger).addFilter(LogRate())
-    service = Service(settings)
+    settings.check()
     listener = _listen(settings.host, settings.port)
+    service = Service(dataclasses.replace(settings, port=listener.getsockname()[1]))
     grpc_port = _add_port(service.grpc_server, settings.host, settings.grpc_port)
     server = uvicorn.Server(http_config(service.app))
 

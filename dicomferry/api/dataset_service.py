@@ -27,14 +27,16 @@ from dicomferry.store.formats import check_format
 class DatasetService:
     """One method per rpc: takes its request, returns its response or raises an ApiError."""
 
-    def __init__(self, root: Storage, runner: JobRunner | None = None) -> None:
+    def __init__(self, root: Storage, runner: JobRunner | None = None, url: str = "") -> None:
         """Serve the datasets below a root.
 
         Args:
             root: where stores are.
             runner: where deletions run; default: as processes on this machine, any number at once.
+            url: of the server, for links to its page.
         """
         self._root = root
+        self._url = url
         self._runner = runner or JobRunner()
 
     def create_dataset(self, request: Any, principal: Principal) -> Any:
@@ -49,7 +51,7 @@ class DatasetService:
         folder = OperationFolder(self._root, name, new_operation_id())
         asked = asked_by(principal.name)
         record = folder.record_ended(StoreName(name, ""), Method.CREATE_DATASET, asked, made)
-        return resources.operation_message(record)
+        return resources.operation_message(record, self._url)
 
     def get_dataset(self, request: Any, principal: Principal) -> Any:
         """Return a dataset's resource."""

@@ -38,6 +38,7 @@ class DicomService:
         root: Storage,
         paths: PathRules,
         runner: JobRunner | None = None,
+        url: str = "",
     ) -> None:
         """Serve the stores below a root.
 
@@ -45,10 +46,12 @@ class DicomService:
             root: where stores are.
             paths: rules for the sources and destinations of requests.
             runner: where jobs run; default: as processes on this machine, any number at once.
+            url: of the server, for links to its page.
         """
         self._root = root
         self._paths = paths
         self._runner = runner or JobRunner()
+        self._url = url
 
     def create_dicom_store(self, request: Any, principal: Principal) -> Any:
         """Create a store."""
@@ -152,7 +155,7 @@ class DicomService:
         with translate_job_errors():
             job = import_request(request, name, self._root, self._paths.folders)
             started = launch.start(job, self._runner, principal.name)
-            return resources.operation_message(started.read())
+            return resources.operation_message(started.read(), self._url)
 
     def export_dicom_data(self, request: Any, principal: Principal) -> Any:
         """Start an export to files or to a table."""
@@ -171,7 +174,7 @@ class DicomService:
         with translate_job_errors():
             job = export_request(request, name, self._root)
             started = launch.start(job, self._runner, principal.name)
-            return resources.operation_message(started.read())
+            return resources.operation_message(started.read(), self._url)
 
     def _store(self, name: StoreName) -> dicom_store.DicomStore:
         with translate_store_errors(name):

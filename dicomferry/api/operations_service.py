@@ -29,9 +29,15 @@ _MAX_WAITING = 16
 class OperationsService:
     """One method per rpc: takes its request, returns its response or raises an ApiError."""
 
-    def __init__(self, root: Storage) -> None:
-        """Serve the operations of all datasets below a root."""
+    def __init__(self, root: Storage, url: str = "") -> None:
+        """Serve the operations of all datasets below a root.
+
+        Args:
+            root: where stores are.
+            url: of the server, for links to its page.
+        """
         self._root = root
+        self._url = url
         self._stopping = threading.Event()
         self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
 
@@ -40,7 +46,7 @@ class OperationsService:
         folder, record = self._find(request.name, METHOD_PERMISSIONS["GetOperation"], principal)
         if not record.done:
             record = dataflow.OperationReader().reconcile(folder, record)
-        return operation_message(record)
+        return operation_message(record, self._url)
 
     def list_operations(self, request: Any, principal: Principal) -> Any:
         """Return a page of a dataset's operations, the newest first."""
@@ -56,7 +62,8 @@ class OperationsService:
         reader = dataflow.OperationReader()
         for listed in read_operations(self._root, parent, ids[:size]):
             if listed:
-                response.operations.append(operation_message(reader.reconcile(*listed)))
+                record = reader.reconcile(*listed)
+                response.operations.append(operation_message(record, self._url))
         if len(ids) > size:
             response.next_page_token = next_page_token(ids[size - 1], *scope)
         return response
@@ -87,7 +94,7 @@ class OperationsService:
                 self._waiting.release()
         if not record.done:
             record = dataflow.OperationReader().reconcile(folder, record)
-        return operation_message(record)
+        return operation_message(record, self._url)
 
     def stop(self) -> None:
         """Return from all waiting calls: the server is about to end."""

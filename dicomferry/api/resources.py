@@ -1,6 +1,8 @@
 """Conversion between resources as stores keep them, proto JSON, and messages of the contract."""
 
+import re
 from typing import Any
+from urllib.parse import quote
 
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format  # noqa: F401
@@ -9,10 +11,15 @@ from google.protobuf import empty_pb2, json_format  # noqa: F401
 from dicomferry.api.proto.generated import (
     dataset_service_pb2,
     dicom_service_pb2,
+    error_details_pb2,  # noqa: F401
     operation_metadata_pb2,  # noqa: F401
 )
 from dicomferry.operations.record import OperationRecord
+from dicomferry.storage.registry import in_bucket
 from dicomferry.store.dicom_store import Resource
+
+# An error of the system, and the files that it names.
+_OF_SYSTEM = re.compile(r"(\[Errno \d+\] [^:]+): b?'[^']*'(?: -> b?'[^']*')?")
 
 
 def store_message(resource: Resource) -> Any:
@@ -43,6 +50,24 @@ def dataset_resource(message: Any) -> Resource:
     return resource
 
 
-def operation_message(record: OperationRecord) -> Any:
-    """Return the google.longrunning.Operation of a record."""
-    return json_format.ParseDict(record.api_fields(), operations_pb2.Operation())
+def operation_message(record: OperationRecord, url: str = "") -> Any:
+    """Return the google.longrunning.Operation of a record, as callers elsewhere can use it.
+
+    Args:
+        record: of the operation.
+        url: of the server, whose page stands for a folder of this machine; '' for paths alone.
+    """
+    fields = record.api_fields()
+    folder = record.metadata.logs_url
+    if not in_bucket(folder):
+        page = f"{url}/console/{quote(record.name)}"
+        fields["metadata"]["logsUrl"] = page
+        if record.error:
+            text = record.error.message.replace(
+                f"{folder}/outcomes-*.jsonl", f"{page}/outcomes.jsonl"
+            )
+            # What else stands below the root is nobody's business.
+            root = folder.removesuffix(f"/{record.store.parent.folder}/operations/{record.id}")
+            text = _OF_SYSTEM.sub(r"\1", text)
+            fields["error"]["message"] = text.replace(root, "ROOT") if root != folder else text
+    return json_format.ParseDict(fields, operations_pb2.Operation())

@@ -82,17 +82,20 @@ class Handlers:
         policies: of google.iam.v1.IAMPolicy.
     """
 
-    def __init__(self, root: Storage, paths: PathRules, runner: JobRunner | None = None) -> None:
+    def __init__(
+        self, root: Storage, paths: PathRules, runner: JobRunner | None = None, url: str = ""
+    ) -> None:
         """Serve what is below a root.
 
         Args:
             root: where stores are.
             paths: rules for the sources and destinations of requests.
             runner: where jobs run; default: as processes on this machine, any number at once.
+            url: of the server, for links to its page.
         """
-        self.datasets = DatasetService(root, runner)
-        self.dicom = DicomService(root, paths, runner)
-        self.operations = OperationsService(root)
+        self.datasets = DatasetService(root, runner, url)
+        self.dicom = DicomService(root, paths, runner, url)
+        self.operations = OperationsService(root, url)
         self.policies = PolicyService(root)
 
 

@@ -45,6 +45,14 @@ def serve_(
             help="Jobs that run at once on this machine, each on all cores; more are queued.",
         ),
     ] = 4,
+    url: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where others find this page, as behind a proxy; the default is made of --host "
+            "and --port.",
+        ),
+    ] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Serve the API of Google's DicomService, REST and gRPC, and a page that shows it.
@@ -69,6 +77,7 @@ def serve_(
         dataflow_project,
         dataflow_region,
         max_jobs,
+        url,
     )
 
     def announce(rest: int, grpc: int) -> None:

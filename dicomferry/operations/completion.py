@@ -1,9 +1,17 @@
 """How a job ends: the outcomes are counted, and the operation gets its result."""
 
+import itertools
+from collections.abc import Iterator
+
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.outcomes import Outcome, OutcomeCounts, parse_outcome
+from dicomferry.operations.record import OperationRecord, SampleError
+
+MAX_SAMPLES = 25
+# Read for the samples at most: lists of many files have millions of lines.
+_SCAN_BYTES = 256 << 20
 
 
 class OutcomeCountMismatchError(Exception):
@@ -35,6 +43,23 @@ def complete_from_outcomes(
             INVALID_ARGUMENT,
             f"{counts.failures} of {total} {noun} failed, the others are done; "
             f"which and why: {folder.storage.uri('outcomes-*.jsonl')}",
+            itertools.islice(_samples(folder, counts), MAX_SAMPLES),
         )
     else:
         record.finish()
+
+
+def _samples(folder: OperationFolder, counts: OutcomeCounts) -> Iterator[SampleError]:
+    """Yield what failed, in the order of the lists."""
+    failures = [Outcome.FAILED, *([Outcome.CONFLICT] if counts.conflict_failed else [])]
+    scanned = 0
+    for shard in folder.outcome_shards():
+        scanned += len(shard)
+        for line in shard.splitlines():
+            if any(each.encode() in line for each in failures):
+                outcome = parse_outcome(line)
+                if outcome["outcome"] in failures:
+                    code, reason = outcome.get("code", ""), outcome.get("reason", "")
+                    yield SampleError(outcome["source"], f"{code}: {reason}")
+        if scanned > _SCAN_BYTES:
+            return

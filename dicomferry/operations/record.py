@@ -5,9 +5,12 @@ It is a google.longrunning.Operation in proto JSON, with fields of our own besid
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.operations import typed_fields
 from dicomferry.operations.asked import Asked
@@ -87,16 +90,52 @@ _VERBS = {
 _EMPTY = (Method.DELETE_STORE, Method.DELETE_INSTANCES)
 
 
+class SampleError(NamedTuple):
+    """ErrorDetail of the published API: one file or instance that failed.
+
+    Attributes:
+        resource: URI of the file, or path of the instance.
+        message: code and fixed reason.
+    """
+
+    resource: str
+    message: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the message as proto JSON."""
+        error = {"code": INVALID_ARGUMENT, "message": self.message}
+        return {"resource": self.resource, "error": error}
+
+    @classmethod
+    def from_json(cls, value: object) -> "SampleError":
+        """Read proto JSON."""
+        fields = Fields(value)
+        return cls(
+            fields.take("resource", text), Fields(fields.rest["error"]).take("message", text)
+        )
+
+
 class Status(NamedTuple):
     """google.rpc.Status: the error of an operation.
 
     Attributes:
         code: a google.rpc.Code.
         message: the reason, for people; no patient data.
+        samples: the first files or instances that failed.
     """
 
     code: int
     message: str
+    samples: tuple[SampleError, ...] = ()
+
+    def to_json(self, method: Method) -> dict[str, Any]:
+        """Return the message as proto JSON."""
+        fields: dict[str, Any] = {"code": self.code, "message": self.message}
+        if self.samples:
+            samples = [each.to_json() for each in self.samples]
+            name = f"{_RESPONSE_TYPE}{method}ErrorDetails"
+            fields["details"] = [{"@type": name, "sampleErrors": samples}]
+        return fields
 
 
 @dataclasses.dataclass
@@ -211,17 +250,18 @@ class OperationRecord:
         """Counts of outcomes; all 0 while only progress is known."""
         return self.counts if isinstance(self.counts, OutcomeCounts) else OutcomeCounts()
 
-    def finish(self, code: int = 0, message: str = "") -> None:
+    def finish(self, code: int = 0, message: str = "", samples: Iterable[SampleError] = ()) -> None:
         """Mark the operation as ended.
 
         Args:
             code: a google.rpc.Code; 0 if it ended well.
             message: the reason if it did not.
+            samples: the first files or instances that failed.
         """
         self.done = True
         self.queued = False
         self.metadata.end_time = self.metadata.end_time or now()
-        self.error = Status(code, message) if code else None
+        self.error = Status(code, message, tuple(samples)) if code else None
 
     def cut_short(self, code: int, message: str) -> None:
         """Mark the operation as ended in the middle; add to the message what stays of its work.
@@ -247,6 +287,8 @@ class OperationRecord:
         """Return one line of JSON for logs."""
         fields = self.to_json()
         keys = ("name", "store", "total", "counts", "error")
+        if self.error:  # its samples are in the lists of outcomes
+            fields["error"] = self.error._replace(samples=()).to_json(self.metadata.method)
         return json.dumps({key: fields[key] for key in keys if key in fields})
 
     def api_fields(self) -> dict[str, Any]:
@@ -259,7 +301,7 @@ class OperationRecord:
         if self.asked:
             fields["metadata"]["request"] = self.asked.to_json()
         if self.error:
-            fields["error"] = self.error._asdict()
+            fields["error"] = self.error.to_json(self.metadata.method)
         elif self.done:
             fields["response"] = {"@type": self.metadata.method.response_type, **self.response}
         return fields
@@ -344,7 +386,16 @@ def _counter(value: object) -> ProgressCounter | None:
 
 def _status(value: object) -> Status:
     fields = Fields(value)
-    return Status(fields.take("code", typed_fields.code), fields.take("message", text))
+    return Status(
+        fields.take("code", typed_fields.code),
+        fields.take("message", text),
+        fields.take("details", _samples, ()),
+    )
+
+
+def _samples(value: object) -> tuple[SampleError, ...]:
+    details = Fields(value[0]) if isinstance(value, list) and value else Fields({})
+    return tuple(SampleError.from_json(each) for each in details.rest.get("sampleErrors", ()))
 
 
 def now() -> datetime:

@@ -36,7 +36,8 @@ def generate(folder: Path) -> int:
     ]
     code: int = protoc.main(arguments)
     # A file without a service makes an empty one of stubs.
-    (folder / _PACKAGE / "operation_metadata_pb2_grpc.py").unlink(missing_ok=True)
+    for name in ("error_details", "operation_metadata"):
+        (folder / _PACKAGE / f"{name}_pb2_grpc.py").unlink(missing_ok=True)
     return code
 
 

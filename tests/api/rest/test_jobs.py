@@ -7,12 +7,14 @@ import pytest
 
 from dicomferry.jobs import launch
 from dicomferry.jobs.launch import JobRunner
+from dicomferry.operations.completion import MAX_SAMPLES, complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder, start_operation
+from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.owner import Owner
 from dicomferry.operations.record import Method
 from dicomferry.pixels.formats import AS_UPLOADED, parse_format
 from dicomferry.resource_names import parse_store
-from tests.api.serving import DATASET, TRIAL
+from tests.api.serving import DATASET, TRIAL, client_of
 
 HERE = JobRunner(None, 4)  # not on Dataflow, and at most four at once
 
@@ -160,6 +162,68 @@ class TestBucketsThatAreNotThere:
     def test_a_path_without_a_scheme_is_told_so(self, trial, verb, body):
         message = trial.call("POST", f"{TRIAL}:{verb}", body).refused(400, "INVALID_ARGUMENT")
         assert "no scheme: use gs://" in message
+
+
+class TestWhatFailed:
+    @pytest.fixture
+    def failed(self, trial, root):
+        """An import of 33 files of which 30 failed, with its list of outcomes."""
+        folder = start_operation(root, parse_store(TRIAL), Method.IMPORT, "2026-failed")
+        lines = [
+            {"source": f"gs://b/{number:02}", "outcome": "failed", "code": "NOT_DICOM",
+             "reason": "not a DICOM file: leave it out"}
+            for number in range(30)
+        ]  # fmt: skip
+        lines += [{"source": "gs://b/ok", "outcome": "imported", "other": "failed"}] * 2
+        lines += [{"source": "gs://b/c", "outcome": "conflict"}]
+        shard = "\n".join(map(json.dumps, reversed(lines))).encode()
+        folder.write_outcomes("00000", shard)
+        folder.write_counts("00000", OutcomeCounts(failed=30, imported=2, conflict=1))
+        record = folder.read()
+        complete_from_outcomes(record, folder, 33, "files")
+        folder.write(record)
+        return trial
+
+    def test_reaches_callers_elsewhere_in_googles_form(self, failed, root):
+        operation = failed.ok("GET", f"{DATASET}/operations/2026-failed")
+        page = f"http://127.0.0.1:8080/console/{DATASET}/operations/2026-failed"
+        assert operation["metadata"]["logsUrl"] == page
+        assert f"which and why: {page}/outcomes.jsonl" in operation["error"]["message"]
+        assert root.root not in json.dumps(operation)
+        [details] = operation["error"]["details"]
+        assert details["@type"] == (
+            "type.googleapis.com/google.cloud.healthcare.v1.dicom.ImportDicomDataErrorDetails"
+        )
+        assert len(details["sampleErrors"]) == MAX_SAMPLES
+        assert details["sampleErrors"][0] == {
+            "resource": "gs://b/29",
+            "error": {"code": 3, "message": "NOT_DICOM: not a DICOM file: leave it out"},
+        }
+        listed = failed.ok("GET", f"{DATASET}/operations")["operations"]
+        assert listed == [operation]
+
+    def test_its_link_leads_to_the_page(self, failed):
+        url = failed.ok("GET", f"{DATASET}/operations/2026-failed")["metadata"]["logsUrl"]
+        page = failed.raw("GET", url.removeprefix("http://127.0.0.1:8080").encode())
+        assert page.status == 200
+        assert f"{DATASET}/operations/2026-failed/outcomes.jsonl" in page.body.decode()
+
+    def test_what_a_system_says_of_local_files_stays_here(self, trial, root):
+        folder = start_operation(root, parse_store(TRIAL), Method.EXPORT, "2026-broken")
+        record = folder.read()
+        message = f"storage failed: [Errno 28] No space left: '/mnt/x' at {root.root}/projects"
+        record.finish(14, message)
+        folder.write(record)
+        operation = trial.ok("GET", f"{DATASET}/operations/2026-broken")
+        said = "storage failed: [Errno 28] No space left at ROOT/projects"
+        assert operation["error"] == {"code": 14, "message": said}
+
+    def test_the_url_of_the_server_can_be_another_one(self, failed, root):
+        behind = client_of(root, url="https://ferry.example.org/")
+        operation = behind.ok("GET", f"{DATASET}/operations/2026-failed")
+        assert operation["metadata"]["logsUrl"].startswith("https://ferry.example.org/console/")
+        with pytest.raises(ValueError, match="--url ferry"):
+            client_of(root, url="ferry.example.org")
 
 
 class TestOperations:
