@@ -100,7 +100,7 @@ class OperationFolder:
             response: fields of its response in proto JSON.
         """
         began = now()
-        metadata = OperationMetadata(method, began, self.storage.uri())
+        metadata = OperationMetadata(method, began, self.storage.uri(), end_time=began)
         owner = Owner.this_process()
         record = OperationRecord(
             self.name, metadata, store, owner, began, asked=asked, response=response

@@ -73,7 +73,7 @@ class RestApp:
                     message = self._dispatcher.answer(route.rpc, read, authorization)
                 except ApiError as error:
                     raise with_verb(error, route, path) from None
-                return write_response(message, query)
+                return write_response(message, query, path)
 
             # Handlers block: files, buckets, tables.
             content = await run_in_threadpool(answer)

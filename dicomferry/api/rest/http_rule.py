@@ -14,16 +14,12 @@ from google.api.http_pb2 import HttpRule
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.api.errors import ApiError
+from dicomferry.api.rest.versions import IN_PATHS
 from dicomferry.api.rpcs import Rpc
 
 _TEMPLATE = re.compile(
     r"(?P<before>[^{]*)\{(?P<variable>[a-z_.]+)=(?P<segments>[^}]+)\}(?P<after>[^:]*)(?P<verb>:\w+)?"
 )
-
-
-# The published API has these versions beside v1, with the same methods; `gcloud alpha` and `beta`
-# call them.
-VERSIONS = "/(?:v1|v1beta1|v1alpha2)/"
 
 
 class Route(NamedTuple):
@@ -79,7 +75,7 @@ def _route(rpc: Rpc, rule: HttpRule) -> Route:
     if template is None:
         raise ValueError(f"{rpc.name}: {rule} is not a supported HTTP annotation")
     segments = template["segments"].replace("*", "[^/]+")
-    before = template["before"].replace("/v1/", VERSIONS)
+    before = template["before"].replace("/v1/", IN_PATHS)
     path = f"{before}({segments}){template['after']}{template['verb'] or ''}"
     return Route(
         method.upper(),

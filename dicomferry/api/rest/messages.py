@@ -15,6 +15,7 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT
 from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import split_mask
 from dicomferry.api.rest.http_rule import Route
+from dicomferry.api.rest.versions import in_version
 
 # Google's system parameters that have no meaning here.
 _IGNORED = {"$.xgafv", "key", "quotaUser", "fields", "uploadType", "upload_protocol"}
@@ -56,9 +57,15 @@ def read_request(route: Route, name: str, query: Query, body: bytes) -> Any:
     return request
 
 
-def write_response(message: Any, query: Query) -> bytes:
-    """Return a message as JSON, indented as Google's unless prettyPrint=false."""
-    return dump(json_format.MessageToDict(message), query)
+def write_response(message: Any, query: Query, path: str) -> bytes:
+    """Return a message as JSON, indented as Google's unless prettyPrint=false.
+
+    Args:
+        message: the answer.
+        query: parameters of the request.
+        path: of the request: it begins with the version of the API.
+    """
+    return dump(in_version(json_format.MessageToDict(message), path), query)
 
 
 def dump(value: Any, query: Query) -> bytes:

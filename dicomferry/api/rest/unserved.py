@@ -5,7 +5,8 @@ import re
 from google.rpc.code_pb2 import NOT_FOUND, UNIMPLEMENTED
 
 from dicomferry.api.errors import ApiError
-from dicomferry.api.rest.http_rule import VERSIONS, Route
+from dicomferry.api.rest.http_rule import Route
+from dicomferry.api.rest.versions import IN_PATHS
 
 _LOCATION = "projects/[^/]+/locations/[^/]+"
 _DATASET = f"{_LOCATION}/datasets/[^/]+"
@@ -27,7 +28,7 @@ _MAX_PATH = 500
 def no_such_method(method: str, path: str) -> ApiError:
     """Return the error for a request that no route fits, its path as it was sent."""
     for pattern, reason in _UNSERVED:
-        if re.fullmatch(f"{VERSIONS}{pattern}", path, re.ASCII):
+        if re.fullmatch(f"{IN_PATHS}{pattern}", path, re.ASCII):
             return ApiError(UNIMPLEMENTED, f"there is no {method} {path[:_MAX_PATH]}: {reason}")
     return ApiError(NOT_FOUND, f"there is no {method} {path[:_MAX_PATH]}")
 

@@ -38,6 +38,19 @@ class TestDatasets:
         assert client.ok("POST", f"{made['name']}:cancel", {}) == {}
         assert client.ok("GET", DATASET) == {"name": DATASET, "timeZone": "America/New_York"}
 
+    @pytest.mark.parametrize("version", ["v1beta1", "v1alpha2"])
+    def test_operations_have_the_names_of_the_version_that_is_asked(self, client, version):
+        path = f"/{version}/{DATASETS}".encode()
+        made = client.raw("POST", path, f"datasetId={ID}".encode()).content
+        names = f"google.cloud.healthcare.{version}."
+        assert made["response"]["@type"] == f"type.googleapis.com/{names}dataset.Dataset"
+        assert made["metadata"]["@type"] == f"type.googleapis.com/{names}OperationMetadata"
+        method = f"{names}dataset.DatasetService.CreateDataset"
+        assert made["metadata"]["apiMethodName"] == method
+        listed = client.raw("GET", f"/{version}/{DATASET}/operations".encode()).content
+        assert listed == {"operations": [made]}
+        assert client.ok("GET", made["name"])["response"]["@type"] == TYPE
+
     def test_a_dataset_exists_as_long_as_it_has_a_store(self, client, deletions):
         missing = client.call("GET", DATASET).refused(404, "NOT_FOUND")
         assert missing == f"{DATASET} does not exist"
