@@ -27,7 +27,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.store.dicom_store import Resource
-from dicomferry.tables.destination import parse_destination
+from dicomferry.tables.destination import kind_of, parse_destination
 
 
 class DicomService:
@@ -151,6 +151,10 @@ class DicomService:
                 "leave it out, or give STANDARD",
             )
         self._store(name)
+        if kind_of(request.gcs_source.uri):
+            raise ApiError(
+                INVALID_ARGUMENT, "gcs_source.uri names a table: name files, as gs://bucket/dir/**"
+            )
         self._paths.check(request.gcs_source.uri)
         with translate_job_errors():
             job = import_request(request, name, self._root, self._paths.folders)

@@ -6,7 +6,7 @@ import re
 from typing import ClassVar
 
 from dicomferry.storage.base import Storage
-from dicomferry.storage.delta_paths import unsupported_character
+from dicomferry.storage.delta_paths import unsupported_character, unsupported_in_bucket
 from dicomferry.storage.registry import capabilities_of, is_registered, open_storage
 from dicomferry.tables.destination import (
     Destination,
@@ -40,6 +40,11 @@ class DeltaTablePath(Destination):
         if separator and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]/[^/].*", rest):
             raise ValueError(f"{text!r} has no bucket or no prefix. Give delta:gs://bucket/prefix.")
         location = location.rstrip("/")
+        unfit = unsupported_in_bucket(rest.rstrip("/").partition("/")[2]) if separator else None
+        if unfit is not None:
+            raise ValueError(
+                f"{text!r}: the prefix of a Delta table cannot have {unfit!r} in it. Give another."
+            )
         if not location:
             raise ValueError(f"{text!r} names no folder. Give delta:path/to/folder.")
         if not separator and (unfit := unsupported_character(location)):

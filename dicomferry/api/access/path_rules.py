@@ -22,6 +22,8 @@ from dicomferry.tables.destination import Place, kind_of
 _BUCKET = re.compile(r"[a-z0-9+.-]+://[a-z0-9][a-z0-9._-]*(?:/|$)")
 _WILDCARD = re.compile(r"[*?]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+# Some libraries drop them, so that the name means another place.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_CHARACTERS = 4096
 
 
@@ -149,8 +151,8 @@ def _check_text(uri: str) -> None:
         os.fsencode(uri)
     except UnicodeEncodeError:
         raise ApiError(INVALID_ARGUMENT, f"{uri!r} is not valid text") from None
-    if "\0" in uri or "%00" in uri:
-        raise ApiError(INVALID_ARGUMENT, f"{uri!r} has a NUL character: remove it")
+    if "%00" in uri or _CONTROL.search(uri):
+        raise ApiError(INVALID_ARGUMENT, f"{uri!r} has a control character: remove it")
 
 
 def _readings(location: str) -> Iterator[str]:

@@ -226,6 +226,24 @@ class TestWhatFailed:
             client_of(root, url="ferry.example.org")
 
 
+class TestPlacesThatMeanOthers:
+    @pytest.mark.parametrize("table", ["delta:/in", "duckdb:/in/a.duckdb#t", "bq://p.d.t"])
+    def test_a_table_is_no_source(self, trial, table):
+        answer = trial.call("POST", f"{TRIAL}:import", {"gcsSource": {"uri": table}})
+        assert "names a table" in answer.refused(400, "INVALID_ARGUMENT")
+
+    @pytest.mark.parametrize("part", ["%73tores", ".\t.", ".\r.", "a#b", "a?b", "", "."])
+    def test_no_table_has_a_name_that_is_read_as_another(self, trial, part):
+        uri = f"delta:gs://bucket/mine/{part}/x"
+        stream = {"streamConfigs": [{"bigqueryDestination": {"tableUri": uri}}]}
+        calls = [
+            trial.call("POST", f"{TRIAL}:export", {"bigqueryDestination": {"tableUri": uri}}),
+            trial.call("PATCH", TRIAL, stream, updateMask="streamConfigs"),
+        ]
+        for answer in calls:
+            answer.refused(400, "INVALID_ARGUMENT")
+
+
 class TestOperations:
     @pytest.fixture
     def running(self, trial, root):
