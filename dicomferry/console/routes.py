@@ -4,7 +4,6 @@ import importlib.resources
 from collections.abc import Awaitable, Callable
 
 from google.rpc.code_pb2 import FAILED_PRECONDITION, NOT_FOUND, UNAUTHENTICATED
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +11,7 @@ from starlette.routing import Route
 from dicomferry.api.access import Principal
 from dicomferry.api.dispatch import to_api_error
 from dicomferry.api.errors import ApiError
+from dicomferry.api.own_threads import OwnThreads
 from dicomferry.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
 from dicomferry.console.pages import Pages
 from dicomferry.console.views import layout
@@ -26,6 +26,9 @@ _DATASET = "/console/projects/{project}/locations/{location}/datasets/{dataset}"
 _STORE = _DATASET + "/dicomStores/{store}"
 _PICTURE = _STORE + "/pictures/{study}/{series}/{instance}/{digest}"
 _OPERATION = _DATASET + "/operations/{operation}"
+_PAGES_AT_ONCE = 16
+# One is drawn at a time; others are at hand.
+_PICTURES_AT_ONCE = 4
 _ASSETS = {
     "style.css": "text/css",
     "live.js": "text/javascript",
@@ -42,10 +45,14 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
             browser sends no such header, so its login is a cookie with the same token.
     """
     pages = Pages(root)
+    texts, pictures = OwnThreads(_PAGES_AT_ONCE), OwnThreads(_PICTURES_AT_ONCE)
 
-    def guarded(page: _Page) -> _Endpoint:
+    def guarded(page: _Page, threads: OwnThreads = texts) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(_answer, request, page, authenticate)
+            try:
+                return await threads.run(lambda: _answer(request, page, authenticate))
+            except ApiError as error:
+                return layout.error_page(error, None)
 
         return endpoint
 
@@ -59,7 +66,7 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         *(Route(f"/console/{name}", _asset(name, kind)) for name, kind in _ASSETS.items()),
         Route(_STORE, guarded(pages.store)),
         Route(f"{_STORE}/preview", guarded(pages.preview)),
-        Route(_PICTURE, guarded(pages.picture)),
+        Route(_PICTURE, guarded(pages.picture, pictures)),
         Route(_OPERATION, guarded(pages.operation)),
         Route(f"{_OPERATION}/outcomes.jsonl", guarded(pages.outcomes)),
     ]

@@ -46,23 +46,30 @@ class Pictures:
     def get(self, data: Storage, blob: str, size: int) -> Thumbnail | InstanceError:
         """Return the picture of a blob, or why it cannot be drawn."""
         key = data.uri(blob)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+        if kept := self._find(key):
+            return kept
         self.warm()
         with self._drawing:
+            if kept := self._find(key):  # drawn for another while this one waited
+                return kept
             [[picture]] = self._pool.map(
                 functools.partial(draw_all, data=data),
                 [[(blob, size)]],
                 on_worker_lost,
                 lambda _: _SECONDS,
             )
-        with self._lock:
-            self._kept[key] = picture
-            while len(self._kept) > _MAX_KEPT:
-                self._kept.popitem(last=False)
+            with self._lock:
+                self._kept[key] = picture
+                while len(self._kept) > _MAX_KEPT:
+                    self._kept.popitem(last=False)
         return picture
+
+    def _find(self, key: str) -> Thumbnail | InstanceError | None:
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key]
 
 
 def blob_of(study: str, series: str, instance: str, digest: str) -> str | None:

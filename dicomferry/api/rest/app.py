@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
+from dicomferry.api.own_threads import OwnThreads
 from dicomferry.api.rest.http_rule import Route, find_route, routes_of
 from dicomferry.api.rest.messages import Query, dump, read_request, write_response
 from dicomferry.api.rest.request_body import has_body, is_query, method_of, read_body
@@ -19,6 +20,7 @@ from dicomferry.api.rest.unserved import no_such_method, with_verb
 from dicomferry.api.rpcs import Rpc
 
 _MAX_PARAMETERS = 100
+_CALLS_AT_ONCE = 32
 # As in google/rpc/code.proto.
 _HTTP_STATUS = {
     "OK": 200,
@@ -48,6 +50,7 @@ class RestApp:
         """Serve methods by a dispatcher."""
         self._routes = routes_of(rpcs)
         self._dispatcher = dispatcher
+        self._threads = OwnThreads(_CALLS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,7 +79,7 @@ class RestApp:
                 return write_response(message, query, path)
 
             # Handlers block: files, buckets, tables.
-            content = await run_in_threadpool(answer)
+            content = await self._threads.run(answer)
             response = Response(content, 200, media_type="application/json")
         except ApiError as error:
             response = error_response(error, query)
