@@ -10,7 +10,7 @@ from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
 
 from dicomferry.api.access import Authenticator
 from dicomferry.api.errors import ApiError
-from dicomferry.api.request_fields import check_required, check_sizes
+from dicomferry.api.request_fields import check_required, check_values
 from dicomferry.api.rpcs import Rpc
 from dicomferry.storage.failures import storage_errors
 
@@ -44,7 +44,7 @@ class Dispatcher:
             principal = self._authenticator.authenticate(authorization)
             caller = principal.name
             request = read()
-            check_sizes(request)
+            check_values(request)
             check_required(request)
             return rpc.handler(request, principal)
         except ApiError as error:

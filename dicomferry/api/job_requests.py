@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT
-
-from dicomferry.api.errors import ApiError
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.pipelines.export_request import ExportRequest, TableSchema
 from dicomferry.pipelines.import_request import ImportRequest
@@ -48,7 +45,7 @@ def export_request(message: Any, store: StoreName, root: Storage) -> ExportReque
         root: where stores are.
 
     Raises:
-        ApiError, ValueError: the destination is wrong, with the remedy.
+        ValueError: the destination is wrong, with the remedy.
     """
     filter_uri = message.filter_config.resource_paths_gcs_uri
     if message.HasField("gcs_destination"):
@@ -72,9 +69,7 @@ def export_request(message: Any, store: StoreName, root: Storage) -> ExportReque
 
 
 def _disposition(table: Any) -> WriteDisposition:
-    given = pb.BigQueryDestination.WriteDisposition.DESCRIPTOR.values_by_number.get(
+    given = pb.BigQueryDestination.WriteDisposition.DESCRIPTOR.values_by_number[
         table.write_disposition
-    )
-    if given is None:
-        raise ApiError(INVALID_ARGUMENT, f"write_disposition {table.write_disposition} is unknown")
+    ]
     return parse_disposition(given.name, force=table.force)

@@ -6,11 +6,12 @@ from typing import Any
 
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
+from google.rpc.code_pb2 import NOT_FOUND
 
 from dicomferry.api.access import Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
 from dicomferry.api.errors import ApiError
+from dicomferry.api.operation_filter import parse_operation_filter
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
 from dicomferry.api.request_fields import dataset_name, operation_folder
 from dicomferry.api.resources import operation_message
@@ -49,13 +50,15 @@ class OperationsService:
         return operation_message(record, self._url)
 
     def list_operations(self, request: Any, principal: Principal) -> Any:
-        """Return a page of a dataset's operations, the newest first."""
+        """Return a page of a dataset's operations, the newest first.
+
+        A page has fewer where the filter leaves some out.
+        """
         parent = dataset_name(request.name)
         principal.require(METHOD_PERMISSIONS["ListOperations"], str(parent))
-        if request.filter:
-            raise ApiError(INVALID_ARGUMENT, "operations cannot be filtered: leave filter out")
+        matching = parse_operation_filter(request.filter)
         size = page_size(request.page_size)
-        scope = ("ListOperations", str(parent))
+        scope = ("ListOperations", str(parent), request.filter)
         after = last_of_page_before(request.page_token, *scope)
         ids = operation_ids(self._root, parent, after)
         response = operations_pb2.ListOperationsResponse()
@@ -63,7 +66,8 @@ class OperationsService:
         for listed in read_operations(self._root, parent, ids[:size]):
             if listed:
                 record = reader.reconcile(*listed)
-                response.operations.append(operation_message(record, self._url))
+                if matching.matches(record):
+                    response.operations.append(operation_message(record, self._url))
         if len(ids) > size:
             response.next_page_token = next_page_token(ids[size - 1], *scope)
         return response

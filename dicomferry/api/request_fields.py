@@ -39,13 +39,15 @@ def check_required(request: Any) -> None:
             raise ApiError(INVALID_ARGUMENT, f"{field.name} is required")
 
 
-def check_sizes(message: Any) -> None:
+def check_values(message: Any) -> None:
     """Refuse a message with more entries in a list or map, or longer texts, than any call needs.
+
+    And one with a number that its enum has not, which proto3 lets through.
 
     Handlers copy, name and quote what a request holds, so its size is bounded before they see it.
 
     Raises:
-        ApiError: a list, map or text is too large.
+        ApiError: a list, map or text is too large, or a number is out of its enum.
     """
     for field, value in message.ListFields():
         if field.is_repeated:
@@ -58,8 +60,14 @@ def check_sizes(message: Any) -> None:
         else:
             entries = [value]
         for entry in entries:
+            if field.enum_type is not None and entry not in field.enum_type.values_by_number:
+                raise ApiError(
+                    INVALID_ARGUMENT,
+                    f"{field.name} is {entry}, which is none of "
+                    f"{', '.join(field.enum_type.values_by_name)}",
+                )
             if hasattr(entry, "ListFields"):
-                check_sizes(entry)
+                check_values(entry)
             elif isinstance(entry, (str, bytes)) and len(entry) > _MAX_CHARACTERS:
                 raise ApiError(
                     INVALID_ARGUMENT,

@@ -1,7 +1,7 @@
 """The REST transport: every method of the contract by its HTTP annotation, in proto JSON."""
 
-import functools
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import parse_qsl
 
 from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAUTHENTICATED, Code
@@ -14,7 +14,8 @@ from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
 from dicomferry.api.own_threads import OwnThreads
 from dicomferry.api.rest.http_rule import Route, find_route, routes_of
-from dicomferry.api.rest.messages import Query, dump, read_request, write_response
+from dicomferry.api.rest.messages import Query, dump, read_request, token_of, write_response
+from dicomferry.api.rest.partial import HEADER, Selection, selection_of
 from dicomferry.api.rest.request_body import has_body, is_query, method_of, read_body
 from dicomferry.api.rest.unserved import no_such_method, with_verb
 from dicomferry.api.rpcs import Rpc
@@ -61,7 +62,7 @@ class RestApp:
             method = method_of(request)
             path = scope["raw_path"].decode("ascii", errors="replace")
             route, name = self._find(method, path)
-            authorization = request.headers.get("authorization")
+            authorization = token_of(request.headers.get("authorization"), query)
             body = b""
             if has_body(request):
                 # Bodies of unknown callers take no memory.
@@ -69,14 +70,22 @@ class RestApp:
                 body = await read_body(request)
             if is_query(request, method):
                 query, body = [*query, *_query(body)], b""
+            mask = request.headers.get(HEADER, "")
 
             def answer() -> bytes:
-                read = functools.partial(read_request, route, name, query, body)
+                selection: Selection = None
+
+                def read() -> Any:
+                    # Refused before anything is done.
+                    nonlocal selection
+                    selection = selection_of(query, mask, route.rpc.response_class.DESCRIPTOR)
+                    return read_request(route, name, query, body)
+
                 try:
                     message = self._dispatcher.answer(route.rpc, read, authorization)
                 except ApiError as error:
                     raise with_verb(error, route, path) from None
-                return write_response(message, query, path)
+                return write_response(message, query, path, selection)
 
             # Handlers block: files, buckets, tables.
             content = await self._threads.run(answer)

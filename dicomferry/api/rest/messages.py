@@ -14,13 +14,16 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.api.errors import ApiError
 from dicomferry.api.field_mask import split_mask
+from dicomferry.api.rest.complaints import complaint, kind_of
 from dicomferry.api.rest.http_rule import Route
+from dicomferry.api.rest.partial import Selection, select
 from dicomferry.api.rest.versions import in_version
 
 # Google's system parameters that have no meaning here.
-_IGNORED = {"$.xgafv", "key", "quotaUser", "fields", "uploadType", "upload_protocol"}
+_IGNORED = {"$.xgafv", "key", "quotaUser", "uploadType", "upload_protocol"}
+# Those that are read elsewhere: `partial.selection_of`, `token_of`.
+_READ_ELSEWHERE = {"fields", "access_token", "oauth_token"}
 _MAX_DEPTH = 20
-_MAX_COMPLAINT = 1000
 
 Query = Iterable[tuple[str, str]]
 
@@ -57,15 +60,32 @@ def read_request(route: Route, name: str, query: Query, body: bytes) -> Any:
     return request
 
 
-def write_response(message: Any, query: Query, path: str) -> bytes:
-    """Return a message as JSON, indented as Google's unless prettyPrint=false.
+def write_response(message: Any, query: Query, path: str, selection: Selection = None) -> bytes:
+    """Return the selected fields of a message as JSON, indented unless prettyPrint=false.
 
     Args:
         message: the answer.
         query: parameters of the request.
         path: of the request: it begins with the version of the API.
+        selection: the fields that were asked for.
     """
-    return dump(in_version(json_format.MessageToDict(message), path), query)
+    content = in_version(json_format.MessageToDict(message), path)
+    return dump(select(content, selection), query)
+
+
+def token_of(header: str | None, query: Query) -> str | None:
+    """Return the Authorization header, or what stands for it in the query, as OAuth 2 allows.
+
+    Raises:
+        ApiError: the query has two tokens.
+    """
+    names = ("access_token", "oauth_token")
+    tokens = {text for key, text in query if key.removeprefix("$") in names}
+    if header is not None or not tokens:
+        return header
+    if len(tokens) > 1:
+        raise ApiError(INVALID_ARGUMENT, "the query has two tokens: give one")
+    return f"Bearer {tokens.pop()}"
 
 
 def dump(value: Any, query: Query) -> bytes:
@@ -85,7 +105,7 @@ def _parse(body: bytes, target: Any) -> None:
             raise ApiError(INVALID_ARGUMENT, "the body must be a JSON object")
         json_format.ParseDict(content, target, max_recursion_depth=_MAX_DEPTH)
     except json_format.ParseError as error:
-        raise ApiError(INVALID_ARGUMENT, str(error)[:_MAX_COMPLAINT]) from None
+        raise ApiError(INVALID_ARGUMENT, complaint(error, target.DESCRIPTOR)) from None
     except (ValueError, RecursionError):
         raise ApiError(INVALID_ARGUMENT, "the body is not JSON in UTF-8") from None
 
@@ -100,8 +120,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _is_ours(key: str, value: str) -> bool:
     plain = key.removeprefix("$")
     if plain == "alt" and value != "json":
-        raise ApiError(INVALID_ARGUMENT, f"alt={value!r} is not supported: use json")
-    return not (plain in ("alt", "prettyPrint") or key in _IGNORED or plain in _IGNORED)
+        raise ApiError(INVALID_ARGUMENT, f"alt={value[:50]!r} is not supported: use json")
+    ours = {"alt", "prettyPrint", *_IGNORED, *_READ_ELSEWHERE}
+    return key not in ours and plain not in ours
 
 
 def _set_from_query(request: Any, key: str, value: str, seen: set[str]) -> None:
@@ -131,7 +152,8 @@ def _set_from_query(request: Any, key: str, value: str, seen: set[str]) -> None:
         )
     except json_format.ParseError:
         raise ApiError(
-            INVALID_ARGUMENT, f"query parameter {key!r} cannot be {value[:100]!r}"
+            INVALID_ARGUMENT,
+            f"query parameter {key!r} cannot be {value[:100]!r}: it must be {kind_of(field)}",
         ) from None
 
 

@@ -37,6 +37,20 @@ class TestCallers:
             answer.refused(401, "UNAUTHENTICATED")
             assert answer.headers["www-authenticate"] == 'Bearer realm="dicomferry"'
 
+    @pytest.mark.parametrize("parameter", ["access_token", "oauth_token", "$access_token"])
+    def test_a_token_may_be_in_the_query(self, login, root, parameter):
+        create_store(root, parse_store(TRIAL))
+        client, headers = login(["healthcare.*"], "*")
+        token = headers["authorization"].removeprefix("Bearer ")
+        assert client.ok("GET", TRIAL, **{parameter: token}) == {"name": TRIAL}
+        # Neither a wrong one there nor a good one beside a wrong header opens anything.
+        client.call("GET", TRIAL, **{parameter: "wrong"}).refused(401, "UNAUTHENTICATED")
+        wrong = {"authorization": "Bearer wrong"}
+        answer = client.call("GET", TRIAL, headers=wrong, **{parameter: token})
+        answer.refused(401, "UNAUTHENTICATED")
+        answer = client.call("GET", TRIAL, access_token=token, oauth_token="other")
+        answer.refused(400, "INVALID_ARGUMENT")
+
     def test_a_token_is_good_for_its_permissions_and_stores(self, login, root):
         create_store(root, parse_store(TRIAL))
         create_store(root, parse_store(f"{DATASET}/dicomStores/other"))

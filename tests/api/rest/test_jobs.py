@@ -265,9 +265,36 @@ class TestOperations:
         found = [o["name"].rpartition("/")[2] for o in first["operations"] + second["operations"]]
         assert found == ["2026-2", "2026-1", "2026-0"]
         assert "nextPageToken" not in second
-        # What a caller does not understand must not look like the whole list.
-        answer = running.call("GET", f"{DATASET}/operations", filter="done=true")
-        answer.refused(400, "INVALID_ARGUMENT")
+
+    @pytest.mark.parametrize(
+        ("text", "found"),
+        [
+            ("", "210"),
+            ("done=false", "20"),
+            ("done = true", "1"),
+            ("done != true AND metadata.create_time>2020-01-01", "20"),
+            ('metadata.createTime < "2020-01-01T00:00:00Z"', ""),
+            ("metadata.endTime > 2020-01-01", "1"),
+            ("metadata.apiMethodName:Import", "210"),
+            ("metadata.apiMethodName = Import", ""),
+            ("metadata.cancelRequested=true", ""),
+        ],
+    )
+    def test_are_filtered(self, running, root, text, found):
+        folder = OperationFolder(root, parse_store(TRIAL).parent, "2026-1")
+        record = folder.read()
+        record.finish()
+        folder.write(record)
+        page = running.ok("GET", f"{DATASET}/operations", filter=text, returnPartialSuccess="true")
+        assert "".join(each["name"][-1] for each in page.get("operations", [])) == found
+
+    @pytest.mark.parametrize(
+        "text", ["done", "done=maybe", "done=true OR done=false", "done>true", "colour=1", "(",
+                 "x=", "done=true AND", 'name="', "metadata.createTime>soon"],
+    )  # fmt: skip
+    def test_what_is_no_filter_does_not_look_like_the_whole_list(self, running, text):
+        answer = running.call("GET", f"{DATASET}/operations", filter=text)
+        assert "metadata.createTime" in answer.refused(400, "INVALID_ARGUMENT")
 
     def test_can_be_cancelled(self, running, root):
         assert running.ok("POST", f"{DATASET}/operations/2026-1:cancel", {}) == {}
