@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -43,7 +44,11 @@ class Answer(NamedTuple):
         """The message of an error in Google's form, whose codes must be these."""
         error = self.content["error"]
         assert (self.status, error["code"], error["status"]) == (http_code, http_code, status)
-        assert set(error) == {"code", "message", "status"}
+        assert set(error) == {"code", "message", "status", "details"}
+        [info] = error["details"]
+        assert info["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+        assert info["domain"] == "dicomferry"
+        assert re.fullmatch("[A-Z][A-Z_]+[A-Z]", info["reason"])
         return error["message"]
 
 

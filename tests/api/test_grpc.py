@@ -1,5 +1,7 @@
 """A gRPC client made from the published proto, with the operations client of google.api_core."""
 
+import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -227,6 +229,54 @@ def test_many_updates_at_once_lose_nothing(stub, root):
         list(threads.map(add, range(16)))
     kept = get_store(root, parse_store(TRIAL)).resource
     assert set(kept["labels"]) == {f"k{number}" for number in range(16)}
+
+
+def test_an_error_has_its_details(stub):
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetDicomStore(pb.GetDicomStoreRequest(name=TRIAL))
+    error = exceptions.from_grpc_error(caught.value)
+    assert (error.reason, error.domain) == ("NOT_FOUND", "dicomferry")
+    long = pb.ListDicomStoresRequest(parent="ü" * 5000)
+    assert "ü" in refused(lambda: stub.ListDicomStores(long), grpc.StatusCode.INVALID_ARGUMENT)
+
+
+def check_health(channel, service="", seconds=5):
+    """The status that grpc.health.v1 says of a service; the request and answer as on the wire."""
+    method = channel.unary_unary("/grpc.health.v1.Health/Check")
+    text = service.encode()
+    request = bytes([0x0A, len(text)]) + text if text else b""
+    return method(request, timeout=seconds)
+
+
+def test_health_is_told_to_everybody(root, tmp_path):
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    _, entry = make_token("reader", ["healthcare.dicomStores.list"], [DATASET])
+    path.write_text(json.dumps(entry))
+    serving_ = b"\x08\x01"  # HealthCheckResponse.status = SERVING
+    with serving(root, auth=str(path)) as ports, grpc.insecure_channel(ports.grpc) as channel:
+        for service in ("", "google.cloud.healthcare.v1.dicom.DicomService"):
+            assert check_health(channel, service) == serving_
+        refused(lambda: check_health(channel, "other"), grpc.StatusCode.NOT_FOUND)
+        watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        refused(lambda: next(watch(b"", timeout=5)), grpc.StatusCode.UNIMPLEMENTED)
+
+
+def test_strangers_who_send_nothing_do_not_keep_health_from_others(channel):
+    calls = channel.stream_unary("/grpc.health.v1.Health/Check")
+    end = threading.Event()
+
+    def silence():
+        end.wait(30)
+        yield b""
+
+    waiting = [calls.future(silence()) for _ in range(40)]
+    try:
+        # Those beyond the bound are answered, whatever they send.
+        assert check_health(channel) == b"\x08\x01"
+    finally:
+        end.set()
+    assert {call.result(timeout=10) for call in waiting} == {b"\x08\x01"}
 
 
 def test_tokens_are_asked_for_in_the_metadata(root, tmp_path):

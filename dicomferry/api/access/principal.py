@@ -84,6 +84,8 @@ class Principal:
                 PERMISSION_DENIED,
                 f"permission {permission!r} denied on resource {resources[0]!r} "
                 "(or it may not exist): ask for a token that has it",
+                reason="IAM_PERMISSION_DENIED",
+                facts={"permission": permission, "resource": resources[0]},
             )
 
     def may_see_below(self, resource: str) -> bool:

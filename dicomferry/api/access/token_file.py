@@ -58,7 +58,9 @@ class TokenFile:
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise ApiError(
-                UNAUTHENTICATED, "no token: send the header 'Authorization: Bearer TOKEN'"
+                UNAUTHENTICATED,
+                "no token: send the header 'Authorization: Bearer TOKEN'",
+                reason="CREDENTIALS_MISSING",
             )
         digest = hash_token(token[:_MAX_TOKEN_CHARACTERS])
         match = None
@@ -70,6 +72,7 @@ class TokenFile:
             raise ApiError(
                 UNAUTHENTICATED,
                 "unknown or revoked token: `dicomferry tokens create` creates a new one",
+                reason="ACCESS_TOKEN_INVALID",
             )
         return match
 

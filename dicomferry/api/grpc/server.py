@@ -11,6 +11,7 @@ from google.rpc.code_pb2 import CANCELLED, INVALID_ARGUMENT
 
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
+from dicomferry.api.grpc.health import health_handler
 from dicomferry.api.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20
@@ -19,8 +20,10 @@ _CALLS = 256
 _CALLS_OF_A_CONNECTION = 100
 _HANDSHAKE_MS = 10_000
 _MAX_METADATA_BYTES = 16 << 10
-# Clients accept 8 KiB of metadata, where a byte that is not ASCII takes three.
-_MAX_DETAILS_BYTES = 2000
+# Clients accept 8 KiB of metadata, where the message stands twice: a byte that is not ASCII takes
+# three in its text, and one and a third in the status.
+_MAX_DETAILS_BYTES = 1500
+_STATUS_KEY = "grpc-status-details-bin"
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
 
@@ -48,7 +51,10 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
             response_serializer=rpc.response_class.SerializeToString,
         )
     server.add_generic_rpc_handlers(
-        [grpc.method_handlers_generic_handler(*service) for service in by_service.items()]
+        [
+            *(grpc.method_handlers_generic_handler(*service) for service in by_service.items()),
+            health_handler(by_service.keys()),
+        ]
     )
     return server
 
@@ -64,6 +70,8 @@ def _behavior(
             )
         except ApiError as error:
             details = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
+            status = error.status(details).SerializeToString()
+            context.set_trailing_metadata(((_STATUS_KEY, status),))
             context.abort(_STATUS[error.code], details)
 
     return answer

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+from google.protobuf import json_format
 from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAUTHENTICATED, Code
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -107,7 +108,10 @@ def error_response(error: ApiError, query: Query = ()) -> Response:
     """Return google.rpc.Status in the form of Google's JSON APIs."""
     name = Code.Name(error.code)
     status = error.http_status or _HTTP_STATUS[name]
-    content = {"error": {"code": status, "message": error.message, "status": name}}
+    details = json_format.MessageToDict(error.status(error.message))["details"]
+    content = {
+        "error": {"code": status, "message": error.message, "status": name, "details": details}
+    }
     headers = (
         {"WWW-Authenticate": 'Bearer realm="dicomferry"'} if error.code == UNAUTHENTICATED else None
     )

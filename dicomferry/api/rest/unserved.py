@@ -48,4 +48,5 @@ def with_verb(error: ApiError, route: Route, path: str) -> ApiError:
         NOT_FOUND,
         f"there is no {route.method} with the verb ':{verb[:_MAX_PATH]}'; read as an id that has a "
         f"':', {error.message}",
+        reason=error.reason,
     )

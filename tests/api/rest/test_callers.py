@@ -35,6 +35,8 @@ class TestCallers:
         for headers in ({}, {"authorization": "Bearer wrong"}):
             answer = client.call("GET", TRIAL, headers=headers)
             answer.refused(401, "UNAUTHENTICATED")
+            reason = "ACCESS_TOKEN_INVALID" if headers else "CREDENTIALS_MISSING"
+            assert answer.content["error"]["details"][0]["reason"] == reason
             assert answer.headers["www-authenticate"] == 'Bearer realm="dicomferry"'
 
     @pytest.mark.parametrize("parameter", ["access_token", "oauth_token", "$access_token"])
@@ -66,6 +68,9 @@ class TestCallers:
         ]:
             answer = client.call(method, path, headers=headers)
             assert "healthcare." in answer.refused(403, "PERMISSION_DENIED")
+            [info] = answer.content["error"]["details"]
+            assert info["reason"] == "IAM_PERMISSION_DENIED"
+            assert set(info["metadata"]) == {"permission", "resource"}
 
     def test_the_operations_of_a_store_are_seen_by_those_who_may_see_them(self, login, root):
         owner = Owner.this_process()
