@@ -55,9 +55,9 @@ class Dispatcher:
             code = refusal.code
             raise refusal from None
         finally:
-            _log(rpc, caller, code, started)
+            _log(rpc.name, caller, code, started)
 
-    def require_login(self, rpc: Rpc, authorization: str | None) -> None:
+    def require_login(self, method: str, authorization: str | None) -> None:
         """Refuse an unknown caller before anything of the call is read.
 
         Raises:
@@ -67,16 +67,16 @@ class Dispatcher:
         try:
             self._authenticator.authenticate(authorization)
         except ApiError as error:
-            _log(rpc, _NOBODY, error.code, started)
+            _log(method, _NOBODY, error.code, started)
             raise
 
 
-def _log(rpc: Rpc, caller: str, code: int, started: float) -> None:
+def _log(method: str, caller: str, code: int, started: float) -> None:
     # Neither names nor contents: requests can hold patient data.
     logger = _STRANGERS if caller == _NOBODY else _LOGGER
     logger.info(
         "%s by %s: %s in %.0f ms",
-        rpc.name,
+        method,
         caller,
         Code.Name(code),
         (time.monotonic() - started) * 1000,

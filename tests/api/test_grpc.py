@@ -9,9 +9,10 @@ import pytest
 from google.api_core import exceptions, operation
 from google.api_core.operations_v1 import OperationsClient
 from google.longrunning import operations_pb2
-from google.protobuf import duration_pb2, field_mask_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2
 
 from dicomferry.api.access import make_token
+from dicomferry.api.grpc import reflection
 from dicomferry.api.grpc.server import MAX_MESSAGE_BYTES
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
@@ -260,6 +261,81 @@ def test_health_is_told_to_everybody(root, tmp_path):
         refused(lambda: check_health(channel, "other"), grpc.StatusCode.NOT_FOUND)
         watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
         refused(lambda: next(watch(b"", timeout=5)), grpc.StatusCode.UNIMPLEMENTED)
+
+
+def reflect(channel, requests, version="v1", **options):
+    """The answers of server reflection, by messages of the tests' own making."""
+    request, response = reflection._message_classes()
+    method = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=lambda fields: request(**fields).SerializeToString(),
+        response_deserializer=response.FromString,
+    )
+    return list(method(iter(requests), timeout=10, **options))
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_services_describe_themselves_completely(channel, version):
+    service = "google.cloud.healthcare.v1.dicom.DicomService"
+    asked = [
+        {"list_services": ""},
+        {"file_containing_symbol": service},
+        {"file_containing_symbol": f"{service}.GetDicomStore"},
+        {"file_by_filename": "google/longrunning/operations.proto"},
+        {"file_containing_symbol": "google.protobuf.Nothing"},
+        {"file_by_filename": "dicomferry/reflection.proto"},
+        {},
+    ]
+    listed, described, method, file, *errors = reflect(channel, asked, version)
+    assert service in [each.name for each in listed.list_services_response.service]
+    assert method.file_descriptor_response == described.file_descriptor_response
+    assert file.file_descriptor_response.file_descriptor_proto
+    assert [each.error_response.error_code for each in errors] == [5, 5, 12]
+    pool = descriptor_pool.DescriptorPool()
+    todo = [
+        descriptor_pb2.FileDescriptorProto.FromString(each)
+        for each in described.file_descriptor_response.file_descriptor_proto
+    ]
+    while todo:  # in the order of their dependencies
+        names = {each.name for each in todo}
+        ready = [each for each in todo if names.isdisjoint(each.dependency)]
+        assert ready, "a file is missing"
+        for each in ready:
+            pool.Add(each)
+        todo = [each for each in todo if each not in ready]
+    methods = pool.FindServiceByName(service).methods_by_name
+    assert methods["GetDicomStore"].output_type.full_name.endswith(".DicomStore")
+
+
+def test_open_calls_of_reflection_leave_threads_to_others(channel):
+    method = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    end = threading.Event()
+
+    def asked():
+        yield b"\x3a\x00"  # list_services
+        end.wait(30)
+
+    open_ = [method(asked()) for _ in range(4)]
+    try:
+        assert all(next(call) for call in open_)
+        refused(lambda: next(method(asked())), grpc.StatusCode.RESOURCE_EXHAUSTED)
+    finally:
+        end.set()
+    assert [list(call) for call in open_] == [[]] * 4
+    assert next(method(asked()))
+
+
+def test_services_describe_themselves_to_known_callers_alone(root, tmp_path):
+    token, entry = make_token("reader", ["healthcare.dicomStores.list"], [DATASET])
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    path.write_text(json.dumps(entry))
+    with serving(root, auth=str(path)) as ports, grpc.insecure_channel(ports.grpc) as channel:
+        asked = [{"list_services": "*"}]
+        refused(lambda: reflect(channel, asked), grpc.StatusCode.UNAUTHENTICATED)
+        right = [("authorization", f"Bearer {token}")]
+        [answer] = reflect(channel, asked, metadata=right)
+        assert answer.list_services_response.service
 
 
 def test_strangers_who_send_nothing_do_not_keep_health_from_others(channel):

@@ -12,6 +12,7 @@ from google.rpc.code_pb2 import CANCELLED, INVALID_ARGUMENT
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
 from dicomferry.api.grpc.health import health_handler
+from dicomferry.api.grpc.reflection import reflection_handlers
 from dicomferry.api.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20
@@ -54,6 +55,7 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
         [
             *(grpc.method_handlers_generic_handler(*service) for service in by_service.items()),
             health_handler(by_service.keys()),
+            *reflection_handlers(list(by_service), _login(dispatcher)),
         ]
     )
     return server
@@ -69,12 +71,27 @@ def _behavior(
                 rpc, lambda: _read(rpc, messages), metadata.get("authorization")
             )
         except ApiError as error:
-            details = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
-            status = error.status(details).SerializeToString()
-            context.set_trailing_metadata(((_STATUS_KEY, status),))
-            context.abort(_STATUS[error.code], details)
+            _abort(context, error)
 
     return answer
+
+
+def _login(dispatcher: Dispatcher) -> Callable[[grpc.ServicerContext], None]:
+    def login(context: grpc.ServicerContext) -> None:
+        metadata = dict(context.invocation_metadata())
+        try:
+            dispatcher.require_login("ServerReflectionInfo", metadata.get("authorization"))
+        except ApiError as error:
+            _abort(context, error)
+
+    return login
+
+
+def _abort(context: grpc.ServicerContext, error: ApiError) -> None:
+    details = error.message.encode()[:_MAX_DETAILS_BYTES].decode(errors="ignore")
+    status = error.status(details).SerializeToString()
+    context.set_trailing_metadata(((_STATUS_KEY, status),))
+    context.abort(_STATUS[error.code], details)
 
 
 def _read(rpc: Rpc, messages: Iterator[bytes]) -> Any:

@@ -67,7 +67,9 @@ class RestApp:
             body = b""
             if has_body(request):
                 # Bodies of unknown callers take no memory.
-                await run_in_threadpool(self._dispatcher.require_login, route.rpc, authorization)
+                await run_in_threadpool(
+                    self._dispatcher.require_login, route.rpc.name, authorization
+                )
                 body = await read_body(request)
             if is_query(request, method):
                 query, body = [*query, *_query(body)], b""
