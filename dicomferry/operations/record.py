@@ -51,7 +51,7 @@ class Method(StrEnum):
 
     @property
     def verb(self) -> str:
-        """Import, Export, Delete or Create."""
+        """Import, Export, Delete or Create dataset."""
         return _VERBS[self]
 
     @property
@@ -80,7 +80,7 @@ _WHAT_STAYS = {
     Method.DELETE_INSTANCES: ("instances are deleted", "run it again: it goes on from there"),
 }
 _VERBS = {
-    Method.CREATE_DATASET: "Create",
+    Method.CREATE_DATASET: "Create dataset",
     Method.IMPORT: "Import",
     Method.EXPORT: "Export",
     Method.DELETE_STORE: "Delete",

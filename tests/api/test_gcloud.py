@@ -8,7 +8,7 @@ import subprocess
 import duckdb
 import pytest
 
-from tests.api.serving import TRIAL, serving
+from tests.api.serving import DATASET, TRIAL, serving
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import images
 
@@ -38,7 +38,7 @@ def gcloud(root, tmp_path, tables):
             "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
         }
 
-        def run(command, *arguments, fails=False, track=()):
+        def run(command, *arguments, fails=False, track=(), place=PLACE):
             done = subprocess.run(
                 [
                     "gcloud",
@@ -46,7 +46,7 @@ def gcloud(root, tmp_path, tables):
                     "healthcare",
                     *command.split(),
                     *arguments,
-                    *PLACE,
+                    *place,
                     "--format=json",
                 ],
                 check=False,
@@ -82,6 +82,15 @@ def test_stores(gcloud):
     gcloud("dicom-stores delete trial")
     assert "NOT_FOUND" in gcloud("dicom-stores describe trial", fails=True)
     assert "ALREADY_EXISTS" in gcloud("dicom-stores create another", fails=True)
+
+
+def test_datasets(gcloud):
+    place = ["--project=p", "--location=l"]
+    made = gcloud("datasets create d", "--time-zone=UTC", place=place)
+    assert made["name"] == DATASET
+    assert gcloud("datasets list", place=place) == [{"name": DATASET, "timeZone": "UTC"}]
+    assert gcloud("datasets get-iam-policy d", place=place) == {"etag": "ACAB"}
+    gcloud("datasets delete d", place=place)
 
 
 def test_jobs(gcloud, gcs, tables):

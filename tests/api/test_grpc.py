@@ -8,13 +8,17 @@ import grpc
 import pytest
 from google.api_core import exceptions, operation
 from google.api_core.operations_v1 import OperationsClient
+from google.iam.v1 import iam_policy_pb2
+from google.iam.v1.iam_policy_pb2_grpc import IAMPolicyStub
 from google.longrunning import operations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, field_mask_pb2
 
 from dicomferry.api.access import make_token
 from dicomferry.api.grpc import reflection
 from dicomferry.api.grpc.server import MAX_MESSAGE_BYTES
+from dicomferry.api.proto.generated import dataset_service_pb2
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
+from dicomferry.api.proto.generated.dataset_service_pb2_grpc import DatasetServiceStub
 from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
 from dicomferry.api.proto.generated.operation_metadata_pb2 import OperationMetadata
 from dicomferry.operations.folder import start_operation
@@ -73,6 +77,31 @@ def running(root):
     return start_operation(
         root, parse_store(TRIAL), "ImportDicomData", "op-1", Owner.this_process()
     )
+
+
+def test_a_dataset_and_what_its_caller_may(channel):
+    datasets, policies = DatasetServiceStub(channel), IAMPolicyStub(channel)
+    location, _, dataset_id = DATASET.partition("/datasets/")
+    given = dataset_service_pb2.Dataset(time_zone="UTC")
+    made = datasets.CreateDataset(
+        dataset_service_pb2.CreateDatasetRequest(
+            parent=location, dataset_id=dataset_id, dataset=given
+        )
+    )
+    unpacked = dataset_service_pb2.Dataset()
+    assert made.done
+    assert made.response.Unpack(unpacked)
+    assert unpacked == dataset_service_pb2.Dataset(name=DATASET, time_zone="UTC")
+    listed = datasets.ListDatasets(dataset_service_pb2.ListDatasetsRequest(parent=location))
+    assert list(listed.datasets) == [unpacked]
+    asked = ["healthcare.datasets.update", "healthcare.datasets.deidentify"]
+    allowed = policies.TestIamPermissions(
+        iam_policy_pb2.TestIamPermissionsRequest(resource=DATASET, permissions=asked)
+    )
+    assert list(allowed.permissions) == asked[:1]
+    with pytest.raises(grpc.RpcError) as caught:
+        policies.GetIamPolicy(iam_policy_pb2.GetIamPolicyRequest(resource="projects/p"))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_store_lives_from_creation_to_deletion(stub, root):

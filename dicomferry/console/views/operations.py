@@ -104,7 +104,7 @@ def _row(record: OperationRecord) -> Html:
 
 
 def _store_link(record: OperationRecord) -> Html:
-    if is_unreadable(record):
+    if not record.store.id:
         return Html()
     return html(
         '<p class="path"><a href="{href}">{store}</a></p>',

@@ -129,3 +129,9 @@ class TestDatasets:
         page = client.raw("GET", b"/").body.decode()
         assert ">projects/P/locations/l/datasets/été</a>" in page
         assert f">{DATASET}</a>" in page
+
+    def test_the_page_of_its_creation_links_to_no_store(self, client):
+        made = client.ok("POST", DATASETS, datasetId=ID)
+        page = client.raw("GET", f"/console/{made['name']}".encode()).body.decode()
+        assert "Create dataset" in page
+        assert "dicomStores/" not in page
