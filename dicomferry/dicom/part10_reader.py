@@ -198,14 +198,16 @@ def _read_file_meta(window: ByteWindow, offset: int) -> tuple[list[Element], int
 
 def _other_meta_header(window: ByteWindow, offset: int) -> tuple[str, int, int]:
     """Return VR, offset and length of a value whose VR has not the short form, or is none."""
-    window.load(offset, LOOK_AHEAD)
+    window.load(offset, 12)
+    at = offset - window.base
+    group, number, code, _ = _HEADER(window.data, at)
+    if code in LONG_FORM:
+        if at + 12 > window.limit:
+            raise InstanceError(Reason.TRUNCATED)
+        return LONG_FORM[code], offset + 12, _LONG_LENGTH(window.data, at + 8)[0]
+    window.load(offset, LOOK_AHEAD)  # only now: it is a request more for most files
     data, base, limit = window.data, window.base, window.limit
     at, end = offset - base, window.size - base
-    group, number, code, length = _HEADER(data, at)
-    if code in LONG_FORM:
-        if at + 12 > limit:
-            raise InstanceError(Reason.TRUNCATED)
-        return LONG_FORM[code], offset + 12, _LONG_LENGTH(data, at + 8)[0]
     vr = STANDARD_VR.get(group << 16 | number, "UN")
     if is_implicit(data, at, limit, end, "<"):
         return vr, offset + 8, _LONG_LENGTH(data, at + 4)[0]

@@ -162,6 +162,8 @@ def value_of(holder, tag):
             return vr, text  # not a number of bytes that its VR has
         return vr, [part.strip(" \0") for part in text.strip(" \0").split("\\")]
     value = element.value
+    if element.VR in ("AE", "CS"):  # spaces around each value mean nothing (PS3.5 6.2)
+        value = [str(each).strip(" ") for each in several_of(value)] if element.VM else value
     return element.VR, [] if element.VM == 0 and element.VR != "SQ" else value
 
 
