@@ -371,10 +371,12 @@ def test_progress_of_an_export_to_files_rises(store, tmp_path, slowed):
     check_progress(watch(launch.start(files_of(store, str(tmp_path / "out")))), 200)
 
 
-def test_progress_of_an_export_to_a_table_rises(store, tmp_path, slowed):
+def test_rows_of_a_table_count_as_success_when_they_are_in_it(store, tmp_path, slowed):
     for n in range(16):
         run_import(store, write_files(tmp_path / f"{n}", {"a.dcm": dicom_bytes(sop=f"1.2.9.{n}")}))
-    check_progress(watch(launch.start(table_of(store, f"delta:{tmp_path}/delta"))), 16)
+    seen = watch(launch.start(table_of(store, f"delta:{tmp_path}/delta")))
+    assert {counter["success"] for counter in seen} == {0, 16}
+    assert seen[-1] == {"pending": 0, "success": 16, "failure": 0}
 
 
 def watch(folder):

@@ -18,6 +18,7 @@ from tests.pipelines.disturbed_import import POINTS, disturb, kill
 from tests.pipelines.jobs import STORE
 
 _replace = os.replace
+_counted = dicomferry.transforms.write_instance._counted
 
 
 def rename(source, target):
@@ -27,7 +28,7 @@ def rename(source, target):
 
 POINTS |= {
     "write_instance": (dicomferry.transforms.write_instance, "write"),
-    "chunk": (dicomferry.transforms.write_instance._Counted, "__iter__"),
+    "chunk": (dicomferry.transforms.write_instance, "_counted"),
     "rename": (sys.modules[__name__], "rename"),
     "copy": (dicomferry.transforms.write_instance, "copy_blob"),
     "take_outcomes": (dicomferry.transforms.export_files._WriteFn, "_counted"),
@@ -51,18 +52,17 @@ def main(moment, root, destination, mime_type, workers):
 
 def break_off(file):
     """Kill the process when half of the n-th file is on disk."""
-    written = []
+    begun = []
 
-    def chunks(self):
-        written.append(self)
-        content = b"".join(self._chunks)
-        self.size = len(content)
-        if len(written) == file:
+    def half(chunks, written):
+        begun.append(written)
+        content = b"".join(_counted(chunks, written))
+        if len(begun) == file:
             yield content[: len(content) // 2]  # more than a buffer: it goes to the file at once
             kill(None)
         yield content
 
-    dicomferry.transforms.write_instance._Counted.__iter__ = chunks
+    dicomferry.transforms.write_instance._counted = half
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from dicomferry.pipelines import export_dicom, export_request
+from dicomferry.pipelines import export_dicom
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from dicomferry.tables.delta_table import DeltaTablePath
@@ -95,7 +95,7 @@ def test_a_table_with_rows_is_refused_before_any_work(packaged, table, caplog):
 def test_rows_that_came_meanwhile_are_refused_by_the_load(packaged, table, monkeypatch):
     run_table_export(packaged, table, "--schema=json")
     before = in_order(read_table(table))
-    monkeypatch.setattr(export_request, "_check_table", lambda *_: None)
+    monkeypatch.setattr(type(parse_destination(table)), "check", lambda *_: None)
     job = run_table_export(packaged, table, "--schema=json")
     assert job.code == 2
     assert job.operation["error"]["code"] == 9

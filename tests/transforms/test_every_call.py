@@ -24,7 +24,7 @@ from dicomferry.sources.source import Source
 from dicomferry.storage.local import LocalStorage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.blobs import FOLDER, INCOMING
-from dicomferry.store.index import Index
+from dicomferry.store.index import Index, create_index
 from dicomferry.tables.destination import parse_destination
 from dicomferry.transforms import ingest
 from dicomferry.transforms.commit_instances import commit
@@ -224,13 +224,16 @@ def test_a_file_is_imported_or_fails_alone(tmp_path, monkeypatch):
     small.write_bytes(dicom_bytes(sop="1.1", PatientName="DOE^JANE"))
     large.write_bytes(dicom_bytes(sop="1.2", pixels=bytes(4000)))
     sources = [source_of(path) for path in (small, large)]
-    data = open_storage(str(tmp_path / "data"))
+    empty = tmp_path / "empty"
+    create_index(open_storage(str(empty)))
+    data = open_storage(str(shutil.copytree(empty, tmp_path / "data")))
     target = ImportTarget(data, dry_run=False)
     good = [unstamped(instance) for instance in ingest_all(sources, target)]
     assert [instance.sop_instance_uid for instance in good] == ["1.1", "1.2"]
 
     def run():
         shutil.rmtree(data.root)
+        shutil.copytree(empty, data.root)  # a store without an index is deleted
         return ingest_all(sources, target)
 
     def nothing():
