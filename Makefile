@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # A tenth of pip's time.
-UV = $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
 .PHONY: demo check test test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean

@@ -70,4 +70,4 @@ def operation_message(record: OperationRecord, url: str = "") -> Any:
             root = folder.removesuffix(f"/{record.store.parent.folder}/operations/{record.id}")
             text = _OF_SYSTEM.sub(r"\1", text)
             fields["error"]["message"] = text.replace(root, "ROOT") if root != folder else text
-    return json_format.ParseDict(fields, operations_pb2.Operation())
+    return json_format.ParseDict(fields, operations_pb2.Operation(), ignore_unknown_fields=True)

@@ -167,7 +167,8 @@ class OperationFolder:
         total = ProgressCounts()
         for path in self._progress_files():
             if _part_of(path) > ended:
-                with suppress(ValueError):  # cut by a power cut: it is an estimate
+                # Cut by a power cut, or gone with its part meanwhile: it is an estimate.
+                with suppress(ValueError, FileNotFoundError):
                     total += ProgressCounts.from_json(json.loads(self.storage.read(path)))
         return total
 

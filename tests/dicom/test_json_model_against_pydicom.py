@@ -51,7 +51,14 @@ def found_differences(file: bytes, deflated_at: int | None = None) -> list[str]:
     if deflated_at is not None:
         data_set = zlib.decompress(file[deflated_at:], -zlib.MAX_WBITS)
     ours = resolved_metadata(metadata_of(file), file, data_set)
-    return list(differences(ours, expected_metadata(file)))
+    found = differences(ours, expected_metadata(file))
+    return [difference for difference in found if not _is_given_up(difference)]
+
+
+def _is_given_up(difference: str) -> bool:
+    """Whether pydicom alone left escapes: it does so in an element with a byte of no set."""
+    ours, _, theirs = difference.partition(" != ")
+    return "\\x1b" in theirs and "\\x1b" not in ours
 
 
 def deflated_at(file: bytes) -> int | None:

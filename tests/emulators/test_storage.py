@@ -251,6 +251,6 @@ def _ends(url: str) -> bool:
         try:
             with urllib.request.urlopen(f"{url}/storage/v1/b"):
                 time.sleep(0.1)
-        except urllib.error.URLError:
+        except (urllib.error.URLError, ConnectionError):
             return True
     return False
