@@ -100,7 +100,9 @@ class VerifyLog:
                 self._rows[entry["file"]] = int(entry["rows"])
                 self.problems += [Finding(*each) for each in entry["problems"]]
         except (ValueError, LookupError, TypeError):
-            raise ValueError(f"{self._path} is not a log of verifying {store}") from None
+            raise ValueError(
+                f"{self._path} is not a log of verifying {store}: name another file"
+            ) from None
         os.truncate(self._path, len(whole))
 
     def _append(self, entry: dict[str, Any]) -> None:
