@@ -31,6 +31,7 @@ from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.console import console_routes
 from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.jobs.launch import JobRunner
+from dicomferry.jobs.turns import DEFAULT_LIMITS, WaitingLimits
 from dicomferry.storage.base import Storage
 
 _GRACE_SECONDS = 10
@@ -58,6 +59,8 @@ class Settings:
     dataflow_project: str = ""
     dataflow_region: str = ""
     max_jobs: int = 4
+    max_waiting: int = DEFAULT_LIMITS.in_all
+    max_waiting_each: int = DEFAULT_LIMITS.of_caller
     url: str = ""
 
     @property
@@ -75,7 +78,8 @@ class Settings:
     @property
     def runner(self) -> JobRunner:
         """Where jobs run."""
-        return JobRunner(self.templates, self.max_jobs)
+        limits = WaitingLimits(self.max_waiting, self.max_waiting_each)
+        return JobRunner(self.templates, self.max_jobs, limits)
 
     def check(self) -> None:
         """Check the settings.
@@ -93,8 +97,10 @@ class Settings:
             raise ValueError(
                 f"--url {self.url} is not the URL of a server: use http://HOST or https://HOST"
             )
-        if self.max_jobs < 1:
-            raise ValueError(f"--max-jobs must be 1 or more, got {self.max_jobs}")
+        for flag in ("max_jobs", "max_waiting", "max_waiting_each"):
+            if (number := getattr(self, flag)) < 1:
+                name = flag.replace("_", "-")
+                raise ValueError(f"--{name} must be 1 or more, got {number}")
         if self.templates and not (all(self.templates) and self.root.capabilities.is_shared):
             raise ValueError(
                 "jobs on Dataflow take --dataflow-templates gs://bucket/folder, "

@@ -102,8 +102,7 @@ class DatasetService:
                 check_format(store.format, store.name)
         for store in stores:
             with translate_store_errors(store.name):
-                dicom_store.mark_deleted(self._root, store.name)
-            launch.start_deletion(self._root, store.name, self._runner, principal.name)
+                launch.start_deletion(self._root, store.name, self._runner, principal.name)
         with translate_store_errors(name):
             dataset.mark_dataset_deleted(self._root, name)
         return empty_pb2.Empty()

@@ -116,8 +116,7 @@ class DicomService:
         name = store_name(request.name)
         principal.require(METHOD_PERMISSIONS["DeleteDicomStore"], str(name))
         with translate_store_errors(name):
-            dicom_store.mark_deleted(self._root, name)
-        launch.start_deletion(self._root, name, self._runner, principal.name)
+            launch.start_deletion(self._root, name, self._runner, principal.name)
         return empty_pb2.Empty()
 
     def get_dicom_store_metrics(self, request: Any, principal: Principal) -> Any:

@@ -9,11 +9,13 @@ from google.rpc.code_pb2 import (
     FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NOT_FOUND,
+    RESOURCE_EXHAUSTED,
     UNAVAILABLE,
 )
 
 from dicomferry.api.errors import ApiError
 from dicomferry.jobs.dataflow_client import DataflowError
+from dicomferry.jobs.turns import QueueFullError
 from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.errors import StorageError
 from dicomferry.store.dataset import DatasetBusyError, DatasetExistsError, DatasetNotFoundError
@@ -38,6 +40,8 @@ def translate_store_errors(name: StoreName | DatasetName) -> Iterator[None]:
         raise ApiError(FAILED_PRECONDITION, str(error)) from None
     except ResourceError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)) from None
+    except QueueFullError as error:
+        raise _queue_full(error) from None
 
 
 @contextmanager
@@ -47,9 +51,17 @@ def translate_job_errors() -> Iterator[None]:
         yield
     except (TableError, StorageError, StoreFormatError) as error:
         raise ApiError(FAILED_PRECONDITION, str(error)) from None
+    except QueueFullError as error:
+        raise _queue_full(error) from None
     except DataflowError as error:
         raise ApiError(UNAVAILABLE, str(error)) from None
     except ValueError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)) from None
     except LookupError as error:
         raise ApiError(NOT_FOUND, str(error)) from None
+
+
+def _queue_full(error: QueueFullError) -> ApiError:
+    scope = "caller" if error.is_of_caller else "server"
+    facts = {"limit": str(error.limit), "scope": scope}
+    return ApiError(RESOURCE_EXHAUSTED, str(error), reason="TOO_MANY_WAITING_JOBS", facts=facts)

@@ -15,7 +15,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.listing import delete_operation, list_operations
 from dicomferry.operations.outcomes import ProgressCounter
 from dicomferry.operations.record import OperationRecord, now
-from dicomferry.operations.state import state_of
+from dicomferry.operations.state import state_in_words
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
 
@@ -40,7 +40,7 @@ def list_(
                 folder.id,
                 record.metadata.method.verb.lower(),
                 record.store.id,
-                state_of(record),
+                state_in_words(record),
                 str(counter.success),
                 str(counter.failure),
                 _what(record),

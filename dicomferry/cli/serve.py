@@ -45,6 +45,13 @@ def serve_(
             help="Jobs that run at once on this machine, each on all cores; more are queued.",
         ),
     ] = 4,
+    max_waiting: Annotated[
+        int,
+        typer.Option(metavar="N", help="Jobs that may be queued, in about 20 MB each."),
+    ] = 200,
+    max_waiting_each: Annotated[
+        int, typer.Option(metavar="N", help="Queued jobs that one token may have.")
+    ] = 50,
     url: Annotated[
         str,
         typer.Option(
@@ -77,6 +84,8 @@ def serve_(
         dataflow_project,
         dataflow_region,
         max_jobs,
+        max_waiting,
+        max_waiting_each,
         url,
     )
 

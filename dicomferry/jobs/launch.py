@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import dicomferry
@@ -22,6 +23,8 @@ from dicomferry import pipelines
 from dicomferry.jobs import dataflow, deletion, queue
 from dicomferry.jobs.dataflow import TemplateJob
 from dicomferry.jobs.dataflow_client import DataflowClient, Templates
+from dicomferry.jobs.queue import Place
+from dicomferry.jobs.turns import DEFAULT_LIMITS, WaitingLimits
 from dicomferry.operations.asked import Asked, asked_by
 from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.owner import Owner
@@ -30,6 +33,7 @@ from dicomferry.pipelines.flags import texts_of, to_argv
 from dicomferry.pipelines.requests import Request
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
+from dicomferry.store.dicom_store import mark_deleted
 
 # Linux accepts arguments of 128 KiB; no URI of ours is near that.
 _MAX_ARGUMENT = 8192
@@ -45,10 +49,18 @@ class JobRunner:
         templates: of Dataflow; None: jobs are processes on this machine.
         max_jobs: how many processes of a root run on this machine at once; further ones wait.
             0: any number.
+        waiting: how many may wait.
     """
 
     templates: Templates | None = None
     max_jobs: int = 0
+    waiting: WaitingLimits = DEFAULT_LIMITS
+
+    def place_for(
+        self, root: Storage, store: StoreName, caller: str
+    ) -> AbstractContextManager[Place]:
+        """See `queue.place_for`."""
+        return queue.place_for(root, store, caller, self.max_jobs, self.waiting)
 
 
 def start(
@@ -65,6 +77,7 @@ def start(
         ValueError, LookupError: a quick look shows that the request is wrong, with the remedy;
             nothing was started. What it does not show ends the operation.
         DataflowError: Dataflow refused the job.
+        QueueFullError: it may not even wait.
     """
     runner = runner or JobRunner()
     request.check_reach("" if runner.templates is None else "DataflowRunner")
@@ -75,7 +88,7 @@ def start(
             )
     if runner.templates is not None:
         return _start_on_dataflow(request, runner.templates, request.asked(principal))
-    return _start_process(request, runner.max_jobs, request.asked(principal))
+    return _start_process(request, runner, request.asked(principal))
 
 
 def _start_on_dataflow(request: Request, templates: Templates, asked: Asked) -> OperationFolder:
@@ -88,30 +101,38 @@ def _start_on_dataflow(request: Request, templates: Templates, asked: Asked) -> 
     return dataflow.start(DataflowClient(), templates.of(request.pipeline), job)
 
 
-def _start_process(request: Request, max_jobs: int, asked: Asked) -> OperationFolder:
+def _start_process(request: Request, runner: JobRunner, asked: Asked) -> OperationFolder:
     operation_id = new_operation_id()
     folder = OperationFolder(request.root, request.store.parent, operation_id)
     argv = to_argv(dataclasses.replace(request, operation=operation_id))
     arguments = [module_of(request), *argv]
-    return _start(folder, arguments, _Begun(request.store, request.method, asked), max_jobs)
+    begun = _Begun(request.store, request.method, asked)
+    with runner.place_for(request.root, request.store, asked.principal) as place:
+        return _start(folder, arguments, begun, place)
 
 
 def start_deletion(
     root: Storage, name: StoreName, runner: JobRunner, principal: str
 ) -> OperationFolder:
-    """Start to delete the data of a store that is marked as deleted, in a process of this machine.
+    """Mark a store as deleted, and start to delete its data in a process of this machine.
 
     Args:
         root: where stores are.
         name: of the store.
         runner: says how many processes run at once.
         principal: who asked.
+
+    Raises:
+        StoreNotFoundError: there is no such store.
+        QueueFullError: the deletion may not even wait; the store stays.
     """
     folder = OperationFolder(root, name.parent, new_operation_id())
     flags = [f"--root={root.root}", f"--store={name}", f"--operation={folder.id}"]
     arguments = [deletion.__name__, *flags]
     begun = _Begun(name, Method.DELETE_STORE, asked_by(principal))
-    return _start(folder, arguments, begun, runner.max_jobs)
+    with runner.place_for(root, name, begun.asked.principal) as place:
+        mark_deleted(root, name)
+        return _start(folder, arguments, begun, place)
 
 
 class _Begun(NamedTuple):
@@ -123,25 +144,20 @@ class _Begun(NamedTuple):
 
 
 def _start(
-    folder: OperationFolder, arguments: Sequence[str], begun: _Begun, max_jobs: int
+    folder: OperationFolder, arguments: Sequence[str], begun: _Begun, place: Place
 ) -> OperationFolder:
     """Start a module of ours with its arguments, and record its process as the owner."""
-    waits, slot = [], None
-    if max_jobs:
-        slots = queue.slots_folder(folder.root)
-        slot = queue.try_acquire_slot(slots, max_jobs)
-        waits = [queue.__name__, slots, str(max_jobs)] if slot is None else []
     log, logs = _open_log(folder)
-    with os.fdopen(log, "wb"), queue.inherit_slot(slot) as inherited:
+    with os.fdopen(log, "wb"):
         process = subprocess.Popen(
             # -P: modules in the working folder are not ours.
-            [sys.executable, "-P", "-m", *waits, *arguments],
+            [sys.executable, "-P", "-m", *place.program, *arguments],
             env={**os.environ, "PYTHONPATH": _search_path()},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=inherited,
+            pass_fds=place.inherited,
         )
     # Else an ended job stays a zombie for as long as this process lives.
     threading.Thread(target=process.wait, daemon=True).start()

@@ -1,80 +1,82 @@
-"""Job queue of a server: wait for a free slot, then become the job.
+"""Job queue of a server: wait for one's turn and a free slot, then become the job.
 
 A job is a process from its request on, and outlives the server. While other jobs have all slots
-it waits here, small, without Beam; then the same process becomes the pipeline. Slots are locks on
-files, which the system releases when their holder dies. Of the waiting processes one at a time,
-the head of the queue, looks for a free slot.
+it waits here, small, without Beam; then the same process becomes the pipeline. A server that
+starts again finds those that wait: each holds its ticket itself.
 
-    python -m dicomferry.jobs.queue FOLDER SLOTS MODULE --root=R --store=S … --operation=ID
+    python -m dicomferry.jobs.queue FOLDER SLOTS FD TICKET MODULE --root=R --store=S --operation=ID
 """
 
-import fcntl
-import hashlib
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
+from dicomferry.jobs.turns import WaitingLimits
+from dicomferry.jobs.waiting_room import Admission, WaitingRoom, slots_folder
 from dicomferry.operations.folder import OperationFolder, adopt_operation
 from dicomferry.operations.ownership import OwnedOperation
-from dicomferry.resource_names import parse_store
+from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 
+# Times the place: who is far behind need not look often.
 _LOOK_SECONDS = 0.2
+_MAX_LOOK_SECONDS = 10.0
 
 
-def slots_folder(root: Storage) -> str:
-    """Return the folder of this machine that holds the slots for jobs of a root.
+class Place(NamedTuple):
+    """Where a job is to begin: in a slot, or in the queue.
 
-    Raises:
-        ValueError: another user has created it.
+    Attributes:
+        program: words before the module and its flags.
+        inherited: descriptors that its process inherits.
     """
-    ours = Path(tempfile.gettempdir()) / f"dicomferry-{os.getuid()}"
-    ours.mkdir(mode=0o700, exist_ok=True)
-    if ours.is_symlink() or ours.stat().st_uid != os.getuid():
-        raise ValueError(f"{ours} belongs to another user: set $TMPDIR to a folder of your own")
-    folder = ours / hashlib.sha256(root.root.encode()).hexdigest()[:16]
-    folder.mkdir(exist_ok=True)
-    return str(folder)
 
-
-def try_acquire_slot(folder: str, slots: int) -> int | None:
-    """Lock a free slot, unless other jobs are in the queue.
-
-    Returns:
-        A descriptor; the slot is taken as long as it or a copy of it is open. None if no slot is
-        free.
-    """
-    queue = _open(folder, "queue")
-    try:
-        return _free_slot(folder, slots) if _lock(queue, wait=False) else None
-    finally:
-        os.close(queue)
+    program: tuple[str, ...] = ()
+    inherited: tuple[int, ...] = ()
 
 
 @contextmanager
-def inherit_slot(slot: int | None) -> Iterator[list[int]]:
-    """Yield the descriptors that a new process inherits; the slot is its own from then on."""
-    if slot is None:
-        yield []
+def place_for(
+    root: Storage, store: StoreName, caller: str, slots: int, limits: WaitingLimits
+) -> Iterator[Place]:
+    """Yield the place of a new job; unless a process inherits it in the block, it is free again.
+
+    Args:
+        root: where stores are.
+        store: that it works on.
+        caller: who asks.
+        slots: how many jobs of a root run at once on this machine; 0: any number.
+        limits: of those that wait.
+
+    Raises:
+        QueueFullError: as many wait as may.
+    """
+    if not slots:
+        yield Place()
         return
+    room = WaitingRoom(slots_folder(root), slots)
+    admitted = room.enter(str(store), caller, limits)
+    held = admitted.slot if admitted.ticket is None else admitted.ticket
+    assert held is not None
+    waits = (__name__, room.folder, str(slots), str(held), admitted.name)
     try:
-        yield [slot]
+        yield Place(waits if admitted.slot is None else (), (held,))
     finally:
-        os.close(slot)
+        os.close(held)
 
 
 def main(argv: Sequence[str]) -> NoReturn:
     """Wait for a slot, and run a module in this very process."""
-    folder, slots, module, *flags = argv
-    slot = _wait(folder, int(slots), _recorded_operation(flags))
+    folder, slots, descriptor, name, module, *flags = argv
+    ticket = int(descriptor)
+    os.set_inheritable(ticket, False)
+    room, waits = WaitingRoom(folder, int(slots)), Admission(None, ticket, name)
+    slot = _wait(room, waits, _recorded_operation(flags))
     os.set_inheritable(slot, True)
-    # This releases the lock of the queue, for the next to look, but not that of the slot.
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *flags])
 
 
@@ -90,35 +92,16 @@ def _recorded_operation(flags: Sequence[str]) -> OperationFolder:
     return adopt_operation(open_storage(given["root"]), parent, given["operation"])
 
 
-def _wait(folder: str, slots: int, operation: OperationFolder) -> int:
-    """Wait for a slot; meanwhile the operation shows as queued and can be cancelled."""
+def _wait(room: WaitingRoom, waits: Admission, operation: OperationFolder) -> int:
+    """Wait for a slot; meanwhile the operation shows its place, and can be cancelled."""
     message = "cancelled before it began"
-    with OwnedOperation(operation, cancel_message=message, is_queued=True):
-        _lock(_open(folder, "queue"), wait=True)
-        while (slot := _free_slot(folder, slots)) is None:
-            time.sleep(_LOOK_SECONDS)
-    return slot
-
-
-def _free_slot(folder: str, slots: int) -> int | None:
-    for number in range(slots):
-        slot = _open(folder, f"slot-{number}")
-        if _lock(slot, wait=False):
-            return slot
-        os.close(slot)
-    return None
-
-
-def _open(folder: str, name: str) -> int:
-    return os.open(os.path.join(folder, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _lock(descriptor: int, *, wait: bool) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+    with OwnedOperation(operation, cancel_message=message, is_queued=True) as owned:
+        while True:
+            slot, place = room.look(waits)
+            if slot is not None:
+                return slot
+            owned.show_place(place)
+            time.sleep(min(_LOOK_SECONDS * place, _MAX_LOOK_SECONDS))
 
 
 if __name__ == "__main__":

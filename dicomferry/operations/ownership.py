@@ -66,6 +66,8 @@ class OwnedOperation:
         self._cancel_message = cancel_message
         self._record = folder.read()
         self._record.queued = is_queued
+        self._record.place = 0
+        self._place = 0
         self._ended = EndedPart()
         self.is_handed_over = False
         self._written = -math.inf  # the first look writes
@@ -100,6 +102,10 @@ class OwnedOperation:
     def expect(self, total: int) -> None:
         """Set the number of files or instances that the job has to account for."""
         self.total = total
+
+    def show_place(self, place: int) -> None:
+        """Show at which place an operation waits; 1: it is next."""
+        self._place = place
 
     def hand_over(self, owner: DataflowJob) -> None:
         """Leave the record to a Dataflow job that is about to start; its last step ends it."""
@@ -166,7 +172,8 @@ class OwnedOperation:
         if self.folder.is_cancel_requested():
             self._cancel(progress)
         age = time.monotonic() - self._written
-        is_stale = self._record.total != self.total and age > _TOTAL_SECONDS
+        is_current = self._record.total == self.total and self._record.place == self._place
+        is_stale = not is_current and age > _TOTAL_SECONDS
         if is_stale or age > _HEARTBEAT_SECONDS:
             self._beat()
 
@@ -178,6 +185,7 @@ class OwnedOperation:
         with self._lock:
             if not self._record.done and not self.is_handed_over:
                 self._record.total = self.total
+                self._record.place = self._place
                 self._write()
 
     def _cancel(self, progress: ProgressCounts) -> None:

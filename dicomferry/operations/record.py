@@ -218,6 +218,7 @@ class OperationRecord:
         counts: of workers while it runs, of outcomes once it has ended.
         ended: parts that have ended; None if it has no parts, or the first has not ended.
         queued: whether it waits for other jobs to end.
+        place: at which place it waits, 1 if it is next; 0 if it does not, or did not look yet.
         logs: file that its process logs to; '' if it logs where its parent does.
         asked: what it was to do; None in records of the first version.
         response: fields of its response in proto JSON, beside the type, once it has ended well.
@@ -235,6 +236,7 @@ class OperationRecord:
     counts: ProgressCounts | OutcomeCounts = dataclasses.field(default_factory=OutcomeCounts)
     ended: EndedPart | None = None
     queued: bool = False
+    place: int = 0
     logs: str = ""
     asked: Asked | None = None
     response: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -260,6 +262,7 @@ class OperationRecord:
         """
         self.done = True
         self.queued = False
+        self.place = 0
         self.metadata.end_time = self.metadata.end_time or now()
         self.error = Status(code, message, tuple(samples)) if code else None
 
@@ -300,6 +303,8 @@ class OperationRecord:
         }
         if self.asked:
             fields["metadata"]["request"] = self.asked.to_json()
+        if self.place:
+            fields["metadata"]["placeInQueue"] = self.place
         if self.error:
             fields["error"] = self.error.to_json(self.metadata.method)
         elif self.done:
@@ -321,6 +326,8 @@ class OperationRecord:
             fields["ended"] = self.ended.to_json()
         if self.queued:
             fields["queued"] = True
+        if self.place:
+            fields["placeInQueue"] = self.place
         if self.logs:
             fields["logs"] = self.logs
         if self.asked:
@@ -348,6 +355,7 @@ class OperationRecord:
             counts=fields.take("counts", counts_from_json),
             ended=fields.take("ended", EndedPart.from_json, None),
             queued=fields.take("queued", flag, False),
+            place=fields.take("placeInQueue", integer, 0),
             logs=fields.take("logs", text, ""),
             asked=fields.take("request", Asked.from_json, None),
             response=fields.take("response", _response, {}),

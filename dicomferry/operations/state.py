@@ -39,3 +39,9 @@ def state_of(record: OperationRecord) -> State:
     if record.metadata.cancel_requested:
         return State.CANCELLING
     return State.QUEUED if record.queued else State.RUNNING
+
+
+def state_in_words(record: OperationRecord) -> str:
+    """Return the state of an operation; of one that is queued with its place."""
+    state = state_of(record)
+    return f"{state}, place {record.place}" if state is State.QUEUED and record.place else state

@@ -12,7 +12,9 @@ import pytest
 import requests
 from google.rpc.code_pb2 import ABORTED, CANCELLED, NOT_FOUND
 
-from dicomferry.jobs import launch, queue
+from dicomferry.jobs import launch, waiting_room
+from dicomferry.jobs.turns import DEFAULT_LIMITS, QueueFullError, WaitingLimits
+from dicomferry.jobs.waiting_room import WaitingRoom
 from dicomferry.operations import silence
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.state import state_of
@@ -41,7 +43,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture(autouse=True)
 def temporary(monkeypatch, tmp_path):
     """Slots of these tests alone."""
-    monkeypatch.setattr(queue.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(waiting_room.tempfile, "gettempdir", lambda: str(tmp_path))
 
 
 def sources(tmp_path, count, each, name="slow"):
@@ -175,19 +177,29 @@ def test_a_job_whose_server_died_before_it_was_recorded_ends(store, tmp_path, sl
     """The only slot is taken, so it would wait; but nobody knows it."""
     [first] = start(store, sources(tmp_path, 1, 200))
     has_begun(first)
+    room = WaitingRoom(waiting_room.slots_folder(store), 1)
+    waits = room.enter(str(STORE), "somebody", DEFAULT_LIMITS)
     flags = [f"--root={store.root}", f"--store={STORE.id}", "--operation=20260101000000-00000000"]
     command = [
         sys.executable,
         "-m",
         "dicomferry.jobs.queue",
-        queue.slots_folder(store),
+        room.folder,
         "1",
+        str(waits.ticket),
+        waits.name,
         "none",
         *flags,
     ]
     lost = subprocess.run(
-        command, check=False, cwd=REPOSITORY, stdin=subprocess.DEVNULL, timeout=60
+        command,
+        check=False,
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        pass_fds=[waits.ticket],
     )
+    os.close(waits.ticket)
     assert lost.returncode != 0
     first.request_cancel()
     ended(first)
@@ -202,15 +214,16 @@ def test_a_store_that_is_deleted_while_its_job_waits_ends_the_job(store, tmp_pat
 
 
 def test_roots_have_slots_of_their_own(root, tmp_path):
-    assert queue.slots_folder(root) == queue.slots_folder(open_storage(root.root))
-    assert queue.slots_folder(root) != queue.slots_folder(open_storage(str(tmp_path / "other")))
+    folder = waiting_room.slots_folder(root)
+    assert folder == waiting_room.slots_folder(open_storage(root.root))
+    assert folder != waiting_room.slots_folder(open_storage(str(tmp_path / "other")))
 
 
 def test_a_folder_of_slots_that_another_user_made_is_refused(root, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"dicomferry-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="TMPDIR"):
-        queue.slots_folder(root)
+        waiting_room.slots_folder(root)
 
 
 def test_a_server_runs_so_many_jobs_as_its_flag_says(root, tmp_path):

@@ -165,7 +165,8 @@ def _progress(record: OperationRecord) -> str:
         words = [f"{number:,} {name}" for name, number in parts] or ["nothing done"]
         return " · ".join([*words, formatting.size(counts.bytes)] if counts.bytes else words)
     if record.queued:
-        return "Queued: the job limit has been reached"
+        place = f", at place {record.place}" if record.place else ""
+        return f"Queued{place}: the job limit has been reached"
     if not record.total:
         return f"looking for {noun}s …"
     seconds = max(formatting.seconds_between(record.metadata.create_time, None), 1.0)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class OperationMetadata(_message.Message):
-    __slots__ = ("api_method_name", "create_time", "end_time", "logs_url", "cancel_requested", "counter", "request")
+    __slots__ = ("api_method_name", "create_time", "end_time", "logs_url", "cancel_requested", "counter", "request", "place_in_queue")
     API_METHOD_NAME_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class OperationMetadata(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _ClassVar[int]
     COUNTER_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    PLACE_IN_QUEUE_FIELD_NUMBER: _ClassVar[int]
     api_method_name: str
     create_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
@@ -25,7 +26,8 @@ class OperationMetadata(_message.Message):
     cancel_requested: bool
     counter: ProgressCounter
     request: OperationRequest
-    def __init__(self, api_method_name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., logs_url: _Optional[str] = ..., cancel_requested: _Optional[bool] = ..., counter: _Optional[_Union[ProgressCounter, _Mapping]] = ..., request: _Optional[_Union[OperationRequest, _Mapping]] = ...) -> None: ...
+    place_in_queue: int
+    def __init__(self, api_method_name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., logs_url: _Optional[str] = ..., cancel_requested: _Optional[bool] = ..., counter: _Optional[_Union[ProgressCounter, _Mapping]] = ..., request: _Optional[_Union[OperationRequest, _Mapping]] = ..., place_in_queue: _Optional[int] = ...) -> None: ...
 
 class OperationRequest(_message.Message):
     __slots__ = ("flags", "principal", "version")
