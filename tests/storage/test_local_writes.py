@@ -16,7 +16,7 @@ WRITERS = {
     "store/verification.py": "the log of a run that can be repeated",
     "tables/shards.py": "temporary copies of shards",
     "jobs/launch.py": "logs of processes",
-    "jobs/queue.py": "locks are empty files",
+    "jobs/waiting_room.py": "locks are empty files",
 }
 _CALLS = {
     *("os.replace", "os.rename", "os.link", "os.symlink", "os.truncate", "obstore.put"),
