@@ -13,7 +13,7 @@ import requests
 from google.rpc.code_pb2 import ABORTED, CANCELLED, NOT_FOUND
 
 from dicomferry.jobs import launch, waiting_room
-from dicomferry.jobs.turns import DEFAULT_LIMITS, QueueFullError, WaitingLimits
+from dicomferry.jobs.turns import DEFAULT_LIMITS
 from dicomferry.jobs.waiting_room import WaitingRoom
 from dicomferry.operations import silence
 from dicomferry.operations.folder import OperationFolder
