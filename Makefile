@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
-.PHONY: demo check test test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test clients test-clients test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt requirements-uv.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -39,6 +39,12 @@ check: lint  ## lint, types, and the tests that run no whole jobs: below two min
 
 test: .venv-bqemulator/run lint  ## lint, types and all tests
 	$(PYTEST)
+
+clients: .venv/dev  ## Google's client libraries of Node, Java and Go, for the tests, where these are installed
+	$(BIN)/python -m tests.clients.install
+
+test-clients: clients  ## one walk through the API with the client library of each runtime
+	$(PYTEST) tests/clients
 
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5
@@ -126,4 +132,4 @@ lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 deploy/airflow/requirements.in -o deploy/airflow/requirements.txt
 
 clean:
-	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit demo build dist *.egg-info
+	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit .clients demo build dist *.egg-info

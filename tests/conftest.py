@@ -16,6 +16,7 @@ SLOW = (
     "api/rest/test_fuzz.py",
     "api/test_google_client.py",
     "cli/test_cli.py",
+    "clients",
     "console/test_chromium.py",
     "console/test_thumbnails.py",
     "dicom/test_json_model_against_pydicom.py",

@@ -103,11 +103,30 @@ def _parse(body: bytes, target: Any) -> None:
         json.dumps(content, ensure_ascii=False).encode()
         if not isinstance(content, dict):
             raise ApiError(INVALID_ARGUMENT, "the body must be a JSON object")
+        _make_lists(content, target.DESCRIPTOR)
         json_format.ParseDict(content, target, max_recursion_depth=_MAX_DEPTH)
     except json_format.ParseError as error:
         raise ApiError(INVALID_ARGUMENT, complaint(error, target.DESCRIPTOR)) from None
     except (ValueError, RecursionError):
         raise ApiError(INVALID_ARGUMENT, "the body is not JSON in UTF-8") from None
+
+
+def _make_lists(content: dict[str, Any], message: Descriptor) -> None:
+    """Make a list of one of each value that stands where a list belongs, as Google's servers do."""
+    for key, value in content.items():
+        field = message.fields_by_name.get(key) or message.fields_by_camelcase_name.get(key)
+        if field is None or value is None:
+            continue
+        inner = field.message_type
+        if inner is not None and inner.GetOptions().map_entry:
+            continue
+        values = value if isinstance(value, list) else [value]
+        if field.is_repeated:
+            content[key] = values
+        if inner is not None:
+            for part in values:
+                if isinstance(part, dict):
+                    _make_lists(part, inner)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from tests.api.serving import DATASET, TRIAL
 
 # What the text of an exception may hold, so what it must not be told by.
 SECRET = "Doe^Jane"
+ALLOWED = "healthcare.dicomStores.get"
+STREAM = {"bigqueryDestination": {"tableUri": "bq://project1.d.t"}}
+TOPIC = {"pubsubTopic": "projects/p/topics/t"}
 
 
 class TestForm:
@@ -57,6 +60,29 @@ class TestForm:
         answer = trial.call("PATCH", TRIAL, body, updateMask="labels")
         assert f"at most {MAX_BODY_BYTES} bytes" in answer.refused(400, "INVALID_ARGUMENT")
         trial.call("DELETE", TRIAL, {"a": 1}).refused(400, "INVALID_ARGUMENT")
+
+    @pytest.mark.parametrize(
+        ("path", "body", "answer"),
+        [
+            (f"{TRIAL}:testIamPermissions", {"permissions": ALLOWED}, {"permissions": [ALLOWED]}),
+            (f"{TRIAL}?updateMask=streamConfigs", {"streamConfigs": STREAM},
+             {"name": TRIAL, "streamConfigs": [STREAM]}),
+            (f"{TRIAL}:setIamPolicy",
+             {"policy": {"bindings": {"role": "roles/viewer", "members": "user:a@example.com"}}},
+             "UNIMPLEMENTED"),
+            (f"{TRIAL}:testIamPermissions", {"permissions": 5}, "INVALID_ARGUMENT"),
+            (f"{TRIAL}:testIamPermissions", {"permissions": {"a": "b"}}, "INVALID_ARGUMENT"),
+            (f"{TRIAL}?updateMask=labels", {"labels": ["a"]}, "INVALID_ARGUMENT"),
+            (f"{TRIAL}?updateMask=notificationConfig", {"notificationConfig": [TOPIC]},
+             "INVALID_ARGUMENT"),
+        ],
+    )  # fmt: skip
+    def test_one_value_is_a_list_of_one(self, trial, path, body, answer):
+        path, _, query = path.partition("?")
+        method = "PATCH" if query else "POST"
+        content = json.dumps(body).encode()
+        got = trial.raw(method, f"/v1/{path}".encode(), query.encode(), content).content
+        assert got.get("error", {}).get("status", got) == answer
 
     def test_an_object_with_a_key_twice_or_endless_depth_is_refused(self, trial):
         path = f"/v1/{TRIAL}".encode()
