@@ -1,49 +1,71 @@
-"""Listing of objects in Cloud Storage, many prefixes at the same time.
+"""Listing of objects in Cloud Storage, in spans that are listed at the same time.
 
-A level of a bucket is listed with the delimiter '/'. Under `*` and `?` only the folders that match
-are listed further. Under `**` the folders of a level are divided into runs of neighbors, and each
-run is listed flat, by start and end offset: about one request per thousand objects, however small
-the folders are.
+A span is listed page by page, and what is left of it after some pages is divided (`spans.divide`).
+Under `**` it is listed flat: one request per thousand objects, however small the folders are. Under
+`*` and `?` a level is listed with the delimiter '/', and only the folders that match are listed
+further.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import partial
 from typing import Any, NamedTuple
 
 from dicomferry.errors import Reason
 from dicomferry.sources.pattern import SourceError, SourcePattern
 from dicomferry.sources.source import Source
+from dicomferry.sources.spans import Span, Step, divide
 from dicomferry.storage import gs_clients
 
 _PAGE = 5000  # requested; the service returns at most 1,000 today
 _FIELDS = "items(name,size,generation,crc32c),prefixes,nextPageToken"
-# Runs that a listing is divided into: several times the threads, since some are much longer.
-_SHARES = 4 * gs_clients.MAX_THREADS
-
-
-class _Step(NamedTuple):
-    """Sources that one request found, and the requests that follow from it."""
-
-    sources: list[Source]
-    following: "list[Callable[[], _Step]]"
+# Pages of a span that one thread lists before others help.
+_PAGES = 5
 
 
 def list_objects(pattern: SourcePattern) -> Iterator[Source]:
-    """List the objects that a pattern matches; see `listing.list_sources`.
+    """List the objects that a pattern matches, by many threads; see `listing.list_sources`.
+
+    Raises:
+        SourceError: there is no such bucket, or its listing is not permitted.
+    """
+    todo = deque([Span.of(pattern)])
+    running: set[Future[list[Step]]] = set()
+    with ThreadPoolExecutor(gs_clients.MAX_THREADS, "list") as threads:
+        try:
+            while todo or running:
+                while todo and len(running) < gs_clients.MAX_THREADS:
+                    span = todo.pop()
+                    running.add(threads.submit(lambda s: list(list_span(pattern, s, _PAGES)), span))
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                steps = [step for future in done for step in future.result()]
+                for step in steps:
+                    todo.extend(step.following)
+                for step in steps:
+                    yield from step.sources
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def list_span(pattern: SourcePattern, span: Span, pages: int | None = None) -> Iterator[Step]:
+    """List a span.
+
+    Args:
+        pattern: of the sources; objects that it does not match are left out.
+        span: that of a pattern, or one that follows from it.
+        pages: requests to make; default: as many as the span has.
+
+    Yields:
+        What each request found: together with the spans that follow, each object once.
 
     Raises:
         SourceError: there is no such bucket, or its listing is not permitted.
     """
     from google.api_core.exceptions import Forbidden, NotFound
 
-    if pattern.is_recursive:
-        first = partial(_list_level, pattern, pattern.prefix, _SHARES, None)
-    else:
-        first = partial(_list_segment, pattern, "", 0, None)
     try:
-        yield from _work_off(first)
+        yield from _list_pages(pattern, span, pages)
     except NotFound:
         raise SourceError(
             f"source {pattern.uri!r}: there is no bucket {pattern.bucket!r}"
@@ -81,28 +103,8 @@ def hint(pattern: SourcePattern) -> str:
 
 
 def _has_any(pattern: SourcePattern, prefix: str) -> bool:
-    page = _request(pattern, None, prefix=prefix, page_size=1)
+    page = _request(pattern, {"prefix": prefix}, page_size=1)
     return bool(page.blobs)
-
-
-def _work_off(first: Callable[[], _Step]) -> Iterator[Source]:
-    """Make requests, a few at a time, until no more follow; results are not kept."""
-    todo = deque([first])
-    running: set[Future[_Step]] = set()
-    with ThreadPoolExecutor(gs_clients.MAX_THREADS, "list") as threads:
-        try:
-            while todo or running:
-                while todo and len(running) < gs_clients.MAX_THREADS:
-                    running.add(threads.submit(todo.pop()))
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                steps = [future.result() for future in done]
-                for step in steps:
-                    todo.extend(step.following)
-                for step in steps:
-                    yield from step.sources
-        finally:
-            for future in running:
-                future.cancel()
 
 
 class _Page(NamedTuple):
@@ -110,70 +112,68 @@ class _Page(NamedTuple):
     prefixes: list[str]
     next_token: str | None
 
+    @property
+    def names(self) -> list[str]:
+        """Names of objects and of folders, sorted."""
+        return sorted([*(blob.name for blob in self.blobs), *self.prefixes])
+
 
 def _request(
-    pattern: SourcePattern, token: str | None, *, page_size: int = _PAGE, **query: str
+    pattern: SourcePattern,
+    query: Mapping[str, str],
+    token: str | None = None,
+    page_size: int | None = None,
 ) -> _Page:
     iterator = gs_clients.client().list_blobs(
-        pattern.bucket, page_token=token, page_size=page_size, fields=_FIELDS, **query
+        pattern.bucket, page_token=token, page_size=page_size or _PAGE, fields=_FIELDS, **query
     )
     page = next(iterator.pages, ())
     return _Page(list(page), sorted(iterator.prefixes), iterator.next_page_token)
 
 
-def _list_level(pattern: SourcePattern, prefix: str, shares: int, token: str | None) -> _Step:
-    """List the objects of one level, and divide its folders into runs."""
-    page = _request(pattern, token, prefix=prefix, delimiter="/")
-    following: list[Callable[[], _Step]] = []
-    folders = page.prefixes
-    if folders and len(folders) <= shares // 2:
-        # Too few to divide: the folders in them are divided instead.
-        each = shares // len(folders)
-        following += [partial(_list_level, pattern, folder, each, None) for folder in folders]
-    elif folders:
-        length = -(-len(folders) // shares)
-        for start in range(0, len(folders), length):
-            first, last = folders[start], folders[min(start + length, len(folders)) - 1]
-            after_last = f"{last[:-1]}0"  # '0' comes after '/': behind all that starts with last
-            following.append(partial(_list_run, pattern, prefix, first, after_last, None))
-    if page.next_token:
-        following.append(partial(_list_level, pattern, prefix, shares, page.next_token))
-    return _Step(_matching(pattern, page.blobs), following)
+def _list_pages(pattern: SourcePattern, span: Span, pages: int | None) -> Iterator[Step]:
+    depth, query = span.depth, {"prefix": span.path}
+    if not pattern.is_recursive:
+        path = span.path
+        while depth < len(pattern.segments) - 1 and pattern.segments[depth].regex is None:
+            path, depth = f"{path}{pattern.segments[depth].head}/", depth + 1
+        span = span._replace(path=path, depth=depth)
+        query = {"prefix": path + pattern.segments[depth].head, "delimiter": "/"}
+        if pattern.segments[depth].regex is None:
+            # One object: it sorts first among the names that start with its name.
+            page = _request(pattern, {"prefix": query["prefix"]}, page_size=1)
+            yield Step(_matching(pattern, page.blobs))
+            return
+    query |= {"start_offset": span.start} if span.start else {}
+    query |= {"end_offset": span.end} if span.end else {}
+    names: list[str] = []
+    token, made, is_last = None, 0, False
+    while not is_last:
+        page = _request(pattern, query, token)
+        token, made, is_last = page.next_token, made + 1, not page.next_token
+        names += page.names if pages else []
+        rest: list[Span] = []
+        if pages and not is_last and made >= pages and len(names) > 1:
+            rest, is_last = divide(span, names), True
+            # The last name is the first one of the rest.
+            page = _Page(
+                [blob for blob in page.blobs if blob.name != names[-1]],
+                [prefix for prefix in page.prefixes if prefix != names[-1]],
+                None,
+            )
+        yield Step(_matching(pattern, page.blobs), [*_folders(pattern, span, page.prefixes), *rest])
 
 
-def _list_run(pattern: SourcePattern, level: str, start: str, end: str, token: str | None) -> _Step:
-    """List a run of neighboring folders of a level, in all depths."""
-    page = _request(pattern, token, prefix=level, start_offset=start, end_offset=end)
-    # Objects of the level itself that sort between its folders are listed with the level.
-    deeper = [blob for blob in page.blobs if "/" in blob.name[len(level) :]]
-    following: list[Callable[[], _Step]] = []
-    if page.next_token:
-        following = [partial(_list_run, pattern, level, start, end, page.next_token)]
-    return _Step(_matching(pattern, deeper), following)
-
-
-def _list_segment(pattern: SourcePattern, path: str, depth: int, token: str | None) -> _Step:
-    """List the matches of one segment below a path that matches the segments before it."""
-    segments = pattern.segments
-    last = len(segments) - 1
-    while depth < last and segments[depth].regex is None:
-        path, depth = f"{path}{segments[depth].head}/", depth + 1
-    segment = segments[depth]
-    if segment.regex is None:
-        # One object: it sorts first among the names that start with its name.
-        page = _request(pattern, None, prefix=path + segment.head, page_size=1)
-        return _Step(_matching(pattern, page.blobs), [])
-    page = _request(pattern, token, prefix=path + segment.head, delimiter="/")
-    following: list[Callable[[], _Step]] = []
-    if depth < last:
-        following += [
-            partial(_list_segment, pattern, folder, depth + 1, None)
-            for folder in page.prefixes
-            if segment.matches(folder[len(path) : -1])
-        ]
-    if page.next_token:
-        following.append(partial(_list_segment, pattern, path, depth, page.next_token))
-    return _Step(_matching(pattern, page.blobs), following)
+def _folders(pattern: SourcePattern, span: Span, prefixes: Sequence[str]) -> list[Span]:
+    """Return the folders of a level that match and whose objects can match."""
+    if pattern.is_recursive or span.depth == len(pattern.segments) - 1:
+        return []
+    segment = pattern.segments[span.depth]
+    return [
+        Span(prefix, depth=span.depth + 1)
+        for prefix in prefixes
+        if segment.matches(prefix[len(span.path) : -1])
+    ]
 
 
 def _matching(pattern: SourcePattern, blobs: list[Any]) -> list[Source]:

@@ -5,6 +5,7 @@ obstore's local listing hides names that it cannot hold. What cannot be read as 
 too, with the code of the reason: it neither vanishes nor stops a job.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from dicomferry.errors import Reason
@@ -12,6 +13,9 @@ from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.registry import kind_of
 from dicomferry.sources.source import Source
+from dicomferry.sources.spans import Span, Step
+
+_PAGE = 1000
 
 
 def list_sources(
@@ -31,6 +35,29 @@ def list_sources(
             be listed.
     """
     return kind_of(pattern.uri).list_sources(pattern, allowed_folders)
+
+
+def list_span(pattern: SourcePattern, span: Span, pages: int | None = None) -> Iterator[Step]:
+    """List a part of what a pattern matches, in the order of names where the storage has one.
+
+    Args:
+        pattern: what to list.
+        span: `Span.of` the pattern, or one that follows from it.
+        pages: of a listing to request; default: as many as the span has.
+
+    Yields:
+        What each request found: together with the spans that follow, each source once.
+
+    Raises:
+        SourceError and the others of `list_sources`.
+    """
+    kind = kind_of(pattern.uri)
+    if kind.list_span:
+        yield from kind.list_span(pattern, span, pages)
+        return
+    sources = kind.list_sources(pattern, None)
+    while page := list(itertools.islice(sources, _PAGE)):
+        yield Step(page)
 
 
 def describe_sources(uris: Iterable[str]) -> Iterator[Source]:

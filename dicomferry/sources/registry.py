@@ -13,6 +13,7 @@ from dicomferry.sources.bucket_file import open_object
 from dicomferry.sources.local_file import LocalSourceFile
 from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.source import Source
+from dicomferry.sources.spans import Span, Step
 from dicomferry.sources.uri import local_path
 from dicomferry.storage.range_file import StoredFile
 from dicomferry.storage.registry import scheme_of
@@ -26,12 +27,14 @@ class SourceKind(NamedTuple):
         describe: the source of an exact URI; None if it is gone.
         hint: how to end a sentence that says that a pattern matches no files.
         open: see `source_file.open_source`.
+        list_span: see `listing.list_span`; None if a pattern is only listed as a whole.
     """
 
     list_sources: Callable[[SourcePattern, AllowedFolders | None], Iterator[Source]]
     describe: Callable[[str], Source | None]
     hint: Callable[[SourcePattern], str]
     open: Callable[[Source, AllowedFolders | None], StoredFile]
+    list_span: Callable[[SourcePattern, Span, int | None], Iterator[Step]] | None = None
 
 
 _ANY_STORAGE = SourceKind(
@@ -52,6 +55,7 @@ _KINDS = {
         bucket.describe_object,
         bucket.hint,
         lambda source, _: open_object(source),
+        bucket.list_span,
     ),
 }
 

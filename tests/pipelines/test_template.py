@@ -148,6 +148,7 @@ each_pipeline = pytest.mark.parametrize(
 def test_an_import_shuffles_listings_shares_rows_and_outcomes_and_nothing_else(stage):
     graph = stage(*IMPORT).graph
     assert graph.shuffles() == {
+        *(f"ListSources/Spread{n}/ReshufflePerKey/GroupByKey" for n in range(1, 6)),  # names
         "ListSources/Reshuffle/ReshufflePerKey/GroupByKey",  # lists of Source: URI, size, version
         "Reshuffle/ReshufflePerKey/GroupByKey",  # shares of the same
         "CombineGlobally(sum)/CombinePerKey/GroupByKey",  # how many files there are

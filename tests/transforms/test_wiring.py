@@ -13,7 +13,9 @@ import dicomferry.transforms.read_index
 import dicomferry.transforms.write_instance
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.pixels.formats import parse_format
+from dicomferry.sources.listing import list_sources
 from dicomferry.sources.local import describe_file
+from dicomferry.sources.uri import parse_source
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter
@@ -40,11 +42,11 @@ def counted(pipeline, namespace):
 def test_a_pattern_becomes_listings(tmp_path, monkeypatch):
     monkeypatch.setattr(dicomferry.transforms.list_sources, "LISTING_FILES", 2)
     pattern = write_files(tmp_path, images(5))
-    found = list(dicomferry.transforms.list_sources.listings(pattern))
-    assert [len(listing) for listing in found] == [2, 2, 1]
     with test_pipeline.TestPipeline() as pipeline:
-        listed = pipeline | beam.Create([pattern]) | ListSources() | beam.FlatMap(sorted)
-        assert_that(listed, equal_to([source for listing in found for source in listing]))
+        listed = pipeline | beam.Create([pattern]) | ListSources()
+        sources = sorted(list_sources(parse_source(pattern)))
+        assert_that(listed | "Each" >> beam.FlatMap(iter), equal_to(sources))
+        assert_that(listed | beam.Map(len), equal_to([2, 2, 1]), label="Sizes")
 
 
 def test_uris_are_described_as_they_are_now(tmp_path):
