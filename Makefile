@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
-.PHONY: demo check test clients test-clients test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test clients test-clients engines test-engines test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt requirements-uv.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -45,6 +45,17 @@ clients: .venv/dev  ## Google's client libraries of Node, Java and Go, for the t
 
 test-clients: clients  ## one walk through the API with the client library of each runtime
 	$(PYTEST) tests/clients
+
+# Of the version of the SDK, with the checksums of go.sum.
+build/engines/prism: tests/engines/go.mod tests/engines/go.sum
+	cd tests/engines && go build -mod=readonly -o $(CURDIR)/$@ github.com/apache/beam/sdks/v2/go/cmd/prism
+
+engines: build/engines/prism  ## build Beam's Prism from its sources: needs Go, takes some minutes
+
+test-engines: .venv/dev engines  ## all tests that run whole jobs, with Prism in place of the default runner
+	DICOMFERRY_TEST_RUNNER=tests.engines.prism.PrismRunner $(PYTEST) $(ON_ENGINES)
+	$(PYTEST) tests/engines tests/pipelines/test_portable_runner.py
+ON_ENGINES ?= tests/pipelines tests/transforms/test_publish_notifications.py
 
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5

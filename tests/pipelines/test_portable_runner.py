@@ -2,8 +2,8 @@
 
 DirectRunner is Beam's own default. PortableRunner speaks with a job service, and workers in
 processes of their own run what it hands them, over the Fn API that workers of Flink, Spark and
-Dataflow speak. The job service here is Beam's own; where FLINK_JOB_ENDPOINT or
-PRISM_JOB_ENDPOINT names one of those (host:port), the same test runs there too.
+Dataflow speak. The job services here are Beam's own and Prism, where `make engines` has built it;
+where FLINK_JOB_ENDPOINT names one of Flink (host:port), the same test runs there too.
 """
 
 import os
@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
@@ -19,9 +18,12 @@ from deltalake import DeltaTable
 from dicomferry.pipelines import export_dicom
 from dicomferry.storage.gs_clients import delta_storage_options
 from dicomferry.storage.registry import open_storage
+from dicomferry.store.dicom_store import create_store
 from dicomferry.store.index import Index
+from tests.engines.prism import BINARY, REPOSITORY, needs_prism
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
+    STORE,
     check_accounts,
     data_folder,
     exported,
@@ -35,7 +37,6 @@ from tests.pipelines.jobs import (
     write_files,
 )
 
-REPOSITORY = Path(__file__).parents[2]
 FILES = images(6) | {
     "copy of 000.dcm": images(1)["000.dcm"],
     "conflict.dcm": dicom_bytes(sop="1.2.1.1.2", pixels=b"\1" * 32),
@@ -86,7 +87,7 @@ def wait_until_open(port, process):
 
 @pytest.fixture(scope="module")
 def service(gcs, tmp_path_factory):
-    """Starts Beam's programs with a port, until the module's tests are done."""
+    """Starts modules and programs of Beam with a port, until the module's tests are done."""
     log = tmp_path_factory.mktemp("beam")
     started = []
     # The pool starts its workers as `python`.
@@ -95,9 +96,10 @@ def service(gcs, tmp_path_factory):
 
     def start(name, *arguments):
         port = free_port()
-        with (log / name).open("wb") as output:
+        program = [sys.executable, "-m", name] if "." in name else [name]
+        with (log / os.path.basename(name)).open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", name, *(str(a).format(port=port) for a in arguments)],
+                [*program, *(argument.format(port=port) for argument in arguments)],
                 cwd=REPOSITORY,
                 env=environment,
                 stdout=output,
@@ -126,11 +128,11 @@ def remote_flags(request, service, workers):
     if request.param == "beam":
         module = "apache_beam.runners.portability.local_job_service_main"
         endpoint = service(module, "--port={port}")
-    else:
-        variable = f"{request.param.upper()}_JOB_ENDPOINT"
-        endpoint = os.environ.get(variable)
-        if not endpoint:
-            pytest.skip(f"no {request.param} job server: {variable}=host:port would name one")
+    elif request.param == "prism":
+        needs_prism()
+        endpoint = service(str(BINARY), "--job_port={port}", "--serve_http=false")
+    elif not (endpoint := os.environ.get("FLINK_JOB_ENDPOINT")):
+        pytest.skip("no job server of Flink: FLINK_JOB_ENDPOINT=host:port would name one")
     return [
         "--runner=PortableRunner",
         f"--job_endpoint={endpoint}",
@@ -145,11 +147,12 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
     bucket = gcs.bucket(f"portable-{os.urandom(6).hex()}")
     for name, content in FILES.items():
         bucket.blob(f"in/{name}").upload_from_string(content)
-    jobs, rows, files, tables = {}, {}, {}, {}
+    jobs, rows, files, tables, streams = {}, {}, {}, {}, {}
     for runner, flags in (("local", []), ("remote", remote_flags)):
         base = f"gs://{bucket.name}/{runner}"
         root = open_storage(f"{base}/stores")
-        new_store(root)
+        stream = {"bigqueryDestination": {"tableUri": f"delta:{base}/stream"}}
+        create_store(root, STORE, {"streamConfigs": [stream]})
         jobs[runner] = run_import(root, f"gs://{bucket.name}/in/**", *flags)
         check_accounts(jobs[runner], [f"gs://{bucket.name}/in/{name}" for name in FILES])
         export = run_export(root, f"{base}/out", *flags)
@@ -159,6 +162,10 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
         rows[runner] = bucket_rows(root)
         files[runner] = objects(bucket, f"{runner}/out/")
         tables[runner] = table_rows(f"{base}/table")
+        streams[runner] = [
+            {k: v for k, v in row.items() if k != "LastUpdated"}
+            for row in table_rows(f"{base}/stream")
+        ]
     assert jobs["remote"].code == jobs["local"].code == 1
     assert jobs["remote"].outcomes == jobs["local"].outcomes
     assert rows["remote"] == rows["local"]
@@ -167,6 +174,8 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
     assert len(files["local"]) == 7
     assert tables["remote"] == tables["local"]
     assert len(tables["local"]) == 7
+    assert streams["remote"] == streams["local"]
+    assert len(streams["local"]) == 7
 
 
 def run_export_table(root, table, *flags):

@@ -1,0 +1,1 @@
+"""Engines that jobs run on in tests, as `make engines` builds them."""
