@@ -28,9 +28,10 @@ from dicomferry.transforms.write_instance import (
 )
 
 # Enough to be worth handing over, little enough that no core is idle for long at the end of a job.
-_CHUNK_INSTANCES = 16
-_CHUNK_BYTES = 8 << 20
-_CODEC_COST = 4  # at least so many times the cost of copying or rendering native pixels
+_CHUNK_INSTANCES = 64
+_CHUNK_BYTES = 32 << 20  # of copies: the last files of a chunk are waited for until they are synced
+_RENDER_COST = 4  # at least so many times the cost of copying
+_CODEC_COST = 16
 
 
 @dataclasses.dataclass
@@ -110,12 +111,12 @@ class _WriteFn(beam.DoFn):
 
 
 def _cost(instance: StoredInstance, target: Format) -> int:
-    """Return the instance's bytes, times `_CODEC_COST` if they pass a codec."""
+    """Return the instance's bytes, times what the work for each is more than that of a copy."""
     source = instance.transfer_syntax_uid
     if is_copied(instance, target):
         return instance.size
     to_codec = target.media_type == DICOM and is_encapsulated(target.transfer_syntax)
-    return instance.size * (_CODEC_COST if to_codec or is_encapsulated(source) else 1)
+    return instance.size * (_CODEC_COST if to_codec or is_encapsulated(source) else _RENDER_COST)
 
 
 def _timeout_for(instance: StoredInstance, target: FileTarget) -> float:

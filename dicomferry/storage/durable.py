@@ -8,10 +8,10 @@ this by itself: names can reach the disk long before bytes, and a folder before 
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
-from typing import IO, TypeVar
+from typing import IO, Self, TypeVar
 
 from dicomferry.storage.partial_files import partial_name
 
@@ -61,6 +61,34 @@ def sync_file(file: IO[bytes]) -> None:
     """Sync the bytes of an open file."""
     file.flush()
     os.fdatasync(file.fileno())
+
+
+class SyncsBehind:
+    """Files that are synced while others are written: the disk works while the processor does."""
+
+    def __init__(self) -> None:
+        """Begin; no thread is started yet."""
+        self._threads = ThreadPoolExecutor(_THREADS)
+        self._begun: list[Future[None]] = []
+        self._paths: set[str] = set()
+
+    def begin(self, path: str) -> None:
+        """Begin to sync the bytes of a file that has its name."""
+        self._paths.add(path)
+        self._begun.append(self._threads.submit(_sync_bytes, path))
+
+    def end(self, root: str) -> None:
+        """Wait for all bytes, then sync the names; see `sync_names`."""
+        for begun in self._begun:
+            begun.result()
+        if self._paths:
+            sync_names(self._paths, root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
 
 
 def sync_files(paths: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from dicomferry.storage.capabilities import Capabilities, Entry
 from dicomferry.storage.clock import RESOLUTION_SECONDS
 from dicomferry.storage.delta_paths import unsupported_character
 from dicomferry.storage.durable import (
+    SyncsBehind,
     name_file,
     new_file,
     partial_file,
@@ -57,7 +58,7 @@ class LocalStorage(Storage):
         self.root = os.path.abspath(root.removeprefix("file://"))
         self._prefix = ""
         self._store = None
-        self._unsynced: set[str] | None = None  # of a batch
+        self._syncs: SyncsBehind | None = None  # of a batch
 
     def _connect(self) -> LocalStore:
         return LocalStore(self.root, mkdir=True)
@@ -165,18 +166,15 @@ class LocalStorage(Storage):
     def batch(self) -> Iterator[Self]:
         """Write many files that are synced together; see `Storage.batch`."""
         batched = type(self)(self.root)
-        unsynced = batched._unsynced = set()
-        yield batched
-        batched._unsynced = None
-        self.sync(unsynced)
+        with SyncsBehind() as batched._syncs:
+            yield batched
+            batched._syncs.end(self.root)
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; see `Storage.delete`."""
         for path in paths:
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.unlink(self.local_path(path))
-            if self._unsynced is not None:
-                self._unsynced.discard(path)
 
     def delete_older(self, paths: Iterable[str], cutoff: float) -> Sequence[str]:
         """Delete files that are unchanged since, and folders that become empty."""
@@ -234,11 +232,11 @@ class LocalStorage(Storage):
 
     def sync(self, paths: Iterable[str]) -> None:
         """Sync files and the folders above them; see `Storage.sync`."""
-        if self._unsynced is not None:
-            self._unsynced.update(paths)
-            return
         full = list(map(self.local_path, paths))
-        if full:
+        if self._syncs:
+            for each in full:
+                self._syncs.begin(each)
+        elif full:
             sync_files(full)
             sync_names(full, self.root)
 
@@ -279,9 +277,9 @@ class LocalStorage(Storage):
     def _name(self, file: IO[bytes], path: str, place: Callable[[str, str], None]) -> None:
         """Name a complete file: synced first, and its folders after, or all in the batch."""
         full = self.local_path(path)
-        if self._unsynced is not None:
+        if self._syncs:
             name_file(file, full, place)
-            self._unsynced.add(path)
+            self._syncs.begin(full)
             return
         sync_file(file)
         name_file(file, full, place)

@@ -17,6 +17,7 @@ class Recorder:
     Attributes:
         root: the folder.
         states: what the recorder was asked to make.
+        lock: held while a state is made.
     """
 
     def __init__(self, root, target, dice, share):
@@ -34,7 +35,7 @@ class Recorder:
         self._target = target
         self._dice = dice
         self._share = share
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._is_busy = False
         self._bytes = {}  # of files, by inode, when they were synced
         self._open = []  # so that no inode is used twice
@@ -45,7 +46,7 @@ class Recorder:
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if not f"{path}/".startswith(f"{self.root}/"):
             return
-        with self._lock:
+        with self.lock:
             self._open.append(os.open(path, os.O_RDONLY))
             inode = os.fstat(descriptor).st_ino
             if os.path.isdir(path):
@@ -57,7 +58,7 @@ class Recorder:
 
     def moment(self):
         """Make one of the states that a power cut may leave now, if it is the time for one."""
-        with self._lock:
+        with self.lock:
             if self._is_busy or self._dice.random() >= self._share:
                 return
             self._is_busy = True  # what it does itself is no moment
@@ -119,7 +120,8 @@ def recording(recorder):
 
     def observed(call):
         def observe(*args, **kwargs):
-            result = call(*args, **kwargs)
+            with recorder.lock:  # or a name would go while a state is made by another thread
+                result = call(*args, **kwargs)
             recorder.moment()
             return result
 
