@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
-.PHONY: demo check test clients test-clients engines test-engines test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test clients test-clients engines test-engines test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-start bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt requirements-uv.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -110,6 +110,9 @@ bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orth
 
 bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_table
+
+bench-start: .venv/dev  ## CPU time of --help, of completion, and of an import of one file
+	$(BIN)/python -m benchmarks.bench_start
 
 bench-scale: .venv/dev  ## imports into 10 million rows beside an empty store, then with the index sorted
 	$(BIN)/python -m benchmarks.bench_scale grow bench-data/scale

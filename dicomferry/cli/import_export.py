@@ -16,6 +16,7 @@ from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.worker_pool import shared_pool
 
+import_app = typer.Typer()
 export_app = typer.Typer(help="Export the instances of a store.", no_args_is_help=True)
 
 
@@ -49,7 +50,9 @@ def _import(context: typer.Context, values: FlagValues) -> None:
     exit_with(operation, request.max_failures)
 
 
-import_ = with_flags(_import, ImportRequest, arguments=("store", "source"))
+import_app.command("import", context_settings=BEAM_FLAGS)(
+    with_flags(_import, ImportRequest, arguments=("store", "source"))
+)
 
 
 def _export_files(context: typer.Context, values: FlagValues) -> None:

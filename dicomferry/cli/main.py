@@ -4,40 +4,106 @@ import gc
 import logging
 import sys
 from importlib import metadata
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.markup import escape
+from typer.core import TyperGroup
 
-from dicomferry.api.errors import ApiError
-from dicomferry.cli.formats import formats
-from dicomferry.cli.import_export import export_app, import_
-from dicomferry.cli.operations import operations_app
-from dicomferry.cli.options import BEAM_FLAGS
-from dicomferry.cli.output import errors, printable
-from dicomferry.cli.preview import preview
-from dicomferry.cli.serve import serve_
-from dicomferry.cli.stores import stores_app
-from dicomferry.cli.tokens import tokens_app
-from dicomferry.jobs.dataflow_client import DataflowError
+from dicomferry.cli.lazy_commands import LazyCommand, LazyGroup, lazy_group
 
 _INTERRUPTED = 130  # as shells report SIGINT
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
 
+# Names and first sentences, for help and completion; a test compares them with the commands.
+_COMMANDS: list[LazyCommand | LazyGroup] = [
+    LazyCommand(
+        "import",
+        "Import DICOM files into a store. Flags not listed go to Beam.",
+        "dicomferry.cli.import_export:import_app",
+    ),
+    LazyCommand(
+        "preview",
+        "Write one page of thumbnails, series by series: the contents of a store at a glance.",
+        "dicomferry.cli.preview:preview",
+    ),
+    LazyCommand(
+        "formats",
+        "Show the formats of exports, and which of them each stored transfer syntax allows.",
+        "dicomferry.cli.formats:formats",
+    ),
+    LazyCommand(
+        "serve",
+        "Serve the API of Google's DicomService, REST and gRPC, and a page that shows it.",
+        "dicomferry.cli.serve:serve_",
+    ),
+    lazy_group(
+        "stores",
+        "Create, show and maintain DICOM stores.",
+        "dicomferry.cli.stores:stores_app",
+        {
+            "create": "Create a store.",
+            "update": "Change a store's labels and streams; what is not named stays the same.",
+            "list": "List the stores of the local dataset.",
+            "describe": "Show a store's resource as JSON, and the location of its data.",
+            "delete": "Delete a store and every instance in it.",
+            "delete-instances": "Delete the instances below some paths: rows and files, at once.",
+            "metrics": "Show the number of studies, series, instances and bytes as JSON.",
+            "verify": "Check that every row's blob exists and has the right checksum.",
+            "vacuum": "Delete blobs that no row points at and that are older than 7 days; "
+            "jobs may run meanwhile.",
+            "upgrade": "Bring a store to the format of this version, once no job of an earlier "
+            "version runs on it.",
+            "optimize": "Sort the index into few files, so that imports and exports read less of "
+            "it.",
+        },
+    ),
+    lazy_group(
+        "export",
+        "Export the instances of a store.",
+        "dicomferry.cli.import_export:export_app",
+        {
+            "files": r"Export instances as DESTINATION/{study}/{series}/{instance}\[/{frame}]."
+            "{ext}.",
+            "table": "Export one row per instance to BigQuery, DuckDB or Delta (Parquet).",
+        },
+    ),
+    lazy_group(
+        "operations",
+        "Show running and finished jobs.",
+        "dicomferry.cli.operations:operations_app",
+        {
+            "list": "List operations, the newest first.",
+            "describe": "Show an operation as JSON, and why files failed.",
+            "delete": "Delete the record of an operation that has ended, or that cannot be read.",
+            "prune": "Delete the records of operations that ended long ago, with their lists of "
+            "outcomes.",
+            "cancel": "Cancel a job, wherever it runs; what it committed stays.",
+        },
+    ),
+    lazy_group(
+        "tokens",
+        "Create tokens for callers of a server that runs with --auth.",
+        "dicomferry.cli.tokens:tokens_app",
+        {
+            "create": "Create a token: print its line for the auth file, and, once, the token on "
+            "standard error.",
+        },
+    ),
+]
+
+
+class _Root(LazyGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": _COMMANDS})
+
+
 app = typer.Typer(
+    cls=_Root,
     help="Bulk import and export for DICOM archives, as Apache Beam jobs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("import", context_settings=BEAM_FLAGS)(import_)
-app.command("preview")(preview)
-app.command("formats")(formats)
-app.command("serve")(serve_)
-app.add_typer(stores_app, name="stores")
-app.add_typer(export_app, name="export")
-app.add_typer(operations_app, name="operations")
-app.add_typer(tokens_app, name="tokens")
 
 
 def _print_version(requested: bool) -> None:
@@ -58,6 +124,14 @@ def options(
     """Bulk import and export for DICOM archives, as Apache Beam jobs, here or in the cloud."""
 
 
+def load_command(*path: str) -> Any:
+    """Import the command that a path names, such as `("export", "files")`."""
+    command: Any = typer.main.get_command(app)
+    for name in path:
+        command = command.commands[name]
+    return command if isinstance(command, TyperGroup) else command.load()
+
+
 def _run() -> None:
     """Run the command. An interrupt leaves as it came: typer would exit without a word."""
     try:
@@ -73,22 +147,40 @@ def main() -> NoReturn:
     """Run the command line; a wrong request ends with its remedy and exit code 2."""
     # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
     gc.set_threshold(_COLLECT_AFTER)
-    from dicomferry.pipelines.job import JobError
-    from dicomferry.storage.failures import storage_errors, storage_message
-
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     try:
         _run()
-    except (JobError, ApiError, DataflowError, ValueError, LookupError) as error:
-        message = escape(printable(str(error)))
-        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
-        sys.exit(2)
-    except storage_errors() as error:
-        message = escape(printable(storage_message(error)))
-        errors.print("[red]error:[/red]", message, soft_wrap=True, highlight=False, emoji=False)
-        sys.exit(2)
     except KeyboardInterrupt as error:
-        said = str(error) or "interrupted; what was committed stays, run it again to go on"
-        errors.print(said, soft_wrap=True, highlight=False)
+        _say(str(error) or "interrupted; what was committed stays, run it again to go on")
         sys.exit(_INTERRUPTED)
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        _say(message, is_error=True)
+        sys.exit(2)
     sys.exit(0)
+
+
+def _message(error: Exception) -> str | None:
+    """Return what to say of an error with a remedy; None for a fault of this program."""
+    from dicomferry.api.errors import ApiError
+    from dicomferry.jobs.dataflow_client import DataflowError
+    from dicomferry.pipelines.job import JobError
+    from dicomferry.storage.failures import storage_errors, storage_message
+
+    if isinstance(error, (JobError, ApiError, DataflowError, ValueError, LookupError)):
+        return str(error)
+    if isinstance(error, storage_errors()):
+        return storage_message(error)
+    return None
+
+
+def _say(message: str, *, is_error: bool = False) -> None:
+    from rich.markup import escape
+
+    from dicomferry.cli.output import errors, printable
+
+    start = "[red]error:[/red] " if is_error else ""
+    text = f"{start}{escape(printable(message))}"
+    errors.print(text, soft_wrap=True, highlight=False, emoji=False)

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pydicom.data
 import pytest
+import typer
+from typer.core import TyperGroup
 
+from dicomferry.cli import import_export, operations, stores, tokens
+from dicomferry.cli.lazy_commands import LazyCommand
+from dicomferry.cli.main import app
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from tests.factories import dicom_bytes
 
@@ -192,3 +197,35 @@ def test_the_formats_have_their_uids_whole_on_a_narrow_terminal(dicomferry):
     assert code == 0
     written = {f"transfer-syntax={uid}" for uid, syntax in SYNTAXES.items() if syntax.written}
     assert written | set(SYNTAXES) <= set(shown.split())
+
+
+def test_the_help_of_a_group_says_what_its_commands_say():
+    """The names and first sentences that help shows without importing a command are its own."""
+    root = typer.main.get_command(app)
+    groups = [group for group in root.commands.values() if isinstance(group, TyperGroup)]
+    for group in (root, *groups):
+        for command in group.commands.values():
+            if isinstance(command, LazyCommand):
+                assert command.load().help.partition("\n\n")[0] == command.help
+    # A group lists each of its commands.
+    for module, attribute in (
+        (stores, "stores_app"),
+        (import_export, "export_app"),
+        (operations, "operations_app"),
+        (tokens, "tokens_app"),
+    ):
+        real = typer.main.get_group(getattr(module, attribute))
+        listed = root.commands[attribute.removesuffix("_app")]
+        assert list(listed.commands) == list(real.commands)
+        assert listed.help == real.help
+
+
+def test_help_and_completion_import_no_command():
+    heavy = "'pydicom', 'pyarrow', 'apache_beam', 'deltalake'"
+    code = (
+        "import sys; from dicomferry.cli.main import app\n"
+        "try: app(['stores', '--help'])\n"
+        f"except SystemExit: print({{each.split('.')[0] for each in sys.modules}} & {{{heavy}}})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

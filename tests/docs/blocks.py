@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from dicomferry.api.access.permissions import permissions_of_methods
-from dicomferry.cli.main import app
+from dicomferry.cli.main import app, load_command
 from dicomferry.errors import Reason
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.flag_table import flag_table
@@ -90,7 +90,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
 
 def _below(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     if not hasattr(command, "commands"):
-        yield " ".join(path), command
+        yield " ".join(path), load_command(*path)
         return
     for name, inner in command.commands.items():
         yield from _below(inner, (*path, name))

@@ -4,11 +4,10 @@ import subprocess
 import sys
 
 import pytest
-import typer.main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dicomferry.cli.main import app
+from dicomferry.cli.main import load_command
 from dicomferry.pipelines import flag_table, flags
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.flags import flags_of, to_argv
@@ -152,10 +151,7 @@ def test_the_help_of_a_pipeline_shows_every_flag_with_its_default_and_choices(ki
     ],
 )
 def test_a_command_has_the_flags_of_its_request(path, kind, group):
-    command = typer.main.get_command(app)
-    for name in path:
-        command = command.commands[name]
-    listed = {parameter.name for parameter in command.params} - {"help"}
+    listed = {parameter.name for parameter in load_command(*path).params} - {"help"}
     expected = {
         each.name
         for each in flags_of(kind)
