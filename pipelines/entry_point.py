@@ -20,6 +20,7 @@ from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
 from dicomferry.pipelines.summary_file import INTERRUPTED, SummaryFile, exit_code
 from dicomferry.storage.failures import storage_errors, storage_message
+from dicomferry.tables.errors import TableError
 from dicomferry.transforms.worker_pool import close_shared_pools
 
 _LOGGER = logging.getLogger(__name__)
@@ -76,11 +77,16 @@ def _run_owned(
                 resolved = request.resolve(runner)
             except (ValueError, LookupError) as error:
                 # The process that recorded it took a quick look alone, and things change.
-                is_missing = isinstance(error, LookupError)
-                code = NOT_FOUND if is_missing else INVALID_ARGUMENT
-                raise JobError(code, str(error)) from error
+                raise JobError(_code_of(error), str(error)) from error
         return work(resolved, job)
     return job.folder.read()
+
+
+def _code_of(error: ValueError | LookupError) -> int:
+    """Return the google.rpc.Code of what a request cannot be resolved for."""
+    if isinstance(error, TableError):
+        return error.code
+    return int(NOT_FOUND if isinstance(error, LookupError) else INVALID_ARGUMENT)
 
 
 def _before_exit(summary: SummaryFile) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from google.rpc.code_pb2 import FAILED_PRECONDITION
 
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
@@ -116,7 +115,7 @@ def load_rows(request: ExportRequest, job: ExportJob) -> None:
     try:
         load_table(job.folder, request.table, request.write_disposition, job.covered)
     except TableError as error:
-        raise JobError(FAILED_PRECONDITION, str(error)) from error
+        raise JobError(error.code, str(error)) from error
     finally:
         job.folder.storage.subfolder("rows").remove_all()
 

@@ -45,6 +45,7 @@ SLOW = (
     "pipelines/test_log_format.py",
     "pipelines/test_portable_runner.py",
     "pipelines/test_streams.py",
+    "pipelines/test_streams_out_of_reach.py",
     "pipelines/test_template.py",
     "pixels/test_corpus.py",
     "pixels/render/test_against_tools.py",

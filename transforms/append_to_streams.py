@@ -12,11 +12,12 @@ from apache_beam.metrics import Metrics
 from dicomferry.errors import Reason
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.storage.base import Storage
+from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import appended_files
 from dicomferry.store.stream_log import Append, StreamLog
 from dicomferry.tables.destination import Load, WriteDisposition
-from dicomferry.tables.errors import TableError
+from dicomferry.tables.errors import TableBusyError, TableError, TableOutOfReachError
 from dicomferry.tables.stream import Stream
 from dicomferry.transforms.export_table import divide, write_in_pool
 from dicomferry.transforms.read_index import split_files
@@ -35,6 +36,8 @@ _APPEND = WriteDisposition.WRITE_APPEND
 _REMOTE_SHARES = 100
 # Per share of an append; a load job of BigQuery takes 10,000 files.
 _MAX_PARTS = 80
+# Of a stream that got no rows; the file also says so to later parts of the import.
+_GIVEN_UP = "given-up"
 _TOO_LARGE = "its row is larger than 1 MB, which streams do not take"
 
 # The number of a stream, and the `Append` to it as a plain tuple, since Beam groups by it.
@@ -93,16 +96,19 @@ def _plan(
     """Yield the index files of all appends to make, each with the key of its append."""
     newest = Index(data).version
     for number, stream in enumerate(streams):
+        if folder.storage.head(_errors(stream, _GIVEN_UP)):
+            continue  # by an earlier part
         position = StreamLog(data, stream.log_name)
         try:
             stream.destination.check(_APPEND)
-        except TableError as error:
-            _refused(folder, stream, newest, error)
+        except _failures() as error:
+            _give_up(folder, stream, error)
             continue
         for append in _appends(position, data, newest):
             files, gone = appended_files(data, append.after, append.until)
             if gone:
-                _list_errors(folder, stream, f"{append.number}-gone", [_error("GONE", _gone(gone))])
+                path = _errors(stream, f"{append.number}-gone")
+                _list_errors(folder, path, stream, [_error("GONE", _gone(gone))])
             if not files:
                 position.mark_done(append)
             for file in files:
@@ -168,16 +174,18 @@ def _load_all(
             continue  # another process made it, or an export of the whole store did
         try:
             _load(stream, append, written, options)
-        except TableError as error:
-            position.mark_refused(append for append, _ in ordered[at:])
-            _refused(folder, stream, append.number, error)
+        except _failures() as error:
+            if not _is_out_of_reach(error):
+                position.mark_refused(append for append, _ in ordered[at:])
+            # Else the table may have the rows, and the append stays to be made, by the same load.
+            _give_up(folder, stream, error)
             break
         position.mark_done(append)
         Metrics.counter("stream", "rows").inc(written.rows)
         Metrics.counter("stream", "warnings").inc(written.warnings)
         Metrics.counter("stream", "skipped").inc(len(written.skipped))
         lines = [_skipped(row) for row in written.skipped]
-        _list_errors(folder, stream, f"{append.number}", lines)
+        _list_errors(folder, _errors(stream, f"{append.number}"), stream, lines)
     folder.storage.delete(shard for _, written in ordered for shard in written.shards)
 
 
@@ -190,10 +198,29 @@ def _load(stream: Stream, append: Append, written: WrittenRows, options: AppendT
     stream.destination.load(Load(shards, written.schema, _APPEND, job))
 
 
-def _refused(folder: OperationFolder, stream: Stream, number: int, error: TableError) -> None:
+def _failures() -> tuple[type[Exception], ...]:
+    """Return what a table raises that gets no rows."""
+    return TableError, *storage_errors()
+
+
+def _is_out_of_reach(error: Exception) -> bool:
+    """Whether a table may have got the rows, or may get them still."""
+    return isinstance(error, TableOutOfReachError) or not isinstance(error, TableError)
+
+
+def _errors(stream: Stream, what: str) -> str:
+    """Name a file of errors."""
+    return f"stream-errors-{stream.log_name}-{what}.jsonl"
+
+
+def _give_up(folder: OperationFolder, stream: Stream, error: Exception) -> None:
+    """List that a stream got no rows, and log it; later parts try again only if it was busy."""
     Metrics.counter("stream", "refused").inc()
-    reason = f"{error} The next import into this store tries again."
-    _list_errors(folder, stream, f"refused-{number}", [_error("REFUSED", reason)])
+    text = str(error) if isinstance(error, TableError) else storage_message(error)
+    reason = f"{text.removesuffix('.')}. The next import into this store tries again."
+    code = "OUT_OF_REACH" if _is_out_of_reach(error) else "REFUSED"
+    what = "busy" if isinstance(error, TableBusyError) else _GIVEN_UP
+    _list_errors(folder, _errors(stream, what), stream, [_error(code, reason)])
 
 
 def _skipped(row: SkippedRow) -> dict[str, str]:
@@ -209,11 +236,10 @@ def _error(code: str, reason: str, uid: str = "") -> dict[str, str]:
 
 
 def _list_errors(
-    folder: OperationFolder, stream: Stream, name: str, errors: Sequence[dict[str, str]]
+    folder: OperationFolder, path: str, stream: Stream, errors: Sequence[dict[str, str]]
 ) -> None:
     lines = [json.dumps({"table": stream.table_uri, **error}) for error in errors]
     for line in lines:
         _LOGGER.warning("not streamed: %s", line)
     if lines:
-        path = f"stream-errors-{stream.log_name}-{name}.jsonl"
         folder.storage.write(path, "".join(f"{line}\n" for line in lines).encode())

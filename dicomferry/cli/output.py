@@ -49,6 +49,8 @@ def report(record: OperationRecord, root: Storage) -> None:
         console.print(
             f"{counts.warnings:,} values did not fit their columns: warnings-*.jsonl there"
         )
+    for follower in record.metadata.lagging:
+        say(f"not all was sent to {follower.resource}: {follower.message}")
 
 
 def list_failures(folder: OperationFolder, limit: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.lagging import lagging
 from dicomferry.operations.outcomes import Outcome, OutcomeCounts, parse_outcome
 from dicomferry.operations.record import OperationRecord, SampleError
 
@@ -38,6 +39,7 @@ def complete_from_outcomes(
             f"{counts.done} outcomes were written for {total} {noun}; please report this"
         )
     record.set_counts(counts, total)
+    record.metadata.lagging = lagging(folder)
     if counts.failures:
         record.finish(
             INVALID_ARGUMENT,

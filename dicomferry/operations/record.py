@@ -91,27 +91,32 @@ _EMPTY = (Method.DELETE_STORE, Method.DELETE_INSTANCES)
 
 
 class SampleError(NamedTuple):
-    """ErrorDetail of the published API: one file or instance that failed.
+    """ErrorDetail of the published API: one file, instance, table or topic that failed.
 
     Attributes:
-        resource: URI of the file, or path of the instance.
+        resource: URI of the file or table, path of the instance, name of the topic.
         message: code and fixed reason.
+        code: a google.rpc.Code.
     """
 
     resource: str
     message: str
+    code: int = INVALID_ARGUMENT
 
     def to_json(self) -> dict[str, Any]:
         """Return the message as proto JSON."""
-        error = {"code": INVALID_ARGUMENT, "message": self.message}
+        error = {"code": self.code, "message": self.message}
         return {"resource": self.resource, "error": error}
 
     @classmethod
     def from_json(cls, value: object) -> "SampleError":
         """Read proto JSON."""
         fields = Fields(value)
+        error = Fields(fields.rest["error"])
         return cls(
-            fields.take("resource", text), Fields(fields.rest["error"]).take("message", text)
+            fields.take("resource", text),
+            error.take("message", text),
+            error.take("code", typed_fields.code),
         )
 
 
@@ -149,6 +154,7 @@ class OperationMetadata:
         counter: None if nothing was counted yet.
         cancel_requested: None if it was not looked up yet.
         end_time: None while the operation runs.
+        lagging: our own: tables and topics that follow the store and did not get all of it.
         unknown: fields of a later version, kept as they are.
     """
 
@@ -158,6 +164,7 @@ class OperationMetadata:
     counter: ProgressCounter | None = None
     cancel_requested: bool | None = None
     end_time: datetime | None = None
+    lagging: tuple[SampleError, ...] = ()
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def api_fields(self) -> dict[str, Any]:
@@ -174,6 +181,8 @@ class OperationMetadata:
             fields["cancelRequested"] = self.cancel_requested
         if self.end_time is not None:
             fields["endTime"] = _format_time(self.end_time)
+        if self.lagging:
+            fields["lagging"] = [each.to_json() for each in self.lagging]
         return fields
 
     def to_json(self) -> dict[str, Any]:
@@ -196,6 +205,7 @@ class OperationMetadata:
             fields.take("counter", _counter, None),
             fields.take("cancelRequested", flag, None),
             fields.take("endTime", typed_fields.time, None),
+            fields.take("lagging", _errors_of, ()),
             fields.rest,
         )
 
@@ -275,8 +285,8 @@ class OperationRecord:
         """
         done, advice = _WHAT_STAYS.get(self.metadata.method, ("", "run it again"))
         if done and self.total:
-            message = f"{message}; {self.counts.committed} of {self.total} {done}"
-        message = f"{message}; {advice}"
+            message = f"{message.removesuffix('.')}; {self.counts.committed} of {self.total} {done}"
+        message = f"{message.removesuffix('.')}; {advice}"
         self.finish(code, message)
 
     def set_counts(self, counts: ProgressCounts | OutcomeCounts, total: int) -> None:
@@ -403,7 +413,11 @@ def _status(value: object) -> Status:
 
 def _samples(value: object) -> tuple[SampleError, ...]:
     details = Fields(value[0]) if isinstance(value, list) and value else Fields({})
-    return tuple(SampleError.from_json(each) for each in details.rest.get("sampleErrors", ()))
+    return _errors_of(details.rest.get("sampleErrors", ()))
+
+
+def _errors_of(values: Iterable[object]) -> tuple[SampleError, ...]:
+    return tuple(map(SampleError.from_json, values))
 
 
 def now() -> datetime:

@@ -17,13 +17,12 @@ def storage_errors() -> tuple[type[Exception], ...]:
     something was raised.
     """
     from deltalake.exceptions import DeltaError
-    from google.api_core.exceptions import GoogleAPIError
-    from google.auth.exceptions import GoogleAuthError
     from obstore.exceptions import BaseError
 
     from dicomferry.storage.errors import StorageError
+    from dicomferry.storage.network_failures import network_errors
 
-    return OSError, BaseError, GoogleAPIError, GoogleAuthError, DeltaError, StorageError
+    return OSError, BaseError, *network_errors(), DeltaError, StorageError
 
 
 def storage_message(error: Exception) -> str:

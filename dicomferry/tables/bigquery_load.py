@@ -4,16 +4,20 @@ The load job's ID comes from `Load.job`, so a load that is repeated meets the lo
 time instead of loading twice.
 """
 
-import os
 import re
 import time
 from typing import TYPE_CHECKING
 
-from google.api_core.exceptions import Conflict, Forbidden, GoogleAPICallError, NotFound
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import DefaultCredentialsError
+from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
 
+from dicomferry.tables.bigquery_calls import (
+    ASKING,
+    FOLLOWING,
+    REQUEST_SECONDS,
+    client_for,
+    reaching,
+)
 from dicomferry.tables.bigquery_types import from_schema_fields, refuse_unloadable, to_schema_fields
 from dicomferry.tables.concatenated_files import ConcatenatedFiles
 from dicomferry.tables.destination import Load, WriteDisposition
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
 
 _ATTEMPTS = 5
 _BACKOFF_S = 2.0
+_LONGEST_PAUSE_S = 10.0
+_UPLOAD_RETRIES = 3
+# Until the answer to a chunk of 100 MB that was sent.
+_CHUNK_SECONDS = 60.0
 # Reasons of a failed job after which BigQuery's documentation says to try again.
 _TRANSIENT = frozenset(
     (
@@ -42,36 +50,17 @@ _TRANSIENT = frozenset(
 _MAX_FILES = 10_000
 
 
-def client_for(destination: "BigQueryTable") -> bigquery.Client:
-    """Return a client: application default credentials, or an emulator's.
-
-    The emulator is at BIGQUERY_EMULATOR_HOST, as everywhere in Google's library.
-
-    Raises:
-        TableError: there are no credentials.
-    """
-    if os.environ.get("BIGQUERY_EMULATOR_HOST"):
-        anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
-        return bigquery.Client(destination.project, credentials=anonymous)
-    try:
-        return bigquery.Client(destination.project)
-    except DefaultCredentialsError:
-        raise TableError(
-            f"there are no credentials for {destination.uri}. Log in: gcloud auth"
-            " application-default login"
-        ) from None
-
-
 def check(destination: "BigQueryTable", disposition: WriteDisposition, schema: Schema) -> None:
     """Refuse what `load` would refuse, as far as it can be known; changes nothing.
 
     Raises:
-        TableNotEmptyError, SchemaConflictError, TableError.
+        TableNotEmptyError, SchemaConflictError, TableOutOfReachError, TableError.
     """
     client = client_for(destination)
-    _location(client, destination)
-    refuse_unloadable(schema)
-    _existing(_table(client, destination), destination, disposition, schema)
+    with reaching(destination):
+        _location(client, destination)
+        refuse_unloadable(schema)
+        _existing(_table(client, destination), destination, disposition, schema)
 
 
 def load(destination: "BigQueryTable", load: Load) -> None:
@@ -82,8 +71,8 @@ def load(destination: "BigQueryTable", load: Load) -> None:
 
     Raises:
         TableNotEmptyError, SchemaConflictError, TableBusyError, TableError: no row was added.
-        GoogleAPICallError: BigQuery did not answer. The load may still happen; calling again
-            with the same `Load.job` finds out.
+        TableOutOfReachError: BigQuery did not answer, or lets nobody in. The load may still happen;
+            calling again with the same `Load.job` finds out.
     """
     refuse_unloadable(load.schema)
     if _is_readable(load.shards) and len(load.shards.uris) > _MAX_FILES:
@@ -92,23 +81,30 @@ def load(destination: "BigQueryTable", load: Load) -> None:
             f" {_MAX_FILES}. Write larger shards."
         )
     client = client_for(destination)
-    location = _location(client, destination)
+    with reaching(destination):
+        location = _location(client, destination)
     for attempt in range(_ATTEMPTS):
         job_id = f"dicomferry_{re.sub('[^A-Za-z0-9_-]', '-', load.job)}_{attempt}"
-        load_job = _known_job(client, job_id, location)
-        if load_job is None:
-            load_job = _start(client, destination, load, job_id, location)
-        try:
-            load_job.result()
+        with reaching(destination, f"{location}.{job_id}"):
+            load_job = _known_job(client, job_id, location)
+            if load_job is None:
+                load_job = _start(client, destination, load, job_id, location)
+            _await_end(load_job)
+        if not load_job.error_result:
             return
-        except GoogleAPICallError:
-            if load_job.state != "DONE" or not load_job.error_result:
-                raise
         _refuse_failed(load_job, destination)
         time.sleep(_BACKOFF_S * (attempt + 1))
     raise TableBusyError(
         f"{_ATTEMPTS} load jobs into {destination.uri} failed in BigQuery itself. Try again later."
     )
+
+
+def _await_end(load_job: bigquery.LoadJob) -> None:
+    """Wait until a load job has ended: as long as BigQuery says that it goes on."""
+    pause = 1.0
+    while not load_job.done(**FOLLOWING):
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
 def _load_config(
@@ -130,7 +126,7 @@ def _load_config(
     elif table is not None and existing is not None and columns != existing:
         # BigQuery adds columns while it loads under WRITE_APPEND only; this table is empty.
         table.schema = config.schema
-        client.update_table(table, ["schema"])
+        client.update_table(table, ["schema"], **ASKING)
     return config
 
 
@@ -142,17 +138,26 @@ def _start(
     try:
         if _is_readable(shards):
             return client.load_table_from_uri(
-                list(shards.uris), table, job_id=job_id, location=location, job_config=config
+                list(shards.uris),
+                table,
+                job_id=job_id,
+                location=location,
+                job_config=config,
+                **ASKING,
             )
         with shards.local_paths() as paths, ConcatenatedFiles(paths) as stream:
             # No size: then the upload is one that resumes after a broken connection.
             return client.load_table_from_file(
-                stream, table, job_id=job_id, location=location, job_config=config
+                stream,
+                table,
+                num_retries=_UPLOAD_RETRIES,
+                job_id=job_id,
+                location=location,
+                job_config=config,
+                timeout=(REQUEST_SECONDS, _CHUNK_SECONDS),
             )
     except Conflict:  # an answer was lost, or another process has started the same load job
-        return client.get_job(job_id, location=location)
-    except Forbidden:
-        raise _forbidden(destination) from None
+        return client.get_job(job_id, location=location, **FOLLOWING)
 
 
 def _is_readable(shards: Shards) -> bool:
@@ -174,7 +179,7 @@ def _refuse_failed(load_job: bigquery.LoadJob, destination: "BigQueryTable") -> 
 
 def _known_job(client: bigquery.Client, job_id: str, location: str) -> bigquery.LoadJob | None:
     try:
-        return client.get_job(job_id, location=location)
+        return client.get_job(job_id, location=location, **ASKING)
     except NotFound:
         return None
 
@@ -182,30 +187,19 @@ def _known_job(client: bigquery.Client, job_id: str, location: str) -> bigquery.
 def _location(client: bigquery.Client, destination: "BigQueryTable") -> str:
     dataset = bigquery.DatasetReference(destination.project, destination.dataset)
     try:
-        return str(client.get_dataset(dataset).location)
+        return str(client.get_dataset(dataset, **ASKING).location)
     except NotFound:
         raise TableError(
             f"the BigQuery dataset {destination.project}.{destination.dataset} does not exist."
             f" Create it: bq mk --dataset {destination.project}:{destination.dataset}"
         ) from None
-    except Forbidden:
-        raise _forbidden(destination) from None
 
 
 def _table(client: bigquery.Client, destination: "BigQueryTable") -> bigquery.Table | None:
     try:
-        return client.get_table(_reference(destination))
+        return client.get_table(_reference(destination), **ASKING)
     except NotFound:
         return None
-    except Forbidden:
-        raise _forbidden(destination) from None
-
-
-def _forbidden(destination: "BigQueryTable") -> TableError:
-    return TableError(
-        f"BigQuery does not let these credentials load {destination.uri}. They need the roles"
-        f" BigQuery Data Editor on its dataset and BigQuery Job User on {destination.project}."
-    )
 
 
 def _existing(

@@ -3,12 +3,21 @@
 TableError
 ├── TableNotEmptyError
 ├── SchemaConflictError
-└── TableBusyError
+├── TableBusyError
+└── TableOutOfReachError
 """
+
+from google.rpc.code_pb2 import FAILED_PRECONDITION, UNAVAILABLE
 
 
 class TableError(ValueError):
-    """The destination refuses the rows and is unchanged."""
+    """The destination refuses the rows and is unchanged.
+
+    Attributes:
+        code: the google.rpc.Code of a job that ends with it.
+    """
+
+    code: int = FAILED_PRECONDITION
 
 
 class TableNotEmptyError(TableError):
@@ -51,3 +60,17 @@ class SchemaConflictError(TableError):
 
 class TableBusyError(TableError):
     """Other loads occupy the table for longer than this one waits."""
+
+
+class TableOutOfReachError(TableError):
+    """The service of the table does not answer, or lets nobody in.
+
+    It is not known whether it has taken the rows: to load again with the same `Load.job` finds out.
+    """
+
+    def __init__(self, message: str, code: int = UNAVAILABLE) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type["TableOutOfReachError"], tuple[str, int]]:
+        return type(self), (str(self), self.code)

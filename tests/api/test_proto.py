@@ -36,7 +36,7 @@ RENAMED = {
     "BigQueryDestination": "GoogleCloudHealthcareV1DicomBigQueryDestination",
 }
 # Not of the published API: clients leave out what they do not know.
-OWN_FIELDS = {"OperationMetadata": {"request", "placeInQueue"}}
+OWN_FIELDS = {"OperationMetadata": {"request", "placeInQueue", "lagging"}}
 OWN_MESSAGES = {"OperationRequest"}
 POLICY_KINDS = ("datasets", "dicomStores")
 # Their fields are parameters of URLs there.

@@ -8,7 +8,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from typer.testing import CliRunner
 
 import dicomferry
-from dicomferry.api.proto.generated import operation_metadata_pb2
+from dicomferry.api.proto.generated import error_details_pb2, operation_metadata_pb2
 from dicomferry.api.resources import operation_message
 from dicomferry.cli.main import app
 from dicomferry.console.views.operations import operation_section
@@ -80,12 +80,13 @@ def folder(root):
 
 
 def published():
-    """OperationMetadata as Google's clients have it: without our field."""
+    """OperationMetadata as Google's clients have it: without our fields."""
     file = descriptor_pb2.FileDescriptorProto()
     operation_metadata_pb2.DESCRIPTOR.CopyToProto(file)
     [message] = [each for each in file.message_type if each.name == "OperationMetadata"]
-    [ours] = [field for field in message.field if field.name == "request"]
-    message.field.remove(ours)
+    for ours in [field for field in message.field if field.number > 1000]:
+        message.field.remove(ours)
+    file.dependency.remove(error_details_pb2.DESCRIPTOR.name)
     pool = descriptor_pool.DescriptorPool()
     for other in ("google/protobuf/timestamp.proto",):
         needed = descriptor_pb2.FileDescriptorProto()

@@ -32,6 +32,7 @@ class FakeBigQuery:
         lose_answers: how many of the next answers to a job insertion do not arrive.
         before_load: called when a job starts to load.
         forbidden: parts of paths that these credentials may not read.
+        show: called with a job before it is answered; returns what to say of it.
     """
 
     def __init__(self):
@@ -44,6 +45,7 @@ class FakeBigQuery:
         self.lose_answers = 0
         self.before_load = None
         self.forbidden = set()
+        self.show = dict
         self.uploads = {}
         self.lock = threading.RLock()
 
@@ -65,7 +67,7 @@ class FakeBigQuery:
         if failure is not None:
             status["errorResult"] = {"reason": failure, "message": "value DOE^JOHN is bad"}
         self.jobs[job_id] = {**resource, "status": status, "statistics": {}}
-        return 200, self.jobs[job_id]
+        return 200, self.show(self.jobs[job_id])
 
     def _load(self, load, data):
         target = load["destinationTable"]
@@ -185,7 +187,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 case _ if fake.forbidden & set(parts):
                     return error(403, "accessDenied", "Access Denied")
                 case [*_, "jobs", job]:
-                    return (200, fake.jobs[job]) if job in fake.jobs else missing
+                    return (200, fake.show(fake.jobs[job])) if job in fake.jobs else missing
                 case [*_, "datasets", dataset, "tables", table]:
                     found = fake.tables.get(f"{dataset}.{table}")
                     if found is None:

@@ -1,13 +1,16 @@
 import pytest
 from google.api_core.exceptions import ServiceUnavailable
-from google.auth.exceptions import DefaultCredentialsError
 
 from dicomferry.tables import bigquery_load
-from dicomferry.tables.bigquery_load import client_for
 from dicomferry.tables.bigquery_table import BIGQUERY
 from dicomferry.tables.concatenated_files import ConcatenatedFiles
 from dicomferry.tables.destination import Load, WriteDisposition, parse_destination
-from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
+from dicomferry.tables.errors import (
+    TableBusyError,
+    TableError,
+    TableNotEmptyError,
+    TableOutOfReachError,
+)
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
 from tests.tables.fake_bigquery import PROJECT
@@ -78,7 +81,7 @@ def test_the_next_attempt_starts_after_the_last_is_known_to_have_failed(bigquery
 
 
 def test_a_job_of_unknown_outcome_is_not_followed_by_another(bigquery, shards, monkeypatch):
-    def result(self):
+    def reload(*_, **__):
         raise ServiceUnavailable("gone")
 
     def unknown(*args, **kwargs):
@@ -88,10 +91,25 @@ def test_a_job_of_unknown_outcome_is_not_followed_by_another(bigquery, shards, m
 
     started = bigquery_load._start
     monkeypatch.setattr(bigquery_load, "_start", unknown)
-    monkeypatch.setattr("google.cloud.bigquery.LoadJob.result", result)
-    with pytest.raises(ServiceUnavailable):
+    monkeypatch.setattr("google.cloud.bigquery.LoadJob.reload", reload)
+    with pytest.raises(TableOutOfReachError, match=r"bq show -j my-project:EU.dicomferry_j_0"):
         DESTINATION.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j"))
     assert bigquery.inserted == ["dicomferry_j_0"]
+
+
+def test_a_load_job_is_followed_for_as_long_as_it_runs(bigquery, shards, monkeypatch):
+    def slow(resource):
+        status = {"state": states.pop(0)} if states else resource["status"]
+        return {**resource, "status": status}
+
+    states = ["PENDING", "RUNNING", "RUNNING"]
+    bigquery.show = slow
+    pauses = []
+    monkeypatch.setattr(bigquery_load.time, "sleep", pauses.append)
+    DESTINATION.load(Load(shards([{"Modality": "CT"}]), SCHEMA, EMPTY, "j"))
+    assert rows(bigquery) == ["CT"]
+    assert pauses == sorted(pauses)
+    assert len(pauses) == 2  # the first state came with the answer to the insertion
 
 
 def test_failures_in_bigquery_itself_end_after_some_attempts(bigquery, shards):
@@ -179,16 +197,6 @@ def test_the_deepest_row_that_is_written_is_one_that_bigquery_takes(bigquery, sh
     assert bigquery.tables["data.instances"]["rows"] == [row]
 
 
-def test_without_an_emulator_the_client_is_googles_own(monkeypatch):
-    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
-    made = {}
-    monkeypatch.setattr(
-        bigquery_load.bigquery, "Client", lambda *args, **kwargs: made.update(args=args, **kwargs)
-    )
-    client_for(DESTINATION)
-    assert made == {"args": (PROJECT,)}
-
-
 def test_files_read_as_one_stream_wherever_an_upload_resumes(tmp_path):
     parts = [b"abc", b"", b"defgh", b"i", b""]
     for number, part in enumerate(parts):
@@ -204,20 +212,3 @@ def test_files_read_as_one_stream_wherever_an_upload_resumes(tmp_path):
                 assert stream.tell() == start + len(expected)
         assert stream.seek(-2, 2) == len(whole) - 2
         assert stream.read() == whole[-2:]
-
-
-@pytest.mark.parametrize("forbidden", ["data", "instances"])
-def test_what_credentials_may_not_do_is_told_with_the_roles(bigquery, forbidden):
-    bigquery.forbidden = {forbidden}
-    with pytest.raises(TableError, match="They need the roles BigQuery Data Editor"):
-        DESTINATION.check(EMPTY)
-
-
-def test_credentials_that_are_missing_are_told_with_the_remedy(monkeypatch):
-    def missing(_):
-        raise DefaultCredentialsError("no credentials")
-
-    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST", raising=False)
-    monkeypatch.setattr(bigquery_load.bigquery, "Client", missing)
-    with pytest.raises(TableError, match="gcloud auth application-default login"):
-        client_for(DESTINATION)

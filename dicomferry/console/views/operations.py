@@ -77,6 +77,10 @@ def operation_section(record: OperationRecord) -> Html:
             kind=" warn" if record.error.code == INVALID_ARGUMENT else "",
             text=record.error.message,
         )
+    behind = [
+        html('<p class="problem warn">{text}</p>', text=f"{each.resource}: {each.message}")
+        for each in metadata.lagging
+    ]
     return html(
         _TOP,
         live=Html() if record.done else html(_LIVE, href=href, seconds=2),
@@ -85,7 +89,7 @@ def operation_section(record: OperationRecord) -> Html:
         state=formatting.state(record),
         bar=_bar(record),
         progress=_progress(record),
-        error=error,
+        error=join([error, *behind]),
         facts=definitions(facts),
     )
 

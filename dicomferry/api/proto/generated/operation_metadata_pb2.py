@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dicomferry.api.proto.generated import error_details_pb2 as dicomferry_dot_api_dot_proto_dot_generated_dot_error__details__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7dicomferry/api/proto/generated/operation_metadata.proto\x12\x1agoogle.cloud.healthcare.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x02\n\x11OperationMetadata\x12\x17\n\x0f\x61pi_method_name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08logs_url\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ncel_requested\x18\x05 \x01(\x08\x12<\n\x07\x63ounter\x18\x06 \x01(\x0b\x32+.google.cloud.healthcare.v1.ProgressCounter\x12>\n\x07request\x18\xe9\x07 \x01(\x0b\x32,.google.cloud.healthcare.v1.OperationRequest\x12\x17\n\x0eplace_in_queue\x18\xea\x07 \x01(\x05\"\xac\x01\n\x10OperationRequest\x12\x46\n\x05\x66lags\x18\x01 \x03(\x0b\x32\x37.google.cloud.healthcare.v1.OperationRequest.FlagsEntry\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x1a,\n\nFlagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x0fProgressCounter\x12\x0f\n\x07pending\x18\x01 \x01(\x03\x12\x0f\n\x07success\x18\x02 \x01(\x03\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\x03\x12\x19\n\x11secondary_success\x18\x04 \x01(\x03\x12\x19\n\x11secondary_failure\x18\x05 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7dicomferry/api/proto/generated/operation_metadata.proto\x12\x1agoogle.cloud.healthcare.v1\x1a\x32\x64icomferry/api/proto/generated/error_details.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8f\x03\n\x11OperationMetadata\x12\x17\n\x0f\x61pi_method_name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08logs_url\x18\x04 \x01(\t\x12\x18\n\x10\x63\x61ncel_requested\x18\x05 \x01(\x08\x12<\n\x07\x63ounter\x18\x06 \x01(\x0b\x32+.google.cloud.healthcare.v1.ProgressCounter\x12>\n\x07request\x18\xe9\x07 \x01(\x0b\x32,.google.cloud.healthcare.v1.OperationRequest\x12\x17\n\x0eplace_in_queue\x18\xea\x07 \x01(\x05\x12?\n\x07lagging\x18\xeb\x07 \x03(\x0b\x32-.google.cloud.healthcare.v1.dicom.ErrorDetail\"\xac\x01\n\x10OperationRequest\x12\x46\n\x05\x66lags\x18\x01 \x03(\x0b\x32\x37.google.cloud.healthcare.v1.OperationRequest.FlagsEntry\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x1a,\n\nFlagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"z\n\x0fProgressCounter\x12\x0f\n\x07pending\x18\x01 \x01(\x03\x12\x0f\n\x07success\x18\x02 \x01(\x03\x12\x0f\n\x07\x66\x61ilure\x18\x03 \x01(\x03\x12\x19\n\x11secondary_success\x18\x04 \x01(\x03\x12\x19\n\x11secondary_failure\x18\x05 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPERATIONREQUEST_FLAGSENTRY']._loaded_options = None
   _globals['_OPERATIONREQUEST_FLAGSENTRY']._serialized_options = b'8\001'
-  _globals['_OPERATIONMETADATA']._serialized_start=121
-  _globals['_OPERATIONMETADATA']._serialized_end=455
-  _globals['_OPERATIONREQUEST']._serialized_start=458
-  _globals['_OPERATIONREQUEST']._serialized_end=630
-  _globals['_OPERATIONREQUEST_FLAGSENTRY']._serialized_start=586
-  _globals['_OPERATIONREQUEST_FLAGSENTRY']._serialized_end=630
-  _globals['_PROGRESSCOUNTER']._serialized_start=632
-  _globals['_PROGRESSCOUNTER']._serialized_end=754
+  _globals['_OPERATIONMETADATA']._serialized_start=173
+  _globals['_OPERATIONMETADATA']._serialized_end=572
+  _globals['_OPERATIONREQUEST']._serialized_start=575
+  _globals['_OPERATIONREQUEST']._serialized_end=747
+  _globals['_OPERATIONREQUEST_FLAGSENTRY']._serialized_start=703
+  _globals['_OPERATIONREQUEST_FLAGSENTRY']._serialized_end=747
+  _globals['_PROGRESSCOUNTER']._serialized_start=749
+  _globals['_PROGRESSCOUNTER']._serialized_end=871
 # @@protoc_insertion_point(module_scope)
