@@ -19,7 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from dicomferry.api.access import NoLogin, PathRules, TokenFile
+from dicomferry.api.access import NoLogin, TokenFile
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.grpc.server import make_server
 from dicomferry.api.log_rate import LogRate
@@ -32,6 +32,7 @@ from dicomferry.console import console_routes
 from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.jobs.launch import JobRunner
 from dicomferry.jobs.turns import DEFAULT_LIMITS, WaitingLimits
+from dicomferry.places import Bounds, PlaceRules
 from dicomferry.storage.base import Storage
 
 _GRACE_SECONDS = 10
@@ -55,6 +56,8 @@ class Settings:
     auth: str = ""
     allow_path: tuple[str, ...] = ()
     allow_prefix: tuple[str, ...] = ()
+    allow_read: tuple[str, ...] = ()
+    allow_write: tuple[str, ...] = ()
     dataflow_templates: str = ""
     dataflow_project: str = ""
     dataflow_region: str = ""
@@ -74,6 +77,16 @@ class Settings:
         """Templates of the jobs to run on Dataflow, or None."""
         flags = (self.dataflow_templates, self.dataflow_project, self.dataflow_region)
         return Templates(*flags) if any(flags) else None
+
+    @property
+    def bounds(self) -> Bounds:
+        """Places that requests may name.
+
+        Raises:
+            ValueError: a flag names none.
+        """
+        both = (*self.allow_path, *self.allow_prefix)
+        return Bounds.of_server(both, self.allow_read, self.allow_write)
 
     @property
     def runner(self) -> JobRunner:
@@ -120,8 +133,8 @@ class Service:
         settings.check()
         settings.root.check_writable()
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
-        paths = PathRules(settings.allow_path, settings.allow_prefix, settings.root)
-        handlers = Handlers(settings.root, paths, settings.runner, settings.public_url)
+        rules = PlaceRules(settings.bounds, root=settings.root)
+        handlers = Handlers(settings.root, rules, settings.runner, settings.public_url)
         self._operations = handlers.operations
         rpcs = all_rpcs(handlers)
         dispatcher = Dispatcher(authenticator)

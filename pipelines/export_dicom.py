@@ -95,6 +95,7 @@ def make_job(
         total=job.total,
         max_failures=request.max_failures,
         version=ready.snapshot.version,
+        rules=request.rules,
     )
 
 
@@ -113,7 +114,7 @@ def load_rows(request: ExportRequest, job: ExportJob) -> None:
     assert request.table is not None
     close_shared_pools()  # their work is done, and the load has use for their memory
     try:
-        load_table(job.folder, request.table, request.write_disposition, job.covered)
+        load_table(job.folder, request.table, request.write_disposition, job.covered, job.rules)
     except TableError as error:
         raise JobError(error.code, str(error)) from error
     finally:

@@ -10,6 +10,8 @@ from dicomferry.pipelines.flags import Flag, NamedFlag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
 from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
+from dicomferry.places import Access
+from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage, refuse_missing_bucket
 from dicomferry.store.dicom_store import get_store
@@ -185,8 +187,8 @@ class ExportRequest(Request):
         get_store(self.root, self.store)
         if self.destination is not None:
             refuse_missing_bucket(self.destination.root)
-        if self.table is not None and (place := self.table.place(self.table.uri)):
-            refuse_missing_bucket(place.location)
+        if self.table is not None:
+            refuse_missing_bucket(self.table.place(self.table.uri).location)
         if self.filter:
             refuse_missing_bucket(self.filter)
             check_filter_file(self.filter)
@@ -200,8 +202,24 @@ class ExportRequest(Request):
             ValueError, LookupError: with what is wrong and what to do.
         """
         self.check_reach(remote_runner)
+        self._check_places()
         if self.table is not None:
             self.table.check(self.write_disposition)
         data = get_store(self.root, self.store).data
-        instances = read_instance_filter(self.filter) if self.filter else None
+        instances = read_instance_filter(self.filter, self._filter_folders) if self.filter else None
         return ReadyExport(data, Index(data, self.snapshot), instances)
+
+    @property
+    def _filter_folders(self) -> AllowedFolders | None:
+        return self.rules.folders(Access.READ) if self.rules else None
+
+    def _check_places(self) -> None:
+        """Refuse what is out of bounds by now, such as by links."""
+        if self.rules is None:
+            return
+        if self.destination is not None:
+            self.rules.check(self.destination.root, Access.WRITE)
+        if self.table is not None:
+            self.rules.check(self.table.uri, Access.WRITE)
+        if self.filter:
+            self.rules.check(self.filter, Access.READ)

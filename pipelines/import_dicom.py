@@ -99,6 +99,7 @@ def make_job(
         allowed_folders=request.allowed_folders(),
         streams=tuple(ready.streams),
         topics=tuple(topics),
+        rules=request.rules,
         workers=worker_count(request.workers, options),
         is_remote=is_remote(options),
         ends_operation=dataflow_job(options) is not None,

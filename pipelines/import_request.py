@@ -14,6 +14,7 @@ from dicomferry.operations.record import Method
 from dicomferry.operations.unreadable import is_unreadable
 from dicomferry.pipelines.flags import Flag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
+from dicomferry.places import Access
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.uri import parse_source
@@ -98,6 +99,8 @@ class ImportRequest(Request):
         The root of the stores is excluded: whoever may import into one store could read the
         others there.
         """
+        if self.rules:
+            return self.rules.folders(Access.READ)
         if not self.within:
             return None
         folders = tuple(os.path.realpath(folder) for folder in self.within)
@@ -131,6 +134,8 @@ class ImportRequest(Request):
             ValueError, LookupError: with what is wrong and what to do.
         """
         self.check_reach(remote_runner)
+        if self.rules and self.source:
+            self.rules.check(self.source.uri, Access.READ)
         store = get_store(self.root, self.store)
         streams = streams_of(store.resource, str(store.name))
         if remote_runner:

@@ -14,6 +14,8 @@ from dicomferry.operations.asked import Asked, this_user, without_secrets
 from dicomferry.operations.record import Method
 from dicomferry.pipelines.flags import Flag, NamedFlag, flags_of
 from dicomferry.pipelines.log_format import LogFormat
+from dicomferry.places import Bounds, PlaceRules
+from dicomferry.places.bounds import parse_bounds
 from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_file, open_storage
@@ -21,7 +23,7 @@ from dicomferry.storage.registry import open_file, open_storage
 ROOT_VARIABLE = "DICOMFERRY_ROOT"
 DEFAULT_ROOT = "./dicomferry-data"
 # They stand in the record otherwise, or are about the process alone.
-_NOT_RECORDED = ("root", "store", "operation", "summary_file", "log_format", "within")
+_NOT_RECORDED = ("root", "store", "operation", "summary_file", "log_format", "within", "bounds")
 # Of parameters of the Dataflow templates: workers there reach buckets, and no local folder.
 GCS_PATTERN = "^gs://[^/]+(/.*)?$"
 
@@ -92,6 +94,19 @@ class Request(abc.ABC):
             remote_help="Leave it empty: the API server gives the id of an operation here",
         ),
     ] = ""
+    bounds: Annotated[
+        Bounds | None,
+        Flag(
+            "For programs that start jobs: the places that this one may read and write, as JSON",
+            metavar="JSON",
+            parse=parse_bounds,
+            format=Bounds.to_text,
+            default_help="all places",
+            in_commands=False,
+            remote_help="Leave it empty: the API server gives the places that a job may read and "
+            "write here",
+        ),
+    ] = None
     log_format: Annotated[
         LogFormat | None,
         Flag(
@@ -101,6 +116,11 @@ class Request(abc.ABC):
             in_templates=False,
         ),
     ] = None
+
+    @property
+    def rules(self) -> PlaceRules | None:
+        """The rules for the places that the job reads and writes; None: there are none."""
+        return PlaceRules(self.bounds, root=self.root) if self.bounds else None
 
     def check(self) -> None:
         """Refuse what is wrong by itself, without a look at any storage.

@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics
 
 from dicomferry.errors import Reason
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.places import Access, PlaceRules
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.store.index import Index
@@ -49,8 +50,9 @@ class AppendToStreams(beam.PTransform):
     """Append rows of the index to the table of every stream, after all commits of the import.
 
     This includes rows that other imports have committed and not appended, because they still run
-    or were killed: each row is appended exactly once. Rows that a table refuses, rows above 1 MB,
-    which streams do not take, and those that could not be made are logged and listed in
+    or were killed: each row is appended exactly once. Rows that a table refuses, or the rules for
+    places do, rows above 1 MB, which streams do not take, and those that could not be made are
+    logged and listed in
     stream-errors-*.jsonl beside the operation; the import continues, and the next one sends
     refused rows again.
     stream-warnings-*.jsonl lists values that do not fit their columns.
@@ -62,6 +64,7 @@ class AppendToStreams(beam.PTransform):
     data: Storage
     folder: OperationFolder
     workers: int
+    rules: PlaceRules | None = None
 
     def expand(self, outcomes: beam.PCollection[object]) -> beam.PCollection[None]:
         """Wait for all commits (their values are not used), then append.
@@ -72,7 +75,7 @@ class AppendToStreams(beam.PTransform):
         return (
             outcomes
             | "AwaitCommits" >> beam.combiners.Count.Globally()
-            | "Plan" >> beam.FlatMap(_plan, self.streams, self.data, self.folder)
+            | "Plan" >> beam.FlatMap(_plan, self)
             | "SplitFiles" >> beam.FlatMap(_split, self.data, 1 if self.workers else _REMOTE_SHARES)
             # Also redistributes: one file fans out to many row groups.
             | "GroupByShare" >> beam.GroupByKey()
@@ -90,16 +93,16 @@ def begin_streams(streams: Sequence[Stream], data: Storage) -> None:
         StreamLog(data, stream.log_name).start(Index(data).version)
 
 
-def _plan(
-    _: int, streams: Sequence[Stream], data: Storage, folder: OperationFolder
-) -> Iterator[tuple[_Key, str]]:
+def _plan(_: int, options: AppendToStreams) -> Iterator[tuple[_Key, str]]:
     """Yield the index files of all appends to make, each with the key of its append."""
+    data, folder = options.data, options.folder
     newest = Index(data).version
-    for number, stream in enumerate(streams):
+    for number, stream in enumerate(options.streams):
         if folder.storage.head(_errors(stream, _GIVEN_UP)):
             continue  # by an earlier part
         position = StreamLog(data, stream.log_name)
         try:
+            _check_place(stream, options)
             stream.destination.check(_APPEND)
         except _failures() as error:
             _give_up(folder, stream, error)
@@ -113,6 +116,11 @@ def _plan(
                 position.mark_done(append)
             for file in files:
                 yield (number, (append.number, append.after, append.until)), file
+
+
+def _check_place(stream: Stream, options: AppendToStreams) -> None:
+    if options.rules:
+        options.rules.check(stream.destination.uri, Access.WRITE)
 
 
 def _gone(versions: Sequence[int]) -> str:
@@ -195,6 +203,7 @@ def _load(stream: Stream, append: Append, written: WrittenRows, options: AppendT
     store = options.data.root.rpartition("/")[2]
     job = f"{store}-{stream.log_name}-{append.number}"
     shards = shards_of(options.folder, written)
+    _check_place(stream, options)
     stream.destination.load(Load(shards, written.schema, _APPEND, job))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import apache_beam as beam
 
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.places import PlaceRules
 from dicomferry.storage.base import Storage
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.tables.destination import WriteDisposition
@@ -38,6 +39,7 @@ class ExportJob:
         total: how many instances there are, for that step.
         max_failures: how many instances may fail before that step fails the job.
         version: of the index whose rows all are exported; None if it is not known.
+        rules: that a table must follow when it is loaded; None: there are none.
     """
 
     data: Storage
@@ -51,6 +53,7 @@ class ExportJob:
     total: int = 0
     max_failures: int = 0
     version: int | None = None
+    rules: PlaceRules | None = None
 
     @property
     def covered(self) -> Covered | None:
@@ -123,5 +126,5 @@ class ExportInstances(beam.PTransform):
         written = files | "ExportTable" >> rows
         if not job.ends_operation:
             return written  # the caller loads
-        load = LoadTable(job.folder, target.destination, job.disposition, job.covered)
+        load = LoadTable(job.folder, target.destination, job.disposition, job.covered, job.rules)
         return written | "LoadTable" >> load

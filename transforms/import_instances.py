@@ -6,6 +6,7 @@ import apache_beam as beam
 
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import OutcomeCounts
+from dicomferry.places import PlaceRules
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
@@ -40,6 +41,7 @@ class ImportJob:
         allowed_folders: folders that local sources must resolve into; None: any.
         streams: tables that new rows are appended to.
         topics: topics that are notified of new instances.
+        rules: that tables and topics must follow when they are written to; None: there are none.
         part: names this run among the parts of the job.
         workers: processes that read and write; 0: the runner's own.
         is_remote: whether the work happens on other machines.
@@ -56,6 +58,7 @@ class ImportJob:
     allowed_folders: AllowedFolders | None = None
     streams: tuple[Stream, ...] = ()
     topics: tuple[Topic, ...] = ()
+    rules: PlaceRules | None = None
     part: str = "00000"
     workers: int = 0
     is_remote: bool = False
@@ -133,9 +136,9 @@ class ImportInstances(beam.PTransform):
         job = self.job
         ends = []
         if job.streams and not job.dry_run:
-            append = AppendToStreams(job.streams, job.data, job.folder, job.workers)
+            append = AppendToStreams(job.streams, job.data, job.folder, job.workers, job.rules)
             ends.append(committed | "AppendToStreams" >> append)
         if job.topics and not job.dry_run:
-            publish = PublishNotifications(job.topics, job.store, job.data, job.folder)
+            publish = PublishNotifications(job.topics, job.store, job.data, job.folder, job.rules)
             ends.append(committed | "PublishNotifications" >> publish)
         return ends | "AllFollowed" >> beam.Flatten() if ends else None

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import apache_beam as beam
 
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.places import Access, PlaceRules
 from dicomferry.storage.base import Storage
 from dicomferry.store.stream_log import StreamLog
 from dicomferry.tables.destination import Destination, Load, WriteDisposition
@@ -39,6 +40,7 @@ class LoadTable(beam.PTransform):
     table: Destination
     disposition: WriteDisposition
     covered: Covered | None = None
+    rules: PlaceRules | None = None
 
     def expand(self, written: beam.PCollection[WrittenRows]) -> beam.PCollection[str]:
         """Load the shards once their single summary is there.
@@ -54,6 +56,7 @@ def load_table(
     table: Destination,
     disposition: WriteDisposition,
     covered: Covered | None = None,
+    rules: PlaceRules | None = None,
 ) -> None:
     """Load the rows of an operation, and delete their shards.
 
@@ -65,14 +68,17 @@ def load_table(
         table: to load into.
         disposition: of the load.
         covered: what the rows are, if they are all rows of the store.
+        rules: that the table must follow now.
 
     Raises:
-        TableError: the table refuses the rows; it is as it was.
+        TableError: the table, or a rule, refuses the rows; it is as it was.
     """
     if not is_loaded(folder):
         written = read_written(folder)
         # Without a single row to give, the table stays as it is.
         if written.rows or not written.failed:
+            if rules:
+                rules.check(table.uri, Access.WRITE)
             table.load(Load(shards_of(folder, written), written.schema, disposition, folder.id))
             if covered and disposition == WriteDisposition.WRITE_TRUNCATE:
                 log_name = Stream(table.uri, flattened=True, source_store="").log_name
@@ -83,7 +89,9 @@ def load_table(
 
 def _load(_: WrittenRows, options: LoadTable) -> str:
     try:
-        load_table(options.folder, options.table, options.disposition, options.covered)
+        load_table(
+            options.folder, options.table, options.disposition, options.covered, options.rules
+        )
     except TableError as error:
         return str(error)
     return ""

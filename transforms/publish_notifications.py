@@ -19,6 +19,7 @@ from google.auth.exceptions import GoogleAuthError
 from dicomferry.errors import InstanceError
 from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.places import PlaceDeniedError, PlaceRules
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import appended_files, read_row_group, row_groups
@@ -71,10 +72,10 @@ class PublishNotifications(beam.PTransform):
 
     At least once. A topic follows the index as the table of a stream_config does: it also gets
     messages about rows that other imports have committed and not published, because they still
-    run or were killed, and may then get a message twice. A topic that refuses, or does not answer
-    for a minute, is logged once and listed in notification-errors-*.jsonl beside the operation,
-    with the number of undelivered messages; the import continues, and the next one sends them.
-    Instances of which no message can be made are listed there too.
+    run or were killed, and may then get a message twice. A topic that refuses, does not answer for
+    a minute, or is out of bounds is logged once and listed in notification-errors-*.jsonl beside
+    the operation, with the number of undelivered messages; the import continues, and the next one
+    sends them. Instances of which no message can be made are listed there too.
 
     Counters, in namespace "notify": sent, lacking, failed.
     """
@@ -83,6 +84,7 @@ class PublishNotifications(beam.PTransform):
     store: str
     data: Storage
     folder: OperationFolder
+    rules: PlaceRules | None = None
 
     def expand(self, outcomes: beam.PCollection[object]) -> beam.PCollection[tuple[str, Published]]:
         """Wait for all commits (their values are not used), then publish.
@@ -206,6 +208,7 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
     position = StreamLog(options.data, topic.log_name)
     publisher = _publisher(options.folder.id)
     results: list[Published] = []
+    refusal = _refusal(topic, options.rules)
     appends = _unpublished(position, newest)
     for append in appends:
         files, gone = appended_files(options.data, append.after, append.until)
@@ -214,8 +217,8 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
             results.append(Published(reason=reason))
         failed: list[dict[str, str]] = []
         for rows in _rows(options.data, files):
-            if _total(results).lacking:
-                results.append(Published(0, len(rows)))
+            if refusal or _total(results).lacking:
+                results.append(Published(0, len(rows), refusal))
                 continue
             messages = _messages(rows, topic, options.store, failed)
             results.append(publisher.publish(topic.name, messages))
@@ -225,6 +228,16 @@ def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Pub
         else:
             position.mark_done(append)
     return _total(results)
+
+
+def _refusal(topic: Topic, rules: PlaceRules | None) -> str:
+    """Return why the rules do not let a topic be notified; '' if they do."""
+    try:
+        if rules:
+            rules.check_topic(topic.name)
+    except PlaceDeniedError as error:
+        return str(error)
+    return ""
 
 
 def _messages(

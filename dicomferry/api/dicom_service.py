@@ -1,6 +1,5 @@
 """google.cloud.healthcare.v1.dicom.DicomService: the handlers of its methods."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -10,11 +9,16 @@ from google.rpc.code_pb2 import (
 )
 
 from dicomferry.api import resources
-from dicomferry.api.access import PathRules, Principal
+from dicomferry.api.access import Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
-from dicomferry.api.error_translation import translate_job_errors, translate_store_errors
+from dicomferry.api.deliveries import check_deliveries
+from dicomferry.api.error_translation import (
+    translate_job_errors,
+    translate_place_errors,
+    translate_store_errors,
+)
 from dicomferry.api.errors import ApiError
-from dicomferry.api.field_mask import apply_mask, is_named
+from dicomferry.api.field_mask import apply_mask
 from dicomferry.api.job_requests import export_request, import_request
 from dicomferry.api.label_filter import parse_filter
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
@@ -22,12 +26,13 @@ from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.request_fields import dataset_name, store_name
 from dicomferry.jobs import launch
 from dicomferry.jobs.launch import JobRunner
+from dicomferry.places import Access, PlaceRules
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors
 from dicomferry.store import dicom_store, maintenance
 from dicomferry.store.dicom_store import Resource
-from dicomferry.tables.destination import kind_of, parse_destination
+from dicomferry.tables.destination import kind_of
 
 
 class DicomService:
@@ -36,7 +41,7 @@ class DicomService:
     def __init__(
         self,
         root: Storage,
-        paths: PathRules,
+        rules: PlaceRules,
         runner: JobRunner | None = None,
         url: str = "",
     ) -> None:
@@ -44,12 +49,12 @@ class DicomService:
 
         Args:
             root: where stores are.
-            paths: rules for the sources and destinations of requests.
+            rules: for the places that requests name.
             runner: where jobs run; default: as processes on this machine, any number at once.
             url: of the server, for links to its page.
         """
         self._root = root
-        self._paths = paths
+        self._rules = rules
         self._runner = runner or JobRunner()
         self._url = url
 
@@ -57,7 +62,7 @@ class DicomService:
         """Create a store."""
         name = store_name(f"{dataset_name(request.parent)}/dicomStores/{request.dicom_store_id}")
         principal.require(METHOD_PERMISSIONS["CreateDicomStore"], request.parent, str(name))
-        self._check_streams(request.dicom_store.stream_configs)
+        check_deliveries(request.dicom_store, None, principal, self._rules, str(name))
         with translate_store_errors(name):
             made = dicom_store.create_store(
                 self._root, name, resources.store_resource(request.dicom_store)
@@ -99,8 +104,7 @@ class DicomService:
         name = store_name(given.name)
         principal.require(METHOD_PERMISSIONS["UpdateDicomStore"], str(name))
         apply_mask(paths, given, pb.DicomStore())  # refused before the store is read
-        if is_named(paths, "stream_configs", given.DESCRIPTOR):
-            self._check_streams(given.stream_configs)
+        check_deliveries(given, paths, principal, self._rules, str(name))
 
         def change(resource: Resource) -> Resource:
             changed = resources.store_message(resource)
@@ -154,9 +158,13 @@ class DicomService:
             raise ApiError(
                 INVALID_ARGUMENT, "gcs_source.uri names a table: name files, as gs://bucket/dir/**"
             )
-        self._paths.check(request.gcs_source.uri)
+        rules = self._rules.also(principal.bounds)
+        with translate_place_errors():
+            rules.check(request.gcs_source.uri, Access.READ)
+        # The caller does not choose where the store's streams and topics are.
+        bounds = rules.bounds._replace(write=self._rules.bounds.write)
         with translate_job_errors():
-            job = import_request(request, name, self._root, self._paths.folders)
+            job = import_request(request, name, self._root, bounds)
             started = launch.start(job, self._runner, principal.name)
             return resources.operation_message(started.read(), self._url)
 
@@ -171,31 +179,16 @@ class DicomService:
                 "gcs_destination.uri_prefix or bigquery_destination.table_uri is required",
             )
         self._store(name)
-        self._paths.check(destination)
-        if filter_uri := request.filter_config.resource_paths_gcs_uri:
-            self._paths.check(filter_uri)
+        rules = self._rules.also(principal.bounds)
+        with translate_place_errors():
+            rules.check(destination, Access.WRITE)
+            if filter_uri := request.filter_config.resource_paths_gcs_uri:
+                rules.check(filter_uri, Access.READ)
         with translate_job_errors():
-            job = export_request(request, name, self._root)
+            job = export_request(request, name, self._root, rules.bounds)
             started = launch.start(job, self._runner, principal.name)
             return resources.operation_message(started.read(), self._url)
 
     def _store(self, name: StoreName) -> dicom_store.DicomStore:
         with translate_store_errors(name):
             return dicom_store.get_store(self._root, name)
-
-    def _check_streams(self, configs: Sequence[Any]) -> None:
-        """Refuse tables that a stream cannot write to."""
-        uris = set()
-        for config in configs:
-            text = config.bigquery_destination.table_uri
-            if not text:
-                continue  # validation of the resource refuses it
-            try:
-                uris.add(parse_destination(text).uri)
-            except ValueError as error:
-                raise ApiError(INVALID_ARGUMENT, f"stream_configs: {error}") from None
-            self._paths.check(text)
-        if len(uris) < len(configs) and all(c.bigquery_destination.table_uri for c in configs):
-            raise ApiError(
-                INVALID_ARGUMENT, "stream_configs: each must have a destination of its own"
-            )

@@ -9,6 +9,7 @@ from google.rpc.code_pb2 import (
     FAILED_PRECONDITION,
     INVALID_ARGUMENT,
     NOT_FOUND,
+    PERMISSION_DENIED,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
 )
@@ -16,6 +17,7 @@ from google.rpc.code_pb2 import (
 from dicomferry.api.errors import ApiError
 from dicomferry.jobs.dataflow_client import DataflowError
 from dicomferry.jobs.turns import QueueFullError
+from dicomferry.places import PlaceDeniedError
 from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.errors import StorageError
 from dicomferry.store.dataset import DatasetBusyError, DatasetExistsError, DatasetNotFoundError
@@ -45,10 +47,23 @@ def translate_store_errors(name: StoreName | DatasetName) -> Iterator[None]:
 
 
 @contextmanager
+def translate_place_errors() -> Iterator[None]:
+    """Translate what the rules for places refuse to `ApiError`s."""
+    try:
+        yield
+    except PlaceDeniedError as error:
+        raise ApiError(PERMISSION_DENIED, str(error)) from None
+    except ValueError as error:
+        raise ApiError(INVALID_ARGUMENT, str(error)) from None
+
+
+@contextmanager
 def translate_job_errors() -> Iterator[None]:
     """Translate errors of a job that is to be started to `ApiError`s."""
     try:
         yield
+    except PlaceDeniedError as error:
+        raise ApiError(PERMISSION_DENIED, str(error)) from None
     except (TableError, StorageError, StoreFormatError) as error:
         raise ApiError(FAILED_PRECONDITION, str(error)) from None
     except QueueFullError as error:

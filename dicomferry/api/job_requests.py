@@ -1,12 +1,12 @@
 """Requests for jobs, from the messages of the contract."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.pipelines.export_request import ExportRequest, TableSchema
 from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pixels.formats import parse_format
+from dicomferry.places import Bounds
 from dicomferry.resource_names import StoreName
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.base import Storage
@@ -14,16 +14,14 @@ from dicomferry.storage.registry import open_storage
 from dicomferry.tables.destination import WriteDisposition, parse_destination, parse_disposition
 
 
-def import_request(
-    message: Any, store: StoreName, root: Storage, within: Sequence[str]
-) -> ImportRequest:
+def import_request(message: Any, store: StoreName, root: Storage, bounds: Bounds) -> ImportRequest:
     """Return the import of an ImportDicomDataRequest.
 
     Args:
         message: the request.
         store: store to import into.
         root: where stores are.
-        within: folders that local sources must resolve into.
+        bounds: places that the job may read and write.
 
     Raises:
         ValueError: the source is wrong, with the remedy.
@@ -32,17 +30,18 @@ def import_request(
         root=root,
         store=store,
         source=parse_source(message.gcs_source.uri),
-        within=tuple(within),
+        bounds=bounds,
     )
 
 
-def export_request(message: Any, store: StoreName, root: Storage) -> ExportRequest:
+def export_request(message: Any, store: StoreName, root: Storage, bounds: Bounds) -> ExportRequest:
     """Return the export of an ExportDicomDataRequest, to files or to a table.
 
     Args:
         message: the request.
         store: store to export.
         root: where stores are.
+        bounds: places that the job may read and write.
 
     Raises:
         ValueError: the destination is wrong, with the remedy.
@@ -55,6 +54,7 @@ def export_request(message: Any, store: StoreName, root: Storage) -> ExportReque
             destination=open_storage(message.gcs_destination.uri_prefix),
             mime_type=parse_format(message.gcs_destination.mime_type),
             filter=filter_uri,
+            bounds=bounds,
         )
     table = message.bigquery_destination
     return ExportRequest(
@@ -65,6 +65,7 @@ def export_request(message: Any, store: StoreName, root: Storage) -> ExportReque
         schema=TableSchema.JSON if table.HasField("schema_json") else TableSchema.FLATTENED,
         include_source_store=table.include_source_store,
         filter=filter_uri,
+        bounds=bounds,
     )
 
 

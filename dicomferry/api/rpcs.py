@@ -13,13 +13,14 @@ from google.longrunning import operations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from dicomferry.api.access import PathRules, Principal
+from dicomferry.api.access import Principal
 from dicomferry.api.dataset_service import DatasetService
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.policy_service import PolicyService
 from dicomferry.api.proto.generated import dataset_service_pb2, dicom_service_pb2
 from dicomferry.jobs.launch import JobRunner
+from dicomferry.places import PlaceRules
 from dicomferry.storage.base import Storage
 
 _DATASET = "projects/*/locations/*/datasets/*"
@@ -83,18 +84,18 @@ class Handlers:
     """
 
     def __init__(
-        self, root: Storage, paths: PathRules, runner: JobRunner | None = None, url: str = ""
+        self, root: Storage, rules: PlaceRules, runner: JobRunner | None = None, url: str = ""
     ) -> None:
         """Serve what is below a root.
 
         Args:
             root: where stores are.
-            paths: rules for the sources and destinations of requests.
+            rules: for the places that requests name.
             runner: where jobs run; default: as processes on this machine, any number at once.
             url: of the server, for links to its page.
         """
         self.datasets = DatasetService(root, runner, url)
-        self.dicom = DicomService(root, paths, runner, url)
+        self.dicom = DicomService(root, rules, runner, url)
         self.operations = OperationsService(root, url)
         self.policies = PolicyService(root)
 

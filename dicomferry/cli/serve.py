@@ -27,7 +27,23 @@ def serve_(
     ] = None,
     allow_prefix: Annotated[
         list[str] | None,
-        typer.Option(metavar="gs://…", help="Limit requests to these buckets or prefixes."),
+        typer.Option(
+            metavar="gs://…", help="Limit requests to these buckets or prefixes, for both."
+        ),
+    ] = None,
+    allow_read: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE", help="Folder, or gs://bucket/prefix, that requests may read only."
+        ),
+    ] = None,
+    allow_write: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Folder, gs://bucket/prefix, bq://project.dataset.table or projects/P/topics/T, "
+            "or the beginning of a name, that requests may write only.",
+        ),
     ] = None,
     dataflow_templates: Annotated[
         str,
@@ -80,6 +96,8 @@ def serve_(
         auth,
         tuple(allow_path or ()),
         tuple(allow_prefix or ()),
+        tuple(allow_read or ()),
+        tuple(allow_write or ()),
         dataflow_templates,
         dataflow_project,
         dataflow_region,

@@ -27,6 +27,21 @@ def create_token(
             help="Store that it admits to; a dataset or project admits to all in it, * to all.",
         ),
     ],
+    read: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Read from here only, of what the server allows: a folder or gs://bucket/prefix.",
+        ),
+    ] = None,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Write to here only, of what the server allows: a folder, gs://bucket/prefix, "
+            "bq://project.dataset.table or projects/P/topics/T.",
+        ),
+    ] = None,
 ) -> None:
     """Create a token: print its line for the auth file, and, once, the token on standard error.
 
@@ -39,6 +54,7 @@ def create_token(
 
     plain = ("*", "projects/")
     resources = [each if each.startswith(plain) else str(parse_store(each)) for each in store]
-    token, entry = make_token(name, permission, resources)
+    places = {field: texts for field, texts in (("read", read), ("write", write)) if texts}
+    token, entry = make_token(name, permission, resources, **places)
     print(json.dumps(entry, ensure_ascii=False))
     errors.print(f"token, shown only now: {token}", soft_wrap=True, highlight=False, markup=False)

@@ -1,7 +1,6 @@
 """Local sources, read by ranges as they were when they were listed."""
 
 import os
-import sys
 from typing import Self
 
 from dicomferry.errors import InstanceError, Reason
@@ -61,7 +60,7 @@ class LocalSourceFile:
     def _refusal(self) -> Reason | None:
         # Checks the open file, not its name, which can be another file's since the listing, even
         # one of the same size and time.
-        if self._allowed_folders and not self._allowed_folders.contains(_path_of(self._fd)):
+        if self._allowed_folders and not self._allowed_folders.contains_open(self._fd):
             return Reason.LINK_LEADS_OUT
         return None if self._is_as_listed() else Reason.SOURCE_CHANGED
 
@@ -70,12 +69,3 @@ class LocalSourceFile:
         status = os.fstat(self._fd)
         mtime = self._source.version.partition(".")[0]
         return status.st_size == self._source.size and str(status.st_mtime_ns) == mtime
-
-
-def _path_of(descriptor: int) -> str:
-    """The path of an open file, all links followed."""
-    if sys.platform == "darwin":
-        import fcntl
-
-        return os.fsdecode(fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0"))
-    return os.readlink(f"/proc/self/fd/{descriptor}")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.storage.registry import open_file
 from dicomferry.store.index_schema import UID_COLUMNS
 
@@ -99,8 +100,12 @@ def check_filter_file(uri: str) -> None:
         )
 
 
-def read_instance_filter(uri: str) -> InstanceFilter:
+def read_instance_filter(uri: str, allowed: AllowedFolders | None = None) -> InstanceFilter:
     r"""Read a filter file, local or gs://: one path a line, \n or \r\n, empty lines ignored.
+
+    Args:
+        uri: of the file.
+        allowed: folders that a local file must be in, once it is open; None: any.
 
     Raises:
         FilterError: there is no such file, it has no path, or a line is not one.
@@ -108,7 +113,10 @@ def read_instance_filter(uri: str) -> InstanceFilter:
     check_filter_file(uri)
     storage, name = open_file(uri)
     try:
-        lines = storage.read(name).splitlines()
+        if allowed is not None and (path := storage.local_path(name)):
+            lines = allowed.read(path, _MAX_BYTES).splitlines()
+        else:
+            lines = storage.read(name).splitlines()
     except FileNotFoundError:
         raise _missing(uri) from None
     paths = InstanceFilter(*map(frozenset, _parse(lines, uri)))

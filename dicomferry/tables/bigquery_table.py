@@ -7,6 +7,7 @@ from typing import ClassVar
 from dicomferry.tables.destination import (
     Destination,
     Load,
+    Place,
     WriteDisposition,
     register,
 )
@@ -22,6 +23,7 @@ Two levels stay free, because a person name in the deepest item takes two.
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]")
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _TABLE = re.compile(r"[\w -]{1,1024}")
+_PART = re.compile(rf"({_PROJECT.pattern})(?:\.({_DATASET.pattern})(?:\.({_TABLE.pattern}))?)?")
 
 
 @register
@@ -54,8 +56,11 @@ class BigQueryTable(Destination):
         return cls(*parts)
 
     @classmethod
-    def place(cls, text: str) -> None:
-        """Return None: BigQuery has permissions of its own."""
+    def place(cls, text: str) -> Place:
+        """Return bq://project/dataset/table."""
+        table = cls.parse(text)
+        names = (table.project, table.dataset, table.table)
+        return Place(cls.prefix + "/".join(names), in_service=True)
 
     @property
     def uri(self) -> str:
@@ -78,3 +83,18 @@ class BigQueryTable(Destination):
         from dicomferry.tables import bigquery_load
 
         bigquery_load.load(self, load)
+
+
+def part_of_bigquery(text: str) -> str:
+    """Return what bq://project, bq://project.dataset or bq://project.dataset.table names.
+
+    Returns:
+        The names as in `BigQueryTable.place`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _PART.fullmatch(text.removeprefix(BigQueryTable.prefix))
+    if match is None:
+        raise ValueError("give bq://project, bq://project.dataset or bq://project.dataset.table")
+    return BigQueryTable.prefix + "/".join(filter(None, match.groups()))

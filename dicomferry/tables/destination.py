@@ -34,17 +34,20 @@ class WriteDisposition(enum.StrEnum):
 
 
 class Place(NamedTuple):
-    """Where a table's files are, for rules about which files a caller may name.
+    """Where a table is, for rules about which places a caller may name.
 
     Attributes:
-        location: a local path or a bucket's URI, as the user spells it.
+        location: a local path or a bucket's URI, as the user spells it; of a service, its names,
+            the outermost first, with '/' between them.
         is_folder: whether every file below it belongs to the table.
         in_bucket: whether a bucket can hold such a table.
+        in_service: whether it has no files, but is in a service.
     """
 
     location: str
     is_folder: bool = False
     in_bucket: bool = False
+    in_service: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,10 +97,11 @@ class Destination(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def place(cls, text: str) -> Place | None:
-        """Return where the files of a table are, by its URI, which may be malformed.
+    def place(cls, text: str) -> Place:
+        """Return where a table is, by its URI, which may be malformed.
 
-        None: it has no files, but is in a service that has permissions of its own.
+        Raises:
+            ValueError: it is malformed, so that it has no place.
         """
 
     @property

@@ -11,7 +11,6 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import FieldDescriptor
 
 from dicomferry.api import access
-from dicomferry.api.access import PathRules
 from dicomferry.api.access.permissions import permissions_of_methods
 from dicomferry.api.proto import generate
 from dicomferry.api.proto.generated import (
@@ -21,6 +20,7 @@ from dicomferry.api.proto.generated import (
 )
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import Handlers, all_rpcs
+from dicomferry.places import Bounds, PlaceRules
 
 GENERATED = Path(generate.__file__).parent / "generated"
 DISCOVERY = json.loads(
@@ -77,7 +77,7 @@ def discovered_methods():
 
 @pytest.fixture
 def rpcs(root):
-    return all_rpcs(Handlers(root, PathRules()))
+    return all_rpcs(Handlers(root, PlaceRules(Bounds.of_server())))
 
 
 def test_the_committed_code_is_what_the_proto_files_make(tmp_path):

@@ -16,11 +16,12 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from dicomferry.api.access import NoLogin, PathRules, make_token, token_file
+from dicomferry.api.access import NoLogin, make_token, token_file
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.console import console_routes
 from dicomferry.operations.folder import OperationFolder, start_operation
+from dicomferry.places import Bounds, PlaceRules
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -33,7 +34,7 @@ from tests.faults.test_patient_data import marks_in
 from tests.pipelines.jobs import images, write_files
 
 MIB = 1 << 20
-RPCS = all_rpcs(Handlers(open_storage("nowhere"), PathRules()))
+RPCS = all_rpcs(Handlers(open_storage("nowhere"), PlaceRules(Bounds.of_server())))
 KNOWN = {
     "projects": "p",
     "locations": "l",

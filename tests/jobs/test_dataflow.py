@@ -16,7 +16,7 @@ from google.longrunning import operations_pb2
 from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAVAILABLE
 from typer.testing import CliRunner
 
-from dicomferry.api.access import ANYONE, PathRules
+from dicomferry.api.access import ANYONE
 from dicomferry.api.dicom_service import DicomService
 from dicomferry.api.errors import ApiError
 from dicomferry.api.operations_service import OperationsService
@@ -30,6 +30,8 @@ from dicomferry.jobs.launch import JobRunner
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.record import Method
+from dicomferry.places import Bounds, PlaceRules
+from dicomferry.places.bounds import parse_bounds
 from dicomferry.server import Settings
 from dicomferry.storage.registry import open_storage
 from tests.api.serving import client_of
@@ -368,7 +370,9 @@ def service(bucket_root, client, monkeypatch, tmp_path):
     for module in (launch, dataflow):
         monkeypatch.setattr(module, "DataflowClient", lambda: client)
     return DicomService(
-        bucket_root, PathRules((str(tmp_path),), (), bucket_root), JobRunner(TEMPLATES)
+        bucket_root,
+        PlaceRules(Bounds.of_server([str(tmp_path)]), root=bucket_root),
+        JobRunner(TEMPLATES),
     )
 
 
@@ -385,6 +389,8 @@ def test_an_import_through_the_api_is_a_dataflow_job(server, service, bucket_roo
     name = operation.name.rpartition("/")[2]
     assert sent["containerSpecGcsPath"] == "gs://templates/dicomferry/import_dicom.json"
     assert sent["jobName"] == f"dicomferry-{name}"
+    bounds = parse_bounds(sent["parameters"].pop("bounds"))
+    assert bounds.write.has_remote("bq://project/d/t")
     assert sent["parameters"] == {
         "source": "gs://dataflow-files/in/**",
         "root": bucket_root.root,
@@ -430,7 +436,9 @@ def test_what_dataflow_workers_cannot_reach_is_refused(server, service, tmp_path
 
 def test_a_refused_launch_is_told_to_the_caller(bucket_root, service):
     elsewhere = TEMPLATES._replace(region="nowhere")
-    service = DicomService(bucket_root, PathRules((), (), bucket_root), JobRunner(elsewhere))
+    service = DicomService(
+        bucket_root, PlaceRules(Bounds.of_server(), root=bucket_root), JobRunner(elsewhere)
+    )
     request = pb.ImportDicomDataRequest(name=str(STORE))
     request.gcs_source.uri = "gs://dataflow-files/in/**"
     with pytest.raises(ApiError) as refused:

@@ -15,6 +15,7 @@ from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.options import make_parser, parse
 from dicomferry.pipelines.requests import Request
 from dicomferry.pixels.formats import FORMATS
+from dicomferry.places import Bounds, Places
 from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.registry import open_storage
@@ -33,6 +34,11 @@ special = {
     "mime_type": st.sampled_from(FORMATS),
     "jpeg_quality": st.integers(1, 100),
     "jpegls_near": st.integers(1, 255),
+    "bounds": st.builds(
+        lambda folders, remote: Bounds(Places(folders, remote), Places(folders)),
+        st.lists(names, max_size=2).map(tuple),
+        st.none() | st.just(()) | st.just(("gs://bucket/a b", "bq://p/d")),
+    ),
 }
 # A request has one of these.
 alternatives = {

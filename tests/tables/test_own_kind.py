@@ -9,10 +9,9 @@ from typing import ClassVar
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from dicomferry.api.access.path_rules import PathRules
-from dicomferry.api.errors import ApiError
 from dicomferry.pipelines import export_dicom
 from dicomferry.pipelines.export_request import ExportRequest
+from dicomferry.places import Access, Bounds, PlaceDeniedError, PlaceRules
 from dicomferry.storage import registry
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.registry import open_storage
@@ -129,6 +128,7 @@ def test_a_local_table_of_an_own_kind_is_refused_for_a_remote_runner(uri):
 
 
 def test_the_rules_of_a_server_hold_for_an_own_kind(tmp_path, uri):
-    PathRules([str(tmp_path)]).check(uri)
-    with pytest.raises(ApiError, match="--allow-path"):
-        PathRules([str(tmp_path)]).check("rows:/etc/table.ndjson")
+    rules = PlaceRules(Bounds.of_server([str(tmp_path)]))
+    rules.check(uri, Access.WRITE)
+    with pytest.raises(PlaceDeniedError, match="--allow-path"):
+        rules.check("rows:/etc/table.ndjson", Access.WRITE)

@@ -1,4 +1,4 @@
-"""Permissions of callers, and rules for the paths that requests may name.
+"""Permissions of callers.
 
 An `Authenticator` turns the Authorization header of a request into a `Principal`. Every
 method calls its `require`, with the permission that the API reference names, before it looks up a
@@ -18,10 +18,11 @@ resource:
     operations list               healthcare.operations.list      the dataset
     pictures of the console       …dicomStores.dicomWebRead       the store
 
-Where there are two resources, a grant on one of them is enough.
+Where there are two resources, a grant on one of them is enough. To set `stream_configs`,
+`notification_config` or `notification_configs`, which send what is imported elsewhere, …export on
+the store is needed too. `dicomferry.places` says which places a request may name.
 """
 
-from dicomferry.api.access.path_rules import PathRules
 from dicomferry.api.access.principal import (
     ALL_PERMISSIONS,
     ANYONE,
@@ -39,7 +40,6 @@ __all__ = [
     "Authenticator",
     "Grant",
     "NoLogin",
-    "PathRules",
     "Principal",
     "TokenFile",
     "make_token",

@@ -22,6 +22,10 @@ METHOD_PERMISSIONS = {
     "CancelOperation": "healthcare.operations.cancel",
 }
 
+# Fields of a DicomStore that send what is imported elsewhere, and what setting one needs as well.
+DELIVERIES = ("stream_configs", "notification_config", "notification_configs")
+DELIVERY_PERMISSION = METHOD_PERMISSIONS["ExportDicomData"]
+
 # Those of a method that is for datasets and for stores. Every caller may ask what itself may.
 POLICY_PERMISSIONS: dict[str, dict[type, str]] = {
     "GetIamPolicy": {

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 from google.rpc.code_pb2 import PERMISSION_DENIED
 
 from dicomferry.api.errors import ApiError
+from dicomferry.places import Bounds
 
 # As in the API reference; dicomWebRead, of IAM, covers the console's pictures.
 ALL_PERMISSIONS = (
@@ -53,10 +54,12 @@ class Principal:
 
     Attributes:
         name: for logs and the console.
+        bounds: places that its requests may name; None: all that the server allows.
     """
 
-    def __init__(self, name: str, grants: tuple[Grant, ...]) -> None:
+    def __init__(self, name: str, grants: tuple[Grant, ...], bounds: Bounds | None = None) -> None:
         self.name = name
+        self.bounds = bounds
         self._grants = grants
 
     def may(self, permission: str, *resources: str) -> bool:

@@ -1,10 +1,12 @@
 """File of bearer tokens: one JSON object per line, with the hash of the token.
 
     {"name": "airflow", "sha256": "9f86…", "permissions": ["healthcare.dicomStores.*"],
-     "resources": ["projects/P/locations/L/datasets/D/dicomStores/trial"]}
+     "resources": ["projects/P/locations/L/datasets/D/dicomStores/trial"],
+     "read": ["/data/trial"], "write": []}
 
-(each on a single line). SHA-256 is enough, since a token has 256 random bits and cannot
-be guessed. Removing a line revokes its token at once.
+(each on a single line). `read` and `write` are places that its requests may name; without one of
+them, they may name all that the server allows. SHA-256 is enough, since a token has 256 random
+bits and cannot be guessed. Removing a line revokes its token at once.
 """
 
 import hashlib
@@ -21,9 +23,16 @@ from google.rpc.code_pb2 import UNAUTHENTICATED, UNAVAILABLE
 
 from dicomferry.api.access.principal import ALL_PERMISSIONS, Grant, Principal, matches_permission
 from dicomferry.api.errors import ApiError
+from dicomferry.places import Bounds, Places, parse_places
 
 _LOGGER = logging.getLogger(__name__)
 _FIELDS = ("name", "sha256", "permissions", "resources")
+_PLACES = ("read", "write")
+_ANYWHERE = Places(("/",), None)
+_REMEDY = (
+    "is not in a place that the token {name!r} may {{access}}: `dicomferry tokens create "
+    "--{{access}} PLACE` makes one that may"
+)
 _MAX_TOKEN_CHARACTERS = 4096
 _HASH_CHARACTERS = 64
 _OPEN_TO_OTHERS = stat.S_IWGRP | stat.S_IRWXO
@@ -93,15 +102,22 @@ class TokenFile:
 
 
 def make_token(
-    name: str, permissions: Sequence[str], resources: Sequence[str]
+    name: str, permissions: Sequence[str], resources: Sequence[str], **places: Sequence[str]
 ) -> tuple[str, dict[str, Any]]:
     """Create a token and its entry in the auth file.
+
+    Args:
+        name: of its owner.
+        permissions: names or patterns.
+        resources: names of resources, or *.
+        places: `read` and `write`, to limit it to some.
 
     Returns:
         The token, which is not stored anywhere, and its entry.
 
     Raises:
-        AuthFileError: a permission is unknown or a resource is not a resource name.
+        AuthFileError: a permission is unknown, a resource is not a resource name, or a place is
+            not a place.
     """
     token = f"dicomferry_{secrets.token_urlsafe(32)}"
     entry = {
@@ -109,6 +125,7 @@ def make_token(
         "sha256": hash_token(token),
         "permissions": list(permissions),
         "resources": list(resources),
+        **{field: list(texts) for field, texts in places.items()},
     }
     _check(entry)
     return token, entry
@@ -157,7 +174,7 @@ def _parse(content: bytes, path: str) -> dict[str, Principal]:
                 "permissions in one line"
             )
         grant = Grant(tuple(entry["permissions"]), tuple(entry["resources"]))
-        tokens[entry["sha256"]] = Principal(entry["name"], (grant,))
+        tokens[entry["sha256"]] = Principal(entry["name"], (grant,), _bounds(entry))
     if not tokens:
         raise AuthFileError(
             f"the auth file {path} has no token, so nobody can log in: "
@@ -166,10 +183,26 @@ def _parse(content: bytes, path: str) -> dict[str, Principal]:
     return tokens
 
 
+def _bounds(entry: dict[str, Any]) -> Bounds | None:
+    """Return the places that an entry names; None if it has no limit."""
+    if not set(_PLACES) & set(entry):
+        return None
+    read, write = (
+        parse_places(entry[field], repr(field)) if field in entry else _ANYWHERE
+        for field in _PLACES
+    )
+    # Braces in the name must survive `str.format`.
+    name = entry["name"].replace("{", "{{").replace("}", "}}")
+    return Bounds(read, write, _REMEDY.format(name=name))
+
+
 def _check(entry: Any) -> None:
     """Refuse an entry that does not have the format above."""
-    if not isinstance(entry, dict) or set(entry) != set(_FIELDS):
-        raise AuthFileError(f"it must be a JSON object with exactly {', '.join(_FIELDS)}")
+    if not isinstance(entry, dict) or set(entry) - set(_PLACES) != set(_FIELDS):
+        raise AuthFileError(
+            f"it must be a JSON object with exactly {', '.join(_FIELDS)}, and, to limit it to "
+            f"places, {' and '.join(_PLACES)}"
+        )
     if not isinstance(entry["name"], str) or not entry["name"].strip():
         raise AuthFileError("'name' must be a string")
     digest = entry["sha256"]
@@ -183,6 +216,8 @@ def _check(entry: Any) -> None:
         values = entry[field]
         if not isinstance(values, list) or not values or not all(map(_is_text, values)):
             raise AuthFileError(f"{field!r} must be a list of strings, at least one")
+    for field in set(_PLACES) & set(entry):
+        _check_places(field, entry[field])
     for permission in entry["permissions"]:
         if not any(matches_permission(permission, known) for known in ALL_PERMISSIONS):
             raise AuthFileError(
@@ -196,6 +231,17 @@ def _check(entry: Any) -> None:
                 f"{resource!r} is not a resource: use * for all, or a name such as projects/P or "
                 "projects/P/locations/L/datasets/D/dicomStores/S, which covers all below it"
             )
+
+
+def _check_places(field: str, texts: Any) -> None:
+    if not isinstance(texts, list) or not all(map(_is_text, texts)):
+        raise AuthFileError(f"{field!r} must be a list of strings")
+    try:
+        folders = parse_places(texts, repr(field)).folders
+    except ValueError as error:
+        raise AuthFileError(str(error)) from None
+    if len(folders) > sum(text.startswith(("/", "file:///")) for text in texts):
+        raise AuthFileError(f"{field!r} must name folders by absolute paths")
 
 
 def _is_text(value: object) -> bool:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dicomferry.api.access import PathRules
 from dicomferry.api.proto.generated import dataset_service_pb2, dicom_service_pb2
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.jobs import launch
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.record import Method
+from dicomferry.places import Bounds, PlaceRules
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
@@ -128,7 +128,7 @@ oddly = st.sampled_from([False, False, False, True])
 @functools.cache
 def all_routes():
     root = open_storage("nowhere")
-    return routes_of(all_rpcs(Handlers(root, PathRules())))
+    return routes_of(all_rpcs(Handlers(root, PlaceRules(Bounds.of_server()))))
 
 
 @st.composite
