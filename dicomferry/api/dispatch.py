@@ -8,7 +8,7 @@ from typing import Any
 
 from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
 
-from dicomferry.api.access import Authenticator
+from dicomferry.api.access import Authenticator, Principal
 from dicomferry.api.errors import ApiError
 from dicomferry.api.request_fields import check_required, check_values
 from dicomferry.api.rpcs import Rpc
@@ -27,12 +27,12 @@ class Dispatcher:
         """Keep the authenticator, which resolves Authorization headers to principals."""
         self._authenticator = authenticator
 
-    def answer(self, rpc: Rpc, read: Callable[[], Any], authorization: str | None) -> Any:
+    def answer(self, rpc: Rpc, read: Callable[[Principal], Any], authorization: str | None) -> Any:
         """Return the response.
 
         Args:
             rpc: the method that is called.
-            read: returns its message; called only after authentication.
+            read: returns its message; called, with who sent it, only after authentication.
             authorization: the header or metadata of that name.
 
         Raises:
@@ -43,7 +43,7 @@ class Dispatcher:
         try:
             principal = self._authenticator.authenticate(authorization)
             caller = principal.name
-            request = read()
+            request = read(principal)
             check_values(request)
             check_required(request)
             return rpc.handler(request, principal)

@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
@@ -33,6 +34,7 @@ from dicomferry.tables.duckdb_types import (
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
 from dicomferry.tables.parquet_files import ParquetFiles
 from dicomferry.tables.schema import Schema, widened
+from dicomferry.tables.special_files import refuse_special_files
 
 if TYPE_CHECKING:
     from dicomferry.tables.delta_table import DeltaTablePath
@@ -158,10 +160,17 @@ def _open_latest(destination: "DeltaTablePath") -> DeltaTable | None:
             raise TableError(
                 f"{location} exists and is no Delta table. Choose another folder, or empty it."
             )
+        refuse_special_files(_files_of_log(os.path.join(location, "_delta_log")))
     try:
         return _retried(destination, lambda: _open(destination))
     except TableNotFoundError:
         return None
+
+
+def _files_of_log(folder: str) -> list[str]:
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return [entry.path for entry in entries if not entry.is_dir()]
+    return []
 
 
 def _create(destination: "DeltaTablePath", schema: Schema) -> None:

@@ -31,6 +31,7 @@ from dicomferry.tables.duckdb_types import (
 )
 from dicomferry.tables.errors import TableBusyError, TableError, TableNotEmptyError
 from dicomferry.tables.schema import Schema, widened
+from dicomferry.tables.special_files import refuse_special_files
 
 if TYPE_CHECKING:
     from dicomferry.tables.duckdb_table import DuckDBTable
@@ -188,6 +189,7 @@ def _existing(
 @contextlib.contextmanager
 def _connected(destination: "DuckDBTable") -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file for writing; wait if another process has it."""
+    refuse_special_files((destination.path, f"{destination.path}.wal"))
     deadline = time.monotonic() + LOCK_WAIT_S
     while True:
         try:

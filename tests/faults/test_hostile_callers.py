@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import re
+import resource
 import signal
 import socket
 import threading
@@ -28,6 +29,7 @@ from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
 from dicomferry.store.verification import verify
+from tests.api.http2 import Connection
 from tests.api.serving import DATASET, TRIAL, served_by_process, wait_until
 from tests.faults.marked_files import MARK
 from tests.faults.test_patient_data import marks_in
@@ -260,6 +262,29 @@ def test_no_grpc_message_exhausts_the_server(service, compression):
     )
     assert service.peak_mib() - before < 100
     assert service.is_well()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("said", ["", "a preface", "calls"])
+def test_half_open_connections_and_calls_of_grpc_hold_nobody_up(service, said):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, hard), hard))
+    with contextlib.ExitStack() as held:
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            stranger = held.enter_context(Connection(service.grpc))
+            if said:
+                stranger.greet(window=0)
+            if said == "calls":
+                stranger.call(1, f"/{RPCS[0].service}/{RPCS[0].name}")
+                stranger.call(3, "/grpc.health.v1.Health/Check", b"")
+
+        def is_answered():
+            return grpc_answer(service, "GetDicomStore", name=TRIAL)[0] == grpc.StatusCode.OK
+
+        wait_until(is_answered, 20)
+        assert all(is_answered() for _ in range(20))
+        assert service.is_well()
 
 
 @pytest.mark.timeout(60)

@@ -11,11 +11,16 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
+from dicomferry.api.errors import ApiError
+from dicomferry.api.grpc.calls import Calls, expect_end
+
 NAME = "grpc.health.v1.Health"
 _SERVING: bytes = Int32Value(value=1).SerializeToString()
-# Each occupies a thread until its message comes, which anybody can withhold; further calls are
-# answered for the whole server.
+# Anybody can withhold a message, or leave the answer unread. So of a message that does not come at
+# once nothing is known, and the answer is for the whole server.
 _MAX_READING = 4
+_CALLS_OF_AN_ADDRESS = 16
+_SECONDS = 5.0
 
 
 def health_handler(services: Collection[str]) -> grpc.GenericRpcHandler:
@@ -24,9 +29,15 @@ def health_handler(services: Collection[str]) -> grpc.GenericRpcHandler:
     Args:
         services: full names of those that are served; '' stands for all.
     """
+    calls = Calls()
     reading = threading.BoundedSemaphore(_MAX_READING)
 
     def check(messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        expect_end(context, _SECONDS)
+        try:
+            calls.admit(_address(context), context, _CALLS_OF_AN_ADDRESS)
+        except ApiError as error:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, error.message)
         if reading.acquire(blocking=False):
             try:
                 name = StringValue.FromString(next(messages, b"")).value
@@ -49,3 +60,8 @@ def health_handler(services: Collection[str]) -> grpc.GenericRpcHandler:
             "Watch": grpc.stream_unary_rpc_method_handler(watch),
         },
     )
+
+
+def _address(context: grpc.ServicerContext) -> str:
+    """Return the address of a caller, without its port: ipv4:127.0.0.1."""
+    return str(context.peer()).rpartition(":")[0]

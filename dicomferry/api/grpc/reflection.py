@@ -15,8 +15,10 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.code_pb2 import NOT_FOUND, UNIMPLEMENTED
 
+from dicomferry.api.grpc.calls import expect_end
+
 NAMES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-# Each occupies a thread for as long as its caller likes.
+# Each occupies a thread for as long as its caller likes, up to a minute.
 _MAX_CALLS = 4
 _PACKAGE = "grpc.reflection.v1"
 # By message: name, number and type of each field, which has * if it is repeated.
@@ -68,6 +70,7 @@ def reflection_handlers(
             context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{_MAX_CALLS} such calls are open: end one"
             )
+        expect_end(context)
         try:
             for content in call:
                 try:

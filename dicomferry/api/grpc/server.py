@@ -3,23 +3,32 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.code_pb2 import CANCELLED, INVALID_ARGUMENT
 
+from dicomferry.api.access import Principal
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
+from dicomferry.api.grpc.calls import CALLS, Calls, expect_end, message_deadline
 from dicomferry.api.grpc.health import health_handler
 from dicomferry.api.grpc.reflection import reflection_handlers
 from dicomferry.api.rpcs import Rpc
 
 MAX_MESSAGE_BYTES = 1 << 20
-_THREADS = 32
-_CALLS = 256
+MAX_CONNECTIONS = 2000
 _CALLS_OF_A_CONNECTION = 100
 _HANDSHAKE_MS = 10_000
+# Without a call. Clients connect again by themselves.
+_IDLE_MS = 120_000
+_MAX_AGE_MS = 3_600_000
+_AGE_GRACE_MS = 120_000
+# Who does not answer a ping is gone. Who pings all the time is hung up on: that is gRPC's default.
+_PING_MS = 60_000
+_PING_TIMEOUT_MS = 20_000
 _MAX_METADATA_BYTES = 16 << 10
 # Clients accept 8 KiB of metadata, where the message stands twice: a byte that is not ASCII takes
 # three in its text, and one and a third in the status.
@@ -31,7 +40,8 @@ _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
     """Return a server without a port, not started yet."""
     server = grpc.server(
-        ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc"),
+        # A thread each, since most of them wait: for a message, or for their turn to work.
+        ThreadPoolExecutor(CALLS, thread_name_prefix="grpc"),
         options=[
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             # Otherwise a second server on this port would silently get half of the calls.
@@ -39,16 +49,24 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
             ("grpc.max_concurrent_streams", _CALLS_OF_A_CONNECTION),
             ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+            ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+            ("grpc.max_connection_idle_ms", _IDLE_MS),
+            ("grpc.max_connection_age_ms", _MAX_AGE_MS),
+            ("grpc.max_connection_age_grace_ms", _AGE_GRACE_MS),
+            ("grpc.keepalive_time_ms", _PING_MS),
+            ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
         ],
         # More are refused with RESOURCE_EXHAUSTED: a queue of them would grow without a bound.
-        maximum_concurrent_rpcs=_CALLS,
+        maximum_concurrent_rpcs=CALLS,
     )
+    calls = Calls()
     by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = defaultdict(dict)
     for rpc in rpcs:
         # On the wire the same as one message. It is read here, after authentication: a stranger
         # who starts a call and sends no message would occupy a thread.
         by_service[rpc.service][rpc.name] = grpc.stream_unary_rpc_method_handler(
-            _behavior(rpc, dispatcher),
+            _behavior(rpc, dispatcher, calls),
             response_serializer=rpc.response_class.SerializeToString,
         )
     server.add_generic_rpc_handlers(
@@ -62,16 +80,25 @@ def make_server(rpcs: Sequence[Rpc], dispatcher: Dispatcher) -> grpc.Server:
 
 
 def _behavior(
-    rpc: Rpc, dispatcher: Dispatcher
+    rpc: Rpc, dispatcher: Dispatcher, calls: Calls
 ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
     def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-        metadata = dict(context.invocation_metadata())
-        try:
-            return dispatcher.answer(
-                rpc, lambda: _read(rpc, messages), metadata.get("authorization")
-            )
-        except ApiError as error:
-            _abort(context, error)
+        authorization = dict(context.invocation_metadata()).get("authorization")
+        with ExitStack() as until_answered:
+
+            def read(principal: Principal) -> Any:
+                calls.admit(principal.name, context)
+                with message_deadline(context):
+                    message = _read(rpc, messages)
+                until_answered.enter_context(calls.at_work(principal.name))
+                return message
+
+            try:
+                return dispatcher.answer(rpc, read, authorization)
+            except ApiError as error:
+                _abort(context, error)
+            finally:
+                expect_end(context)
 
     return answer
 

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from dicomferry.api.access import Principal
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.errors import ApiError
 from dicomferry.api.own_threads import OwnThreads
@@ -78,7 +79,7 @@ class RestApp:
             def answer() -> bytes:
                 selection: Selection = None
 
-                def read() -> Any:
+                def read(_: Principal) -> Any:
                     # Refused before anything is done.
                     nonlocal selection
                     selection = selection_of(query, mask, route.rpc.response_class.DESCRIPTOR)
