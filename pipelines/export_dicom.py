@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import entry_point
+from dicomferry.pipelines.engine import EnginePipeline
 from dicomferry.pipelines.entry_point import run_job
 from dicomferry.pipelines.export_request import ExportRequest, ReadyExport, TableSchema
 from dicomferry.pipelines.job import Job, JobError
@@ -58,7 +59,7 @@ def run(
         expect_instances(ready, job)
         if owner := dataflow_job(options):
             job.hand_over(owner)
-        with beam.Pipeline(options=options) as pipeline:
+        with EnginePipeline(job, options) as pipeline:
             files = pipeline | "Files" >> beam.Create(ready.snapshot.files, reshuffle=False)
             planned = make_job(request, ready, job, options)
             _ = files | ExportInstances(planned)

@@ -16,6 +16,7 @@ from google.rpc.code_pb2 import NOT_FOUND
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import entry_point, memory
+from dicomferry.pipelines.engine import EnginePipeline
 from dicomferry.pipelines.entry_point import run_job
 from dicomferry.pipelines.import_request import ImportRequest, OnConflict, ReadyImport
 from dicomferry.pipelines.job import Job, JobError
@@ -67,7 +68,7 @@ def run(
         if owner := dataflow_job(options):
             job.hand_over(owner)
         if plan.is_remote:
-            with beam.Pipeline(options=options) as pipeline:
+            with EnginePipeline(job, options) as pipeline:
                 _ = _list(pipeline, request, ready.retried) | ImportInstances(plan)
             if owner:
                 return job.folder.read()
@@ -140,7 +141,7 @@ def _run_parts(
         size = listing.total if plan.dry_run else PART_FILES
         for number, listings in enumerate(listing.parts(max(size, 1))):
             part = dataclasses.replace(plan, part=f"{number:05d}")
-            with beam.Pipeline(options=options) as pipeline:
+            with EnginePipeline(job, options) as pipeline:
                 created = pipeline | "Listings" >> beam.Create(listings, reshuffle=False)
                 _ = created | ImportInstances(part)
             job.end_part(part.part)

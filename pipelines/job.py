@@ -5,12 +5,13 @@ import traceback
 from contextlib import suppress
 from types import TracebackType
 
+import grpc
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, NOT_FOUND, UNAVAILABLE
 
 from dicomferry.operations.completion import OutcomeCountMismatchError
 from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.ownership import OwnedOperation, ProgressCallback
-from dicomferry.pipelines import log_format
+from dicomferry.pipelines import engine, log_format
 from dicomferry.pipelines.requests import Request
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors, storage_message
@@ -20,11 +21,7 @@ from dicomferry.store.formats import StoreFormatError
 from dicomferry.transforms.worker_pool import close_shared_pools
 
 _LOGGER = logging.getLogger(__name__)
-# It logs the text of whatever breaks a bundle, which can hold patient data; a job that breaks
-# logs the places instead.
-logging.getLogger("apache_beam.runners.common").addFilter(
-    lambda record: record.levelno < logging.ERROR
-)
+engine.keep_text_from_log()
 
 
 class JobError(Exception):
@@ -91,6 +88,8 @@ class Job(OwnedOperation):
             # Its last step may have written the record before it let the job fail.
             if self.reload().done:
                 return True
+        if not self.is_handed_over:
+            self.stop_work()
         code, message = self._explain(error)
         try:
             message = self.fail(code, message)
@@ -153,8 +152,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
-    # Private ones only carry the text of a traceback from a worker process.
-    return [link for link in chain if not type(link).__name__.startswith("_")] or [error]
+    # Private ones only carry the text of a traceback from a worker process; those of gRPC are all
+    # private.
+    return [
+        link
+        for link in chain
+        if isinstance(link, grpc.RpcError) or not type(link).__name__.startswith("_")
+    ] or [error]
 
 
 def _explain_chain(chain: list[BaseException]) -> tuple[int, str]:
@@ -164,4 +168,6 @@ def _explain_chain(chain: list[BaseException]) -> tuple[int, str]:
     for error in reversed(chain):
         if isinstance(error, storage_errors()):
             return UNAVAILABLE, storage_message(error)
+    if told := next(filter(None, map(engine.explain, reversed(chain))), None):
+        return told
     return INTERNAL, f"the job broke with {type(chain[-1]).__name__}; please report this"

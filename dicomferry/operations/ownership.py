@@ -40,6 +40,7 @@ class OwnedOperation:
         folder: files of the operation.
         total: files or instances that the job has to account for.
         is_handed_over: whether a Dataflow job writes the record now.
+        stop_work: ends the work on other machines, before the record says that it has ended.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class OwnedOperation:
         self.total = 0
         self._on_progress = on_progress
         self.before_exit = before_exit
+        self.stop_work: Callable[[], None] = lambda: None
         self._cancel_message = cancel_message
         self._record = folder.read()
         self._record.queued = is_queued
@@ -190,6 +192,7 @@ class OwnedOperation:
 
     def _cancel(self, progress: ProgressCounts) -> None:
         """End this process: a pipeline that runs in it cannot be interrupted otherwise."""
+        self.stop_work()
         with self._lock:
             if self._record.done or self.is_handed_over:
                 return

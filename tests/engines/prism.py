@@ -16,14 +16,14 @@ def needs_prism():
         pytest.skip(f"no {BINARY}: `make engines` builds it, with Go")
 
 
-class _JobServer(prism_runner.PrismJobServer):
+class PrismJobServer(prism_runner.PrismJobServer):
     def _get_executable_path(self):
         return str(BINARY)
 
 
 @functools.cache
 def _job_server(options_class, options):
-    return job_server.StopOnExitJobServer(_JobServer(options_class(list(options))))
+    return job_server.StopOnExitJobServer(PrismJobServer(options_class(list(options))))
 
 
 class PrismRunner(prism_runner.PrismRunner):

@@ -1,0 +1,129 @@
+"""The graph of a job on an engine: it ends there when the job ends here, and says why here.
+
+An engine is what a job service stands for: Flink, Spark, Prism. Its workers are other processes,
+and what their exceptions say arrives as text.
+"""
+
+import functools
+import logging
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import grpc
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.portable_runner import PipelineResult
+from apache_beam.runners.runner import PipelineState
+from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
+
+from dicomferry.operations.ownership import OwnedOperation
+from dicomferry.storage.errors import StorageError
+from dicomferry.storage.failures import storage_errors, storage_message
+
+_LOGGER = logging.getLogger(__name__)
+_STOP_SECONDS = 30.0
+# The last line of a traceback: the kind of an exception, and its text.
+_RAISED = re.compile(r"^(?:RuntimeError: )?([A-Za-z_][\w.]*)(?:: (.*))?$", re.MULTILINE)
+_STEP = re.compile(r" \[while running '([^']*)'\]")
+
+
+class EnginePipeline(beam.Pipeline):
+    """A pipeline whose job on an engine ends when the process that waits for it gives up."""
+
+    def __init__(self, job: OwnedOperation, options: PipelineOptions) -> None:
+        """Begin the graph of a job.
+
+        Args:
+            job: gets what stops its work.
+            options: Beam's.
+        """
+        super().__init__(options=options)
+        self._job = job
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Start the graph; see `beam.Pipeline.run`."""
+        result = super().run(*args, **kwargs)
+        if isinstance(result, PipelineResult):
+            self._job.stop_work = functools.partial(_stop, result)
+        return result
+
+
+def _stop(result: PipelineResult) -> None:
+    """Cancel a job on its engine, and wait until it has ended; for half a minute at most."""
+    thread = threading.Thread(target=_cancel, args=(result,), daemon=True)
+    thread.start()
+    thread.join(_STOP_SECONDS)
+    if thread.is_alive():
+        _LOGGER.warning("the job service does not answer: the job may go on there")
+
+
+def _cancel(result: PipelineResult) -> None:
+    try:
+        if not PipelineState.is_terminal(result.state):
+            result.cancel()
+        while not PipelineState.is_terminal(result.state):
+            time.sleep(0.1)
+    except grpc.RpcError:
+        _LOGGER.warning("the job service is gone: the job may go on there")
+
+
+def keep_text_from_log() -> None:
+    """Keep the text of exceptions, which can hold patient data, from this process's log.
+
+    Beam logs it where a bundle breaks and where an engine reports it; a job that breaks logs the
+    places instead.
+    """
+    for name in ("apache_beam.runners.common", "apache_beam.runners.worker.sdk_worker"):
+        logging.getLogger(name).addFilter(lambda record: record.levelno < logging.ERROR)
+    # Prism, where Beam starts it, writes lines of JSON.
+    logging.getLogger("PrismJobServer").addFilter(
+        lambda record: "Traceback" not in record.getMessage()
+    )
+    # What an engine reports is logged by the root logger itself.
+    logging.getLogger().addFilter(
+        lambda record: record.module != "portable_runner" or record.levelno < logging.ERROR
+    )
+
+
+def explain(error: BaseException) -> tuple[int, str] | None:
+    """Return a google.rpc.Code and a message for what an engine raises here; None if it did not.
+
+    Only names of exceptions and steps are told of an exception that is not the storage's: texts
+    can hold patient data.
+    """
+    if isinstance(error, (grpc.RpcError, grpc.FutureTimeoutError)):
+        return UNAVAILABLE, "the job service does not answer: is it running at --job_endpoint?"
+    if not isinstance(error, RuntimeError) or "failed in state" not in str(error):
+        return None
+    text = str(error)
+    if "failed in state CANCELLED" in text:
+        return CANCELLED, "cancelled on its engine"
+    raised = [(name, said or "") for name, said in _RAISED.findall(text)]
+    storage = dict(_named(storage_errors()))
+    for name, said in raised:
+        if kind := storage.get(name):
+            told = StorageError(_STEP.sub("", said)) if _is_told(kind) else kind()
+            return UNAVAILABLE, storage_message(told)
+    if not raised:
+        return UNAVAILABLE, "the engine gave the job up, and its log says why: run the job again"
+    steps = _STEP.findall(text)
+    where = f" in {steps[0]}" if steps else ""
+    return INTERNAL, f"the job broke with {raised[-1][0]}{where}; please report this"
+
+
+def _is_told(kind: type[Exception]) -> bool:
+    """Whether the text of a storage's exception is told; see `failure_text`."""
+    from deltalake.exceptions import DeltaError
+
+    return not issubclass(kind, DeltaError)
+
+
+def _named(kinds: tuple[type[Exception], ...]) -> Iterator[tuple[str, type[Exception]]]:
+    """Yield exceptions and all that derive from them, by their names in tracebacks."""
+    for kind in kinds:
+        is_builtin = kind.__module__ == "builtins"
+        yield kind.__qualname__ if is_builtin else f"{kind.__module__}.{kind.__qualname__}", kind
+        yield from _named(tuple(kind.__subclasses__()))
