@@ -71,8 +71,9 @@ FORMATS: tuple[Format, ...] = (
     Format(PNG, "", ".png", True),
 )
 _BY_NAME = {(each.media_type, each.transfer_syntax): each for each in FORMATS}
-# PS3.18 8.7.3.5.2: a type without a transfer syntax means the default of its category, which the
-# reference refers to ("consistent with supported formats in DICOMweb").
+# The reference refers to DICOMweb ("consistent with supported formats in DICOMweb"), where a type
+# without a transfer syntax means Explicit VR Little Endian (PS3.18 8.7.3 and 8.7.3.3). There, the
+# default of image/jpeg is JPEG Lossless; here, it is the only syntax that the type has.
 _DEFAULTS = {
     DICOM: EXPLICIT_VR_LITTLE_ENDIAN,
     OCTET_STREAM: EXPLICIT_VR_LITTLE_ENDIAN,

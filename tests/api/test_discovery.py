@@ -63,7 +63,7 @@ METHODS = {method["id"]: method for method in all_methods(DISCOVERY["resources"]
 @pytest.fixture
 def client(root, monkeypatch):
     """A client of a service that has a dataset and a store."""
-    monkeypatch.setattr("dicomferry.jobs.launch.start_deletion", lambda *_: None)
+    monkeypatch.setattr("dicomferry.jobs.launch._start", lambda *_: None)
     client = client_of(root)
     made = client.ok("POST", DATASET.rpartition("/")[0], {}, datasetId="d")
     client.ok("POST", f"{DATASET}/dicomStores", {}, dicomStoreId="trial")

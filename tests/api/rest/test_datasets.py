@@ -16,7 +16,7 @@ TYPE = "type.googleapis.com/google.cloud.healthcare.v1.dataset.Dataset"
 def deletions(monkeypatch):
     """The names of stores whose data is deleted from now on, which starts no process."""
     names = []
-    monkeypatch.setattr(launch, "start_deletion", lambda _, name, *__: names.append(str(name)))
+    monkeypatch.setattr(launch, "_start", lambda *given: names.append(str(given[2].store)))
     return names
 
 

@@ -164,7 +164,7 @@ def client(tmp_path_factory):
     record(parse_store(TRIAL))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "start", lambda request, *_: record(request.store))
-        patch.setattr(launch, "start_deletion", lambda *_: None)
+        patch.setattr(launch, "_start", lambda *_: None)
         yield client_of(root)
 
 
