@@ -5,7 +5,9 @@ Each program walks the same way: see test_walk.py.
 
 import dataclasses
 import hashlib
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,18 +22,22 @@ class Runtime:
 
     Attributes:
         name: of the folder with its program, and of the one below .clients/ for its libraries.
+        language: as blocks of code in Markdown name it; its files end so.
         tools: the programs without which it cannot be installed or run.
         fetch: the command that downloads the libraries.
         build: the command that compiles the program; empty if none does.
         run: the command that runs the program.
+        script: the command that runs the one file of source code that follows it.
         environment: variables that all of these take.
     """
 
     name: str
+    language: str
     tools: tuple[str, ...]
     fetch: tuple[str, ...] = ()
     build: tuple[str, ...] = ()
     run: tuple[str, ...] = ()
+    script: tuple[str, ...] = ()
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -62,6 +68,20 @@ class Runtime:
         content = b"\0".join(path.read_bytes() for path in files)
         return hashlib.sha256(repr(self).encode() + content).hexdigest()
 
+    def call(self, *command: str, **environment: str) -> str:
+        """Run a command of the runtime and return what it prints; a failure is the test's."""
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=self.source,
+            env={**os.environ, **self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        return done.stdout
+
 
 def _installed(*parts: str) -> str:
     return str(INSTALLED.joinpath(*parts))
@@ -71,27 +91,33 @@ _JARS = _installed("java", "lib")
 _CLASSES = _installed("java", "classes")
 
 RUNTIMES = (
-    Runtime("python", (), run=(sys.executable, "walk.py")),
+    Runtime("python", "python", (), run=(sys.executable, "walk.py"), script=(sys.executable,)),
     Runtime(
         "node",
+        "js",
         ("node", "npm"),
         fetch=("npm", "ci", "--ignore-scripts", "--prefix", _installed("node")),
         run=("node", "walk.js"),
+        script=("node",),
         environment={"NODE_PATH": _installed("node", "node_modules")},
     ),
     Runtime(
+        "java",
         "java",
         ("javac", "mvn"),
         fetch=("mvn", "-B", "-q", "dependency:copy-dependencies", f"-DoutputDirectory={_JARS}"),
         build=("javac", "-cp", f"{_JARS}/*", "-d", _CLASSES, "Walk.java"),
         run=("java", "-cp", f"{_JARS}/*:{_CLASSES}", "Walk"),
+        script=("java", "-cp", f"{_JARS}/*"),
     ),
     Runtime(
+        "go",
         "go",
         ("go",),
         fetch=("go", "list", "-deps", "."),
         build=("go", "build", "-o", _installed("go", "walk"), "."),
         run=(_installed("go", "walk"),),
+        script=("go", "run"),
         environment={"GOTOOLCHAIN": "local"},
     ),
 )

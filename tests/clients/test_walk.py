@@ -7,13 +7,9 @@ runtimes must have read the same.
 
 import json
 import os
-import subprocess
 
 import pytest
 
-from dicomferry.api.access import make_token
-from tests.api.serving import serving
-from tests.clients.runtimes import RUNTIMES
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import images
 
@@ -35,92 +31,82 @@ def bucket(gcs):
     return made
 
 
-@pytest.fixture(params=RUNTIMES, ids=lambda runtime: runtime.name)
-def said(request, root, bucket, tmp_path):
-    """What the library of a runtime read at each step."""
-    runtime = request.param
-    if not runtime.is_ready:
-        pytest.skip(f"the client of {runtime.name} is not installed here: make clients")
-    token, entry = make_token("walker", ["healthcare.*"], [LOCATION])
-    tokens = tmp_path / "auth.jsonl"
-    tokens.write_text(json.dumps(entry) + "\n")
-    tokens.chmod(0o600)
-    with serving(root, auth=str(tokens)) as ports:
-        done = subprocess.run(
-            [*runtime.run, ports.rest, token, bucket.name],
-            check=False,
-            cwd=runtime.source,
-            env={**os.environ, **runtime.environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    steps = {}
-    for line in done.stdout.splitlines():
-        steps |= json.loads(line)
-    return steps
+class Steps:
+    """What the library of a runtime read at each step, in order."""
 
+    def __init__(self, lines):
+        self._steps = [step for line in lines for step in json.loads(line).items()]
 
-def test_walk(said, bucket):
-    steps = iter(said.items())
+    def next(self, step):
+        """What was read at the next step, which must be this."""
+        name, content = self._steps.pop(0)
+        assert name == step
+        return content
 
-    def ok(step, expected):
-        assert next(steps) == (step, expected)
+    def ok(self, step, expected):
+        assert self.next(step) == expected
 
-    def refused(step, code, status):
-        name, error = next(steps)
-        assert (name, error["code"], error["status"]) == (step, code, status)
+    def refused(self, step, code, status):
+        """The message of a refusal; the library throws it too."""
+        error = self.next(step)
+        assert (error["code"], error["status"]) == (code, status)
         assert error["details"][0]["domain"] == "dicomferry"
-        # What the library throws says why.
         assert error["message"] in error["raised"]
         return error["message"]
 
-    def operation(step, method, **end):
-        name, content = next(steps)
-        assert (name, content["done"]) == (step, True)
-        metadata = content["metadata"]
-        assert metadata["@type"] == f"{TYPES}.OperationMetadata"
-        assert metadata["apiMethodName"].endswith(method)
+    def operation(self, step, method, **end):
+        """An operation that has ended, so."""
+        content = self.next(step)
+        assert content["done"] is True
+        assert content["metadata"]["@type"] == f"{TYPES}.OperationMetadata"
+        assert content["metadata"]["apiMethodName"].endswith(method)
         assert {key: content[key] for key in end} == end
         return content
 
+    @property
+    def are_done(self):
+        return not self._steps
+
+
+def test_walk(runtime, served, bucket):
+    said = runtime.call(*runtime.run, *served, bucket.name)
+    steps = Steps(said.splitlines())
     zone = {"name": DATASET, "timeZone": "UTC"}
     created = {"@type": f"{TYPES}.dataset.Dataset", "name": DATASET}
-    operation("datasets.create", "CreateDataset", response=created)
-    ok("datasets.get", {"name": DATASET})
-    ok("datasets.patch", zone)
-    ok("datasets.list", {"datasets": [zone]})
+    steps.operation("datasets.create", "CreateDataset", response=created)
+    steps.ok("datasets.get", {"name": DATASET})
+    steps.ok("datasets.patch", zone)
+    steps.ok("datasets.list", {"datasets": [zone]})
 
-    ok("dicomStores.create", {"name": STORE})
-    ok("dicomStores.get", {"name": STORE})
-    ok("dicomStores.patch", {"name": STORE, **TOPIC})
-    ok("dicomStores.list in pages", {"ids": ["another", "trial"]})
-    ok("dicomStores.list with a long filter", {"dicomStores": [ANOTHER]})
+    steps.ok("dicomStores.create", {"name": STORE})
+    steps.ok("dicomStores.get", {"name": STORE})
+    steps.ok("dicomStores.patch", {"name": STORE, **TOPIC})
+    steps.ok("dicomStores.list in pages", {"ids": ["another", "trial"]})
+    steps.ok("dicomStores.list with a long filter", {"dicomStores": [ANOTHER]})
 
-    ok("dicomStores.getIamPolicy", {"etag": "ACAB"})
-    assert "tokens" in refused("dicomStores.setIamPolicy", 501, "UNIMPLEMENTED")
-    ok("dicomStores.testIamPermissions", {"permissions": ["healthcare.dicomStores.get"]})
+    steps.ok("dicomStores.getIamPolicy", {"etag": "ACAB"})
+    assert "tokens" in steps.refused("dicomStores.setIamPolicy", 501, "UNIMPLEMENTED")
+    steps.ok("dicomStores.testIamPermissions", {"permissions": ["healthcare.dicomStores.get"]})
 
-    imported = operation("dicomStores.import", "ImportDicomData")
+    imported = steps.operation("dicomStores.import", "ImportDicomData")
     assert imported["metadata"]["counter"] == {"success": "3", "failure": "1"}
     assert imported["error"]["code"] == 3
     [failed] = imported["error"]["details"][0]["sampleErrors"]
     assert failed["resource"] == f"gs://{bucket.name}/in/cut.dcm"
     assert failed["error"]["message"].startswith("TRUNCATED: ")
-    name, metrics = next(steps)
-    assert (name, metrics["instanceCount"]) == ("dicomStores.getDICOMStoreMetrics", "3")
+    assert steps.next("dicomStores.getDICOMStoreMetrics")["instanceCount"] == "3"
     answer = {"@type": f"{TYPES}.dicom.ExportDicomDataResponse"}
-    exported = operation("dicomStores.export", "ExportDicomData", response=answer)
+    exported = steps.operation("dicomStores.export", "ExportDicomData", response=answer)
     assert exported["metadata"]["counter"] == {"success": "3"}
     assert len(list(bucket.list_blobs(prefix="out/"))) == 3
-    name, listed = next(steps)
-    assert name == "operations.list"
-    assert listed["operations"][:2] == [exported, imported]
-    ok("operations.cancel", {})
+    listed = steps.next("operations.list")["operations"]
+    assert len(listed) == 3
+    assert exported in listed
+    assert imported in listed
+    steps.ok("operations.cancel", {})
 
-    ok("dicomStores.delete", {})
-    assert STORE in refused("dicomStores.get after that", 404, "NOT_FOUND")
-    ok("datasets.delete", {})
-    assert "no token" in refused("without a token", 401, "UNAUTHENTICATED")
-    assert next(steps, None) is None
+    steps.ok("dicomStores.delete", {})
+    assert STORE in steps.refused("dicomStores.get after that", 404, "NOT_FOUND")
+    steps.ok("datasets.delete", {})
+    assert "no token" in steps.refused("without a token", 401, "UNAUTHENTICATED")
+    assert steps.are_done
