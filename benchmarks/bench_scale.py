@@ -37,7 +37,8 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
-from dicomferry.store.known_sources import known_sources, remember_sources
+from dicomferry.store.known_sources import known_sources
+from dicomferry.store.sources_table import remember_sources
 from dicomferry.transforms.commit_instances import commit, read_rows
 from dicomferry.transforms.records import Instance
 

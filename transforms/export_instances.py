@@ -17,10 +17,8 @@ from dicomferry.transforms.load_table import Covered, LoadTable
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.read_index import ReadIndex
 from dicomferry.transforms.write_instance import FileTarget
-from dicomferry.transforms.write_outcomes import WriteOutcomes
+from dicomferry.transforms.write_outcomes import WriteOutcomes, shards_for
 from dicomferry.transforms.write_rows import TableTarget
-
-_REMOTE_SHARDS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +34,7 @@ class ExportJob:
         is_remote: whether the work happens on other machines.
         ends_operation: whether the graph's last step loads the table and ends the operation.
         disposition: of that load.
-        total: how many instances there are, for that step.
+        total: how many instances there are, for that step and the lists of outcomes.
         max_failures: how many instances may fail before that step fails the job.
         version: of the index whose rows all are exported; None if it is not known.
         rules: that a table must follow when it is loaded; None: there are none.
@@ -107,7 +105,7 @@ class ExportInstances(beam.PTransform):
         outcomes = WriteOutcomes(
             job.folder,
             "00000",
-            shards=_REMOTE_SHARDS if job.is_remote else 1,
+            shards_for(job.total),
             is_remote=job.is_remote,
             entry="ExportDicomLogEntry",
         )

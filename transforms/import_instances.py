@@ -17,15 +17,13 @@ from dicomferry.transforms.commit_instances import CommitInstances
 from dicomferry.transforms.finish_operation import FinishOperation
 from dicomferry.transforms.group_by_bucket import GroupByBucket
 from dicomferry.transforms.ingest import ImportTarget
+from dicomferry.transforms.outcome_bounds import OutcomeBounds
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.publish_notifications import PublishNotifications
 from dicomferry.transforms.read_and_store import ReadAndStore
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.skip_known import SkipKnown
 from dicomferry.transforms.write_outcomes import WriteOutcomes
-
-# A worker writes about 64 files of outcomes at once where there are many workers.
-_REMOTE_SHARDS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +93,7 @@ class ImportInstances(beam.PTransform):
         target = ImportTarget(job.data, job.dry_run, job.allowed_folders)
         listed = listings | "CountFiles" >> beam.Map(len) | beam.CombineGlobally(sum)
         total = beam.pvalue.AsSingleton(listed)
+        bounds = listings | "OutcomeBounds" >> OutcomeBounds()
 
         new = listings | "SkipKnown" >> SkipKnown(job.data)
         read = (
@@ -110,7 +109,7 @@ class ImportInstances(beam.PTransform):
         counts = (
             (new.outcomes, read.outcomes, committed)
             | "AllOutcomes" >> beam.Flatten()
-            | "WriteOutcomes" >> self._write_outcomes()
+            | "WriteOutcomes" >> self._write_outcomes(beam.pvalue.AsSingleton(bounds))
         )
         followed = self._follow(committed)
         if job.ends_operation:
@@ -120,12 +119,12 @@ class ImportInstances(beam.PTransform):
             _ = counts | "FinishOperation" >> end
         return counts
 
-    def _write_outcomes(self) -> WriteOutcomes:
+    def _write_outcomes(self, bounds: beam.pvalue.AsSingleton) -> WriteOutcomes:
         job = self.job
         return WriteOutcomes(
             job.folder,
             job.part,
-            shards=_REMOTE_SHARDS if job.is_remote else 1,
+            bounds,
             is_remote=job.is_remote,
             fail_conflicts=job.fail_conflicts,
             remember=None if job.dry_run else job.data,

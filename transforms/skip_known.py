@@ -1,6 +1,8 @@
 """Skip the sources that the store has imported already."""
 
 import dataclasses
+import functools
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
-from dicomferry.store.known_sources import known_sources
+from dicomferry.store.known_sources import KnownSources
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.records import FileOutcome
 
@@ -25,14 +27,17 @@ class SkipKnown(beam.PTransform):
     """Split listings of sources into shares of those that are left to read.
 
     Input: lists of sources; one lookup per list. Outputs: shares (main), which are lists of
-    sources, and, under "outcomes", one `skipped` FileOutcome per known source.
+    sources, and, under "outcomes", lists of one `skipped` FileOutcome per known source.
+
+    Every worker process looks into the version of the table that it loads at first.
     """
 
     data: Storage
+    run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
 
     def expand(self, listings: beam.PCollection[list[Source]]) -> Any:
         """Look up each listing, and divide the rest of it into shares."""
-        return listings | "Skip" >> beam.ParDo(_SkipFn(self.data)).with_outputs(
+        return listings | "Skip" >> beam.ParDo(_SkipFn(self.data, self.run)).with_outputs(
             "outcomes", main="shares"
         )
 
@@ -43,15 +48,23 @@ def shares(sources: Sequence[Source]) -> Iterator[list[Source]]:
 
 
 class _SkipFn(beam.DoFn):
-    def __init__(self, data: Storage) -> None:
+    def __init__(self, data: Storage, run: str) -> None:
         self._data = data
+        self._run = run
 
     def process(self, listing: list[Source]) -> Iterator[Any]:
-        known = known_sources(self._data, listing)
-        for source in listing:
-            if source in known:
-                outcome = FileOutcome(
-                    source.uri, Outcome.SKIPPED, Reason.ALREADY_IMPORTED, size=source.size
-                )
-                yield TaggedOutput("outcomes", outcome)
-        yield from shares([source for source in listing if source not in known])
+        known = _known_sources(self._data, self._run).among(listing)
+        pairs = list(zip(listing, known, strict=True))
+        if skipped := [_skipped(source) for source, is_known in pairs if is_known]:
+            yield TaggedOutput("outcomes", skipped)
+        yield from shares([source for source, is_known in pairs if not is_known])
+
+
+@functools.lru_cache(maxsize=1)
+def _known_sources(data: Storage, _run: str) -> KnownSources:
+    """Return the table as this process knows it: a run of the graph loads it once."""
+    return KnownSources(data)
+
+
+def _skipped(source: Source) -> FileOutcome:
+    return FileOutcome(source.uri, Outcome.SKIPPED, Reason.ALREADY_IMPORTED, size=source.size)

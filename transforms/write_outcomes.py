@@ -1,10 +1,11 @@
 """Write the outcome of every file beside the operation, and count the outcomes."""
 
+import bisect
 import dataclasses
 import itertools
 import logging
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,24 +16,31 @@ from dicomferry.errors import Reason
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import Outcome, OutcomeCounts
 from dicomferry.storage.base import Storage
-from dicomferry.store.known_sources import remember_sources
+from dicomferry.store.sources_table import SourcesFile, commit_sources, write_sources
 from dicomferry.transforms.records import FileOutcome, to_line
 
 _LOGGER = logging.getLogger(__name__)
 _LOGGED_FAILURES = 100
+SHARD_OUTCOMES = 50_000
+"""Outcomes of a shard, which are in memory at once: some 50 MB."""
+
+_Written = tuple[OutcomeCounts, tuple[SourcesFile, ...]]
+"""Counts of outcomes, and the files of known sources that were written with them."""
 
 
 @dataclasses.dataclass
 class WriteOutcomes(beam.PTransform):
     """Write outcomes-{part}-{shard}.jsonl and counts-{part}.json.
 
-    At least once: shards are named by part and hash, a retry replaces its own. Outputs one
-    element when all is written: the counts of the part.
+    Elements in are outcomes, or lists of them. At least once: shards are named by part and number,
+    a retry replaces its own. Outputs one element when all is written: the counts of the part.
+    Memory: one shard.
 
     Args (fields):
         folder: the operation's.
         part: names this run among the parts of the job.
-        shards: how many files.
+        bounds: the shards, as sorted sources that the second and later ones begin with
+            (`OutcomeBounds`), or a singleton view of them; or how many there are, by a hash.
         fail_conflicts: whether a conflict counts as a failure.
         remember: data folder whose sources table gets the imported files, or None.
         entry: type of log entry for a failure, of google.cloud.healthcare.logging.
@@ -44,21 +52,23 @@ class WriteOutcomes(beam.PTransform):
 
     folder: OperationFolder
     part: str
-    shards: int = 1
+    bounds: Sequence[str] | beam.pvalue.AsSingleton | int = 1
     fail_conflicts: bool = True
     remember: Storage | None = None
     entry: str = "ImportDicomLogEntry"
     is_remote: bool = False
 
-    def expand(self, outcomes: beam.PCollection[FileOutcome]) -> beam.PCollection[OutcomeCounts]:
+    def expand(
+        self, outcomes: beam.PCollection[FileOutcome | list[FileOutcome]]
+    ) -> beam.PCollection[OutcomeCounts]:
         """Group outcomes by shard, write each shard, and sum the counts."""
         return (
             outcomes
-            | "KeyByShard" >> beam.Map(_key_by_shard, self.shards)
+            | "KeyByShard" >> beam.FlatMap(_key_by_shard, self.bounds)
             | "Gather" >> beam.GroupByKey()
             | "Write" >> beam.ParDo(_WriteFn(self))
             | "Sum" >> beam.CombineGlobally(_sum)
-            | "WriteCounts" >> beam.Map(_write_counts, self.folder, self.part)
+            | "WriteCounts" >> beam.Map(_write_counts, self)
         )
 
 
@@ -82,10 +92,27 @@ def count(outcomes: Sequence[FileOutcome], *, fail_conflicts: bool) -> OutcomeCo
     )
 
 
-def _key_by_shard(outcome: FileOutcome, shards: int) -> tuple[int, tuple[Any, ...]]:
-    shard = zlib.crc32(outcome.source.encode("utf-8", "surrogateescape")) % shards
-    source, kind, code, *rest = outcome
-    return shard, (source, str(kind), str(code), *rest)  # plain, or Beam would pickle each
+def shards_for(total: int) -> int:
+    """Return how many shards hold a number of outcomes."""
+    return -(-total // SHARD_OUTCOMES) or 1
+
+
+def _key_by_shard(
+    outcomes: FileOutcome | list[FileOutcome], bounds: Sequence[str] | int
+) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+    each = outcomes if isinstance(outcomes, list) else [outcomes]
+    by_shard: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for outcome in each:
+        source, kind, code, *rest = outcome
+        # Plain, or Beam would pickle each.
+        by_shard[_shard_of(source, bounds)].append((source, str(kind), str(code), *rest))
+    yield from by_shard.items()
+
+
+def _shard_of(source: str, bounds: Sequence[str] | int) -> int:
+    if isinstance(bounds, int):
+        return zlib.crc32(source.encode("utf-8", "surrogateescape")) % bounds
+    return bisect.bisect_right(bounds, source)
 
 
 def _to_outcome(fields: tuple[Any, ...]) -> FileOutcome:
@@ -102,10 +129,10 @@ class _WriteFn(beam.DoFn):
         self._entry = options.entry
         self._is_remote = options.is_remote
 
-    def process(self, shard: tuple[int, Iterable[tuple[Any, ...]]]) -> Iterator[OutcomeCounts]:
-        outcomes = sorted(map(_to_outcome, shard[1]))
-        lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
-        self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines.encode())
+    def process(self, shard: tuple[int, Iterable[list[tuple[Any, ...]]]]) -> Iterator[_Written]:
+        outcomes = sorted(map(_to_outcome, itertools.chain.from_iterable(shard[1])))
+        lines = b"".join(to_line(outcome).encode() + b"\n" for outcome in outcomes)
+        self._folder.write_outcomes(f"{self._part}-{shard[0]:05d}", lines)
         failed = (
             o
             for o in outcomes
@@ -114,12 +141,16 @@ class _WriteFn(beam.DoFn):
         )
         for outcome in itertools.islice(failed, _LOGGED_FAILURES):
             _log(outcome, self._folder.name, self._entry, self._is_remote)
-        if self._remember:
-            stored = (Outcome.IMPORTED, Outcome.DUPLICATE)
-            known = [o for o in outcomes if o.outcome in stored and o.version]
-            rows = [(o.source, o.size, o.version, str(o.outcome)) for o in known]
-            remember_sources(self._remember, rows)
-        yield count(outcomes, fail_conflicts=self._fail_conflicts)
+        counts = count(outcomes, fail_conflicts=self._fail_conflicts)
+        yield counts, self._write_sources(outcomes)
+
+    def _write_sources(self, outcomes: Sequence[FileOutcome]) -> tuple[SourcesFile, ...]:
+        stored = (Outcome.IMPORTED, Outcome.DUPLICATE)
+        known = [o for o in outcomes if o.outcome in stored and o.version]
+        if not self._remember or not known:
+            return ()
+        rows = [(o.source, o.size, o.version, str(o.outcome)) for o in known]
+        return (write_sources(self._remember, rows),)
 
 
 def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> None:
@@ -145,10 +176,17 @@ def _log(outcome: FileOutcome, operation: str, entry: str, is_remote: bool) -> N
     )
 
 
-def _sum(counts: Iterable[OutcomeCounts]) -> OutcomeCounts:
-    return sum(counts, OutcomeCounts())
+def _sum(written: Iterable[_Written]) -> _Written:
+    counts, files = OutcomeCounts(), list[SourcesFile]()
+    for each, more in written:
+        counts += each
+        files += more
+    return counts, tuple(files)
 
 
-def _write_counts(counts: OutcomeCounts, folder: OperationFolder, part: str) -> OutcomeCounts:
-    folder.write_counts(part, counts)
+def _write_counts(written: _Written, options: WriteOutcomes) -> OutcomeCounts:
+    counts, files = written
+    if options.remember:
+        commit_sources(options.remember, files)
+    options.folder.write_counts(options.part, counts)
     return counts

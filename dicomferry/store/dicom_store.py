@@ -15,8 +15,8 @@ from dicomferry.resource_names import DatasetName, StoreName, parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.store.formats import FORMAT, check_format, format_of
 from dicomferry.store.index import add_columns, create_index
-from dicomferry.store.known_sources import create_known_sources
 from dicomferry.store.resource_versions import MAX_ATTEMPTS, highest, write_version
+from dicomferry.store.sources_table import create_known_sources
 from dicomferry.store.validation import check_new_id, check_resource
 
 # A resource as proto JSON: camelCase keys, as the API shows it.

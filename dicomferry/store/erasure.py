@@ -17,11 +17,11 @@ from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.blobs import FOLDER
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite
+from dicomferry.store.forgotten_sources import forget_sources
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import read_row_group, row_groups
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.instance_filter import InstanceFilter
-from dicomferry.store.known_sources import forget_sources
 
 # Times of files may be cut to the second.
 _CEILING_SECONDS = 1.0

@@ -1,171 +1,130 @@
-"""Which sources a store has imported already: a hint that saves reading them again.
+"""Which sources a store has imported already; see `sources_table`.
 
-A Delta table of (SourceUri, Size, Version): a file that changed in place has another
-size or version and is read again. Losing rows costs time, never data. Failures and
-conflicts are not remembered: they are read, and reported, each time. A damaged table is begun anew.
-
-    sources/           the table
-    forgotten/{hash}   what a deletion of instances forgot: hashes of URIs, 8 bytes each
-
-What is forgotten stays so, also if an import remembers it later: that import may have committed
-before the deletion.
+The bounds of files and row groups show the few that can have the sources of a listing, and Arrow
+compares them: no object is made of a row.
 """
 
 import functools
-import hashlib
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import WriterProperties, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+import pyarrow.dataset as ds
 
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
-from dicomferry.storage.delta_commits import committing
-from dicomferry.storage.retries import repeat_until_committed
-from dicomferry.store.delta_tables import (
-    arrow_dataset,
-    create_table,
-    open_table,
-    reporting_os_errors,
-    table_folder,
-)
-from dicomferry.store.index_files import index_folder
+from dicomferry.store.delta_tables import arrow_dataset, open_table
+from dicomferry.store.forgotten_sources import forgotten, hash_of
+from dicomferry.store.sources_table import ERRORS, SCHEMA, report, sources_folder
 
-_LOGGER = logging.getLogger(__name__)
-_FOLDER = "sources"
-_FORGOTTEN = "forgotten"
-_HASH_BYTES = 8
-_SCHEMA = pa.schema(
-    [
-        ("SourceUri", pa.string()),
-        ("Size", pa.int64()),
-        ("Version", pa.string()),  # mtime or generation
-        ("Outcome", pa.string()),
-    ]
-)
-_WRITER = WriterProperties(compression="ZSTD")
+_URI = "SourceUri"
 
 
-def create_known_sources(data: Storage) -> None:
-    """Create the empty table of a new store."""
-    create_table(table_folder(data, _FOLDER), _SCHEMA, {})
+class _Version(NamedTuple):
+    """A version of the table: its files, and the first and last URI of each."""
+
+    files: list[ds.Fragment]
+    firsts: pa.Array
+    lasts: pa.Array
+
+
+class KnownSources:
+    """A version of the table for many lookups, by any number of threads."""
+
+    def __init__(self, data: Storage) -> None:
+        """Load the newest version; a table that is damaged is begun anew."""
+        self._data = data
+        self._folder = sources_folder(data)
+        self._forgotten = forgotten(data)
+        self._version = self._open()
+
+    def among(self, sources: Sequence[Source]) -> list[bool]:
+        """Return which of the sources were imported with this very size and version.
+
+        Memory: the rows that the sources have.
+        """
+        if not sources:
+            return []
+        uris = pa.array([source.uri for source in sources], pa.string())
+        rows = self._read(uris)
+        sizes = pa.array([source.size for source in sources], pa.int64())
+        versions = pa.array([source.version for source in sources], pa.string())
+        listed = _keys(uris, sizes, versions)
+        if self._forgotten:
+            rows = self._remembered(rows.filter(pc.is_in(_keys_of(rows), listed)))
+        known = pc.is_in(listed, _keys_of(rows)).to_pylist()
+        return [is_known and not s.code for is_known, s in zip(known, sources, strict=True)]
+
+    def _read(self, uris: pa.Array) -> pa.Table:
+        """Return the rows of sources; none if the table is damaged."""
+        try:
+            return _rows_of(self._folder, self._version, uris)
+        except ERRORS:
+            self._version = self._open()  # `stores optimize` has replaced its files
+        try:
+            return _rows_of(self._folder, self._version, uris)
+        except ERRORS as error:
+            report(self._data, "read", error)
+            return SCHEMA.empty_table()
+
+    def _open(self) -> _Version:
+        try:
+            return _open(self._folder)
+        except ERRORS as error:
+            report(self._data, "read", error)
+            return _Version([], *[pa.array([], pa.string())] * 2)
+
+    def _remembered(self, rows: pa.Table) -> pa.Table:
+        """Return the rows without those that a deletion made the store forget.
+
+        A duplicate of a deleted instance has another source, which nobody knows.
+        """
+        pairs = zip(rows[_URI].to_pylist(), rows["Outcome"].to_pylist(), strict=True)
+        kept = [o == Outcome.IMPORTED and hash_of(u) not in self._forgotten for u, o in pairs]
+        return rows.filter(pa.array(kept, pa.bool_()))
 
 
 def known_sources(data: Storage, sources: Sequence[Source]) -> set[Source]:
     """Return those of the sources that were imported with this very size and version."""
-    uris = pa.array([source.uri for source in sources], pa.string())
-    field = pc.field("SourceUri")
-    among = (field >= pc.min(uris)) & (field <= pc.max(uris)) & field.isin(uris)
-    columns = ["SourceUri", "Size", "Version", "Outcome"]
-    folder = table_folder(data, _FOLDER)
-
-    def read() -> pa.Table:
-        dataset = arrow_dataset(folder, open_table(folder))
-        return dataset.to_table(columns=columns, filter=among)
-
-    try:
-        rows = folder.retry(read).to_pylist()
-    except (OSError, DeltaError, pa.ArrowException) as error:
-        _warn("read", error)
-        if _is_damage(error):
-            _begin_anew(data)
-        return set()
-    if forgotten := _forgotten(data):
-        # A duplicate of a deleted instance has another source, which nobody knows.
-        rows = [
-            row
-            for row in rows
-            if row["Outcome"] == Outcome.IMPORTED and _hash(row["SourceUri"]) not in forgotten
-        ]
-    known = {(row["SourceUri"], row["Size"], row["Version"]) for row in rows}
-    return {s for s in sources if not s.code and (s.uri, s.size, s.version) in known}
+    known = KnownSources(data).among(sources)
+    return {source for source, is_known in zip(sources, known, strict=True) if is_known}
 
 
-def forget_sources(data: Storage, uris: Iterable[str]) -> None:
-    """Let the next import read sources again."""
-    content = b"".join(sorted({_hash(uri) for uri in uris}))
-    if not content:
-        return
-    # Named by its content: what a process has read of it stays right.
-    path = f"{_FORGOTTEN}/{hashlib.sha256(content).hexdigest()}"
-    data.write(path, content)
-    data.sync([path])
+def _keys_of(rows: pa.Table) -> pa.Array:
+    return _keys(*(rows[name].combine_chunks() for name in SCHEMA.names[:3]))
 
 
-def _forgotten(data: Storage) -> frozenset[bytes]:
-    paths = sorted(entry.path for entry in data.list(_FORGOTTEN))
-    return _read_forgotten(data, tuple(paths)) if paths else frozenset()
+def _keys(uris: pa.Array, sizes: pa.Array, versions: pa.Array) -> pa.Array:
+    # No version has a NUL, so no two sources have the same key.
+    return pc.binary_join_element_wise(versions, sizes.cast(pa.string()), uris, "\0")
 
 
-@functools.lru_cache(maxsize=1)
-def _read_forgotten(data: Storage, paths: tuple[str, ...]) -> frozenset[bytes]:
-    content = b"".join(data.read(path) for path in paths)
-    starts = range(0, len(content), _HASH_BYTES)
-    return frozenset(content[start : start + _HASH_BYTES] for start in starts)
-
-
-def _hash(uri: str) -> bytes:
-    content = uri.encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(content, digest_size=_HASH_BYTES).digest()
-
-
-def remember_sources(data: Storage, rows: Sequence[tuple[str, int, str, str]]) -> None:
-    """Add (SourceUri, Size, Version, Outcome) rows."""
-    if not rows:
-        return
-    columns = [
-        pa.array(column, field.type)
-        for column, field in zip(zip(*sorted(rows), strict=True), _SCHEMA, strict=True)
-    ]
-    folder = table_folder(data, _FOLDER)
-
-    def write() -> None:
-        with reporting_os_errors(folder), committing(folder, open_table(folder)) as table:
-            rows = pa.table(columns, schema=_SCHEMA)
-            write_deltalake(table, rows, mode="append", writer_properties=_WRITER)
-
-    def write_repeatedly() -> None:
-        # A row that is there twice is the same hint.
-        repeat_until_committed(lambda: folder.retry(write), CommitFailedError)
-
-    try:
-        write_repeatedly()
-    except (OSError, DeltaError, pa.ArrowException) as error:
-        if not _is_damage(error) and not isinstance(error.__cause__ or error, DeltaError):
-            raise  # the disk is full, or such
-        _warn("written", error)
-        if _is_damage(error) and _begin_anew(data):
-            write_repeatedly()
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether the table is broken; what a network did passes by itself."""
-    if isinstance(error, CommitFailedError):
-        return False
-    return isinstance(error, (FileNotFoundError, DeltaError, pa.ArrowException))
-
-
-def _begin_anew(data: Storage) -> bool:
-    """Replace the table by an empty one; return whether that was done."""
-    if next(iter(index_folder(data).list("_delta_log")), None) is None:
-        return False  # the store was deleted
-    try:
-        table_folder(data, _FOLDER).remove_all()
-        create_known_sources(data)
-    except (OSError, DeltaError) as error:  # another process does the same
-        _warn("made anew", error)
-        return False
-    return True
-
-
-def _warn(what: str, error: Exception) -> None:
-    _LOGGER.warning(
-        "the list of files that were read already could not be %s (%s): "
-        "they are read again, and nothing is imported twice",
-        what,
-        type(error).__name__,
+def _open(folder: Storage) -> _Version:
+    table = open_table(folder)
+    log = pa.table(table.get_add_actions(flatten=True))
+    if not len(log):
+        return _Version([], *[pa.array([], pa.string())] * 2)
+    files = {file.path: file for file in arrow_dataset(folder, table).get_fragments()}
+    firsts, lasts = (
+        log[f"{bound}.{_URI}"].combine_chunks().cast(pa.string()) for bound in ("min", "max")
     )
+    return _Version([files[path] for path in log["path"].to_pylist()], firsts, lasts)
+
+
+def _rows_of(folder: Storage, version: _Version, uris: pa.Array) -> pa.Table:
+    first, last = pc.min(uris), pc.max(uris)
+    # A file without bounds can have any source.
+    begins = pc.fill_null(pc.less_equal(version.firsts, last), True)
+    ends = pc.fill_null(pc.greater_equal(version.lasts, first), True)
+    field = pc.field(_URI)
+    among = (field >= first) & (field <= last) & field.isin(uris)
+    tables = [SCHEMA.empty_table()]
+    for at in pc.indices_nonzero(pc.and_(begins, ends)).to_pylist():
+        tables.append(folder.retry(functools.partial(_read_file, version.files[at], among)))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def _read_file(file: ds.Fragment, among: pc.Expression) -> pa.Table:
+    return file.to_table(schema=SCHEMA, columns=SCHEMA.names, filter=among)

@@ -16,7 +16,8 @@ from dicomferry.sources.listing import describe_sources
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import StoreExistsError, create_store, get_store
 from dicomferry.store.index import Index
-from dicomferry.store.known_sources import known_sources, remember_sources
+from dicomferry.store.known_sources import known_sources
+from dicomferry.store.sources_table import remember_sources
 from dicomferry.store.verification import verify
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.ingest import ImportTarget, ingest_all

@@ -39,7 +39,7 @@ POINTS = {
     "load_append": (dicomferry.transforms.append_to_streams, "_load"),
     "finish_append": (StreamLog, "mark_done"),
     "write_outcomes": (OperationFolder, "write_outcomes"),
-    "remember": (dicomferry.transforms.write_outcomes, "remember_sources"),
+    "remember": (dicomferry.transforms.write_outcomes, "commit_sources"),
     "write_counts": (OperationFolder, "write_counts"),
     "finish": (OperationRecord, "finish"),
 }

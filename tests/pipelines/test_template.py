@@ -152,6 +152,7 @@ def test_an_import_shuffles_listings_shares_rows_and_outcomes_and_nothing_else(s
         "ListSources/Reshuffle/ReshufflePerKey/GroupByKey",  # lists of Source: URI, size, version
         "Reshuffle/ReshufflePerKey/GroupByKey",  # shares of the same
         "CombineGlobally(sum)/CombinePerKey/GroupByKey",  # how many files there are
+        "OutcomeBounds/Gather/CombinePerKey/GroupByKey",  # first URI and size of each listing
         "GroupByBucket/GroupByBucket",  # Instance: UIDs, paths, DICOM JSON by zstd
         "WriteOutcomes/Gather",  # Outcome: URIs, UIDs, codes
         "WriteOutcomes/Sum/CombinePerKey/GroupByKey",  # counts

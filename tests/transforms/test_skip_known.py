@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import dicomferry.transforms.skip_known
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.sources.source import Source
-from dicomferry.store.known_sources import known_sources, remember_sources
+from dicomferry.store.known_sources import known_sources
+from dicomferry.store.sources_table import remember_sources
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.skip_known import SkipKnown, shares
@@ -64,8 +65,8 @@ def test_every_source_is_in_one_output(data):
             found.outcomes,
             equal_to(
                 [
-                    FileOutcome("/in/a", "skipped", "ALREADY_IMPORTED", size=10),
-                    FileOutcome("/in/b", "skipped", "ALREADY_IMPORTED", size=20),
+                    [FileOutcome("/in/a", "skipped", "ALREADY_IMPORTED", size=10)],
+                    [FileOutcome("/in/b", "skipped", "ALREADY_IMPORTED", size=20)],
                 ]
             ),
             label="Outcomes",
