@@ -28,7 +28,7 @@ from dicomferry.store.dicom_store import create_store
 from dicomferry.store.sources_table import commit_sources, write_sources
 from dicomferry.transforms.list_sources import LISTING_FILES
 from dicomferry.transforms.outcome_bounds import bounds_of
-from dicomferry.transforms.skip_known import _SkipFn
+from dicomferry.transforms.skip_known import SkipKnown, _SkipFn
 from dicomferry.transforms.write_outcomes import (
     SHARD_OUTCOMES,
     WriteOutcomes,
@@ -79,7 +79,7 @@ def measure(folder: Path, count: int) -> str:
     clock.tick("write")
     gc.collect()
     skip, write, coder = (
-        _SkipFn(store.data, "1"),
+        _SkipFn(SkipKnown(store.data)),
         _WriteFn(WriteOutcomes(operation, "00000", remember=store.data)),
         FastPrimitivesCoder(),
     )

@@ -95,7 +95,7 @@ class ImportInstances(beam.PTransform):
         total = beam.pvalue.AsSingleton(listed)
         bounds = listings | "OutcomeBounds" >> OutcomeBounds()
 
-        new = listings | "SkipKnown" >> SkipKnown(job.data)
+        new = listings | "SkipKnown" >> SkipKnown(job.data, job.is_remote)
         read = (
             new.shares
             | "Reshuffle" >> beam.Reshuffle()  # one listing fans out to many shares

@@ -17,9 +17,11 @@ from dicomferry.store.known_sources import KnownSources
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.records import FileOutcome
 
-# A share is small enough to divide the work evenly, and large enough to be worth a hand-over.
+# A share is small enough to divide the work evenly, and large enough to be worth a hand-over: a
+# remote runner gives shares to many workers, our own pool divides a single one.
 _SHARE_FILES = 1024
 _SHARE_BYTES = 1 << 30
+_REMOTE_FRACTION = 8
 
 
 @dataclasses.dataclass
@@ -33,31 +35,40 @@ class SkipKnown(beam.PTransform):
     """
 
     data: Storage
+    is_remote: bool = False
     run: str = dataclasses.field(default_factory=lambda: secrets.token_hex(8))
 
     def expand(self, listings: beam.PCollection[list[Source]]) -> Any:
         """Look up each listing, and divide the rest of it into shares."""
-        return listings | "Skip" >> beam.ParDo(_SkipFn(self.data, self.run)).with_outputs(
+        return listings | "Skip" >> beam.ParDo(_SkipFn(self)).with_outputs(
             "outcomes", main="shares"
         )
 
 
-def shares(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """Divide a listing into shares of at most 1,024 files and, if more than one, 1 GiB."""
-    return batch_by_size(sources, lambda source: source.size, _SHARE_FILES, _SHARE_BYTES)
+def shares(sources: Sequence[Source], is_remote: bool = False) -> Iterator[list[Source]]:
+    """Divide a listing into shares of at most 1,024 files and, if more than one, 1 GiB.
+
+    Those for remote workers have an eighth of that: 128 files, 128 MiB.
+    """
+    part = _REMOTE_FRACTION if is_remote else 1
+    return batch_by_size(
+        sources, lambda source: source.size, _SHARE_FILES // part, _SHARE_BYTES // part
+    )
 
 
 class _SkipFn(beam.DoFn):
-    def __init__(self, data: Storage, run: str) -> None:
-        self._data = data
-        self._run = run
+    def __init__(self, options: SkipKnown) -> None:
+        self._data = options.data
+        self._is_remote = options.is_remote
+        self._run = options.run
 
     def process(self, listing: list[Source]) -> Iterator[Any]:
         known = _known_sources(self._data, self._run).among(listing)
         pairs = list(zip(listing, known, strict=True))
         if skipped := [_skipped(source) for source, is_known in pairs if is_known]:
             yield TaggedOutput("outcomes", skipped)
-        yield from shares([source for source, is_known in pairs if not is_known])
+        new = [source for source, is_known in pairs if not is_known]
+        yield from shares(new, self._is_remote)
 
 
 @functools.lru_cache(maxsize=1)

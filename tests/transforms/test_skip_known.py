@@ -86,6 +86,14 @@ def test_shares_hold_all_sources_in_order_and_no_more_than_a_worker_should(sizes
         assert len(share) == 1 or sum(source.size for source in share) <= 100
 
 
+def test_a_thousand_files_are_enough_for_eight_remote_workers():
+    sources = [Source(f"gs://b/{n}", 1000, "1") for n in range(1024)]
+    assert [len(share) for share in shares(sources)] == [1024]
+    assert [len(share) for share in shares(sources, is_remote=True)] == [128] * 8
+    large = [Source(f"gs://b/{n}", 100 << 20, "1") for n in range(8)]
+    assert [len(share) for share in shares(large, is_remote=True)] == [1] * 8
+
+
 class Folder:
     """Stands for an operation's folder."""
 
