@@ -35,8 +35,8 @@ from dicomferry.transforms.write_rows import (
 _LOGGER = logging.getLogger(__name__)
 _APPEND = WriteDisposition.WRITE_APPEND
 _REMOTE_SHARES = 100
-# Per share of an append; a load job of BigQuery takes 10,000 files.
-_MAX_PARTS = 80
+# Per share of an append: 4,000 in all, as in an export.
+_MAX_PARTS = 40
 # Of a stream that got no rows; the file also says so to later parts of the import.
 _GIVEN_UP = "given-up"
 _TOO_LARGE = "its row is larger than 1 MB, which streams do not take"

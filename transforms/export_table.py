@@ -36,9 +36,9 @@ from dicomferry.transforms.write_rows import (
 _UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 # Our own pool keeps one machine busy with a single share; a distributed runner needs many.
 _REMOTE_SHARES = 1000
-# A load job of BigQuery takes 10,000 files, so after many small imports a shard holds many row
-# groups.
-_MAX_PARTS = 8000
+# Each has a shard that is not full, see `BigQueryTable.shard_bytes`: after many small imports a
+# shard holds many row groups.
+_MAX_PARTS = 4000
 # A row group takes a second; only a hung process takes this long.
 _ROW_GROUP_SECONDS = 900.0
 

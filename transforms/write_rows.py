@@ -1,6 +1,7 @@
 """Write rows of the index as rows of a table, into shards. No Beam here: workers import it."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,9 +39,6 @@ _SCHEMA = schema_of(
 # Rows in memory at once, and bytes of their uncompressed Metadata.
 _BATCH_ROWS = 256
 _BATCH_BYTES = 16 << 20
-# A load job of BigQuery takes 10,000 files and 15 TB; the loader of another kind of table copies
-# a shard in a bucket to its own disk.
-_SHARD_BYTES = 256 << 20
 
 ROW_TOO_LARGE = "ROW_TOO_LARGE"
 """Code of a row that is larger than a stream takes."""
@@ -149,19 +147,17 @@ def write_parts(
 
 def combine(parts: Iterable[WrittenRows]) -> WrittenRows:
     """Return the sum of shards; associative and commutative, with the schema in tag order."""
-    total = WrittenRows()
-    for part in parts:
-        total = WrittenRows(
-            tuple(sorted((*total.shards, *part.shards))),
-            # Schemas of SchemaJSON are equal, so `merge` orders flattened ones only.
-            merge((total.schema, part.schema), order_of),
-            total.rows + part.rows,
-            total.warnings + part.warnings,
-            total.size + part.size,
-            total.failed + part.failed,
-            (*total.skipped, *part.skipped),
-        )
-    return total
+    each = list(parts)
+    return WrittenRows(
+        tuple(sorted(itertools.chain.from_iterable(part.shards for part in each))),
+        # Schemas of SchemaJSON are equal, so `merge` orders flattened ones only.
+        merge((part.schema for part in each), order_of),
+        sum(part.rows for part in each),
+        sum(part.warnings for part in each),
+        sum(part.size for part in each),
+        sum(part.failed for part in each),
+        tuple(itertools.chain.from_iterable(part.skipped for part in each)),
+    )
 
 
 def shards_of(folder: OperationFolder, written: WrittenRows) -> Shards:
@@ -184,7 +180,7 @@ def _write(
     shards: list[str] = []
     for line in lines:
         shards.append(f"rows/{name}-{len(shards):04d}.ndjson")
-        folder.storage.write(shards[-1], _limited(line, lines))
+        folder.storage.write(shards[-1], _limited(line, lines, target.destination.shard_bytes))
     if lines.warnings:
         about = {"table": target.destination.uri} if target.stream else {}
         kind = "stream-warnings" if target.stream else "warnings"
@@ -273,10 +269,10 @@ def _instances(part: Sequence[RowGroupSelection], data: Storage) -> Iterator[dic
             yield from rows.to_pylist()
 
 
-def _limited(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
+def _limited(first: bytes, lines: Iterator[bytes], limit: int) -> Iterator[bytes]:
     """Yield lines until a shard is full; the others remain in the iterator."""
     size = len(first)
     yield first
-    while size < _SHARD_BYTES and (line := next(lines, None)) is not None:
+    while size < limit and (line := next(lines, None)) is not None:
         size += len(line)
         yield line

@@ -18,8 +18,8 @@ from dicomferry.pipelines import export_dicom
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
 from dicomferry.tables.delta_table import DeltaTablePath
-from dicomferry.tables.destination import parse_destination
-from dicomferry.transforms import export_table, write_rows
+from dicomferry.tables.destination import Destination, parse_destination
+from dicomferry.transforms import export_table
 from dicomferry.transforms.write_rows import RowGroupSelection, TableTarget, write_parts
 from tests.corpus import corpus_files
 from tests.pipelines import corpus_outcomes
@@ -300,10 +300,10 @@ def test_shards_of_any_size_and_packing_make_the_same_table(root, tmp_path, monk
     run_table_export(root, tables[0])
     monkeypatch.setattr(export_table, "_MAX_PARTS", 2)
     run_table_export(root, tables[1], workers=2)
-    monkeypatch.setattr(write_rows, "_SHARD_BYTES", 1)
+    monkeypatch.setattr(Destination, "shard_bytes", 1)
     run_table_export(root, tables[2], workers=2)
     # Worker processes have the size of shards that this process had not changed.
-    monkeypatch.setattr(export_table, "_MAX_PARTS", 8000)
+    monkeypatch.setattr(export_table, "_MAX_PARTS", 4000)
     run_table_export(root, tables[2], "--write-disposition=WRITE_TRUNCATE")
     assert list(map(len, made)) == [5, 2, 2, 12]
     assert [len(uids(table)) for table in tables] == [12, 12, 12]

@@ -13,6 +13,7 @@ from dicomferry.tables.errors import (
 )
 from dicomferry.tables.schema import Field
 from dicomferry.tables.shards import Shards
+from dicomferry.transforms import append_to_streams, export_table
 from tests.tables.fake_bigquery import PROJECT
 from tests.tables.instances import flattened
 
@@ -52,6 +53,13 @@ def test_a_large_local_upload_is_one_job_too(bigquery, shards):
     assert len(rows(bigquery)) == 9000
     assert bigquery.inserted == ["dicomferry_j_0"]
     assert len(bigquery.uploads) == 1
+
+
+def test_all_that_a_load_job_takes_is_in_as_many_shards_as_it_takes():
+    parts = max(
+        export_table._MAX_PARTS, append_to_streams._REMOTE_SHARES * append_to_streams._MAX_PARTS
+    )
+    assert parts + 15 * 2**40 / DESTINATION.shard_bytes <= bigquery_load._MAX_FILES
 
 
 @pytest.mark.parametrize("disposition", [EMPTY, TRUNCATE, APPEND])
@@ -183,7 +191,7 @@ def test_what_exceeds_the_limits_of_one_load_is_refused_before_it(bigquery, shar
     with pytest.raises(TableError, match="nested 16 deep"):
         DESTINATION.load(Load(shards([]), (deep,), EMPTY, "j"))
     many = Shards(tuple(f"gs://b/{n}" for n in range(10_001)))
-    with pytest.raises(TableError, match="Write larger shards"):
+    with pytest.raises(TableError, match="by filters and with WRITE_APPEND"):
         DESTINATION.load(Load(many, SCHEMA, EMPTY, "j"))
     assert bigquery.inserted == []
 
