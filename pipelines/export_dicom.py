@@ -26,6 +26,7 @@ from dicomferry.pipelines.options import (
     parse,
     worker_count,
 )
+from dicomferry.store.instance_filter import StoredFilter
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.export_instances import ExportInstances, ExportJob
 from dicomferry.transforms.load_table import load_table
@@ -56,7 +57,7 @@ def run(
     options = options or beam_options()
 
     def work(ready: ReadyExport, job: Job) -> OperationRecord:
-        expect_instances(ready, job)
+        expect_instances(ready, job, options)
         if owner := dataflow_job(options):
             job.hand_over(owner)
         with EnginePipeline(job, options) as pipeline:
@@ -65,16 +66,20 @@ def run(
             _ = files | ExportInstances(planned)
         if owner:
             return job.folder.read()
-        if request.table is not None:
-            load_rows(request, planned)
+        finish_rows(request, planned, job)
         return job.finish("instances")
 
     return run_job(request, options, work, on_progress)
 
 
-def expect_instances(ready: ReadyExport, job: Job) -> None:
-    """Count the instances to export, and list the paths of a filter that match none."""
+def expect_instances(ready: ReadyExport, job: Job, options: PipelineOptions) -> None:
+    """Count the instances to export, and list the paths of a filter that match none.
+
+    Of an export by a filter on other machines these do it, in the graph.
+    """
     index, instances = ready.snapshot, ready.instances
+    if instances and is_remote(options):
+        return
     total, unmatched = instances.find(index.uids()) if instances else (index.count(), [])
     job.expect(total + len(unmatched))
     report_unmatched(unmatched, job.folder)
@@ -84,16 +89,19 @@ def make_job(
     request: ExportRequest, ready: ReadyExport, job: Job, options: PipelineOptions
 ) -> ExportJob:
     """Make the job of the graph."""
+    instances = ready.instances and StoredFilter.store(ready.instances, job.folder.storage)
+    finds_paths = bool(instances) and is_remote(options)
     return ExportJob(
         ready.data,
         job.folder,
         _target(request, ready),
-        instances=ready.instances,
+        instances=instances,
         workers=worker_count(request.workers, options),
         is_remote=is_remote(options),
         ends_operation=dataflow_job(options) is not None,
         disposition=request.write_disposition,
-        total=job.total,
+        total=ready.snapshot.count() if finds_paths else job.total,
+        finds_paths=finds_paths,
         max_failures=request.max_failures,
         version=ready.snapshot.version,
         rules=request.rules,
@@ -110,8 +118,15 @@ def _target(request: ExportRequest, ready: ReadyExport) -> FileTarget | TableTar
     )
 
 
-def load_rows(request: ExportRequest, job: ExportJob) -> None:
-    """Load the rows that the graph has written into the table."""
+def finish_rows(request: ExportRequest, planned: ExportJob, job: Job) -> None:
+    """Do what is left when the graph has run: load its rows into the table, if it wrote any."""
+    if request.table is not None:
+        _load_rows(request, planned)
+    if planned.finds_paths:
+        job.expect(job.folder.counts().done)
+
+
+def _load_rows(request: ExportRequest, job: ExportJob) -> None:
     assert request.table is not None
     close_shared_pools()  # their work is done, and the load has use for their memory
     try:

@@ -8,10 +8,11 @@ import apache_beam as beam
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.places import PlaceRules
 from dicomferry.storage.base import Storage
-from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.instance_filter import StoredFilter
 from dicomferry.tables.destination import WriteDisposition
 from dicomferry.transforms.export_files import ExportFiles
 from dicomferry.transforms.export_table import ExportTable
+from dicomferry.transforms.find_paths import FindPaths
 from dicomferry.transforms.finish_operation import FinishOperation
 from dicomferry.transforms.load_table import Covered, LoadTable
 from dicomferry.transforms.progress import ProgressReporter
@@ -35,6 +36,9 @@ class ExportJob:
         ends_operation: whether the graph's last step loads the table and ends the operation.
         disposition: of that load.
         total: how many instances there are, for that step and the lists of outcomes.
+        finds_paths: whether the graph compares the index with the filter, reports the paths that
+            mean nothing, and finds the total, of which `total` is a bound; else all of that was
+            done.
         max_failures: how many instances may fail before that step fails the job.
         version: of the index whose rows all are exported; None if it is not known.
         rules: that a table must follow when it is loaded; None: there are none.
@@ -43,12 +47,13 @@ class ExportJob:
     data: Storage
     folder: OperationFolder
     target: FileTarget | TableTarget
-    instances: InstanceFilter | None = None
+    instances: StoredFilter | None = None
     workers: int = 0
     is_remote: bool = False
     ends_operation: bool = False
     disposition: WriteDisposition = WriteDisposition.WRITE_EMPTY
     total: int = 0
+    finds_paths: bool = False
     max_failures: int = 0
     version: int | None = None
     rules: PlaceRules | None = None
@@ -93,8 +98,12 @@ class ExportInstances(beam.PTransform):
             if isinstance(job.target, TableTarget)
             else self._write_files(files, job.target, progress)
         )
+        total: int | beam.pvalue.AsSingleton = job.total
+        if job.finds_paths and job.instances:
+            find = FindPaths(job.data, job.instances, job.folder)
+            total = beam.pvalue.AsSingleton(files | "FindPaths" >> find)
         if job.ends_operation:
-            end = FinishOperation(job.folder, job.total, "instances", job.max_failures)
+            end = FinishOperation(job.folder, total, "instances", job.max_failures)
             _ = written | "FinishOperation" >> end
         return written
 

@@ -18,7 +18,8 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.storage.base import Storage
 from dicomferry.store.index_files import read_row_group
-from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.index_schema import UID_COLUMNS
+from dicomferry.store.instance_filter import StoredFilter
 from dicomferry.tables.schema import Field, Schema
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.read_index import split_files
@@ -33,7 +34,6 @@ from dicomferry.transforms.write_rows import (
     writer_for,
 )
 
-_UIDS = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
 # Our own pool keeps one machine busy with a single share; a distributed runner needs many.
 _REMOTE_SHARES = 1000
 # Each has a shard that is not full, see `BigQueryTable.shard_bytes`: after many small imports a
@@ -61,7 +61,7 @@ class ExportTable(beam.PTransform):
     target: TableTarget
     workers: int
     progress: ProgressReporter
-    paths: InstanceFilter | None = None
+    paths: StoredFilter | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[WrittenRows]:
         """Split files into row groups, write shards of each share, and sum them up.
@@ -113,7 +113,7 @@ class _WriteFn(beam.DoFn):
         """Return the rows that the filter selects; None if it selects none."""
         if self._paths is None:
             return RowGroupSelection(*row_group)
-        mask = self._paths.mask(read_row_group(self._data, *row_group, _UIDS))
+        mask = self._paths.load().mask(read_row_group(self._data, *row_group, UID_COLUMNS))
         return RowGroupSelection(*row_group, mask) if mask.true_count else None
 
 

@@ -7,7 +7,8 @@ import apache_beam as beam
 
 from dicomferry.storage.base import Storage
 from dicomferry.store.index_files import read_row_group, row_groups
-from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.index_schema import UID_COLUMNS
+from dicomferry.store.instance_filter import StoredFilter
 from dicomferry.transforms.write_instance import StoredInstance
 
 _COLUMNS = [
@@ -33,7 +34,7 @@ class ReadIndex(beam.PTransform):
     """
 
     data: Storage
-    paths: InstanceFilter | None = None
+    paths: StoredFilter | None = None
 
     def expand(self, files: beam.PCollection[str]) -> beam.PCollection[list[StoredInstance]]:
         """Split files into row groups and read their rows.
@@ -60,11 +61,15 @@ def split_files(file: str, data: Storage) -> Iterator[tuple[str, int]]:
 
 
 def _read(
-    row_group: tuple[str, int], data: Storage, paths: InstanceFilter | None
+    row_group: tuple[str, int], data: Storage, paths: StoredFilter | None
 ) -> Iterator[list[StoredInstance]]:
-    table = read_row_group(data, *row_group, _COLUMNS)
+    mask = None
     if paths:
-        table = table.filter(paths.mask(table))
+        mask = paths.load().mask(read_row_group(data, *row_group, UID_COLUMNS))
+        if not mask.true_count:
+            return
+    table = read_row_group(data, *row_group, _COLUMNS)
+    table = table if mask is None else table.filter(mask)
     columns = [table[name].to_pylist() for name in _COLUMNS]
     instances = [StoredInstance(*row) for row in zip(*columns, strict=True)]
     for start in range(0, len(instances), _SHARE_INSTANCES):

@@ -72,13 +72,13 @@ class WriteOutcomes(beam.PTransform):
         )
 
 
-def report_unmatched(paths: Sequence[str], folder: OperationFolder) -> None:
+def report_unmatched(paths: Sequence[str], folder: OperationFolder, shard: str = "filter") -> None:
     """Write a failure for each path of a filter that matches no instance."""
     if paths:
         outcomes = [FileOutcome(path, Outcome.FAILED, Reason.NO_SUCH_RESOURCE) for path in paths]
         lines = "".join(f"{to_line(outcome)}\n" for outcome in outcomes)
-        folder.write_outcomes("filter", lines.encode())
-        folder.write_counts("filter", count(outcomes, fail_conflicts=True))
+        folder.write_outcomes(shard, lines.encode())
+        folder.write_counts(shard, count(outcomes, fail_conflicts=True))
 
 
 def count(outcomes: Sequence[FileOutcome], *, fail_conflicts: bool) -> OutcomeCounts:

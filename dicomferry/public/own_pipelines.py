@@ -74,10 +74,9 @@ def exporting(request: ExportRequest, options: PipelineOptions) -> Iterator[Expo
     """
     ready = request.resolve(remote_runner(options))
     with Job(request, None) as job:
-        export_dicom.expect_instances(ready, job)
+        export_dicom.expect_instances(ready, job, options)
         planned = export_dicom.make_job(request, ready, job, options)
         run = ExportRun(dataclasses.replace(planned, ends_operation=False), ready.snapshot.files)
         yield run
-        if request.table is not None:
-            export_dicom.load_rows(request, planned)
+        export_dicom.finish_rows(request, planned, job)
         run.result = ExportResult.of(job.finish("instances"), request.root)

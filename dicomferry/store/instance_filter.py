@@ -1,13 +1,15 @@
 """The filter that limits an export (DicomFilterConfig.resourcePathsGcsUri)."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicomferry.sources.allowed_folders import AllowedFolders
+from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_file
 from dicomferry.store.index_schema import UID_COLUMNS
 
@@ -42,12 +44,25 @@ class InstanceFilter(NamedTuple):
         Args:
             rows: with the three UIDs.
         """
-        study, series, instance = (rows[name].combine_chunks() for name in UID_COLUMNS)
-        in_series = pc.binary_join_element_wise(study, series, "/")
-        in_instance = pc.binary_join_element_wise(in_series, instance, "/")
-        is_match = pc.is_in(study, pa.array(self.studies, pa.string()))
-        is_match = pc.or_(is_match, pc.is_in(in_series, pa.array(self.series, pa.string())))
-        return pc.or_(is_match, pc.is_in(in_instance, pa.array(self.instances, pa.string())))
+        return functools.reduce(
+            pc.or_,
+            (_is_in(keys, among) for keys, among in zip(_keys(rows), self, strict=True)),
+        )
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All paths: UIDs joined by '/'."""
+        return self.studies | self.series | self.instances
+
+    def matched(self, rows: pa.Table) -> set[str]:
+        """Return which of `paths` mean one of the rows."""
+        return {
+            key
+            for keys, among in zip(_keys(rows), self, strict=True)
+            if among
+            for key in keys.unique().to_pylist()
+            if key in among
+        }
 
     def find(self, batches: Iterable[pa.RecordBatch]) -> tuple[int, list[str]]:
         """Compare all rows of an index with the paths.
@@ -55,16 +70,14 @@ class InstanceFilter(NamedTuple):
         Returns:
             The number of rows that match, and the paths that match no row, sorted.
         """
-        matched = 0
-        unmatched = self._paths()
+        number = 0
+        matched: set[str] = set()
         for batch in batches:
             rows = pa.Table.from_batches([batch])
             rows = rows.filter(self.mask(rows))
-            matched += rows.num_rows
-            for row in zip(*(rows[name].to_pylist() for name in UID_COLUMNS), strict=True):
-                for depth, paths in enumerate(unmatched, 1):
-                    paths.discard("/".join(row[:depth]))
-        return matched, sorted(map(_to_path, set().union(*unmatched)))
+            number += rows.num_rows
+            matched |= self.matched(rows)
+        return number, sorted(map(path_of, self.paths - matched))
 
     def unmatched(self, uids: Iterable[str]) -> list[str]:
         """Return the paths that none of some instances is below, sorted.
@@ -77,10 +90,51 @@ class InstanceFilter(NamedTuple):
             parts = each.split("/")
             for depth, paths in enumerate(unmatched, 1):
                 paths.discard("/".join(parts[:depth]))
-        return sorted(map(_to_path, set().union(*unmatched)))
+        return sorted(map(path_of, set().union(*unmatched)))
 
     def _paths(self) -> list[set[str]]:
         return [set(self.studies), set(self.series), set(self.instances)]
+
+
+class StoredFilter(NamedTuple):
+    """A filter in a file, which each process reads for itself: a graph is no place for its paths.
+
+    Attributes:
+        folder: where the file is.
+        name: of the file.
+    """
+
+    folder: Storage
+    name: str
+
+    @classmethod
+    def store(cls, instances: InstanceFilter, folder: Storage, name: str = "filter.txt") -> Self:
+        """Write a filter into a folder."""
+        folder.write(name, "".join(f"{path_of(uids)}\n" for uids in instances.paths).encode())
+        return cls(folder, name)
+
+    def load(self) -> InstanceFilter:
+        """Return the filter; this process keeps it."""
+        return _load(self)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(stored: StoredFilter) -> InstanceFilter:
+    lines = stored.folder.read(stored.name).splitlines()
+    return InstanceFilter(*map(frozenset, _parse(lines, stored.name)))
+
+
+def _keys(rows: pa.Table) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Return "{study}", "{study}/{series}" and "{study}/{series}/{instance}" of each row."""
+    study, series, instance = (rows[name].combine_chunks() for name in UID_COLUMNS)
+    in_series = pc.binary_join_element_wise(study, series, "/")
+    return study, in_series, pc.binary_join_element_wise(in_series, instance, "/")
+
+
+def _is_in(keys: pa.Array, among: frozenset[str]) -> pa.Array:
+    if len(among) > len(keys):  # Arrow would hash all of them for each row group
+        return pa.array([key in among for key in keys.to_pylist()], pa.bool_())
+    return pc.is_in(keys, pa.array(among, pa.string()))
 
 
 def check_filter_file(uri: str) -> None:
@@ -146,6 +200,7 @@ def _parse(lines: Iterable[bytes], uri: str) -> Iterator[set[str]]:
     yield from levels
 
 
-def _to_path(uids: str) -> str:
+def path_of(uids: str) -> str:
+    """Return the resource path of UIDs that are joined by '/'."""
     names = ("studies", "series", "instances")
     return "".join(f"/{name}/{uid}" for name, uid in zip(names, uids.split("/"), strict=False))

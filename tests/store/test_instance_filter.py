@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomferry.store.instance_filter import FilterError, read_instance_filter
@@ -24,6 +24,7 @@ def read(folder, text):
     return read_instance_filter(str(file))
 
 
+@settings(deadline=None)
 @given(rows=rows, wanted=paths, end=st.sampled_from(["\n", "\r\n"]))
 def test_a_row_is_meant_if_a_path_is_a_prefix_of_its_uids(tmp_path_factory, rows, wanted, end):
     found = read(tmp_path_factory.mktemp("f"), end.join(map(path_of, wanted)) + end)

@@ -12,14 +12,16 @@ import dicomferry.transforms.list_sources
 import dicomferry.transforms.read_index
 import dicomferry.transforms.write_instance
 from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.folder import start_operation
 from dicomferry.pixels.formats import parse_format
 from dicomferry.sources.listing import list_sources
 from dicomferry.sources.local import describe_file
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.index import Index
-from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.instance_filter import InstanceFilter, StoredFilter
 from dicomferry.transforms.export_files import ExportFiles
+from dicomferry.transforms.find_paths import FindPaths
 from dicomferry.transforms.group_by_bucket import GroupByBucket
 from dicomferry.transforms.ingest import ImportTarget
 from dicomferry.transforms.list_sources import DescribeSources, ListSources
@@ -29,7 +31,7 @@ from dicomferry.transforms.read_index import ReadIndex
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write, write_all
 from tests.factories import dicom_bytes, living, make_instance
-from tests.pipelines.jobs import images, new_store, run_import, write_files
+from tests.pipelines.jobs import STORE, images, new_store, run_import, write_files
 
 
 def counted(pipeline, namespace):
@@ -136,7 +138,8 @@ def test_an_index_is_read_whole_or_by_paths(store):
         )
         for row in rows
     )
-    only = InstanceFilter(frozenset(["1.3"]), frozenset(), frozenset())
+    paths = InstanceFilter(frozenset(["1.3"]), frozenset(), frozenset())
+    only = StoredFilter.store(paths, store.data)
     with test_pipeline.TestPipeline() as pipeline:
         found = (
             pipeline
@@ -145,6 +148,25 @@ def test_an_index_is_read_whole_or_by_paths(store):
             | beam.FlatMap(lambda share: [instance.sop_instance_uid for instance in share])
         )
         assert_that(found, equal_to(["1.3.1.1"]))
+
+
+def test_workers_find_what_a_filter_names_and_report_what_it_names_in_vain(root, store):
+    vain = frozenset(f"1.3/1.3.1/9.{number}" for number in range(100))
+    paths = InstanceFilter(
+        frozenset(["1.3", "8"]), frozenset(["7/7.1"]), vain | {"1.3/1.3.1/1.3.1.1"}
+    )
+    folder = start_operation(root, STORE, "ExportDicomData")
+    stored_filter = StoredFilter.store(paths, folder.storage)
+    assert stored_filter.load() == paths
+    for _ in range(2):  # a repetition replaces its own report
+        with test_pipeline.TestPipeline() as pipeline:
+            files = pipeline | beam.Create(Index(store.data).files)
+            total = files | FindPaths(store.data, stored_filter, folder)
+            assert_that(total, equal_to([1 + 102]))
+    number, unmatched = paths.find(Index(store.data).uids())
+    assert (number, len(unmatched)) == (1, 102)
+    assert sorted(line["source"] for line in folder.outcomes()) == unmatched
+    assert folder.counts().failures == 102
 
 
 def stored(data, content):
