@@ -29,6 +29,7 @@ from pathlib import Path
 import zstandard
 
 from benchmarks.ct_files import ct_image
+from benchmarks.index_rows import append_rows
 from benchmarks.machine import describe_machine
 from benchmarks.measuring import run, settle
 from dicomferry.resource_names import parse_store
@@ -39,7 +40,8 @@ from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
 from dicomferry.store.known_sources import known_sources
 from dicomferry.store.sources_table import remember_sources
-from dicomferry.transforms.commit_instances import commit, read_rows
+from dicomferry.transforms.commit_instances import commit
+from dicomferry.transforms.prepare_instances import rows_of
 from dicomferry.transforms.records import Instance
 
 _COMMIT_ROWS = 50_000
@@ -99,7 +101,7 @@ def grow(folder: Path, kinds: Sequence[str], rows: int) -> None:
             numbers = range(start, min(start + _COMMIT_ROWS, rows))
             instances = [make_instance(kind, number) for number in numbers]
             instances.sort(key=lambda instance: instance.sop_instance_uid)
-            Index(store.data).append(read_rows(instances, "benchmark"))
+            append_rows(store.data, rows_of(instances, "benchmark"))
             sources = [(i.source_uri, i.size, i.source_version) for i in instances]
             remember_sources(store.data, [(*source, "imported") for source in sources])
             print(f"{kind}: {numbers.stop:,} rows", file=sys.stderr)

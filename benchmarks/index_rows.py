@@ -18,10 +18,12 @@ import pyarrow as pa
 from dicomferry.dicom.header import Header, read_header
 from dicomferry.dicom.range_reader import BytesReader
 from dicomferry.resource_names import parse_store
+from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import SCHEMA
+from dicomferry.store.index_writing import write_files
 
 _UID = "1.2.826.0.1.3680043.8.498.78"
 _COMMIT_ROWS = 4096
@@ -73,10 +75,15 @@ def _row(header: Header, number: int) -> dict[str, object]:
     }
 
 
+def append_rows(data: Storage, rows: pa.Table) -> None:
+    """Commit rows, sorted by UID, without a look into the index."""
+    Index(data).append(write_files(data, iter([rows]), "import-"))
+
+
 def main(root: str, name: str, count: str, source: str) -> None:
     store = create_store(open_storage(root), parse_store(name))
     for rows in make_rows(read_headers(Path(source)), int(count)):
-        Index(store.data).append(rows.sort_by("SOPInstanceUID"))
+        append_rows(store.data, rows.sort_by("SOPInstanceUID"))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 from dicomferry.operations.folder import adopt_operation
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
-from dicomferry.pipelines import exit_codes, log_format
+from dicomferry.pipelines import log_format
 from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
-from dicomferry.pipelines.summary_file import SummaryFile
-from dicomferry.places.confinement import confine_writes
+from dicomferry.pipelines.summary_file import INTERRUPTED, SummaryFile, exit_code
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.worker_pool import close_shared_pools
@@ -115,20 +114,19 @@ def main(
     try:
         if request.operation and not is_dataflow:
             _wait_for_record()
-            _confine(request)
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
-        return exit_codes.of_error(error)
+        return 2
     except KeyboardInterrupt as error:
         _LOGGER.error("%s", str(error) or "interrupted; what was committed stays, run it again")
-        return exit_codes.of_error(error)
+        return INTERRUPTED
     except storage_errors() as error:
         _LOGGER.error("%s", storage_message(error))
-        return exit_codes.of_error(error)
+        return 2
     summary = operation.summary()
     _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})
-    return exit_codes.of_record(operation, request.max_failures)
+    return exit_code(operation, request.max_failures)
 
 
 def _wait_for_record() -> None:
@@ -139,15 +137,6 @@ def _wait_for_record() -> None:
     """
     if not sys.stdin.isatty():
         sys.stdin.buffer.read()
-
-
-def _confine(request: Request) -> None:
-    """Let the kernel hold a job of a server to its bounds, whatever links lead to by then."""
-    folders = request.writable_folders()
-    if folders is not None and not confine_writes(folders):
-        _LOGGER.warning(
-            "this kernel has no Landlock: bounds of what is written are checked before, not while"
-        )
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:

@@ -32,24 +32,24 @@ class Verdict(NamedTuple):
 def resolve_copies(
     copies: Iterable[Instance], stored: Mapping[str, Any] | None, operation: str
 ) -> Iterator[Verdict]:
-    """Yield the verdict on each copy of one SOP Instance UID.
+    """Yield the verdict on each copy of one SOP Instance UID, in their order.
 
     Args:
-        copies: every copy in this batch.
+        copies: every copy in this batch, sorted by `by_source`; with `stored`, any of them.
         stored: the index row of that UID (`dicomferry.store.index_schema.LOOKUP_COLUMNS`), or
             None. A row of this very operation and source was committed by an earlier attempt of
             the same bundle: its copy is `imported` at each attempt.
         operation: id of the running import.
     """
-    first, *rest = sorted(copies, key=_by_source)
+    copies = iter(copies)
     kept: Mapping[str, Any]
     if stored is None:
+        first = next(copies)
         yield Verdict(first, Outcome.IMPORTED, "", True)
         kept = _row_of(first)
     else:
-        rest = [first, *rest]
         kept = stored
-    for copy in rest:
+    for copy in copies:
         is_ours = kept[Column.OPERATION] == operation and kept[Column.SOURCE_URI] == copy.source_uri
         is_same = _is_same(copy, kept)
         if stored is not None and is_ours and is_same:
@@ -63,7 +63,8 @@ def resolve_copies(
             )
 
 
-def _by_source(copy: Instance) -> tuple[str, str, str]:
+def by_source(copy: Instance) -> tuple[str, str, str]:
+    """Return what copies of a UID are sorted by: the first is kept."""
     # The same URI can be listed twice with different content if it changed meanwhile.
     return copy.source_uri, copy.source_version, copy.blob
 

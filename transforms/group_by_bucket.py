@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 
-from dicomferry.transforms.commit_instances import BATCH_ROWS
+from dicomferry.transforms.prepare_instances import BUCKET_ROWS
 from dicomferry.transforms.records import Instance
 
 
@@ -38,5 +38,5 @@ class GroupByBucket(beam.PTransform):
 
 
 def _key_by_bucket(instance: Instance, files: int) -> tuple[int, Instance]:
-    buckets = -(-files // BATCH_ROWS) or 1
+    buckets = -(-files // BUCKET_ROWS) or 1
     return zlib.crc32(instance.sop_instance_uid.encode()) % buckets, instance

@@ -1,29 +1,24 @@
 """Renew blobs that may be deleted before their rows are committed."""
 
-import functools
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 
-from dicomferry.operations.outcomes import Outcome
 from dicomferry.storage.base import Storage
-from dicomferry.storage.clock import RESOLUTION_SECONDS
-from dicomferry.transforms.dedupe import Verdict
+from dicomferry.store.renewal import renew, safe_time
 from dicomferry.transforms.records import Instance
 
 
 class Renewals:
-    """The blobs of one batch that were renewed, and those that were gone.
+    """The blobs of one bucket that were renewed, and those that were gone.
 
-    `stores vacuum` and `stores delete-instances` delete blobs until a cut-off that the index has
-    (`dicomferry.store.vacuum`). A row may be committed to a version of the index only if its blob
-    was written, or is renewed, after the cut-off of that version.
+    Attributes:
+        lost: those that were gone.
     """
 
     def __init__(self, data: Storage) -> None:
-        """Begin a batch of a store's data folder."""
+        """Begin a bucket of a store's data folder."""
+        self.lost: set[str] = set()
         self._data = data
         self._renewed: dict[str, float] = {}
-        self._lost: set[str] = set()
 
     def lose(self, copies: Iterable[Instance], cutoff: float | None) -> bool:
         """Renew the blobs that are older than a cut-off.
@@ -37,27 +32,15 @@ class Renewals:
         """
         if cutoff is None:
             return False
-        safe = cutoff + RESOLUTION_SECONDS
-        old = [
-            copy.blob
-            for copy in copies
-            if max(copy.stored, self._renewed.get(copy.blob, 0.0)) < safe
-        ]
+        safe = safe_time(cutoff)
+        old = [copy.blob for copy in copies if self.time_of(copy) < safe]
         if not old:
             return False
-        touch = functools.partial(self._data.touch, after=cutoff)
-        with ThreadPoolExecutor(self._data.capabilities.concurrency) as threads:
-            is_there = dict(zip(old, threads.map(touch, old), strict=True))
-        self._renewed |= dict.fromkeys((blob for blob in old if is_there[blob]), safe)
-        lost = {blob for blob in old if not is_there[blob]}
-        self._lost |= lost
+        lost = renew(self._data, old, cutoff)
+        self._renewed |= dict.fromkeys(set(old) - lost, safe)
+        self.lost |= lost
         return bool(lost)
 
-    def left(self, batch: Sequence[Instance]) -> list[Instance]:
-        """Return the copies of a batch whose blobs were not gone."""
-        return [copy for copy in batch if copy.blob not in self._lost]
-
-    def failed(self, batch: Sequence[Instance]) -> list[Verdict]:
-        """Return the verdicts on the copies whose blobs were gone."""
-        lost = [copy for copy in batch if copy.blob in self._lost]
-        return [Verdict(copy, Outcome.FAILED, "", is_new=False) for copy in lost]
+    def time_of(self, copy: Instance) -> float:
+        """Return when the blob of a copy was written or renewed at the earliest."""
+        return max(copy.stored, self._renewed.get(copy.blob, 0.0))

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from obstore.exceptions import GenericError
 
+from dicomferry.storage.lost_races import Race
+
 if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import RetryConfig
@@ -110,10 +112,7 @@ def list_with_resume(
 
 
 def repeat_until_committed(
-    commit: Callable[[], T],
-    conflict: type[Exception],
-    max_attempts: int = 50,
-    max_pause: float = 2.0,
+    commit: Callable[[], T], conflict: type[Exception], version: Callable[[], int]
 ) -> T:
     """Call a function that loads, changes and commits until no other writer was faster.
 
@@ -121,16 +120,16 @@ def repeat_until_committed(
         commit: loads anew at each call.
         conflict: raised where another writer committed first; with a cause, where the storage
             failed so that the commit may have happened.
-        max_attempts: between them are pauses of random length, so that writers that collided do not
-            collide again.
-        max_pause: their greatest length, in seconds.
+        version: returns the version that the last call had loaded.
 
     Raises:
-        conflict: at each attempt.
+        conflict: the commit is refused although nobody else commits.
         Exception: the cause, if the storage failed eight times or for too long.
     """
     failures: _Attempts | None = None
-    for attempt in range(max_attempts):
+    race = Race()
+    while True:
+        began = time.monotonic()
         try:
             return commit()
         except conflict as error:
@@ -138,8 +137,13 @@ def repeat_until_committed(
                 failures = failures or _Attempts()
                 if not failures.pause():
                     raise error.__cause__ from None
-            time.sleep(random.uniform(0, min(0.05 * 2 ** min(attempt, 10), max_pause)))
-    raise conflict(f"{max_attempts} attempts to commit were overtaken by others")
+                continue
+            pause = race.lose(began, time.monotonic(), version())
+            if pause is None:
+                raise conflict(
+                    f"a commit was refused {race.stalled} times although nobody else commits"
+                ) from None
+            time.sleep(pause)
 
 
 class _Attempts:

@@ -13,20 +13,23 @@ one row group.
 """
 
 import itertools
-import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
-from dicomferry.store.index_files import index_folder, read_row_group, row_group_batches, row_groups
-from dicomferry.store.index_lookup import IndexFile
-from dicomferry.store.index_schema import STATISTICS, Column
+from dicomferry.store.index_files import (
+    IndexFile,
+    WrittenFile,
+    read_row_group,
+    row_group_batches,
+    row_groups,
+)
+from dicomferry.store.index_schema import Column
+from dicomferry.store.index_writing import grouped, write_files
 
 _UID = Column.SOP_INSTANCE_UID
 # Names of the files of a run: sorted-{run}-{number}.parquet.
@@ -34,24 +37,11 @@ _SORTED = "sorted-"
 _FAN_IN = 16
 # A run is merged once all smaller ones together have a quarter of its rows.
 SIZE_RATIO = 4
-_FILE_BYTES = 128 << 20
-_GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
-_GROUP_BYTES = 64 << 20  # of Metadata
 # Rows that are sorted in memory at once.
 _PIECE_ROWS = 50_000
 # Rows and bytes that are read of a file at once.
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 << 20
-_DICTIONARY_COLUMNS = [
-    Column.STUDY_INSTANCE_UID,
-    Column.SERIES_INSTANCE_UID,
-    Column.SOP_CLASS_UID,
-    Column.TRANSFER_SYNTAX_UID,
-    Column.MODALITY,
-    Column.NUMBER_OF_FRAMES,
-    Column.OPERATION,
-    Column.LAST_UPDATED,
-]
 
 
 def sort_index(data: Storage) -> None:
@@ -61,34 +51,34 @@ def sort_index(data: Storage) -> None:
     for file in sorted(known):
         if not file.startswith(_SORTED) and not _is_sorted(data, file):
             pieces = (
-                rows.sort_by(_UID) for rows in _grouped(_read(data, [file], schema), _PIECE_ROWS)
+                rows.sort_by(_UID) for rows in grouped(_read(data, [file], schema), _PIECE_ROWS)
             )
-            written = [_write(data, iter([rows])) for rows in pieces]
+            written = [write_files(data, iter([rows]), _SORTED) for rows in pieces]
             _replace(data, known, [file], list(itertools.chain.from_iterable(written)))
     while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in known]):
         runs = sorted(split_into_runs(chosen), key=_rows)[:_FAN_IN]
         merged = merge([_read(data, [file.path for file in run], schema) for run in runs])
         old = [file.path for run in runs for file in run]
-        _replace(data, known, old, _write(data, merged))
+        _replace(data, known, old, write_files(data, merged, _SORTED))
 
 
 def rewrite(
     data: Storage, file: str, schema: pa.Schema, is_left_out: Callable[[pa.Table], pa.Array]
-) -> list[str]:
+) -> list[WrittenFile]:
     """Write the rows of a file anew without some of them, in the same run.
 
     Args:
         data: the data folder of a store.
-        file: one of `Index.files`.
+        file: one of `Index.files`, or about to be.
         schema: of the index.
         is_left_out: returns which rows of a table are left out.
 
     Returns:
-        The paths of new files, not yet committed; none if no row is left.
+        New files, not yet committed; none if no row is left.
     """
     rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, [file], schema))
     run = _run_of(file)
-    return _write(data, rows, f"{_SORTED}{run}-" if run else "erased-")
+    return write_files(data, rows, f"{_SORTED}{run}-" if run else "rest-")
 
 
 def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:
@@ -152,12 +142,15 @@ def _run_of(path: str) -> str:
     return path.split("-")[1] if path.startswith(_SORTED) else ""
 
 
-def _replace(data: Storage, known: set[str], old: Sequence[str], new: Sequence[str]) -> None:
+def _replace(
+    data: Storage, known: set[str], old: Sequence[str], written: Sequence[WrittenFile]
+) -> None:
     """Commit new files, unless another process replaced one of the old files meanwhile.
 
     Raises:
         CommitConflictError: others kept committing first.
     """
+    new = [file.path for file in written]
     known.update(new)
     Index(data).replace(old, new)
 
@@ -177,56 +170,3 @@ def _read(data: Storage, files: Sequence[str], schema: pa.Schema) -> Iterator[pa
     for file in files:
         for group in range(row_groups(data, file)):
             yield from row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES)
-
-
-def _grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of `count` rows, or fewer where their Metadata is large."""
-    waiting: list[pa.Table] = []
-    size = 0
-    for table in rows:
-        left = table
-        while len(left):
-            part = left.slice(0, count - sum(map(len, waiting)))
-            left = left.slice(len(part))
-            waiting.append(part)
-            size += pc.sum(part[Column.STRUCTURED_STORAGE_SIZE]).as_py() or 0
-            if sum(map(len, waiting)) == count or size >= _GROUP_BYTES:
-                yield pa.concat_tables(waiting)
-                waiting, size = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)
-
-
-def _write(data: Storage, rows: Iterator[pa.Table], start: str = _SORTED) -> list[str]:
-    """Write sorted rows as the files of a new run; return their paths, not yet committed.
-
-    Args:
-        data: the data folder of a store.
-        rows: sorted.
-        start: of the names of the files, before what distinguishes them.
-    """
-    name = uuid.uuid4().hex
-    folder, groups = index_folder(data), _grouped(rows, _GROUP_ROWS)
-    written: list[str] = []
-    for group in groups:
-        path = f"{start}{name}-{len(written):05d}.parquet"
-        with folder.writing() as (file, keep):
-            _write_file(file, itertools.chain([group], groups), group.schema)
-            keep(path)
-        written.append(path)
-    return written
-
-
-def _write_file(file: IO[bytes], groups: Iterator[pa.Table], schema: pa.Schema) -> None:
-    with pq.ParquetWriter(
-        file,
-        schema,
-        compression="zstd",
-        use_dictionary=_DICTIONARY_COLUMNS,
-        write_statistics=STATISTICS,
-        column_encoding={_UID: "DELTA_BYTE_ARRAY"},  # of sorted ones: read in half the time
-    ) as writer:
-        for group in groups:
-            writer.write_table(group, row_group_size=len(group))
-            if file.tell() >= _FILE_BYTES:
-                return

@@ -44,17 +44,17 @@ def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, floa
 
     Raises:
         LookupError: the store was deleted meanwhile.
-        CommitConflictError: others kept committing first.
     """
     rewritten: dict[str, tuple[list[str], pa.Table]] = {}
+    index = Index(data)
 
     def commit() -> tuple[pa.Table, float]:
-        index = Index(data)
+        index.refresh()
         # What is rewritten stays so, however often another commit is faster.
         for file in set(index.files) - set(rewritten):
             erased = _rows(data, file, instances)
-            kept = rewrite(data, file, index.schema, instances.mask) if len(erased) else [file]
-            rewritten[file] = kept, erased
+            kept = rewrite(data, file, index.schema, instances.mask) if len(erased) else []
+            rewritten[file] = [each.path for each in kept], erased
         changed = [file for file in index.files if len(rewritten[file][1])]
         erased = pa.concat_tables([_NONE, *(rewritten[file][1] for file in changed)])
         forget_sources(data, erased[Column.SOURCE_URI].to_pylist())
@@ -63,7 +63,7 @@ def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, floa
         index.replace(changed, new, cutoff)
         return erased, cutoff
 
-    return repeat_until_committed(commit, CommitConflictError)
+    return repeat_until_committed(commit, CommitConflictError, lambda: index.version)
 
 
 def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iterator[str]:

@@ -18,8 +18,6 @@ from deltalake import (
     PostCommitHookProperties,
     Schema,
     Transaction,
-    WriterProperties,
-    write_deltalake,
 )
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
@@ -31,28 +29,27 @@ from dicomferry.store.commit_conflicts import CommitConflictError, reporting_con
 from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table
 from dicomferry.store.index_files import (
     APP_ID,
+    IndexFile,
+    WrittenFile,
     add_action,
     appended_files,
     index_folder,
+    is_deleted,
     log_path,
 )
-from dicomferry.store.index_lookup import IndexFile, find_rows
+from dicomferry.store.index_lookup import find_rows
 from dicomferry.store.index_schema import (
     LOOKUP_COLUMNS,
     SCHEMA,
     STATISTICS,
     UID_COLUMNS,
     Column,
-    fit,
 )
 
-_WRITER = WriterProperties(compression="ZSTD", max_row_group_size=4096)
 _RETENTION_HOURS = 7 * 24
 # delta-rs deletes log entries that are 30 days old; `vacuum` lets it where nobody needs them.
 _KEPT_LOG = timedelta(days=29)
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
-# Rewriting goes on after so many commits of imports while it commits.
-_MAX_OVERTAKEN = 1000
 # Name of the transaction whose version is the cut-off, in milliseconds.
 _CUTOFF = "cutoff"
 
@@ -70,15 +67,19 @@ def add_columns(data: Storage) -> None:
     """
     folder = index_folder(data)
 
+    version = 0
+
     def add() -> None:
+        nonlocal version
         table = open_table(folder)
+        version = table.version()
         present = {field.name for field in table.schema().fields}
         if missing := [field for field in SCHEMA if field.name not in present]:
             fields = list(Schema.from_arrow(pa.schema(missing)).fields)
             with reporting_conflicts(folder), committing(folder, table, keeps_log=True) as changed:
                 changed.alter.add_columns(fields, post_commithook_properties=_KEEP_LOG)
 
-    repeat_until_committed(add, CommitConflictError)
+    repeat_until_committed(add, CommitConflictError, lambda: version)
 
 
 class Index:
@@ -92,6 +93,7 @@ class Index:
         """
         self._data = data
         self._folder = index_folder(data)
+        self._opened: tuple[int, ds.Dataset, list[IndexFile]] | None = None
         try:
             self._table = open_table(self._folder)
         except TableNotFoundError:
@@ -140,7 +142,14 @@ class Index:
 
     def dataset(self) -> ds.Dataset:
         """Return this version as an Arrow dataset, for queries by pyarrow or duckdb."""
-        return arrow_dataset(self._folder, self._table)
+        return self._open()[0]
+
+    def _open(self) -> tuple[ds.Dataset, list[IndexFile]]:
+        """Return the dataset and the files of this version; footers that it has read are kept."""
+        if self._opened is None or self._opened[0] != self.version:
+            dataset = arrow_dataset(self._folder, self._table)
+            self._opened = self.version, dataset, self._file_stats()
+        return self._opened[1:]
 
     def uids(self) -> Iterator[pa.RecordBatch]:
         """Yield the three UIDs of every row."""
@@ -161,38 +170,38 @@ class Index:
         if not sop_instance_uids:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
         uids = sorted(sop_instance_uids)
-        among = [f for f in self.file_stats() if files is None or f.path in files]
-        return self._folder.retry(lambda: find_rows(self.dataset(), among, uids))
 
-    def files_since(self, earlier: "Index") -> list[str] | None:
-        """Return the files added since an earlier version; None if some of its files are gone."""
-        before, now = set(earlier.files), set(self.files)
-        return sorted(now - before) if before <= now else None
+        def find() -> pa.Table:
+            dataset, stats = self._open()
+            among = [file for file in stats if files is None or file.path in files]
+            return find_rows(dataset, among, uids)
 
-    def append(self, rows: pa.Table | pa.RecordBatchReader) -> int:
-        """Commit rows (`SCHEMA`) that are sorted by SOPInstanceUID; return the new version.
+        return self._folder.retry(find)
 
-        A reader is written as it is read, so that its rows are never all in memory. Columns that
-        another version of the software added are null.
+    def append(self, files: Sequence[WrittenFile]) -> int:
+        """Commit files of rows that no file of this version has; return the new version.
+
+        Columns that another version of the software added are null.
 
         Raises:
-            CommitConflictError: another import committed since this object was loaded, or may
-                have.
+            CommitConflictError: something was committed since this version, or may have been.
         """
-        transaction = Transaction(APP_ID, self.version + 1)
-        with (
-            reporting_conflicts(self._folder),
-            committing(self._folder, self._table, keeps_log=True) as table,
-        ):
-            write_deltalake(
-                table,
-                _fitted(rows, self.schema),
-                mode="append",
-                writer_properties=_WRITER,
-                commit_properties=CommitProperties(app_transactions=[transaction]),
-                post_commithook_properties=_KEEP_LOG,
-            )
+        now = int(time.time() * 1000)
+        added: list[AddAction | RemoveAction] = [
+            file.add_action(now, is_new=True) for file in files
+        ]
+        self._commit(added, [Transaction(APP_ID, self.version + 1)])
         return self.version
+
+    def refresh(self) -> None:
+        """Load the newest version.
+
+        Raises:
+            LookupError: the store was deleted meanwhile.
+        """
+        if is_deleted(self._data):  # deltalake would take that for no news
+            raise LookupError(f"{self._folder.root} is gone: the store was deleted")
+        self._folder.retry(self._table.update_incremental)
 
     @property
     def cutoff(self) -> float | None:
@@ -222,7 +231,7 @@ class Index:
         ]
 
     def _commit(
-        self, actions: list[AddAction | RemoveAction], transactions: list[Transaction]
+        self, actions: Sequence[AddAction | RemoveAction], transactions: list[Transaction]
     ) -> None:
         properties = CommitProperties(
             # No retries: delta-rs would commit even if another process already replaced these
@@ -235,7 +244,7 @@ class Index:
             committing(self._folder, self._table, keeps_log=True) as table,
         ):
             table.create_write_transaction(
-                actions,
+                list(actions),
                 "append",
                 table.schema(),
                 commit_properties=properties,
@@ -244,6 +253,9 @@ class Index:
 
     def file_stats(self) -> list[IndexFile]:
         """Return rows and bounds of each of `files`, from the log alone."""
+        return list(self._open()[1])
+
+    def _file_stats(self) -> list[IndexFile]:
         log = pa.table(self._table.get_add_actions(flatten=True))
         uid = Column.SOP_INSTANCE_UID
         names = ("path", "num_records", f"min.{uid}", f"max.{uid}")
@@ -269,7 +281,8 @@ class Index:
 
         Raises:
             CommitConflictError: with a cut-off: something was committed since this object was
-                loaded, or may have been; else: imports kept committing first.
+                loaded, or may have been.
+            LookupError: the store was deleted meanwhile.
         """
         now = int(time.time() * 1000)
         removed = [RemoveAction(path, False, now) for path in old]
@@ -280,14 +293,14 @@ class Index:
 
         def commit() -> bool:
             # All that is between a look and the commit: others get ahead in no more time than this.
-            self._folder.retry(self._table.update_incremental)
+            self.refresh()
             files = set(self.files)
             if not set(old) <= files:
                 return set(new) <= files  # a commit whose answer was lost
             self._commit([*removed, *added], [])
             return True
 
-        return repeat_until_committed(commit, CommitConflictError, _MAX_OVERTAKEN, max_pause=0.02)
+        return repeat_until_committed(commit, CommitConflictError, lambda: self.version)
 
     def vacuum(self, passed: int | None = None) -> None:
         """Delete files that no version of the last 7 days has, and log entries of 30 days.
@@ -315,15 +328,3 @@ class Index:
             retention_hours=0, enforce_retention_duration=False, dry_run=True, full=False
         )
         self._folder.delete(old)
-
-
-def _fitted(
-    rows: pa.Table | pa.RecordBatchReader, schema: pa.Schema
-) -> pa.Table | pa.RecordBatchReader:
-    if rows.schema.names == schema.names:
-        return rows
-    if isinstance(rows, pa.Table):
-        return fit(rows, schema)
-    tables = (fit(pa.Table.from_batches([batch]), schema) for batch in rows)
-    batches = (batch for table in tables for batch in table.to_batches())
-    return pa.RecordBatchReader.from_batches(schema, batches)

@@ -1,7 +1,8 @@
 """The Parquet files of an index, and what its log says of them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -20,6 +21,44 @@ from dicomferry.store.index_schema import STATISTICS, Column, fit, schema_of
 # Name of the transactions of imports in the log.
 APP_ID = "import"
 _LAST_CHECKPOINT = "_delta_log/_last_checkpoint"
+# Log entries of a bucket come in tens of milliseconds.
+_READ_THREADS = 16
+
+
+class WrittenFile(NamedTuple):
+    """One Parquet file that is written and synced, and in no version yet.
+
+    Attributes:
+        path: below the index folder.
+        size: in bytes.
+        statistics: JSON, as the log has it.
+    """
+
+    path: str
+    size: int
+    statistics: str
+
+    def add_action(self, now: int, *, is_new: bool) -> AddAction:
+        """Return the action that adds the file to the log.
+
+        Args:
+            now: milliseconds since the epoch.
+            is_new: whether its rows are in no other file.
+        """
+        return AddAction(self.path, self.size, {}, now, is_new, self.statistics)
+
+    def bounds(self) -> "IndexFile":
+        """Return its rows, first and last UID."""
+        return _bounds(self.path, self.statistics)
+
+
+class IndexFile(NamedTuple):
+    """One Parquet file: its rows, the first and the last SOP Instance UID."""
+
+    path: str
+    rows: int
+    first: str
+    last: str
 
 
 def index_folder(data: Storage) -> Storage:
@@ -49,6 +88,12 @@ def read_row_group(data: Storage, file: str, row_group: int, columns: list[str])
     """Return some columns of one row group: the unit in which exports read an index."""
     with _open(index_folder(data), file) as parquet:
         return fit(parquet.read_row_group(row_group, columns=columns), schema_of(columns))
+
+
+def read_column(data: Storage, file: str, column: str) -> pa.ChunkedArray:
+    """Return a column of a file of the index, or of one that is about to be in it."""
+    with _open(index_folder(data), file) as parquet:
+        return parquet.read([column]).column(0)
 
 
 def row_group_batches(
@@ -101,6 +146,49 @@ def appended_files(data: Storage, after: int, until: int) -> Appended:
     return Appended(found, gone)
 
 
+class Changes(NamedTuple):
+    """What the versions after one, until another, have done to the rows of an index.
+
+    Attributes:
+        added: the files that imports appended.
+        are_known: False if rows were taken out, or if an entry of the log is no longer kept.
+    """
+
+    added: list[IndexFile]
+    are_known: bool
+
+
+def changes_of(data: Storage, versions: Iterable[int]) -> dict[int, Changes]:
+    """Return what each of some versions has done."""
+    folder, versions = index_folder(data), list(versions)
+    with ThreadPoolExecutor(_READ_THREADS) as threads:
+        entries = threads.map(lambda version: _log_entry(folder, version), versions)
+        return {version: _changes(entry) for version, entry in zip(versions, entries, strict=True)}
+
+
+def _changes(actions: list[dict[str, Any]] | None) -> Changes:
+    if actions is None:
+        return Changes([], are_known=False)
+    removed = [action["remove"] for action in actions if "remove" in action]
+    if removed:
+        # Compaction moves rows, and says so; a deletion, which has a cut-off, takes some out.
+        has_cutoff = any("txn" in action for action in actions)
+        is_move = not has_cutoff and not any(each["dataChange"] for each in removed)
+        return Changes([], are_known=is_move)
+    added = [action["add"] for action in actions if "add" in action]
+    files = [_bounds(unquote(add["path"]), add.get("stats")) for add in added]
+    return Changes(files, are_known=True)
+
+
+def _bounds(path: str, statistics: str | None) -> IndexFile:
+    # A file that another program wrote can lack bounds: it can have any UID.
+    found = json.loads(statistics or "{}")
+    first, last = (
+        found.get(name, {}).get(Column.SOP_INSTANCE_UID) for name in ("minValues", "maxValues")
+    )
+    return IndexFile(path, found.get("numRecords", 0), first or "", last or "~")
+
+
 def _is_import(actions: list[dict[str, Any]]) -> bool:
     """Whether a version is that of an import, and not of a deletion, which adds what is left."""
     is_ours = any(action.get("txn", {}).get("appId") == APP_ID for action in actions)
@@ -116,7 +204,7 @@ def _log_entry(folder: Storage, version: int) -> list[dict[str, Any]] | None:
 
 
 def add_action(folder: Storage, path: str, now: int) -> AddAction:
-    """Return the action that adds a file to the log.
+    """Return the action that adds a file to the log whose rows are in others by now.
 
     Args:
         folder: of the index.
@@ -130,8 +218,8 @@ def add_action(folder: Storage, path: str, now: int) -> AddAction:
     if entry is None:
         raise FileNotFoundError(folder.uri(path))
     with _open(folder, path) as parquet:
-        statistics = _statistics(parquet.metadata)
-    return AddAction(path, entry.size, {}, now, False, json.dumps(statistics))
+        statistics = statistics_of(parquet.metadata)
+    return WrittenFile(path, entry.size, statistics).add_action(now, is_new=False)
 
 
 @contextmanager
@@ -147,7 +235,7 @@ def column_number(metadata: pq.FileMetaData, name: str) -> int:
     return list(paths).index(name)
 
 
-def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
+def statistics_of(metadata: pq.FileMetaData) -> str:
     """Return the statistics of a file for the log, from its footer, as delta-rs writes them."""
     statistics: dict[str, Any] = {"numRecords": metadata.num_rows}
     statistics |= {name: {} for name in ("minValues", "maxValues", "nullCount")}
@@ -160,7 +248,7 @@ def _statistics(metadata: pq.FileMetaData) -> dict[str, Any]:
         if bounded:
             statistics["minValues"][name] = _bound(min(chunk.min for chunk in bounded))
             statistics["maxValues"][name] = _bound(max(chunk.max for chunk in bounded))
-    return statistics
+    return json.dumps(statistics)
 
 
 def _bound(value: str | datetime) -> str:

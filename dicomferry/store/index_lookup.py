@@ -3,26 +3,16 @@
 import bisect
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from dicomferry.store.index_files import column_number
+from dicomferry.store.index_files import IndexFile, column_number
 from dicomferry.store.index_schema import LOOKUP_COLUMNS, Column, fit, schema_of
 
 # Footers of a bucket come in tens of milliseconds.
 _READ_THREADS = 16
-
-
-class IndexFile(NamedTuple):
-    """One Parquet file: its rows, the first and the last SOP Instance UID."""
-
-    path: str
-    rows: int
-    first: str
-    last: str
 
 
 def find_rows(dataset: ds.Dataset, files: Sequence[IndexFile], uids: list[str]) -> pa.Table:

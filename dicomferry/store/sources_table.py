@@ -100,9 +100,12 @@ def commit_sources(data: Storage, files: Sequence[SourcesFile]) -> None:
     if not files:
         return
     folder = sources_folder(data)
+    version = 0
 
     def write() -> None:
+        nonlocal version
         table = open_table(folder)
+        version = table.version()
         present = set(pa.table(table.get_add_actions()).column("path").to_pylist())
         new = {file.path: file for file in files if file.path not in present}
         if not new:
@@ -113,7 +116,7 @@ def commit_sources(data: Storage, files: Sequence[SourcesFile]) -> None:
             )
 
     def write_repeatedly() -> None:
-        repeat_until_committed(lambda: folder.retry(write), CommitFailedError)
+        repeat_until_committed(lambda: folder.retry(write), CommitFailedError, lambda: version)
 
     try:
         write_repeatedly()

@@ -53,14 +53,16 @@ def raise_cutoff(data: Storage, cutoff: float) -> Index:
     """Commit a cut-off; return a version of the index that has it.
 
     Raises:
-        CommitConflictError: others kept committing first.
+        LookupError: the store was deleted meanwhile.
     """
+    index = Index(data)
 
     def commit() -> Index:
-        Index(data).raise_cutoff(cutoff)
+        index.refresh()
+        index.raise_cutoff(cutoff)
         return Index(data)
 
-    return repeat_until_committed(commit, CommitConflictError)
+    return repeat_until_committed(commit, CommitConflictError, lambda: index.version)
 
 
 def _older(data: Storage, cutoff: float) -> Iterator[str]:

@@ -15,7 +15,9 @@ import time
 import dicomferry.storage.delta_commits
 import dicomferry.store.index
 import dicomferry.transforms.append_to_streams
+import dicomferry.transforms.commit_instances
 import dicomferry.transforms.ingest
+import dicomferry.transforms.prepare_instances
 import dicomferry.transforms.read_and_store
 import dicomferry.transforms.write_outcomes
 from dicomferry.operations.folder import OperationFolder
@@ -33,7 +35,8 @@ POINTS = {
     "read_large": (dicomferry.transforms.ingest, "_chunks"),
     "take_results": (dicomferry.transforms.read_and_store._ReadFn, "_count"),
     "append": (dicomferry.store.index.Index, "append"),
-    "write_parquet": (dicomferry.store.index, "write_deltalake"),
+    "write_rows": (dicomferry.transforms.prepare_instances, "write_files"),
+    "confirm": (dicomferry.transforms.commit_instances, "confirm"),
     "publish": (dicomferry.storage.delta_commits, "_publish"),
     "plan_append": (StreamLog, "plan"),
     "load_append": (dicomferry.transforms.append_to_streams, "_load"),

@@ -12,7 +12,7 @@ from dicomferry.storage.local import LocalStorage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.verification import verify
 from dicomferry.tables.flattened import FlattenedRows
-from dicomferry.transforms import commit_instances, publish_notifications
+from dicomferry.transforms import prepare_instances, publish_notifications
 from dicomferry.transforms.publish_notifications import Published, _Publisher
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, check_accounts, new_store, run_export, run_import
@@ -88,7 +88,7 @@ def test_an_import_whose_row_cannot_be_made(root, source, monkeypatch, name):
     def is_bad(instances, *_):
         return any(each.sop_instance_uid == SOPS[1] for each in instances)
 
-    breaking(monkeypatch, commit_instances, name, is_bad)
+    breaking(monkeypatch, prepare_instances, name, is_bad)
     job = run_import(root, source)
     check(job, 1, of=3)
     assert job.of(f"{SOPS[1]}.dcm") == ("failed", "INTERNAL_ERROR")

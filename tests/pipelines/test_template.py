@@ -154,6 +154,7 @@ def test_an_import_shuffles_listings_shares_rows_and_outcomes_and_nothing_else(s
         "CombineGlobally(sum)/CombinePerKey/GroupByKey",  # how many files there are
         "OutcomeBounds/Gather/CombinePerKey/GroupByKey",  # first URI and size of each listing
         "GroupByBucket/GroupByBucket",  # Instance: UIDs, paths, DICOM JSON by zstd
+        "CommitInstances/GatherFiles",  # PreparedFile: names, bounds, times
         "WriteOutcomes/Gather",  # Outcome: URIs, UIDs, codes
         "WriteOutcomes/Sum/CombinePerKey/GroupByKey",  # counts
     }

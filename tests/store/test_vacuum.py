@@ -20,6 +20,7 @@ from dicomferry.storage.capabilities import Entry
 from dicomferry.storage.clock import clock_of
 from dicomferry.storage.local import LocalStorage
 from dicomferry.storage.registry import open_storage
+from dicomferry.store import renewal
 from dicomferry.store import vacuum as module
 from dicomferry.store.blobs import large_blob, write_blob
 from dicomferry.store.commit_conflicts import CommitConflictError
@@ -27,9 +28,10 @@ from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import Column
 from dicomferry.store.vacuum import raise_cutoff, vacuum
-from dicomferry.transforms import renewals
-from dicomferry.transforms.commit_instances import commit, rows_of
+from dicomferry.transforms.commit_instances import commit
+from dicomferry.transforms.prepare_instances import rows_of
 from tests.factories import make_instance
+from tests.store.appending import append_rows
 from tests.store.interleaving import Program, orders, run, stopping_at
 
 NAME = parse_store("trial")
@@ -55,7 +57,7 @@ def everything_is_old(monkeypatch):
     monkeypatch.setattr(module, "_KEEP_SECONDS", -1)
     # Else what one test renews would be too young for the next vacuum.
     monkeypatch.setattr(local, "RESOLUTION_SECONDS", 0.01)
-    monkeypatch.setattr(renewals, "RESOLUTION_SECONDS", 0.01)
+    monkeypatch.setattr(renewal, "RESOLUTION_SECONDS", 0.01)
 
 
 def new_root(request, kind, tmp_path):
@@ -179,7 +181,7 @@ def test_a_commit_that_began_before_the_cut_off_fails(local_store):
     with pytest.raises(CommitConflictError):
         index.raise_cutoff(2.0)
     with pytest.raises(CommitConflictError):
-        another.append(rows_of([copy_of(1)], "op"))
+        append_rows(another, rows_of([copy_of(1)], "op"))
 
 
 def test_a_vacuum_between_a_look_and_a_deletion_keeps_a_renewal_waiting(local_store, monkeypatch):
@@ -208,6 +210,7 @@ CALLS = [
     (LocalStorage, "delete_older"),
     (Index, "__init__"),
     (Index, "lookup"),
+    (Index, "refresh"),
     (Index, "append"),
     (Index, "raise_cutoff"),
 ]

@@ -12,18 +12,22 @@ import zstandard
 from apache_beam.metrics import MetricsFilter
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-import dicomferry.transforms.commit_instances
 from dicomferry.storage import retries
+from dicomferry.storage.clock import clock_of
+from dicomferry.store import index_commit, index_writing
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.index import Index
-from dicomferry.transforms.commit_instances import CommitInstances, batches, commit
+from dicomferry.store.index_commit import commit_files
+from dicomferry.store.index_files import log_path
+from dicomferry.store.vacuum import raise_cutoff
+from dicomferry.transforms.commit_instances import CommitInstances, commit, confirm
+from dicomferry.transforms.prepare_instances import prepare, rows_of
 from dicomferry.transforms.records import FileOutcome
 from tests.factories import make_instance
 from tests.pipelines.jobs import new_store
+from tests.store.appending import append_rows
 
 
 def instance(number, **overrides):
@@ -62,41 +66,33 @@ def uids(data):
 # Others commit meanwhile.
 
 
-def test_a_commit_that_others_overtake_looks_up_again(data, naps, monkeypatch):
-    append, lookup = Index.append, Index.lookup
-    tried, looked = [], []
+def test_a_commit_that_others_overtake_looks_into_nothing_again(data, naps, monkeypatch):
+    append, rivals = Index.append, [instance(90), instance(91)]
 
-    def overtaken(index, rows):
-        tried.append(index.version)
-        if len(tried) <= 3:
-            raise CommitConflictError
-        return append(index, rows)
+    def overtaken(index, files):
+        if rivals:
+            commit(data, [rivals.pop()], "rival")
+        return append(index, files)
 
-    def counting(index, uids, files=None):
-        looked.append(files)
-        return lookup(index, uids, files)
-
+    prepared = prepare(data, [instance(1)], "op")
     monkeypatch.setattr(Index, "append", overtaken)
-    monkeypatch.setattr(Index, "lookup", counting)
-    assert outcomes(commit(data, [instance(1)], "op")) == ["imported"]
-    assert looked == [None, [], [], []], "what was looked into is not looked into again"
-    assert len(tried) == 4
-    assert len(naps) == 3
-    assert uids(data) == ["1.2.1"]
+    monkeypatch.setattr(index_commit, "read_column", None)  # bounds tell that none can have it
+    committed = commit_files(data, prepared.files)
+    assert committed.lost_races == 1
+    assert len(naps) == 2, "a rival has lost one, too"
+    assert uids(data) == ["1.2.1", "1.2.90", "1.2.91"]
 
 
-def test_a_commit_gives_up_after_50_attempts_and_says_so(data, naps, monkeypatch):
+def test_a_commit_that_is_refused_although_nobody_else_commits_says_so(data, naps, monkeypatch):
     tried = []
 
-    def overtaken(index, rows):
-        tried.append(rows.read_all().num_rows)
+    def refused(index, files):
+        tried.append(index.version)
         raise CommitConflictError
 
-    monkeypatch.setattr(Index, "append", overtaken)
-    with pytest.raises(CommitConflictError, match="50 attempts to commit were overtaken"):
+    monkeypatch.setattr(Index, "append", refused)
+    with pytest.raises(CommitConflictError, match="refused 20 times although nobody else commits"):
         commit(data, [instance(1)], "op")
-    assert tried == [1] * 50
-    assert max(naps) <= 2
     assert uids(data) == []
 
 
@@ -107,54 +103,59 @@ def test_a_commit_gives_up_after_50_attempts_and_says_so(data, naps, monkeypatch
         (instance(1, source_uri="/rival.dcm", sha256="f" * 64), "conflict"),
     ],
 )
-def test_a_rival_that_commits_after_the_lookup_has_won(data, naps, monkeypatch, rival, outcome):
-    lookup = Index.lookup
-    rivals = [rival]
-
-    def raced(index, uids, files=None):
-        found = lookup(index, uids, files)
-        if rivals:
-            commit(data, [rivals.pop()], "rival")
-        return found
-
-    monkeypatch.setattr(Index, "lookup", raced)
-    verdicts = commit(data, [instance(1), instance(2)], "op")
+def test_a_rival_that_commits_after_the_lookup_has_won(data, rival, outcome):
+    prepared = prepare(data, [instance(1), instance(2)], "op")
+    [file] = prepared.files
+    commit(data, [rival], "rival")
+    committed = commit_files(data, prepared.files)
+    assert committed.changed == {file.file.path}
+    assert [rows for rows, _ in committed.commits] == [1]
+    [judged] = prepared.judged()
+    verdicts = confirm(data, judged, committed.changed, "op")
     assert [(v.outcome, v.other) for v in verdicts] == [(outcome, "/rival.dcm"), ("imported", "")]
     assert uids(data) == ["1.2.1", "1.2.2"]
-    assert len(naps) == 1
+    assert Index(data)._folder.head(file.file.path) is None, "what no version has is deleted"
 
 
-def test_an_index_that_was_compacted_meanwhile_is_looked_into_anew(data, naps, monkeypatch):
+def test_a_rival_that_was_compacted_away_meanwhile_has_won_too(data):
+    prepared = prepare(data, [instance(1), instance(2)], "op")
+    for number in (0, 1, 3):
+        commit(data, [instance(number, source_uri=f"/rival/{number}")], "rival")
+    sort_index(data)
+    commit_files(data, prepared.files)
+    assert uids(data) == ["1.2.0", "1.2.1", "1.2.2", "1.2.3"]
+
+
+def test_a_compaction_of_what_was_looked_into_costs_no_second_look(data, monkeypatch):
     for number in range(3):
         commit(data, [instance(number + 1)], "earlier")
-    append, lookup = Index.append, Index.lookup
-    overtaken, looked = [], []
-
-    def counting(index, uids, files=None):
-        looked.append(files)
-        return lookup(index, uids, files)
-
-    def compacted(index, rows):
-        if not overtaken:
-            overtaken.append(True)
-            sort_index(data)
-            raise CommitConflictError
-        return append(index, rows)
-
-    monkeypatch.setattr(Index, "append", compacted)
-    monkeypatch.setattr(Index, "lookup", counting)
-    verdicts = commit(data, [instance(3, source_uri="/again.dcm"), instance(4)], "op")
-    assert outcomes(verdicts) == ["duplicate", "imported"]
-    assert looked == [None, None]
+    prepared = prepare(data, [instance(3, source_uri="/again.dcm"), instance(4)], "op")
+    sort_index(data)
+    monkeypatch.setattr(Index, "lookup", None)
+    committed = commit_files(data, prepared.files)
+    assert not committed.changed
+    [judged] = prepared.judged()
+    assert outcomes(judged.verdicts) == ["duplicate", "imported"]
     assert len(uids(data)) == 4
+
+
+def test_a_log_that_is_cut_short_meanwhile_is_made_up_for_by_a_whole_look(data):
+    prepared = prepare(data, [instance(1), instance(2)], "op")
+    for number in (1, 3):
+        commit(data, [instance(number, source_uri="/rival.dcm")], "rival")
+    index = Index(data)
+    index._table.create_checkpoint()
+    index._folder.delete([log_path(0), log_path(1)])
+    commit_files(data, prepared.files)
+    assert uids(data) == ["1.2.1", "1.2.2", "1.2.3"]
 
 
 def test_an_index_that_was_loaded_before_anothers_commit_refuses(data):
     early, late = Index(data), Index(data)
-    rows = dicomferry.transforms.commit_instances.rows_of([instance(1)], "op")
-    late.append(rows)
+    rows = rows_of([instance(1)], "op")
+    append_rows(late, rows)
     with pytest.raises(CommitConflictError):
-        early.append(rows)
+        append_rows(early, rows)
     assert uids(data) == ["1.2.1"]
 
 
@@ -186,6 +187,16 @@ BATCH = [
     instance(2, source_uri="/in/2-other.dcm", sha256="f" * 64),
     instance(3, sha256=""),
 ]
+
+
+class _Any(set):
+    """Every file has lost rows."""
+
+    def isdisjoint(self, _):
+        return False
+
+
+ANY = _Any()
 ANSWERS = ["duplicate", "imported", "conflict", "imported", "imported"]
 
 
@@ -209,6 +220,60 @@ def test_a_dry_run_answers_the_same_and_commits_nothing(data):
     assert uids(data) == []
     assert Index(data).version == 0
     assert dry == commit(data, BATCH, "op")
+
+
+def test_a_step_that_is_tried_again_finds_what_it_has_committed(data):
+    """Its worker died after the commit, or the answer was lost."""
+    prepared = prepare(data, BATCH, "op")
+    commit_files(data, prepared.files)
+    version = Index(data).version
+    again = commit_files(data, prepared.files)
+    assert (again.changed, again.commits) == (set(), [])
+    assert Index(data).version == version
+    sort_index(data)
+    commit(data, [instance(8)], "op")  # and compacted, and forgotten by the log
+    Index(data)._table.create_checkpoint()
+    Index(data)._folder.delete([log_path(number) for number in range(version + 1)])
+    commit_files(data, prepared.files)
+    assert uids(data) == ["1.2.1", "1.2.2", "1.2.3", "1.2.8"]
+    verdicts = [v for judged in prepared.judged() for v in confirm(data, judged, ANY, "op")]
+    assert outcomes(verdicts) == ["imported", "duplicate", "imported", "conflict", "imported"]
+
+
+def test_a_bucket_that_is_prepared_again_after_its_commit_adds_nothing(data):
+    first, second = prepare(data, BATCH, "op"), prepare(data, BATCH, "op")
+    commit_files(data, first.files)
+    committed = commit_files(data, second.files)
+    assert committed.commits == [], "its rows are there by another name"
+    verdicts = [
+        v for judged in second.judged() for v in confirm(data, judged, committed.changed, "op")
+    ]
+    assert Counter(outcomes(verdicts)) == Counter(ANSWERS)
+    assert uids(data) == ["1.2.1", "1.2.2", "1.2.3"]
+
+
+def test_a_prepared_file_that_is_gone_fails_what_was_in_it(data):
+    prepared = prepare(data, [instance(1)], "op")
+    Index(data)._folder.delete([each.file.path for each in prepared.files])
+    committed = commit_files(data, prepared.files)
+    [judged] = prepared.judged()
+    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["failed"]
+    assert uids(data) == []
+
+
+def test_blobs_that_are_deleted_between_preparing_and_committing_fail_alone(data):
+    now = clock_of(data).now()
+    for number in (1, 2):
+        data.write(f"{number}.dcm", b"x")
+    copies = [instance(n, blob=f"{n}.dcm", stored=now) for n in (1, 2)]
+    prepared = prepare(data, copies, "op")
+    raise_cutoff(data, now + 1)
+    data.delete(["1.dcm"])
+    committed = commit_files(data, prepared.files)
+    [judged] = prepared.judged()
+    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["failed", "imported"]
+    assert uids(data) == ["1.2.2"]
+    assert data.head("2.dcm").modified.timestamp() > now + 1
 
 
 def run_twice(data):
@@ -254,7 +319,7 @@ def test_a_bundle_that_is_tried_again_answers_the_same_and_commits_nothing_more(
         )
         for result in run_twice(data)
     ]
-    assert commits == [2, 0]
+    assert commits == [1, 0]
     assert uids(data) == ["1.2.1", "1.2.2", "1.2.3"]
 
 
@@ -293,23 +358,19 @@ def test_a_row_tells_all_of_its_instance(data):
     }
 
 
-@example([(number, 1) for number in range(20)])
-@example([(number // 5, 1) for number in range(20)])
-@example([(number, 30) for number in range(20)])
-@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 30)), max_size=60))
-def test_batches_hold_all_copies_of_a_uid_and_no_more_than_a_commit_can(pairs):
-    instances = [
-        instance(number, structured_size=size, source_uri=f"/{place}")
-        for place, (number, size) in enumerate(pairs)
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dicomferry.transforms.commit_instances, "BATCH_ROWS", 8)
-        patch.setattr(dicomferry.transforms.commit_instances, "_BATCH_BYTES", 100)
-        found = list(batches(iter(instances)))
-    assert sorted(i for batch in found for i in batch) == sorted(instances)
-    for batch in found:
-        assert batch
-        several = len({i.sop_instance_uid for i in batch}) > 1
-        assert not several or (len(batch) <= 8 and sum(i.structured_size for i in batch) <= 100)
-    seen = [uid for batch in found for uid in {i.sop_instance_uid for i in batch}]
-    assert len(seen) == len(set(seen))
+def test_a_bucket_is_written_in_files_and_committed_at_once(data, monkeypatch):
+    monkeypatch.setattr(index_writing, "_GROUP_ROWS", 2)
+    monkeypatch.setattr(index_writing, "_FILE_BYTES", 1)
+    prepared = prepare(data, [instance(number) for number in range(7)], "op")
+    assert len(prepared.files) == 4
+    committed = commit_files(data, prepared.files)
+    assert [rows for rows, _ in committed.commits] == [7]
+    bounds = sorted((file.first, file.last) for file in Index(data).file_stats())
+    assert bounds == [("1.2.0", "1.2.1"), ("1.2.2", "1.2.3"), ("1.2.4", "1.2.5"), ("1.2.6",) * 2]
+
+
+def test_many_files_are_committed_some_at_a_time(data, monkeypatch):
+    monkeypatch.setattr(index_commit, "_MAX_FILES", 2)
+    files = [file for n in range(5) for file in prepare(data, [instance(n)], "op").files]
+    assert [rows for rows, _ in commit_files(data, files).commits] == [2, 2, 1]
+    assert len(uids(data)) == 5

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomferry.transforms.dedupe import resolve_copies
+from dicomferry.transforms import dedupe
+from dicomferry.transforms.dedupe import by_source
 from tests.factories import make_instance
 
 A = make_instance(source_uri="/in/a.dcm")
@@ -33,6 +34,10 @@ def row(copy, operation="earlier"):
         "SourceUri": copy.source_uri,
         "Operation": operation,
     }
+
+
+def resolve_copies(copies, stored, operation):
+    return dedupe.resolve_copies(sorted(copies, key=by_source), stored, operation)
 
 
 def verdicts(copies, stored=None, operation="now"):

@@ -81,7 +81,7 @@ def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers)
 
 @pytest.mark.parametrize(("files", "most"), [(0, 1), (10, 1), (11, 2), (30, 3)])
 def test_copies_of_a_uid_come_together_in_as_many_buckets_as_commits_take(monkeypatch, files, most):
-    monkeypatch.setattr(dicomferry.transforms.group_by_bucket, "BATCH_ROWS", 10)
+    monkeypatch.setattr(dicomferry.transforms.group_by_bucket, "BUCKET_ROWS", 10)
     instances = [
         make_instance(sop_instance_uid=f"1.2.{n % 20}", source_uri=f"/{n}") for n in range(60)
     ]
