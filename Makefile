@@ -43,8 +43,8 @@ test: .venv-bqemulator/run lint  ## lint, types and all tests
 clients: .venv/dev  ## Google's client libraries of Node, Java and Go, for the tests, where these are installed
 	$(BIN)/python -m tests.clients.install
 
-test-clients: clients  ## one walk through the API with the client library of each runtime
-	$(PYTEST) tests/clients
+test-clients: clients  ## one walk through the API with the client library of each runtime, and gcloud
+	DICOMFERRY_ALL_CLIENTS=1 $(PYTEST) tests/clients
 
 # Of the version of the SDK, with the checksums of go.sum.
 build/engines/prism: tests/engines/go.mod tests/engines/go.sum

@@ -12,7 +12,6 @@ pytest_plugins = ["tests.emulators.fixtures"]
 # slow test is marked where it stands.
 SLOW = (
     "airflow_e2e",
-    "api/test_gcloud.py",
     "api/rest/test_fuzz.py",
     "api/test_google_client.py",
     "cli/test_cli.py",
