@@ -64,6 +64,7 @@ def run(
     options = options or beam_options()
 
     def work(ready: ReadyImport, job: Job) -> OperationRecord:
+        job.refuse_other_data(ready.store.data)
         plan = make_job(request, ready, job, options)
         if owner := dataflow_job(options):
             job.hand_over(owner)

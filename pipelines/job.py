@@ -66,7 +66,10 @@ class Job(OwnedOperation):
         super().__init__(folder, on_progress=show, before_exit=close_shared_pools)
         self._root = request.root
         self._store = request.store
+        if adopted:
+            self._write()  # no longer queued: see `writers`
         self._data = self._data_folder()
+        self._record.data_folder = self._data.root.rpartition("/")[2] if self._data else ""
 
     def __enter__(self) -> "Job":
         super().__enter__()
@@ -104,6 +107,15 @@ class Job(OwnedOperation):
         if isinstance(error, Exception) and not isinstance(error, JobError):
             raise JobError(code, f"{message} ({self.folder.name})") from error
         return False
+
+    def refuse_other_data(self, data: Storage) -> None:
+        """Refuse a store that was looked up before the operation was recorded, if it is gone.
+
+        Raises:
+            JobError: it was deleted meanwhile.
+        """
+        if data != self._data:
+            raise JobError(NOT_FOUND, f"{self._store} was deleted meanwhile")
 
     def _explain(self, error: BaseException) -> tuple[int, str]:
         """Return a google.rpc.Code and a message for what ended the job."""

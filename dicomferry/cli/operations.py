@@ -18,6 +18,7 @@ from dicomferry.operations.record import OperationRecord, now
 from dicomferry.operations.state import state_in_words
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
+from dicomferry.store import deletion
 
 operations_app = typer.Typer(help="Show running and finished jobs.", no_args_is_help=True)
 
@@ -87,7 +88,8 @@ def prune(
 ) -> None:
     """Delete the records of operations that ended long ago, with their lists of outcomes.
 
-    What their jobs committed stays. An import whose record is gone cannot be named in
+    What their jobs committed stays. What processes that were killed have left of deleted stores
+    goes. An import whose record is gone cannot be named in
     --retry-failed any more.
 
     Example: [bold]dicomferry operations prune --older-than 90d[/bold]
@@ -97,6 +99,8 @@ def prune(
     for listed in listing.prune(open_storage(root), DatasetName(), before, dry_run=dry_run):
         say(listed.folder.id)
         pruned += 1
+    if not dry_run:
+        deletion.sweep(open_storage(root), DatasetName())
     say(f"{pruned} operations {'would be' if dry_run else 'were'} deleted")
 
 

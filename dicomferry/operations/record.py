@@ -230,6 +230,7 @@ class OperationRecord:
         queued: whether it waits for other jobs to end.
         place: at which place it waits, 1 if it is next; 0 if it does not, or did not look yet.
         logs: file that its process logs to; '' if it logs where its parent does.
+        data_folder: name of the store's data folder; '' as long as the job has not looked it up.
         asked: what it was to do; None in records of the first version.
         response: fields of its response in proto JSON, beside the type, once it has ended well.
         unknown: fields of a later version, kept as they are.
@@ -248,6 +249,7 @@ class OperationRecord:
     queued: bool = False
     place: int = 0
     logs: str = ""
+    data_folder: str = ""
     asked: Asked | None = None
     response: dict[str, Any] = dataclasses.field(default_factory=dict)
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -340,6 +342,8 @@ class OperationRecord:
             fields["placeInQueue"] = self.place
         if self.logs:
             fields["logs"] = self.logs
+        if self.data_folder:
+            fields["dataFolder"] = self.data_folder
         if self.asked:
             fields["request"] = self.asked.to_json()
         return fields | self.unknown
@@ -367,6 +371,7 @@ class OperationRecord:
             queued=fields.take("queued", flag, False),
             place=fields.take("placeInQueue", integer, 0),
             logs=fields.take("logs", text, ""),
+            data_folder=fields.take("dataFolder", text, ""),
             asked=fields.take("request", Asked.from_json, None),
             response=fields.take("response", _response, {}),
             unknown=fields.rest,

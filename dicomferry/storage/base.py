@@ -37,6 +37,7 @@ CHUNK_BYTES = 1 << 20
 _SPOOL_BYTES = 64 << 20
 # Obstore sends ten requests at once for a batch.
 _DELETE_BATCH = 200
+_REMOVED_AT_ONCE = 10_000
 NOT_FOUND = (NotFoundError, FileNotFoundError)  # obstore raises either
 
 
@@ -290,7 +291,7 @@ class Storage(abc.ABC):
             keys = map(self._key, paths)
             batches = iter(lambda: list(itertools.islice(keys, _DELETE_BATCH)), [])
             # A few batches at a time, or all names would be in memory.
-            while some := list(itertools.islice(batches, 2 * self.capabilities.concurrency)):
+            while some := list(itertools.islice(batches, 4 * self.capabilities.concurrency)):
                 list(threads.map(self._delete_batch, some))
 
     def _delete_batch(self, keys: Sequence[str]) -> None:
@@ -347,9 +348,16 @@ class Storage(abc.ABC):
             return False
         return True
 
-    def remove_all(self) -> None:
-        """Delete everything below the root, the root itself last."""
-        self.delete(entry.path for entry in self.list())
+    def remove_all(self, on_removed: Callable[[Sequence[str]], None] = lambda paths: None) -> None:
+        """Delete everything below the root, the root itself last.
+
+        Args:
+            on_removed: called with the paths of files that are gone, many at once.
+        """
+        paths = (entry.path for entry in self.list())
+        while some := list(itertools.islice(paths, _REMOVED_AT_ONCE)):
+            self.delete(some)
+            on_removed(some)
 
     def remove_partial(self, folder: str) -> None:  # noqa: B027 - a bucket needs none
         """Remove files that ended writers on this host left in a folder under partial names."""

@@ -129,6 +129,17 @@ def sync_names(paths: Iterable[str], root: str) -> None:
     _sync_above(root)
 
 
+def sync_removals(paths: Iterable[str]) -> None:
+    """Sync that files, or folders, are gone: what had each of them, or what is left above it."""
+    folders = set()
+    for path in paths:
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        folders.add(folder)
+    _for_each(_sync_folder, sorted(folders))
+
+
 def _in_folder(path: str, make: Callable[[], T]) -> T:
     """Call what makes a name, in a folder that is made first: vacuum removes empty ones."""
     for attempt in range(1, _ATTEMPTS + 1):

@@ -7,7 +7,6 @@ deltalake syncs anything: obstore only reads and lists here, and `delta_commits`
 import errno
 import os
 import re
-import shutil
 import stat
 import tempfile
 import time
@@ -31,18 +30,19 @@ from dicomferry.storage.durable import (
     sync_file,
     sync_files,
     sync_names,
+    sync_removals,
 )
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.local_locks import file_lock
 from dicomferry.storage.partial_files import is_partial, remove_partial
 from dicomferry.storage.range_file import StoredFile
+from dicomferry.storage.removal import remove_tree
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 # What obstore adds to a file's name until the file is complete: earlier versions wrote through it.
 _OBSTORE_PARTIAL = re.compile(r"#[0-9]+$")
-_ATTEMPTS = 10
 
 
 class LocalStorage(Storage):
@@ -172,9 +172,12 @@ class LocalStorage(Storage):
 
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files; see `Storage.delete`."""
-        for path in paths:
+        deleted = []
+        for full in map(self.local_path, paths):
             with suppress(FileNotFoundError, NotADirectoryError):
-                os.unlink(self.local_path(path))
+                os.unlink(full)
+                deleted.append(full)
+        sync_removals(deleted)
 
     def delete_older(self, paths: Iterable[str], cutoff: float) -> Sequence[str]:
         """Delete files that are unchanged since, and folders that become empty."""
@@ -189,6 +192,7 @@ class LocalStorage(Storage):
                     os.unlink(full)
                     deleted.append(path)
             self._remove_empty(os.path.dirname(path))
+        sync_removals(map(self.local_path, deleted))
         return deleted
 
     def _remove_empty(self, folder: str) -> None:
@@ -211,20 +215,10 @@ class LocalStorage(Storage):
                 return False
         return True
 
-    def remove_all(self) -> None:
-        """Delete the folder and everything in it."""
-        for attempt in range(_ATTEMPTS):
-            try:
-                shutil.rmtree(self.root)
-            except OSError as error:
-                # Another process deletes it as well, or still writes there.
-                is_disturbed = error.errno in (errno.ENOENT, errno.ENOTEMPTY)
-                if not is_disturbed or attempt + 1 == _ATTEMPTS:
-                    raise
-                if not os.path.lexists(self.root):
-                    return
-            else:
-                return
+    def remove_all(self, on_removed: Callable[[Sequence[str]], None] = lambda paths: None) -> None:
+        """Delete the folder and everything in it; see `Storage.remove_all`."""
+        remove_tree(self.root, on_removed)
+        sync_removals([self.root])
 
     def remove_partial(self, folder: str) -> None:
         """Remove files of ended writers; see `Storage.remove_partial`."""

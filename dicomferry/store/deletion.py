@@ -4,33 +4,31 @@ The record of the store goes first. Each version of it that stays names a data f
 are not the living store's are deleted, however often a deletion was broken off before. Within a
 folder the index goes first: who writes there looks for it afterwards, and deletes what it wrote if
 it is gone. So a file is either there before the index is gone, and then the deletion lists it, or
-its writer deletes it. Jobs that were killed in between are waited for, and what they left is
-deleted at the end.
+its writer deletes it. Jobs that may be killed in between are waited for (`writers`), and what they
+left is deleted at the end. Whatever comes later still, from a machine that was cut off meanwhile,
+`sweep` deletes.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from itertools import islice
+from collections.abc import Callable, Sequence
 
 from obstore.exceptions import NotFoundError
 
 from dicomferry.operations.asked import asked_by
 from dicomferry.operations.folder import (
     OperationFolder,
-    OperationNotFoundError,
     adopt_operation,
     new_operation_id,
 )
-from dicomferry.operations.listing import list_operations
 from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import Method, OperationRecord
 from dicomferry.operations.recorded import recorded
-from dicomferry.resource_names import StoreName
+from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import FOLDER
 from dicomferry.store.dicom_store import (
+    all_deleted_data,
     deleted_data,
     find_store,
     get_store,
@@ -38,17 +36,11 @@ from dicomferry.store.dicom_store import (
 )
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import index_folder
+from dicomferry.store.writers import Writers
 
-_BATCH = 10_000
 _ATTEMPTS = 10
 _PART = "00000"
-# Jobs notice within seconds; one on a machine that died counts as running for a minute.
-_PATIENCE_SECONDS = 300.0
-_LOOK_SECONDS = 0.5
-
-
-class JobsRunningError(ValueError):
-    """A job did not notice that its store was deleted."""
+_REPORT_SECONDS = 0.5
 
 
 def delete_store(
@@ -85,10 +77,12 @@ def delete_store(
         if not operation and find_store(root, name):
             job.expect(count_instances(root, name))
             mark_deleted(root, name)
-        deleted = _Deleted(folder)
-        _purge_all(root, name, deleted)
-        _wait_for_jobs(root, name, folder.read().metadata.create_time)
-        _purge_all(root, name, deleted)
+        deleted, data = _Deleted(folder), deleted_data(root, name)
+        writers = Writers(root, name, data)
+        _purge_all(data, deleted)
+        writers.wait()
+        _purge_all(data, deleted)
+        sweep(root, name.parent)
         folder.write_counts(_PART, OutcomeCounts(deleted=deleted.blobs))
         job.expect(deleted.blobs)
         return job.finish("instances")
@@ -103,6 +97,13 @@ def has_anything(root: Storage, name: StoreName) -> bool:
     )
 
 
+def sweep(root: Storage, parent: DatasetName) -> None:
+    """Delete what is left of all deleted stores of a dataset, by a quick look at each."""
+    for data in all_deleted_data(root, parent):
+        if any(next(storage.list(), None) is not None for storage in _storages(data)):
+            purge(data)
+
+
 def count_instances(root: Storage, name: StoreName) -> int:
     """Return how many instances a store has; 0 if it is deleted."""
     store = find_store(root, name)
@@ -112,7 +113,7 @@ def count_instances(root: Storage, name: StoreName) -> int:
         return 0
 
 
-def purge(data: Storage, count: Callable[[Iterable[str]], None] = lambda paths: None) -> None:
+def purge(data: Storage, count: Callable[[Sequence[str]], None] = lambda paths: None) -> None:
     """Delete everything in the data folder of a deleted store.
 
     Args:
@@ -123,11 +124,7 @@ def purge(data: Storage, count: Callable[[Iterable[str]], None] = lambda paths: 
         try:
             index_folder(data).remove_all()
             for storage in _storages(data):
-                paths = (entry.path for entry in storage.list())
-                while some := list(islice(paths, _BATCH)):
-                    storage.delete(some)
-                    count(some)
-                storage.remove_all()
+                storage.remove_all(count)
         except (FileNotFoundError, NotFoundError):  # another process deletes it as well
             if attempt + 1 == _ATTEMPTS:
                 raise
@@ -141,47 +138,20 @@ class _Deleted:
     def __init__(self, folder: OperationFolder) -> None:
         self._folder = folder
         self.blobs = 0
+        self._reported = 0.0
 
-    def count(self, paths: Iterable[str]) -> None:
+    def count(self, paths: Sequence[str]) -> None:
         self.blobs += sum(path.startswith(f"{FOLDER}/") for path in paths)
-        self._folder.report_progress(
-            f"{_PART}-0", ProgressCounts(read=self.blobs, committed=self.blobs)
-        )
+        if time.monotonic() - self._reported > _REPORT_SECONDS:
+            counts = ProgressCounts(read=self.blobs, committed=self.blobs)
+            self._folder.report_progress(f"{_PART}-0", counts)
+            self._reported = time.monotonic()
 
 
-def _purge_all(root: Storage, name: StoreName, deleted: _Deleted) -> None:
-    for data in deleted_data(root, name):
-        purge(data, deleted.count)
+def _purge_all(data: Sequence[Storage], deleted: _Deleted) -> None:
+    for each in data:
+        purge(each, deleted.count)
 
 
 def _storages(data: Storage) -> list[Storage]:
     return list(dict.fromkeys((data, data.for_delta())))
-
-
-def _wait_for_jobs(root: Storage, name: StoreName, began: datetime) -> None:
-    """Wait until jobs on the store that began before its deletion have ended.
-
-    Raises:
-        JobsRunningError: one does not.
-    """
-    running = [
-        folder
-        for folder, record in list_operations(root, name.parent)
-        if record.store == name and _runs(folder, record) and record.metadata.create_time < began
-    ]
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while running := [folder for folder in running if _runs(folder)]:
-        if time.monotonic() > until:
-            raise JobsRunningError(
-                f"{running[0].name} still runs: cancel it, then delete the store again"
-            )
-        time.sleep(_LOOK_SECONDS)
-
-
-def _runs(folder: OperationFolder, record: OperationRecord | None = None) -> bool:
-    try:
-        record = record or folder.read()
-    except OperationNotFoundError:
-        return False
-    is_deletion = record.metadata.method is Method.DELETE_STORE
-    return not (record.done or record.queued or is_deletion)

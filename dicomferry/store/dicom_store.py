@@ -8,12 +8,13 @@ old data.
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dicomferry.resource_names import DatasetName, StoreName, parse_store
 from dicomferry.storage.base import Storage
-from dicomferry.store.formats import FORMAT, check_format, format_of
+from dicomferry.store.formats import FORMAT, StoreFormatError, check_format, format_of
 from dicomferry.store.index import add_columns, create_index
 from dicomferry.store.resource_versions import MAX_ATTEMPTS, highest, write_version
 from dicomferry.store.sources_table import create_known_sources
@@ -193,12 +194,32 @@ def mark_deleted(root: Storage, name: StoreName) -> None:
 
 def deleted_data(root: Storage, name: StoreName) -> list[Storage]:
     """Return the data folders of all deleted stores of a name, whether or not they are empty."""
-    store = find_store(root, name)
+    return _deleted_data(root, name.folder)
+
+
+def all_deleted_data(root: Storage, parent: DatasetName) -> Iterator[Storage]:
+    """Yield the data folders of all deleted stores of a dataset, whether or not they are empty."""
+    folder = f"{parent.folder}/dicomStores"
+    folders = [f"{folder}/{each}" for each in root.folders(folder)]
+    with ThreadPoolExecutor(root.capabilities.concurrency) as threads:
+        for data in threads.map(lambda each: _deleted_data_if_known(root, each), folders):
+            yield from data
+
+
+def _deleted_data_if_known(root: Storage, folder: str) -> list[Storage]:
+    try:
+        return _deleted_data(root, folder)
+    except StoreFormatError:  # the software that wrote it has to look
+        return []
+
+
+def _deleted_data(root: Storage, folder: str) -> list[Storage]:
+    store = store_in(root, folder)
     folders = set()
-    for entry in root.list(f"{name.folder}/resource"):
+    for entry in root.list(f"{folder}/resource"):
         with suppress(ValueError):  # a power cut left it: it never counted
             folders.add(json.loads(root.read(entry.path))["dataFolder"])
-    data = [root.subfolder(f"{name.folder}/data/{folder}") for folder in sorted(folders) if folder]
+    data = [root.subfolder(f"{folder}/data/{each}") for each in sorted(folders) if each]
     return [each for each in data if store is None or each != store.data]
 
 

@@ -56,6 +56,13 @@ class Recorder:
                 with open(path, "rb") as file:
                     self._bytes[inode] = file.read()
 
+    def states_now(self, number):
+        """Make some of the states that a power cut may leave now."""
+        before, self._share = self._share, 1.0
+        for _ in range(number):
+            self.moment()
+        self._share = before
+
     def moment(self):
         """Make one of the states that a power cut may leave now, if it is the time for one."""
         with self.lock:
@@ -130,7 +137,7 @@ def recording(recorder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", sync)
         patch.setattr(os, "fdatasync", sync)
-        for name in ("link", "replace", "unlink", "mkdir"):
+        for name in ("link", "replace", "unlink", "mkdir", "rmdir"):
             patch.setattr(os, name, observed(getattr(os, name)))
         yield
     recorder.close()

@@ -14,8 +14,11 @@ from dicomferry.operations.unreadable import is_unreadable
 from dicomferry.resource_names import DatasetName
 from dicomferry.sources.listing import describe_sources
 from dicomferry.storage.registry import open_storage
+from dicomferry.store.deletion import delete_store
 from dicomferry.store.dicom_store import StoreExistsError, create_store, get_store
+from dicomferry.store.erasure import erase_blobs, erase_rows
 from dicomferry.store.index import Index
+from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.store.known_sources import known_sources
 from dicomferry.store.sources_table import remember_sources
 from dicomferry.store.verification import verify
@@ -113,6 +116,31 @@ def fast_and_small(monkeypatch):
     monkeypatch.setattr("dicomferry.transforms.ingest._WHOLE_FILE_BYTES", 3000)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
+
+
+@pytest.mark.parametrize("call", ["store", "instances"])
+def test_a_power_cut_brings_nothing_back_that_was_deleted(sources, tmp_path, call, seed):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "states").mkdir()
+    recorder = Recorder(tmp_path / "root", tmp_path / "states", random.Random(seed), 0.0)
+    root = open_storage(recorder.root)
+    with recording(recorder):
+        work(root, sources)
+        data = get_store(root, STORE).data
+        if call == "store":
+            delete_store(root, STORE)
+        else:
+            [chosen] = {instance[:2] for instance in instances_of(data)}
+            series = InstanceFilter(frozenset(), frozenset({"/".join(chosen)}), frozenset())
+            _, cutoff = erase_rows(data, series)
+            assert len(list(erase_blobs(data, series, cutoff))) == len(NAMES)
+        recorder.states_now(10)
+    assert len(recorder.states) == 10
+    for state, _ in recorder.states:
+        left = state / Path(data.root).relative_to(recorder.root)
+        assert not list((left / "instances").rglob("*.dcm"))
+        if call == "store":
+            assert not left.exists()
 
 
 def test_what_a_power_cut_may_leave_is_whole_and_the_same_work_completes_it(
