@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar, NamedTuple
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import PROBLEMS
 from dicomferry.operations.record import Method
 from dicomferry.operations.unreadable import is_unreadable
 from dicomferry.pipelines.flags import Flag
@@ -165,7 +164,7 @@ def _uris_to_retry(request: ImportRequest) -> list[str]:
             f"{earlier.name} did not reach its end, so some files were never read: "
             "import its source again; files that it imported are skipped"
         )
-    sources = [each["source"] for each in earlier.outcomes() if each["outcome"] in PROBLEMS]
+    sources = [each["source"] for each in earlier.problems()]
     if "" in sources:
         raise ValueError(
             f"the list of outcomes of {earlier.name} is damaged, as after a power cut: "

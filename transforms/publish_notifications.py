@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
@@ -66,6 +68,10 @@ class Published(NamedTuple):
     reason: str = ""
 
 
+_Result = tuple[tuple[int, int, int] | None, Published]
+"""An `Append` as a plain tuple, or None, and what became of the messages about its rows."""
+
+
 @dataclasses.dataclass
 class PublishNotifications(beam.PTransform):
     """Publish a message per new row of the index to every topic.
@@ -92,10 +98,21 @@ class PublishNotifications(beam.PTransform):
         Returns:
             (name of a topic, its result) per topic.
         """
-        return (
+        planned = (
             outcomes
             | "AwaitCommits" >> beam.combiners.Count.Globally()
-            | "Publish" >> beam.FlatMap(_publish_all, self)
+            | "Plan" >> beam.FlatMap(_plan, self).with_outputs("begun", main="files")
+        )
+        published = (
+            planned.files
+            | "Reshuffle" >> beam.Reshuffle()  # one version fans out to many files
+            | "Publish" >> beam.Map(_publish_file, self)
+        )
+        return (
+            (planned.begun, published)
+            | "All" >> beam.Flatten()
+            | "ByTopic" >> beam.GroupByKey()
+            | "End" >> beam.Map(_end, self)
         )
 
 
@@ -193,41 +210,69 @@ def _publisher(_operation: str) -> _Publisher:
     return _Publisher()
 
 
-def _publish_all(_: int, options: PublishNotifications) -> Iterator[tuple[str, Published]]:
+def _plan(_: int, options: PublishNotifications) -> Iterator[Any]:
+    """Yield the files to publish, and, as output "begun", each topic and each append to it."""
     newest = Index(options.data).version
-    for topic in options.topics:
-        published = _publish_to(topic, newest, options)
-        Metrics.counter("notify", "sent").inc(published.sent)
-        Metrics.counter("notify", "lacking").inc(published.lacking)
-        _publisher(options.folder.id).report(topic, published, options.folder)
-        yield topic.name, published
+    for number, topic in enumerate(options.topics):
+        yield TaggedOutput("begun", (number, (None, Published())))
+        for append in _unpublished(StreamLog(options.data, topic.log_name), newest):
+            files, gone = appended_files(options.data, append.after, append.until)
+            # Their rows cannot be found again, and their number is unknown.
+            versions = f"{min(gone)} to {max(gone)}" if gone else ""
+            reason = f"versions {versions} of the store are no longer told apart" if gone else ""
+            yield TaggedOutput("begun", (number, (tuple(append), Published(reason=reason))))
+            yield from ((number, tuple(append), file) for file in files)
 
 
-def _publish_to(topic: Topic, newest: int, options: PublishNotifications) -> Published:
-    """Publish all rows up to a version of the index to a topic."""
-    position = StreamLog(options.data, topic.log_name)
-    publisher = _publisher(options.folder.id)
-    results: list[Published] = []
+def _publish_file(
+    planned: tuple[int, tuple[int, int, int], str], options: PublishNotifications
+) -> tuple[int, _Result]:
+    """Publish the rows of a file of an append, until the topic does not take some."""
+    number, append, file = planned
+    topic = options.topics[number]
     refusal = _refusal(topic, options.rules)
-    appends = _unpublished(position, newest)
-    for append in appends:
-        files, gone = appended_files(options.data, append.after, append.until)
-        if gone:  # the rows cannot be found again, and their number is unknown
-            reason = f"versions {min(gone)} to {max(gone)} of the store are no longer told apart"
-            results.append(Published(reason=reason))
-        failed: list[dict[str, str]] = []
-        for rows in _rows(options.data, files):
-            if refusal or _total(results).lacking:
-                results.append(Published(0, len(rows), refusal))
-                continue
-            messages = _messages(rows, topic, options.store, failed)
-            results.append(publisher.publish(topic.name, messages))
-        _list_failed(append, topic, failed, options.folder)
-        if _total(results).lacking:
-            position.mark_refused(later for later in appends if later.number >= append.number)
+    published = Published()
+    failed: list[dict[str, str]] = []
+    for rows in _rows(options.data, file):
+        if refusal or published.lacking:
+            result = Published(0, len(rows), refusal)
         else:
-            position.mark_done(append)
-    return _total(results)
+            messages = _messages(rows, topic, options.store, failed)
+            result = _publisher(options.folder.id).publish(topic.name, messages)
+        published = _total([published, result])
+    _list_failed(
+        f"{append[0]}-{hashlib.sha256(file.encode()).hexdigest()[:16]}",
+        topic,
+        failed,
+        options.folder,
+    )
+    return number, (append, published)
+
+
+def _end(
+    keyed: tuple[int, Iterable[_Result]], options: PublishNotifications
+) -> tuple[str, Published]:
+    """Record which appends a topic has, up to the first that it lacks a message of."""
+    number, results = keyed
+    topic = options.topics[number]
+    by_append: dict[Append, Published] = {}
+    total = Published()
+    for each, published in results:
+        total = _total([total, published])
+        if each is not None:
+            append = Append(*each)
+            by_append[append] = _total([by_append.get(append, Published()), published])
+    position = StreamLog(options.data, topic.log_name)
+    ordered = sorted(by_append)
+    for at, append in enumerate(ordered):
+        if by_append[append].lacking:
+            position.mark_refused(ordered[at:])
+            break
+        position.mark_done(append)
+    Metrics.counter("notify", "sent").inc(total.sent)
+    Metrics.counter("notify", "lacking").inc(total.lacking)
+    _publisher(options.folder.id).report(topic, total, options.folder)
+    return topic.name, total
 
 
 def _refusal(topic: Topic, rules: PlaceRules | None) -> str:
@@ -257,13 +302,13 @@ def _messages(
 
 
 def _list_failed(
-    append: Append, topic: Topic, failed: Sequence[dict[str, str]], folder: OperationFolder
+    name: str, topic: Topic, failed: Sequence[dict[str, str]], folder: OperationFolder
 ) -> None:
-    """List the instances of an append about which there is no message."""
+    """List the instances about which there is no message, in a file that `name` identifies."""
     Metrics.counter("notify", "failed").inc(len(failed))
     if failed:
         lines = "".join(f"{json.dumps(error)}\n" for error in failed)
-        path = f"notification-errors-{topic.key}-{append.number}.jsonl"
+        path = f"notification-errors-{topic.key}-{name}.jsonl"
         folder.storage.write(path, lines.encode())
 
 
@@ -277,11 +322,10 @@ def _unpublished(position: StreamLog, newest: int) -> list[Append]:
             return [*state.pending, append]
 
 
-def _rows(data: Storage, files: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of index files, one list per row group."""
-    for file in files:
-        for row_group in range(row_groups(data, file)):
-            yield read_row_group(data, file, row_group, _COLUMNS).to_pylist()
+def _rows(data: Storage, file: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a file of the index, one list per row group."""
+    for row_group in range(row_groups(data, file)):
+        yield read_row_group(data, file, row_group, _COLUMNS).to_pylist()
 
 
 def _total(results: Iterator[Published] | Sequence[Published]) -> Published:

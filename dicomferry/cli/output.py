@@ -12,7 +12,7 @@ from rich.table import Table
 
 from dicomferry.cli.options import DEFAULT_ROOT
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import PROBLEMS, Outcome
+from dicomferry.operations.outcomes import Outcome
 from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
@@ -57,11 +57,10 @@ def list_failures(folder: OperationFolder, limit: int) -> None:
     """Show why files failed, the most common reasons first, with an example of each."""
     reasons: Counter[tuple[str, str, str]] = Counter()
     examples: dict[tuple[str, str, str], str] = {}
-    for outcome in folder.outcomes():
-        if outcome["outcome"] in PROBLEMS:
-            key = outcome.get("code", ""), outcome.get("reason", ""), outcome.get("fault", "")
-            reasons[key] += 1
-            examples.setdefault(key, outcome["source"])
+    for outcome in folder.problems():
+        key = outcome.get("code", ""), outcome.get("reason", ""), outcome.get("fault", "")
+        reasons[key] += 1
+        examples.setdefault(key, outcome["source"])
     if not reasons:
         return
     console.print("why files failed:")

@@ -11,6 +11,7 @@ the host of the reader, or is silent on another one for a minute, the operation 
 """
 
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,7 +20,14 @@ from typing import Any
 from google.rpc.code_pb2 import ABORTED
 
 from dicomferry.operations.asked import Asked
-from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts, parse_outcome
+from dicomferry.operations.outcomes import (
+    PROBLEMS,
+    EndedPart,
+    Outcome,
+    OutcomeCounts,
+    ProgressCounts,
+    parse_outcome,
+)
 from dicomferry.operations.owner import DataflowJob, Owner
 from dicomferry.operations.record import (
     Method,
@@ -32,6 +40,11 @@ from dicomferry.operations.unreadable import may_run, parse_record
 from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.storage.capabilities import Entry
+
+# Quotes in a name are escaped, so a name never matches.
+_FINE = re.compile(
+    b'"outcome": "(?:%s)"' % "|".join(o for o in Outcome if o not in PROBLEMS).encode()
+)
 
 
 class OperationNotFoundError(LookupError):
@@ -187,6 +200,15 @@ class OperationFolder:
         """Yield the outcome of every file, in the order of the shards."""
         for shard in self.outcome_shards():
             yield from map(parse_outcome, shard.splitlines())
+
+    def problems(self) -> Iterator[dict[str, Any]]:
+        """Yield the outcomes that a person has to look at; lines of all others are not parsed."""
+        for shard in self.outcome_shards():
+            for line in shard.splitlines():
+                if not (line.endswith(b"}") and _FINE.search(line)):
+                    outcome = parse_outcome(line)
+                    if outcome["outcome"] in PROBLEMS:
+                        yield outcome
 
     def outcome_shards(self) -> Iterator[bytes]:
         """Yield the JSON Lines of every outcomes-*.jsonl, in their order."""

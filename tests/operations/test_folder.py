@@ -134,3 +134,18 @@ def test_asking_to_cancel_is_seen_by_readers(root):
 def test_operations_are_listed_the_newest_first(root):
     folders = [start_operation(root, STORE, "ImportDicomData") for _ in range(3)]
     assert [f.id for f in operation_folders(root)] == sorted((f.id for f in folders), reverse=True)
+
+
+def test_problems_are_all_outcomes_but_the_fine_ones_and_lines_that_are_cut(root):
+    folder = start_operation(root, STORE, "ImportDicomData")
+    lines = [
+        b'{"source": "/a", "outcome": "imported", "bytes": 1}',
+        b'{"source": "/\\"outcome\\": \\"imported\\"", "outcome": "failed", "bytes": 1}',
+        b'{"source": "/b", "outcome": "conflict", "bytes": 1}',
+        b'{"source": "/c", "outcome": "skipped", "bytes": 1}',
+        b'{"source": "/d", "outcome": "imported", "by',
+    ]
+    folder.write_outcomes("00000", b"\n".join(lines))
+    expected = [each for each in folder.outcomes() if each["outcome"] in ("conflict", "failed")]
+    assert list(folder.problems()) == expected
+    assert [each["source"] for each in expected] == ['/"outcome": "imported"', "/b", ""]

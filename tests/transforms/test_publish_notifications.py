@@ -18,7 +18,7 @@ from dicomferry.store.dicom_store import create_store, update_store
 from dicomferry.store.index import Index
 from dicomferry.store.notifications import Topic, import_topics
 from dicomferry.transforms import publish_notifications
-from dicomferry.transforms.publish_notifications import PublishNotifications, _publish_all
+from dicomferry.transforms.publish_notifications import Published, PublishNotifications, _plan
 from tests.factories import dicom_bytes
 from tests.pipelines.disturbed_import import PART_FILES
 from tests.pipelines.jobs import STORE, data_folder, images, rows, run_import, write_files
@@ -256,5 +256,6 @@ def test_a_bundle_that_is_tried_again_tells_nothing_twice(root, tmp_path, pubsub
     assert len(pubsub.messages(topic, 2)) == 2
     data: Storage = data_folder(root)
     options = PublishNotifications([Topic(topic, True)], str(STORE), data, job.folder)
-    assert list(_publish_all(0, options)) == [(topic, (0, 0, ""))]
+    planned = list(_plan(0, options))
+    assert [each.value for each in planned] == [(0, (None, Published()))]
     assert pubsub.messages(topic, 0) == []
