@@ -114,7 +114,9 @@ bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
 bench-start: .venv/dev  ## CPU time of --help, of completion, and of an import of one file
 	$(BIN)/python -m benchmarks.bench_start
 
-bench-scale: .venv/dev  ## imports into 10 million rows beside an empty store, then with the index sorted
+bench-scale: .venv/dev  ## listings, known sources, and imports into 10 million rows beside an empty store
+	$(BIN)/python -m benchmarks.bench_listing
+	$(BIN)/python -m benchmarks.bench_known bench-data/known
 	$(BIN)/python -m benchmarks.bench_scale grow bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale optimize bench-data/scale
