@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -35,7 +36,9 @@ from dicomferry.jobs.turns import DEFAULT_LIMITS, WaitingLimits
 from dicomferry.places import Bounds, PlaceRules
 from dicomferry.storage.base import Storage
 
-_GRACE_SECONDS = 10
+# Running calls may take so long to end, and then what is left of them.
+_GRACE_SECONDS = 5
+_LAST_SECONDS = 2
 # Anybody who can connect can make these log a line.
 _LOGGERS_OF_STRANGERS = (
     "asyncio",
@@ -145,8 +148,9 @@ class Service:
         self.grpc_server: grpc.Server = make_server(rpcs, dispatcher)
 
     def stop(self) -> None:
-        """Return from calls that wait for an operation."""
+        """Return from calls that wait for an operation, and end gRPC when its calls have ended."""
         self._operations.stop()
+        self.grpc_server.stop(_GRACE_SECONDS).wait()
 
 
 def http_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
@@ -170,7 +174,9 @@ def http_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
 
 
 def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; running requests are finished first.
+    """Serve until SIGTERM or SIGINT; running requests have some seconds to end.
+
+    This process ends soon after, whatever its threads wait for: handlers can be killed at any time.
 
     Args:
         settings: of the server.
@@ -188,7 +194,7 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     listener = _listen(settings.host, settings.port)
     service = Service(dataclasses.replace(settings, port=listener.getsockname()[1]))
     grpc_port = _add_port(service.grpc_server, settings.host, settings.grpc_port)
-    server = uvicorn.Server(http_config(service.app))
+    server = _HttpServer(http_config(service.app), service.stop)
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
@@ -201,7 +207,23 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     announce(listener.getsockname()[1], grpc_port)
     server.run(sockets=[listener])
     service.stop()
-    service.grpc_server.stop(_GRACE_SECONDS).wait()
+    # Python waits for all threads at its end, also for one that waits for a service that is gone.
+    last = threading.Timer(_LAST_SECONDS, os._exit, (0,))
+    last.daemon = True
+    last.start()
+
+
+class _HttpServer(uvicorn.Server):
+    """Lets the other port end at the same time as its own."""
+
+    def __init__(self, config: uvicorn.Config, stop_others: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._stop_others = stop_others
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to end, at a signal."""
+        super().handle_exit(sig, frame)
+        threading.Thread(target=self._stop_others, daemon=True).start()
 
 
 def _listen(host: str, port: int) -> socket.socket:

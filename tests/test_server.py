@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -18,6 +21,7 @@ from dicomferry.resource_names import parse_store
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.maintenance import metrics
 from tests.api.serving import DATASET, TRIAL, served_by_process, wait_until
+from tests.emulators.out_of_reach import silent
 from tests.pipelines.jobs import images, write_files
 
 COMMAND = [sys.executable, "-c", "from dicomferry.cli.main import main; main()", "serve"]
@@ -42,6 +46,71 @@ def test_it_serves_all_surfaces_and_ends_well(root, signal_):
         assert process.returncode == 0
     assert "CreateDicomStore by anyone: OK" in log
     assert "trial" not in log
+
+
+STUCK = """
+import time
+from dicomferry.api.dicom_service import DicomService
+DicomService.get_dicom_store = lambda *_: print("stuck", flush=True) or time.sleep(100)
+from dicomferry import server
+server._GRACE_SECONDS = 1
+from dicomferry.cli.main import main; main()
+"""
+
+
+def test_it_ends_soon_whatever_its_threads_wait_for(root):
+    """As a bucket that accepts connections and never answers does it."""
+    with (
+        served_by_process(root, code=STUCK) as (process, ports),
+        grpc.insecure_channel(ports.grpc) as channel,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        get = DicomServiceStub(channel).GetDicomStore
+        by_grpc = get.future(pb.GetDicomStoreRequest(name=TRIAL))
+        by_rest = threads.submit(fetched, f"{ports.rest}/v1/{TRIAL}")
+        assert [process.stdout.readline() for _ in range(2)] == ["stuck\n"] * 2
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+        assert time.monotonic() - started < 15
+        assert by_grpc.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            by_rest.result()
+        assert json.load(refused.value)["error"]["status"] == "UNAVAILABLE"
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_tables_out_of_reach_hold_up_no_call_and_not_the_end(root, monkeypatch):
+    pids = []
+    try:
+        with silent() as address:
+            monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", address)
+            with served_by_process(root, "--max-jobs=1") as (process, ports):
+                store = f"{ports.rest}/v1/{DATASET}/dicomStores?dicomStoreId=trial"
+                streams = [{"bigqueryDestination": {"tableUri": "bq://my-project.d.stream"}}]
+                fetched(
+                    urllib.request.Request(store, json.dumps({"streamConfigs": streams}).encode())
+                )
+                body = {"bigqueryDestination": {"tableUri": "bq://my-project.d.t"}}
+                request = urllib.request.Request(
+                    f"{ports.rest}/v1/{TRIAL}:export", json.dumps(body).encode()
+                )
+                for _ in range(3):
+                    started = time.monotonic()
+                    name = fetched(request)["name"]
+                    assert time.monotonic() - started < 5
+                    record = root.read(f"{name}/operation.json")
+                    pids.append(json.loads(record)["owner"]["pid"])
+                assert fetched(f"{ports.rest}/v1/{TRIAL}")["streamConfigs"] == streams
+                started = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=30) == 0
+                assert time.monotonic() - started < 10
+            for pid in pids:
+                os.kill(pid, 0)  # the jobs go on
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_job_outlives_the_server_and_all_that_both_write_is_private(root, tmp_path):

@@ -134,9 +134,11 @@ def serving(root, **settings) -> Iterator[Ports]:
 
 
 @contextmanager
-def served_by_process(root, *flags) -> Iterator[tuple[subprocess.Popen, Ports]]:
-    """Run `dicomferry serve`; killed at the end if it still runs."""
-    command = [sys.executable, "-c", "from dicomferry.cli.main import main; main()", "serve"]
+def served_by_process(
+    root, *flags, code="from dicomferry.cli.main import main; main()"
+) -> Iterator[tuple[subprocess.Popen, Ports]]:
+    """Run `dicomferry serve`, by other code if need be; killed at the end if it still runs."""
+    command = [sys.executable, "-c", code, "serve"]
     process = subprocess.Popen(
         [*command, f"--root={root.root}", "--port=0", "--grpc-port=0", *flags],
         stdout=subprocess.PIPE,

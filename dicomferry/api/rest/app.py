@@ -1,11 +1,12 @@
 """The REST transport: every method of the contract by its HTTP annotation, in proto JSON."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from google.protobuf import json_format
-from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAUTHENTICATED, Code
+from google.rpc.code_pb2 import INVALID_ARGUMENT, UNAUTHENTICATED, UNAVAILABLE, Code
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from dicomferry.api.rpcs import Rpc
 
 _MAX_PARAMETERS = 100
 _CALLS_AT_ONCE = 32
+_ENDING = ApiError(UNAVAILABLE, "the server ends, and the call took too long; try again")
 # As in google/rpc/code.proto.
 _HTTP_STATUS = {
     "OK": 200,
@@ -98,6 +100,9 @@ class RestApp:
             response = error_response(error, query)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            # Swallowed: nothing else is done in this task.
+            response = error_response(_ENDING, query)
         await response(scope, receive, send)
 
     def _find(self, method: str, path: str) -> tuple[Route, str]:
