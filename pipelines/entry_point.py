@@ -19,6 +19,7 @@ from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
 from dicomferry.pipelines.summary_file import INTERRUPTED, SummaryFile, exit_code
+from dicomferry.places.confinement import confine_writes
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.worker_pool import close_shared_pools
@@ -114,6 +115,7 @@ def main(
     try:
         if request.operation and not is_dataflow:
             _wait_for_record()
+            _confine(request)
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
@@ -137,6 +139,15 @@ def _wait_for_record() -> None:
     """
     if not sys.stdin.isatty():
         sys.stdin.buffer.read()
+
+
+def _confine(request: Request) -> None:
+    """Let the kernel hold a job of a server to its bounds, whatever links lead to by then."""
+    folders = request.writable_folders()
+    if folders is not None and not confine_writes(folders):
+        _LOGGER.warning(
+            "this kernel has no Landlock: bounds of what is written are checked before, not while"
+        )
 
 
 def exit_with(main: Callable[[], int]) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar
 
 import dicomferry
 from dicomferry.operations.asked import Asked, this_user, without_secrets
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import Method
 from dicomferry.pipelines.flags import Flag, NamedFlag, flags_of
 from dicomferry.pipelines.log_format import LogFormat
@@ -121,6 +122,15 @@ class Request(abc.ABC):
     def rules(self) -> PlaceRules | None:
         """The rules for the places that the job reads and writes; None: there are none."""
         return PlaceRules(self.bounds, root=self.root) if self.bounds else None
+
+    def writable_folders(self) -> list[str] | None:
+        """The local folders that a bounded job writes to; None: it is not bounded."""
+        if self.bounds is None:
+            return None
+        parent = self.store.parent
+        own = (self.store.folder, OperationFolder(self.root, parent, self.operation).path)
+        paths = (self.root.local_path(path) for path in own)
+        return [*self.bounds.write.folders, *filter(None, paths)]
 
     def check(self) -> None:
         """Refuse what is wrong by itself, without a look at any storage.

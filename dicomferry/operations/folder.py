@@ -64,8 +64,8 @@ class OperationFolder:
         self.parent = parent
         # A connection is made for each storage, and records are read by the thousand.
         self.root = root
-        self._path = f"{operations_folder(parent)}/{operation_id}"
-        self.storage = root.subfolder(self._path)
+        self.path = f"{operations_folder(parent)}/{operation_id}"
+        self.storage = root.subfolder(self.path)
 
     @property
     def name(self) -> str:
@@ -77,7 +77,7 @@ class OperationFolder:
         return self._file() is not None
 
     def _file(self) -> Entry | None:
-        return self.root.head(f"{self._path}/operation.json")
+        return self.root.head(f"{self.path}/operation.json")
 
     def start(
         self,
@@ -154,7 +154,7 @@ class OperationFolder:
 
     def _record(self) -> OperationRecord:
         try:
-            data = self.root.read(f"{self._path}/operation.json")
+            data = self.root.read(f"{self.path}/operation.json")
         except FileNotFoundError:
             raise OperationNotFoundError(
                 f"{self.name} does not exist; `dicomferry operations list` shows those that do"

@@ -6,6 +6,7 @@ these can be many gigabytes. Row groups are bounded by their bytes here.
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -119,7 +120,9 @@ class ParquetFiles:
 
 def parser() -> duckdb.DuckDBPyConnection:
     """Return a database that parses rows."""
-    connection = duckdb.connect()
+    # What does not fit into memory: by default in the working folder, for all processes there.
+    spill = os.path.join(tempfile.gettempdir(), f"dicomferry-{secrets.token_hex(8)}.duckdb")
+    connection = duckdb.connect(config={"temp_directory": spill})
     connection.execute("SET TimeZone = 'UTC'")  # a timestamp would have the machine's zone
     connection.execute("SET enable_progress_bar = false")  # it would be printed among our lines
     return connection
