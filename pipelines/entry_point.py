@@ -13,12 +13,12 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 from dicomferry.operations.folder import adopt_operation
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
-from dicomferry.pipelines import log_format
+from dicomferry.pipelines import exit_codes, log_format
 from dicomferry.pipelines.job import Job, JobError
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
-from dicomferry.pipelines.summary_file import INTERRUPTED, SummaryFile, exit_code
+from dicomferry.pipelines.summary_file import SummaryFile
 from dicomferry.places.confinement import confine_writes
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.tables.errors import TableError
@@ -119,16 +119,16 @@ def main(
         operation = run(request, options)
     except (JobError, ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
-        return 2
+        return exit_codes.of_error(error)
     except KeyboardInterrupt as error:
         _LOGGER.error("%s", str(error) or "interrupted; what was committed stays, run it again")
-        return INTERRUPTED
+        return exit_codes.of_error(error)
     except storage_errors() as error:
         _LOGGER.error("%s", storage_message(error))
-        return 2
+        return exit_codes.of_error(error)
     summary = operation.summary()
     _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})
-    return exit_code(operation, request.max_failures)
+    return exit_codes.of_record(operation, request.max_failures)
 
 
 def _wait_for_record() -> None:

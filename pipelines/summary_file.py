@@ -22,17 +22,12 @@ from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
 
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import OperationRecord
+from dicomferry.pipelines import exit_codes
 from dicomferry.pipelines.requests import Request
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.storage.registry import open_file
 
 _LOGGER = logging.getLogger(__name__)
-INTERRUPTED = 130  # as shells report SIGINT
-
-
-def exit_code(record: OperationRecord, max_failures: int) -> int:
-    """The exit code of a job that has ended: 1 if more files failed than are allowed."""
-    return 0 if record.counts.failures <= max_failures else 1
 
 
 class SummaryFile:
@@ -51,7 +46,7 @@ class SummaryFile:
 
     def end(self, record: OperationRecord) -> None:
         """Write the end of a job that has done its work, or was handed over and runs on."""
-        code = exit_code(record, self._request.max_failures) if record.done else None
+        code = exit_codes.of_record(record, self._request.max_failures) if record.done else None
         self._write(record, code)
 
     def end_cancelled(self) -> None:
@@ -60,11 +55,10 @@ class SummaryFile:
 
     def end_with(self, error: BaseException) -> None:
         """Write the end of a job that an exception has ended or prevented."""
-        interrupted = isinstance(error, KeyboardInterrupt)
         message = storage_message(error) if isinstance(error, storage_errors()) else str(error)
         code = INVALID_ARGUMENT if isinstance(error, ValueError) else UNAVAILABLE
         code = NOT_FOUND if isinstance(error, LookupError) else code
-        self._end_anyhow(INTERRUPTED if interrupted else 2, message, code)
+        self._end_anyhow(exit_codes.of_error(error), message, code)
 
     def _end_anyhow(self, exit_code: int, message: str, code: int = 0) -> None:
         """Write the end; a failure to write must not hide why the job ended."""

@@ -144,7 +144,7 @@ def _run() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; a wrong request ends with its remedy and exit code 2."""
+    """Run the command line; an error ends with its remedy and its code of `exit_codes`."""
     # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
     gc.set_threshold(_COLLECT_AFTER)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
@@ -157,8 +157,10 @@ def main() -> NoReturn:
         message = _message(error)
         if message is None:
             raise
+        from dicomferry.pipelines import exit_codes
+
         _say(message, is_error=True)
-        sys.exit(2)
+        sys.exit(exit_codes.of_error(error))
     sys.exit(0)
 
 

@@ -5,6 +5,10 @@ class StorageError(ValueError):
     """A root or destination that cannot serve; the message says what to do."""
 
 
+class NoCredentialsError(StorageError):
+    """There are no credentials for a service; the message names the command that makes them."""
+
+
 class MissingBucketError(LookupError):
     """A bucket that is named for a source or a destination does not exist."""
 

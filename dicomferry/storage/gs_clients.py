@@ -4,14 +4,18 @@ They use application default credentials or, where STORAGE_EMULATOR_HOST is set 
 clients, that address without credentials.
 """
 
+import functools
 import json
+import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import GCSStore
 
+from dicomferry.storage.errors import NoCredentialsError
 from dicomferry.storage.retries import delta_retry_options, retry_config
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ def is_missing(bucket: str) -> bool:
 def _connect(bucket: str, options: "ClientConfig", retries: "RetryConfig") -> GCSStore:
     endpoint = emulator()
     if endpoint is None:
+        _require_credentials()
         return GCSStore(bucket, client_options=options, retry_config=retries)
     return GCSStore(
         bucket,
@@ -69,6 +74,33 @@ def _connect(bucket: str, options: "ClientConfig", retries: "RetryConfig") -> GC
         client_options={**options, "allow_http": True},
         retry_config=retries,
     )
+
+
+@functools.cache
+def _require_credentials() -> None:
+    """Find application default credentials before a client looks for them again and again.
+
+    Raises:
+        NoCredentialsError: there are none: neither of a file, nor of the machine.
+    """
+    file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    config = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud"
+    if file or Path(config, "application_default_credentials.json").exists():
+        return
+    # Google's machines answer in milliseconds; others may not answer at all, in three attempts.
+    os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError
+
+    logging.getLogger("google.auth").setLevel(logging.ERROR)  # it warns of what is told below
+    try:
+        google.auth.default()
+    except DefaultCredentialsError:
+        raise NoCredentialsError(
+            "gs:// needs Google credentials, and there are none on this machine: run "
+            "`gcloud auth application-default login`, or name a key file in "
+            "GOOGLE_APPLICATION_CREDENTIALS"
+        ) from None
 
 
 def reading_store(bucket: str) -> GCSStore:
@@ -87,6 +119,7 @@ def delta_storage_options() -> dict[str, str]:
     """Return the `storage_options` with which deltalake opens a gs:// table."""
     endpoint = emulator()
     if endpoint is None:
+        _require_credentials()
         return delta_retry_options()
     key = _emulator_key(endpoint)
     return {"google_service_account_key": key, "allow_http": "true", **delta_retry_options()}
@@ -105,6 +138,8 @@ def client() -> "storage.Client":
         from requests.adapters import HTTPAdapter
 
         # It reads STORAGE_EMULATOR_HOST itself, but would still look for a project.
+        if endpoint is None:
+            _require_credentials()
         client = storage.Client(project=None if endpoint is None else "emulated")
         # The default pool keeps 10 connections and drops, with a warning, what goes beyond.
         for scheme in ("https://", "http://"):

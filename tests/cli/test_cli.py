@@ -229,3 +229,18 @@ def test_help_and_completion_import_no_command():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_bucket_without_credentials_is_refused_at_once(dicomferry, tmp_path):
+    nobody = {"HOME": str(tmp_path), "NO_GCE_CHECK": "true", "STORAGE_EMULATOR_HOST": ""}
+    nobody |= {"GOOGLE_APPLICATION_CREDENTIALS": "", "CLOUDSDK_CONFIG": ""}
+    dicomferry("stores", "create", "trial")
+    for command in (
+        ("stores", "list", "--root", "gs://bucket/stores"),
+        ("import", "trial", "gs://bucket/in/**"),
+    ):
+        code, _, stderr = dicomferry(*command, **nobody)
+        assert code == 3
+        assert "gcloud auth application-default login" in stderr
+        assert stderr.count("\n") == 1
+    assert dicomferry("operations", "list")[1].count("\n") == 1  # its head: none began

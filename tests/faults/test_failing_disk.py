@@ -79,7 +79,7 @@ def test_a_write_that_the_disk_refuses_ends_an_import_and_another_goes_on(root, 
     if large:
         write_files(source.removesuffix("**"), {"large.dcm": LARGE})
     code, stderr = run_limited(20_000, "import_dicom", root, f"--source={source}")
-    assert code == 2
+    assert code == 3
     assert "storage failed" in stderr
     assert error_of(root)["code"] == 14
     assert rows(root) == {}
@@ -95,7 +95,7 @@ def test_a_write_that_the_disk_refuses_ends_an_export_and_leaves_no_half_file(ro
     files = images(5) | {"large.dcm": LARGE}
     run_import(root, write_files(tmp_path / "in", files))
     code, stderr = run_limited(20_000, "export_dicom", root, f"--destination={tmp_path}/out")
-    assert code == 2
+    assert code == 3
     assert "storage failed" in stderr
     assert error_of(root)["code"] == 14
     assert set(tree(tmp_path / "out").items()) <= set(exported(root).items())
@@ -137,7 +137,7 @@ def test_a_file_system_that_is_full_ends_an_import_clearly(tmp_path, source):
         text=True,
         timeout=100,
     )
-    assert done.stdout.split() == ["2", "0", "0"], done.stderr
+    assert done.stdout.split() == ["3", "0", "0"], done.stderr
     assert "storage failed" in done.stderr
     assert "No space left" in done.stderr
 
@@ -154,7 +154,7 @@ def test_a_store_that_may_not_be_written_is_said_so_and_stays_as_it_is(source):
         copied = write_files(f"{folder}/in", {"new.dcm": dicom_bytes(sop="1.2.77")})
         with as_nobody():
             code = run_quietly("import_dicom", root, f"--source={copied}")
-        assert code == 2
+        assert code == 3
         assert without_run(root) == before
 
 
@@ -177,7 +177,7 @@ def test_a_destination_that_may_not_be_written_ends_an_export(source, caplog):
             path.chmod(0o777)
         with as_nobody():
             code = run_quietly("export_dicom", root, f"--destination={folder}/out")
-        assert code == 2
+        assert code == 3
         assert "storage failed" in caplog.text
         assert "Permission denied" in caplog.text
         assert os.listdir(f"{folder}/out") == []

@@ -222,7 +222,7 @@ def test_storage_that_is_gone_ends_an_import_and_nothing_half_is_visible(
 
     with monkeypatch.context() as patch:
         patch.setattr(dicomferry.transforms.ingest, "write_blob", breaking)
-        assert run_direct(import_dicom, root, f"--source={source}") == 2
+        assert run_direct(import_dicom, root, f"--source={source}") == 3
     assert "storage failed" in caplog.text
     assert "Traceback" not in caplog.text
     faults.reset()
@@ -246,7 +246,7 @@ def test_storage_that_was_never_there_is_said_so(bucket, faults, impatient, tmp_
         lambda: run_direct(export_dicom, root, f"--destination={tmp_path}/out"),
     ):
         caplog.clear()
-        assert job() == 2
+        assert job() == 3
         assert "storage failed" in caplog.text
         assert "Traceback" not in caplog.text
     assert not (tmp_path / "out").exists()
@@ -289,7 +289,7 @@ def test_storage_that_is_gone_ends_an_export_and_nothing_half_is_visible(
         return read(storage, path)
 
     monkeypatch.setattr(Storage, "chunks", breaking)
-    assert run_direct(export_dicom, root, f"--destination={tmp_path}/out") == 2
+    assert run_direct(export_dicom, root, f"--destination={tmp_path}/out") == 3
     assert "storage failed" in caplog.text
     written = tree(tmp_path / "out")
     assert set(written.values()) <= set(expected.values())

@@ -251,7 +251,7 @@ def test_a_full_disk_ends_the_job_and_another_goes_on(undisturbed, root, tmp_pat
         patch.setattr(import_dicom, "PART_FILES", PART_FILES)
         patch.setattr(dicomferry.transforms.ingest, "write_blob", full)
         job = run_import(root, undisturbed.source)
-    assert job.code == 2
+    assert job.code == 3
     assert job.operation["error"]["code"] == 14
     assert "No space left on device" in job.operation["error"]["message"]
     assert job.operation["counts"]["imported"] == 19
@@ -289,7 +289,7 @@ def test_a_bug_is_told_by_its_kind_and_place_and_without_patient_data(
 
     monkeypatch.setattr(dicomferry.transforms.read_and_store._ReadFn, "_count", buggy)
     job = run_import(root, undisturbed.source, workers=workers)
-    assert job.code == 2
+    assert job.code == 3
     assert job.operation["error"] == {
         "code": 13,
         "message": "the job broke with ZeroDivisionError; please report this; "

@@ -124,7 +124,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
 
     monkeypatch.setattr(type(parse_destination(table)), "load", breaking)
     job = run_table_export(packaged, table)
-    assert job.code == 2
+    assert job.code == 3
     assert job.operation["error"]["code"] == 14
     check_done(job, 0, failed=len(rows(packaged)))
 

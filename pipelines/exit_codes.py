@@ -1,0 +1,48 @@
+"""Exit codes of jobs and commands: 0, 1, 2, 3 and 130."""
+
+from google.rpc.code_pb2 import (
+    ALREADY_EXISTS,
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    OUT_OF_RANGE,
+    PERMISSION_DENIED,
+)
+
+from dicomferry.operations.record import OperationRecord
+from dicomferry.storage.errors import NoCredentialsError
+from dicomferry.storage.failures import storage_errors
+
+FILES_FAILED = 1
+WRONG_REQUEST = 2
+BROKEN = 3
+INTERRUPTED = 130  # as shells report SIGINT
+
+_OF_REQUESTS = (
+    ALREADY_EXISTS,
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    OUT_OF_RANGE,
+    PERMISSION_DENIED,
+)
+
+
+def of_record(record: OperationRecord, max_failures: int) -> int:
+    """Return the exit code of a job that has ended: 1 if more files failed than are allowed."""
+    return 0 if record.counts.failures <= max_failures else FILES_FAILED
+
+
+def of_error(error: BaseException) -> int:
+    """Return the exit code of a job or command that an exception has ended or prevented.
+
+    2 where the request is to be corrected; 3 where a storage, a service or the machine is.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, NoCredentialsError):
+        return BROKEN
+    code = getattr(error, "code", None)  # of a JobError
+    if isinstance(code, int) and not isinstance(error, storage_errors()):
+        return WRONG_REQUEST if code in _OF_REQUESTS else BROKEN
+    return WRONG_REQUEST if isinstance(error, (ValueError, LookupError)) else BROKEN
