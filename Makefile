@@ -95,6 +95,7 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	echo 'uv>=0.5' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o requirements-uv.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements.txt --override deploy/server/overrides.txt pyproject.toml -o deploy/server/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/audit-requirements.in -o tests/audit-requirements.txt
@@ -122,9 +123,13 @@ bench-scale: .venv/dev  ## listings, known sources, and imports into 10 million 
 	$(BIN)/python -m benchmarks.bench_scale optimize bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 
+image-digests: .venv/run  ## write the digests of the base images into the Dockerfiles; needs the internet
+	$(BIN)/python -m deploy.images pin
+
 # IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry; TEMPLATES=gs://bucket/folder.
 # Without PUSH=1 it only writes the files and shows the commands.
 template: .venv/run  ## the Dataflow templates of both pipelines; see deploy/dataflow/README.md
+	$(if $(PUSH),$(BIN)/python -m deploy.images check)
 	$(BIN)/python -m deploy.dataflow.template spec $(or $(IMAGE),$(error name the image: make template IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry)) build/dataflow
 	@for pipeline in import_dicom export_dicom; do \
 	  image=$(IMAGE)-$$(echo $$pipeline | tr _ -); \

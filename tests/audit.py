@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-LOCKS = ("requirements.txt", "requirements-dev.txt")
+LOCKS = ("requirements.txt", "requirements-dev.txt", "deploy/server/requirements.txt")
 CLEAN, VULNERABLE, UNASKED = 0, 1, 3
 _SECONDS = 600
 
