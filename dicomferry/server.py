@@ -25,7 +25,7 @@ from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.grpc.server import make_server
 from dicomferry.api.log_rate import LogRate
 from dicomferry.api.rest.app import RestApp
-from dicomferry.api.rest.connections import BoundedProtocol, raise_descriptor_limit
+from dicomferry.api.rest.connections import IDLE_SECONDS, BoundedProtocol, raise_descriptor_limit
 from dicomferry.api.rest.front import Front
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
 from dicomferry.api.rpcs import Handlers, all_rpcs
@@ -169,6 +169,7 @@ def http_config(app: ASGIApp, **changes: Any) -> uvicorn.Config:
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
         **changes,
     )
 

@@ -2,7 +2,9 @@
 
 A stranger can open connections and send nothing, or send a request byte by byte. Each connection
 has a descriptor and memory, so their number is bounded, in all and by address, and each step of a
-request has a time limit.
+request has a time limit. Between requests a connection may be idle for long, since a client that
+sends its next one while the server closes gets a reset and no answer; idle ones end when there is
+no room for a new one.
 """
 
 import asyncio
@@ -18,6 +20,8 @@ from dicomferry.api.rest.localhost_guard import is_loopback
 MAX_CONNECTIONS = 1000
 # A proxy on this machine brings everybody: loopback addresses may have all.
 MAX_CONNECTIONS_OF_AN_ADDRESS = 200
+# Longer than load balancers keep connections to a server: Google Cloud's for 600 seconds.
+IDLE_SECONDS = 620
 # By what the client has to do next.
 LIMIT_SECONDS = {"request": 10.0, "body": 60.0, "reading": 60.0}
 _DESCRIPTORS = 1 << 16
@@ -33,9 +37,13 @@ def raise_descriptor_limit() -> None:
 
 
 class BoundedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with bounds; idle connections end by uvicorn's keep-alive timeout."""
+    """uvicorn's HTTP/1.1 with bounds; idle connections end by uvicorn's keep-alive timeout, which
+    `server.http_config` sets.
+    """
 
     _open: ClassVar[Counter[str]] = Counter()
+    # The longest idle one first.
+    _idle: ClassVar[dict["BoundedProtocol", None]] = {}
     _address: str | None = None
     _step = ""
     _timer: asyncio.TimerHandle | None = None
@@ -44,8 +52,7 @@ class BoundedProtocol(H11Protocol):
         """Admit a connection, or close it at once."""
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
-        limit = MAX_CONNECTIONS if is_loopback(address) else MAX_CONNECTIONS_OF_AN_ADDRESS
-        if self._open[address] >= limit or self._open.total() >= MAX_CONNECTIONS:
+        if not self._make_room(address):
             _LOGGER.warning("too many connections: one more was closed")
             transport.abort()
             return
@@ -55,24 +62,25 @@ class BoundedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
-        if self._address is not None:
-            self._open[self._address] -= 1
-            if not self._open[self._address]:
-                del self._open[self._address]
-            self._address = None
+        self._forget()
         self._expect("")
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and see what has to come next."""
+        self._idle.pop(self, None)
         super().data_received(data)
         self._expect_next()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        # Until its first byte comes, the keep-alive timeout holds.
-        self._expect("")
+        if self.cycle.response_complete:
+            # Until its first byte comes, the keep-alive timeout holds.
+            self._expect("")
+            self._idle[self] = None
+        else:  # it had come already
+            self._expect_next()
 
     def pause_writing(self) -> None:
         """Wait for the client to read what was written."""
@@ -83,6 +91,31 @@ class BoundedProtocol(H11Protocol):
         """Go on writing."""
         super().resume_writing()
         self._expect_next()
+
+    @classmethod
+    def _make_room(cls, address: str) -> bool:
+        """Return whether an address can have one more; the longest idle one ends for it."""
+        limit = MAX_CONNECTIONS if is_loopback(address) else MAX_CONNECTIONS_OF_AN_ADDRESS
+        if cls._open[address] >= limit:
+            idle = next((each for each in cls._idle if each._address == address), None)
+        elif cls._open.total() >= MAX_CONNECTIONS:
+            idle = next(iter(cls._idle), None)
+        else:
+            return True
+        if idle is None:
+            return False
+        idle._forget()
+        idle.transport.close()
+        return True
+
+    def _forget(self) -> None:
+        self._idle.pop(self, None)
+        if self._address is None:
+            return
+        self._open[self._address] -= 1
+        if not self._open[self._address]:
+            del self._open[self._address]
+        self._address = None
 
     def _expect_next(self) -> None:
         if self.cycle is None or self.cycle.response_complete:

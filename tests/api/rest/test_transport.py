@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import http.client
 import json
 import logging
 import socket
@@ -13,6 +14,7 @@ import pytest
 from dicomferry.api.log_rate import LogRate
 from dicomferry.api.rest import connections
 from dicomferry.api.rest.request_body import MAX_BODY_BYTES
+from dicomferry.server import Service, Settings, http_config
 from tests.api.serving import DATASET, TRIAL, serving
 
 STORES = f"/v1/{DATASET}/dicomStores".encode()
@@ -133,6 +135,28 @@ class TestConnections:
                     time.sleep(0.1)
                 assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
+    def test_the_longest_idle_connection_ends_when_there_is_no_room(self, root, monkeypatch):
+        monkeypatch.setitem(connections.LIMIT_SECONDS, "body", 30)
+        head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n" % STORES
+        with serving(root) as ports, _sockets(ports, 1) as [busy]:
+            busy.sendall(head + b"{")
+            host = ports.rest.removeprefix("http://")
+            with contextlib.ExitStack() as stack:
+                first, *others = idle = [http.client.HTTPConnection(host) for _ in range(29)]
+                for client in idle:
+                    stack.callback(client.close)
+                    assert _is_answered(client)
+                assert _is_healthy(ports)
+                assert first.sock.recv(1) == b""
+                assert all(_is_answered(client) for client in others)
+            busy.sendall(b"}")
+            assert busy.recv(1000).startswith(b"HTTP/1.1 400")
+
+    def test_idle_connections_outlast_those_of_load_balancers(self, root):
+        # Google Cloud's keep connections for 600 seconds, nginx for 60: the one that closes first
+        # must not be the server, or a request that is under way is lost.
+        assert http_config(Service(Settings(root)).app).timeout_keep_alive > 600
+
     def test_an_upgrade_is_refused_and_nothing_breaks(self, root, caplog):
         with serving(root) as ports:
             for path in ("/", "/v1/x", "/console/login"):
@@ -173,6 +197,11 @@ def _sockets(ports, number):
             stack.enter_context(socket.create_connection(address, timeout=SECONDS))
             for _ in range(number)
         ]
+
+
+def _is_answered(client):
+    client.request("GET", "/healthz")
+    return client.getresponse().read() == b"ok\n"
 
 
 def _is_closed(stranger):
