@@ -33,7 +33,7 @@ from dicomferry.console import console_routes
 from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.jobs.launch import JobRunner
 from dicomferry.jobs.turns import DEFAULT_LIMITS, WaitingLimits
-from dicomferry.places import Bounds, PlaceRules
+from dicomferry.places import Bounds, Overwrite, PlaceRules
 from dicomferry.storage.base import Storage
 
 # Running calls may take so long to end, and then what is left of them.
@@ -61,6 +61,7 @@ class Settings:
     allow_prefix: tuple[str, ...] = ()
     allow_read: tuple[str, ...] = ()
     allow_write: tuple[str, ...] = ()
+    overwrite: Overwrite = Overwrite.OWN
     dataflow_templates: str = ""
     dataflow_project: str = ""
     dataflow_region: str = ""
@@ -136,7 +137,7 @@ class Service:
         settings.check()
         settings.root.check_writable()
         authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
-        rules = PlaceRules(settings.bounds, root=settings.root)
+        rules = PlaceRules(settings.bounds, root=settings.root, overwrite=settings.overwrite)
         handlers = Handlers(settings.root, rules, settings.runner, settings.public_url)
         self._operations = handlers.operations
         rpcs = all_rpcs(handlers)

@@ -26,6 +26,7 @@ from dicomferry.pipelines.options import (
     parse,
     worker_count,
 )
+from dicomferry.places.overwriting import PlaceTakenError, claim_folder
 from dicomferry.store.instance_filter import StoredFilter
 from dicomferry.tables.errors import TableError
 from dicomferry.transforms.export_instances import ExportInstances, ExportJob
@@ -57,6 +58,7 @@ def run(
     options = options or beam_options()
 
     def work(ready: ReadyExport, job: Job) -> OperationRecord:
+        claim_destination(request)
         expect_instances(ready, job, options)
         if owner := dataflow_job(options):
             job.hand_over(owner)
@@ -70,6 +72,19 @@ def run(
         return job.finish("instances")
 
     return run_job(request, options, work, on_progress)
+
+
+def claim_destination(request: ExportRequest) -> None:
+    """Find that the export may write its files, before the first.
+
+    Raises:
+        JobError: others have files there.
+    """
+    if request.destination is not None:
+        try:
+            claim_folder(request.destination, request.store, request.overwrite)
+        except PlaceTakenError as error:
+            raise JobError(error.code, str(error)) from error
 
 
 def expect_instances(ready: ReadyExport, job: Job, options: PipelineOptions) -> None:

@@ -10,7 +10,7 @@ from dicomferry.pipelines.flags import Flag, NamedFlag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
 from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_format
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
-from dicomferry.places import Access
+from dicomferry.places import Access, Overwrite
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage, refuse_missing_bucket
@@ -147,6 +147,14 @@ class ExportRequest(Request):
         Flag("Butteraugli distance of lossy JPEG XL (4.112); 1.0 is hard to see", group=FILES),
     ] = DEFAULT_QUALITY.jxl_distance
 
+    overwrite: Annotated[
+        Overwrite,
+        Flag(
+            "Files that it may replace: never: none, the folder must be empty; own: those of "
+            "exports of this store, which leave a marker there; any: all of the same names",
+            group=FILES,
+        ),
+    ] = Overwrite.ANY
     derive_uids: Annotated[
         bool,
         Flag(

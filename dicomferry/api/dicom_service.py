@@ -185,7 +185,7 @@ class DicomService:
             if filter_uri := request.filter_config.resource_paths_gcs_uri:
                 rules.check(filter_uri, Access.READ)
         with translate_job_errors():
-            job = export_request(request, name, self._root, rules.bounds)
+            job = export_request(request, name, self._root, rules)
             started = launch.start(job, self._runner, principal.name)
             return resources.operation_message(started.read(), self._url)
 

@@ -6,7 +6,7 @@ from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.pipelines.export_request import ExportRequest, TableSchema
 from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pixels.formats import parse_format
-from dicomferry.places import Bounds
+from dicomferry.places import Bounds, PlaceRules
 from dicomferry.resource_names import StoreName
 from dicomferry.sources.uri import parse_source
 from dicomferry.storage.base import Storage
@@ -34,14 +34,16 @@ def import_request(message: Any, store: StoreName, root: Storage, bounds: Bounds
     )
 
 
-def export_request(message: Any, store: StoreName, root: Storage, bounds: Bounds) -> ExportRequest:
+def export_request(
+    message: Any, store: StoreName, root: Storage, rules: PlaceRules
+) -> ExportRequest:
     """Return the export of an ExportDicomDataRequest, to files or to a table.
 
     Args:
         message: the request.
         store: store to export.
         root: where stores are.
-        bounds: places that the job may read and write.
+        rules: for the places that the job may read and write.
 
     Raises:
         ValueError: the destination is wrong, with the remedy.
@@ -54,7 +56,8 @@ def export_request(message: Any, store: StoreName, root: Storage, bounds: Bounds
             destination=open_storage(message.gcs_destination.uri_prefix),
             mime_type=parse_format(message.gcs_destination.mime_type),
             filter=filter_uri,
-            bounds=bounds,
+            bounds=rules.bounds,
+            overwrite=rules.overwrite,
         )
     table = message.bigquery_destination
     return ExportRequest(
@@ -65,7 +68,7 @@ def export_request(message: Any, store: StoreName, root: Storage, bounds: Bounds
         schema=TableSchema.JSON if table.HasField("schema_json") else TableSchema.FLATTENED,
         include_source_store=table.include_source_store,
         filter=filter_uri,
-        bounds=bounds,
+        bounds=rules.bounds,
     )
 
 

@@ -7,6 +7,7 @@ import typer
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root
 from dicomferry.cli.output import console
+from dicomferry.places import Overwrite
 from dicomferry.storage.registry import open_storage
 
 
@@ -45,6 +46,12 @@ def serve_(
             "or the beginning of a name, that requests may write only.",
         ),
     ] = None,
+    overwrite: Annotated[
+        Overwrite,
+        typer.Option(
+            help="Files that exports may replace: none, those of exports of the same store, or any."
+        ),
+    ] = Overwrite.OWN,
     dataflow_templates: Annotated[
         str,
         typer.Option(
@@ -98,6 +105,7 @@ def serve_(
         tuple(allow_prefix or ()),
         tuple(allow_read or ()),
         tuple(allow_write or ()),
+        overwrite,
         dataflow_templates,
         dataflow_project,
         dataflow_region,

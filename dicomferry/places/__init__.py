@@ -6,7 +6,16 @@ begins, and when the job opens, loads or publishes something.
 """
 
 from dicomferry.places.bounds import Access, Bounds
+from dicomferry.places.overwriting import Overwrite
 from dicomferry.places.place_set import Places, parse_places
 from dicomferry.places.rules import PlaceDeniedError, PlaceRules
 
-__all__ = ["Access", "Bounds", "PlaceDeniedError", "PlaceRules", "Places", "parse_places"]
+__all__ = [
+    "Access",
+    "Bounds",
+    "Overwrite",
+    "PlaceDeniedError",
+    "PlaceRules",
+    "Places",
+    "parse_places",
+]

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from google.rpc.code_pb2 import PERMISSION_DENIED
 
 from dicomferry.places.bounds import Access, Bounds
+from dicomferry.places.overwriting import Overwrite
 from dicomferry.places.place_set import Places
 from dicomferry.sources.allowed_folders import AllowedFolders, is_below
 from dicomferry.storage.base import Storage
@@ -39,18 +40,29 @@ class PlaceDeniedError(TableError):
 
 
 class PlaceRules:
-    """Bounds, all of which must allow a place, and the root of the stores, which none is in."""
+    """Bounds, all of which must allow a place, and the root of the stores, which none is in.
 
-    def __init__(self, *bounds: Bounds, root: Storage | None = None) -> None:
+    Attributes:
+        overwrite: which files exports may replace.
+    """
+
+    def __init__(
+        self,
+        *bounds: Bounds,
+        root: Storage | None = None,
+        overwrite: Overwrite = Overwrite.ANY,
+    ) -> None:
         """Set the rules.
 
         Args:
             bounds: at least one, such as those of a server, and of a token.
             root: where stores are.
+            overwrite: which files exports may replace.
         """
         if not bounds:
             raise TypeError("rules without bounds would allow every place")
         self._all = bounds
+        self.overwrite = overwrite
         self._storage = root
         local_root = root.local_path() if root else None
         self._root = os.path.realpath(local_root) if local_root else ""
@@ -58,7 +70,8 @@ class PlaceRules:
 
     def also(self, bounds: Bounds | None) -> "PlaceRules":
         """Return these rules and further bounds."""
-        return PlaceRules(*self._all, *([bounds] if bounds else []), root=self._storage)
+        every = (*self._all, *([bounds] if bounds else []))
+        return PlaceRules(*every, root=self._storage, overwrite=self.overwrite)
 
     @property
     def bounds(self) -> Bounds:

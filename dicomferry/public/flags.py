@@ -63,6 +63,7 @@ class ExportFilesFlags(ExportFlags, total=False):
         j2k_ratio: compression ratio of lossy JPEG 2000.
         jpegls_near: greatest error of a sample in near-lossless JPEG-LS.
         jxl_distance: Butteraugli distance of lossy JPEG XL.
+        overwrite: files that may be replaced: "never", "own" or "any" (default).
         derive_uids: give files of lossy formats a SOP Instance UID of their own.
     """
 
@@ -71,6 +72,7 @@ class ExportFilesFlags(ExportFlags, total=False):
     j2k_ratio: float
     jpegls_near: int
     jxl_distance: float
+    overwrite: str
     derive_uids: bool
 
 

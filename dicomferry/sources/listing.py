@@ -12,7 +12,7 @@ from dicomferry.errors import Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.pattern import SourcePattern
 from dicomferry.sources.registry import kind_of
-from dicomferry.sources.source import Source
+from dicomferry.sources.source import EXPORT_MARKER, Source
 from dicomferry.sources.spans import Span, Step
 
 _PAGE = 1000
@@ -34,7 +34,7 @@ def list_sources(
         google.api_core.exceptions.GoogleAPIError, obstore.exceptions.BaseError: the bucket cannot
             be listed.
     """
-    return kind_of(pattern.uri).list_sources(pattern, allowed_folders)
+    return filter(_is_source, kind_of(pattern.uri).list_sources(pattern, allowed_folders))
 
 
 def list_span(pattern: SourcePattern, span: Span, pages: int | None = None) -> Iterator[Step]:
@@ -53,11 +53,16 @@ def list_span(pattern: SourcePattern, span: Span, pages: int | None = None) -> I
     """
     kind = kind_of(pattern.uri)
     if kind.list_span:
-        yield from kind.list_span(pattern, span, pages)
+        for step in kind.list_span(pattern, span, pages):
+            yield step._replace(sources=list(filter(_is_source, step.sources)))
         return
-    sources = kind.list_sources(pattern, None)
+    sources = list_sources(pattern)
     while page := list(itertools.islice(sources, _PAGE)):
         yield Step(page)
+
+
+def _is_source(source: Source) -> bool:
+    return not source.uri.endswith(f"/{EXPORT_MARKER}")
 
 
 def describe_sources(uris: Iterable[str]) -> Iterator[Source]:

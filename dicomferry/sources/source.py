@@ -3,6 +3,9 @@
 import base64
 from typing import NamedTuple
 
+EXPORT_MARKER = ".dicomferry-export"
+"""Name of the object by which an export to files says whose the folder is; it is no source."""
+
 
 class Source(NamedTuple):
     """One file or object as it was listed.

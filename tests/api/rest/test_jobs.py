@@ -13,6 +13,7 @@ from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.owner import Owner
 from dicomferry.operations.record import Method
 from dicomferry.pixels.formats import AS_UPLOADED, parse_format
+from dicomferry.places import Overwrite
 from dicomferry.resource_names import parse_store
 from tests.api.serving import DATASET, TRIAL, client_of
 
@@ -52,6 +53,12 @@ class TestJobs:
         assert recorded["principal"] == "anyone"
         assert "store" not in operation
         assert "owner" not in operation
+
+    def test_an_export_replaces_files_as_the_server_says(self, root, trial, asked):
+        body = {"gcsDestination": {"uriPrefix": "gs://bucket/out"}}
+        trial.ok("POST", f"{TRIAL}:export", body)
+        client_of(root, overwrite=Overwrite.ANY).ok("POST", f"{TRIAL}:export", body)
+        assert [request.overwrite for request, _ in asked] == ["own", "any"]
 
     def test_exports_to_files(self, trial, asked):
         destination = {"uriPrefix": "gs://bucket/out", "mimeType": "image/png"}
