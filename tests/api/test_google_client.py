@@ -8,6 +8,7 @@ from google.auth.credentials import AnonymousCredentials
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
+from dicomferry.sources.source import EXPORT_MARKER
 from tests.api.serving import DATASET, TRIAL, serving
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import images
@@ -121,7 +122,10 @@ def test_every_method(datasets, bucket):
         "@type": "type.googleapis.com/google.cloud.healthcare.v1.dicom.ExportDicomDataResponse"
     }
     out = {blob.name: blob.download_as_bytes() for blob in bucket.list_blobs(prefix="out/")}
-    assert out == {"out/1.2.1/1.2.1.1/1.2.1.1.2.dcm": FILES["001.dcm"]}
+    assert out == {
+        "out/1.2.1/1.2.1.1/1.2.1.1.2.dcm": FILES["001.dcm"],
+        f"out/{EXPORT_MARKER}": TRIAL.encode(),
+    }
 
     listed = operations.list(name=DATASET).execute()["operations"]
     assert [o["name"] for o in listed] == [exported["name"], imported["name"]]

@@ -150,7 +150,8 @@ def test_jobs(gcloud, gcs, tables, track):
         f"--gcs-uri-prefix=gs://{bucket.name}/out",
         "--mime-type=application/dicom; transfer-syntax=*",
     )
-    out = [blob.download_as_bytes() for blob in bucket.list_blobs(prefix="out/")]
+    blobs = [blob for blob in bucket.list_blobs(prefix="out/") if blob.name.endswith(".dcm")]
+    out = [blob.download_as_bytes() for blob in blobs]
     assert sorted(out) == sorted(images(3).values())
     table = f"--bq-table=duckdb:{tables}/t.duckdb#dicom.instances"
     gcloud("dicom-stores export bq trial", table, "--overwrite-table")
