@@ -22,6 +22,7 @@ SLOW = (
     "dicom/test_json_model_against_pydicom.py",
     "dicom/test_metadata_against_judges.py",
     "dicom/test_one_reader.py",
+    "engines",
     "faults",
     "generated",
     "jobs/test_launch.py",

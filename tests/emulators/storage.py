@@ -77,7 +77,7 @@ class StorageEmulator:
 
 
 @contextlib.contextmanager
-def storage_emulator() -> Iterator[StorageEmulator]:
+def storage_emulator(host: str = _HOST) -> Iterator[StorageEmulator]:
     """Run an emulator, with its variables set in `os.environ`, for the length of a block.
 
     It runs in a process of its own, which ends when its standard input does: so with this process,
@@ -88,6 +88,7 @@ def storage_emulator() -> Iterator[StorageEmulator]:
     """
     fake_gcs_server()
     command = [sys.executable, "-m", "tests.emulators.storage", "--until-stdin-closes"]
+    command += ["--host", host]
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
@@ -143,6 +144,7 @@ def main(arguments: list[str]) -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m tests.emulators.storage")
     parser.add_argument("--port", type=int, default=0, help="default: any that is free")
+    parser.add_argument("--host", default=_HOST, help="address of this machine to serve at")
     parser.add_argument("--bucket", action="append", default=[], help="make this bucket")
     parser.add_argument(
         "--folder",
@@ -162,16 +164,16 @@ async def _serve(options: argparse.Namespace, scratch: Path) -> None:
         loop.add_signal_handler(signum, stop.set)
     if options.until_stdin_closes:
         threading.Thread(target=_stop_at_end_of_input, args=(loop, stop), daemon=True).start()
-    with _running_server(options.folder) as upstream_url:
+    with _running_server(options.folder, options.host) as upstream_url:
         runner = web.AppRunner(gcs_front.application(upstream_url))
         await runner.setup()
-        site = web.TCPSite(runner, _HOST, options.port)
+        site = web.TCPSite(runner, options.host, options.port)
         await site.start()
         port = runner.addresses[0][1]
         emulator = StorageEmulator(
-            f"http://{_HOST}:{port}",
+            f"http://{options.host}:{port}",
             {
-                "STORAGE_EMULATOR_HOST": f"http://{_HOST}:{port}",
+                "STORAGE_EMULATOR_HOST": f"http://{options.host}:{port}",
                 "GOOGLE_APPLICATION_CREDENTIALS": str(scratch / "service-account.json"),
                 "GOOGLE_CLOUD_PROJECT": credentials.PROJECT,
             },
@@ -194,11 +196,11 @@ def _stop_at_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) 
 
 
 @contextlib.contextmanager
-def _running_server(folder: str | None) -> Iterator[str]:
-    """Run fake-gcs-server on a free port and give its URL."""
+def _running_server(folder: str | None, public_host: str) -> Iterator[str]:
+    """Run fake-gcs-server on a free port and give its URL; requests name the public host."""
     port = free_port()
     command = [fake_gcs_server(), "-scheme", "http", "-host", _HOST, "-port", str(port)]
-    command += ["-public-host", _HOST, "-log-level", "error"]
+    command += ["-public-host", public_host, "-log-level", "error"]
     command += ["-backend", "filesystem", "-filesystem-root", folder] if folder else []
     command += [] if folder else ["-backend", "memory"]
     with subprocess.Popen(
