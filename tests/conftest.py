@@ -12,8 +12,10 @@ pytest_plugins = ["tests.emulators.fixtures"]
 # slow test is marked where it stands.
 SLOW = (
     "airflow_e2e",
+    "api/rest/test_fairness.py",
     "api/rest/test_fuzz.py",
     "api/test_google_client.py",
+    "api/test_grpc_attacks.py",
     "cli/test_cli.py",
     "clients/test_docs.py",
     "clients/test_walk.py",
