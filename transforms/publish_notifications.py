@@ -15,14 +15,15 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from google.api_core import exceptions
+from google.api_core.exceptions import GoogleAPICallError
 from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
 
 from dicomferry.errors import InstanceError
 from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.places import PlaceDeniedError, PlaceRules
 from dicomferry.storage.base import Storage
+from dicomferry.storage.network_failures import network_errors
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import appended_files, read_row_group, row_groups
 from dicomferry.store.notifications import Topic
@@ -197,8 +198,9 @@ class _Publisher:
             self._client.publish(
                 topic=topic, messages=messages, retry=retry, timeout=_PATIENCE_SECONDS
             )
-        except (exceptions.GoogleAPIError, GoogleAuthError) as error:
-            if isinstance(error, (exceptions.RetryError, *_TRANSIENT)):
+        except network_errors() as error:
+            # What the service says at once of a topic, it can be asked again.
+            if isinstance(error, _TRANSIENT) or not isinstance(error, GoogleAPICallError):
                 self._silent[topic] = str(error)
             return Published(0, len(messages), str(error))
         return Published(len(messages))

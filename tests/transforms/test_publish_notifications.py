@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
+from google.api_core.exceptions import ServiceUnavailable
+from google.auth.exceptions import DefaultCredentialsError, TransportError
+from requests.exceptions import ReadTimeout
 
 from dicomferry.pipelines import import_dicom
 from dicomferry.storage.base import Storage
@@ -201,6 +204,32 @@ def test_a_service_that_does_not_answer_holds_an_import_up_once(
     assert [error["lacking"] for error in errors_of(job)] == [3]
     assert len(tried) == 1
     assert caplog.text.count("not notified") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DefaultCredentialsError("none"),
+        TransportError("no token"),
+        ReadTimeout("silent"),
+        ServiceUnavailable("gone"),
+        ConnectionResetError(104, "reset"),
+    ],
+)
+def test_whatever_the_clients_library_raises_a_topic_is_tried_once(error):
+    """Looking for credentials alone takes ten seconds where there are none."""
+    tried = []
+
+    class Client:
+        def publish(self, **_):
+            tried.append(error)
+            raise error
+
+    publisher = publish_notifications._Publisher()
+    vars(publisher)["_client"] = Client()
+    for _ in range(3):
+        assert publisher.publish(ABSENT, [{"data": b""}]) == (0, 1, str(error))
+    assert len(tried) == 1
 
 
 def test_what_is_no_longer_told_apart_is_named_and_the_topic_goes_on(root, tmp_path, pubsub):
