@@ -97,6 +97,14 @@ def store(root):
 
 
 @pytest.fixture
+def any_ids(monkeypatch):
+    """Stores are made as by an earlier version, which let ids have any characters but a slash."""
+    from dicomferry.store import dicom_store
+
+    monkeypatch.setattr(dicom_store, "check_new_id", lambda _: None)
+
+
+@pytest.fixture
 def slowed(monkeypatch):
     """Jobs take longer: see tests/pipelines/slow.py."""
     from dicomferry.jobs import launch

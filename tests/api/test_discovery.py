@@ -112,6 +112,7 @@ def test_all_else_is_refused_as_not_implemented_and_named(client):
         assert f"there is no {METHODS[name]['httpMethod']} /v1/" in said, name
 
 
+@pytest.mark.usefixtures("any_ids")
 @pytest.mark.parametrize("verb", ["frobnicate", "import", "getIamPolicies"])
 def test_a_verb_that_nobody_knows_is_named(client, verb):
     for method in ("GET", "DELETE"):

@@ -9,7 +9,6 @@ import zstandard
 from dicomferry.cli import main
 from dicomferry.operations.folder import start_operation
 from dicomferry.resource_names import parse_store
-from dicomferry.store import dicom_store
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.transforms.commit_instances import commit
@@ -83,9 +82,8 @@ def test_stores_are_found_by_their_labels(dicomferry):
 
 
 @pytest.mark.parametrize("name", ["[red]a", "[link=x]", "\\[b]", ":warning:", "-", "a\u202eb"])
-def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name, monkeypatch):
-    # An earlier version let ids have marks of text direction.
-    monkeypatch.setattr(dicom_store, "check_new_id", lambda _: None)
+@pytest.mark.usefixtures("any_ids")
+def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name):
     shown = name.replace("\u202e", "\\u202e")
     code, out, _ = dicomferry("stores", "create", name)
     assert code == 0

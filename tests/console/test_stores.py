@@ -4,6 +4,8 @@ import json
 import re
 from urllib.parse import quote
 
+import pytest
+
 from dicomferry.console.queries import stores
 from dicomferry.console.views.markup import html
 from dicomferry.resource_names import DatasetName, StoreName, parse_store
@@ -20,6 +22,7 @@ class TestStores:
         assert "<dd>3</dd><dt>instances</dt>" in text
         assert "<li>site<b>north</b></li>" in text
 
+    @pytest.mark.usefixtures("any_ids")
     def test_of_any_name_are_found(self, browser, root):
         names = [
             StoreName(DatasetName("p", "l", "d"), "a b?#%&<b>ü"),

@@ -87,6 +87,7 @@ def test_concurrent_updates_do_not_lose_each_other(root):
     assert set(get_store(root, NAME).resource["labels"]) == {f"l{i}" for i in range(6)}
 
 
+@pytest.mark.usefixtures("any_ids")
 def test_ids_of_any_kind_are_kept_apart(root):
     names = [parse_store(text) for text in ("Trial", "trial", "été 2026", "x" * 256, "..", "~")]
     for name in names:

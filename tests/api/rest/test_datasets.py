@@ -71,6 +71,7 @@ class TestDatasets:
         with ThreadPoolExecutor(4) as threads:
             assert sorted(threads.map(create, range(4))) == [200, 409, 409, 409]
 
+    @pytest.mark.usefixtures("any_ids")
     def test_deletion_takes_the_stores_along(self, client, deletions):
         client.ok("POST", DATASETS, {"timeZone": "Europe/Berlin"}, datasetId=ID)
         for store in ("trial", "x:y"):

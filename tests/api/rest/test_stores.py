@@ -58,6 +58,7 @@ class TestStores:
             ("x%3Aexport", "x:export"),
         ],
     )
+    @pytest.mark.usefixtures("any_ids")
     def test_ids_of_any_kind_have_their_path(self, client, wire, store_id):
         made = client.ok("POST", f"{DATASET}/dicomStores", dicomStoreId=store_id)
         assert made["name"] == f"{DATASET}/dicomStores/{store_id}"
@@ -68,11 +69,17 @@ class TestStores:
         assert client.ok("DELETE", f"{DATASET}/dicomStores/{wire}") == {}
 
     @pytest.mark.parametrize(
-        "store_id", ["", "a/b", "x" * 257, "a\nb", "\x7f", "a\u202eb", "\u2066a"]
+        "store_id",
+        ["", "a/b", "x" * 257, "a\nb", "\x7f", "a\u202eb", "\u2066a", "a b", "a:b", "a%b", "a&b"],
     )
     def test_other_ids_are_refused(self, client, store_id):
         answer = client.call("POST", f"{DATASET}/dicomStores", dicomStoreId=store_id)
         answer.refused(400, "INVALID_ARGUMENT")
+
+    @pytest.mark.parametrize("store_id", ["a.b-c_1", "été", "..", "Trial", "x" * 256, "放射線"])
+    def test_new_ids_have_letters_digits_and_three_signs(self, client, store_id):
+        made = client.ok("POST", f"{DATASET}/dicomStores", dicomStoreId=store_id)
+        assert made["name"] == f"{DATASET}/dicomStores/{store_id}"
 
     def test_a_slash_cannot_be_smuggled_into_an_id(self, client):
         answer = client.call("GET", f"{DATASET}/dicomStores/a%2Fb")
