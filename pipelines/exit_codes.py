@@ -9,6 +9,7 @@ from google.rpc.code_pb2 import (
     PERMISSION_DENIED,
 )
 
+from dicomferry.operations.lagging import has_lost
 from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.errors import NoCredentialsError
 from dicomferry.storage.failures import storage_errors
@@ -29,8 +30,12 @@ _OF_REQUESTS = (
 
 
 def of_record(record: OperationRecord, max_failures: int) -> int:
-    """Return the exit code of a job that has ended: 1 if more files failed than are allowed."""
-    return 0 if record.counts.failures <= max_failures else FILES_FAILED
+    """Return the exit code of a job that has ended.
+
+    1 if more files failed than are allowed, or a table or topic can never get what was committed.
+    """
+    is_well = record.counts.failures <= max_failures and not has_lost(record)
+    return 0 if is_well else FILES_FAILED
 
 
 def of_error(error: BaseException) -> int:

@@ -11,6 +11,7 @@ from apache_beam.metrics import Metrics
 
 from dicomferry.errors import Reason
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.lagging import GONE
 from dicomferry.places import Access, PlaceRules
 from dicomferry.storage.base import Storage
 from dicomferry.storage.failures import storage_errors, storage_message
@@ -111,7 +112,7 @@ def _plan(_: int, options: AppendToStreams) -> Iterator[tuple[_Key, str]]:
             files, gone = appended_files(data, append.after, append.until)
             if gone:
                 path = _errors(stream, f"{append.number}-gone")
-                _list_errors(folder, path, stream, [_error("GONE", _gone(gone))])
+                _list_errors(folder, path, stream, [_error(GONE, _gone(gone))])
             if not files:
                 position.mark_done(append)
             for file in files:

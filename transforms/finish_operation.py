@@ -12,6 +12,7 @@ from google.rpc.code_pb2 import FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT,
 
 from dicomferry.operations.completion import OutcomeCountMismatchError, complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.lagging import has_lost
 from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.record import OperationRecord
 
@@ -77,7 +78,7 @@ def finish_operation(ended: Any, ending: Ending, total: int, after: Any = None) 
     if not record.done:
         _finish(record, ending, total, ended if isinstance(ended, str) else "")
         ending.folder.write(record)
-    is_tolerated = record.counts.failures <= ending.max_failures
+    is_tolerated = record.counts.failures <= ending.max_failures and not has_lost(record)
     if record.error and not (record.error.code == INVALID_ARGUMENT and is_tolerated):
         raise OperationFailedError(f"{record.error.message} ({ending.folder.name})")
     return ending.folder.counts()

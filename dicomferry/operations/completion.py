@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT
+from google.rpc.code_pb2 import DATA_LOSS, INVALID_ARGUMENT
 
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.lagging import lagging
+from dicomferry.operations.lagging import has_lost, lagging
 from dicomferry.operations.outcomes import Outcome, OutcomeCounts, parse_outcome
 from dicomferry.operations.record import OperationRecord, SampleError
 
@@ -46,6 +46,13 @@ def complete_from_outcomes(
             f"{counts.failures} of {total} {noun} failed, the others are done; "
             f"which and why: {folder.storage.uri('outcomes-*.jsonl')}",
             itertools.islice(_samples(folder, counts), MAX_SAMPLES),
+        )
+    elif has_lost(record):
+        names = ", ".join(each.resource for each in record.metadata.lagging)
+        record.finish(
+            DATA_LOSS,
+            f"all {total} {noun} are done, but not all can be sent to what follows the store "
+            f"({names}); which and why: {folder.storage.uri('*-errors-*.jsonl')}",
         )
     else:
         record.finish()

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The storage clients repeat a request that is refused (429, 5xx) or cut off at most so often and so
-# long, with growing pauses; then the bundle fails. 120 s is the default of Google's client.
-MAX_RETRIES = 10
-RETRY_SECONDS = 120
+# The storage clients repeat a request that is refused (429, 5xx) or cut off for so long, with
+# growing pauses; then the bundle fails. Google's client has 120 s. Time is the limit, not their
+# number: pauses are random, and ten of them can be over within an outage of half a minute. A wrong
+# name of a bucket is none of these, and fails at once.
+MAX_RETRIES = 1000
+RETRY_SECONDS = 180
 _FIRST_PAUSE_SECONDS = 0.1
 _MAX_PAUSE_SECONDS = 10
-# No attempt starts after `RETRY_SECONDS`; one request to a missing bucket already takes that long.
+# No attempt starts after `RETRY_SECONDS`; one request during an outage already takes that long.
 _MAX_ATTEMPTS = 8
 # How long a call takes at most until a storage that is gone is given up: requests that fail one
 # after the other, each repeated for so long, the last one begun just before the end.
@@ -63,7 +65,7 @@ def delta_retry_options() -> dict[str, str]:
         "max_retries": str(MAX_RETRIES),
         "retry_timeout": f"{RETRY_SECONDS}s",
         "init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
-        "max_backoff": f"{_MAX_PAUSE_SECONDS}s",
+        "max_backoff": f"{_MAX_PAUSE_SECONDS * 1000:.0f}ms",
     }
 
 

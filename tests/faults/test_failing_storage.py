@@ -130,6 +130,21 @@ def of_file(name):
     return f"in%2F{name}".replace(".", "%2E")
 
 
+@pytest.mark.parametrize("fault", ["429", "503", RESET])
+def test_an_outage_of_minutes_is_ridden_out(bucket, faults, monkeypatch, fault):
+    # A thousandth of each pause, so that time is no limit; 40 of at most 10 s are minutes.
+    for name in ("_FIRST_PAUSE_SECONDS", "_MAX_PAUSE_SECONDS"):
+        monkeypatch.setattr(retries, name, getattr(retries, name) / 1000)
+    faults.reset(chances={fault: 1.0}, most_in_a_row=40)
+    root = open_storage(f"gs://{bucket.name}/root")
+    root.write("a/b", b"content")
+    assert root.read("a/b") == b"content"
+    assert [entry.path for entry in root.list()] == ["a/b"]
+    root.delete(["a/b"])
+    assert root.head("a/b") is None
+    assert faults.injected[fault] > 4 * 40
+
+
 @pytest.mark.parametrize("where", ["bucket", "folder"])
 def test_wrong_bytes_never_enter_a_store(bucket, faults, tmp_path, where):
     source = upload(bucket)

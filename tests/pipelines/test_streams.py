@@ -11,6 +11,7 @@ import duckdb
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from deltalake import DeltaTable
+from google.rpc.code_pb2 import DATA_LOSS
 from typer.testing import CliRunner
 
 from dicomferry.cli import main
@@ -314,11 +315,16 @@ def test_rows_that_are_no_longer_told_apart_are_named_and_the_stream_goes_on(roo
         (folder / "_delta_log" / f"{version:020}.json").unlink()
     else:
         (folder / last).unlink()
-    [line] = lines_of(run_import(root, source), "errors")
+    job = run_import(root, source)
+    assert job.code == 1, "no import sends them any more: somebody has to look"
+    assert job.operation["error"]["code"] == DATA_LOSS
+    [line] = lines_of(job, "errors")
     assert line["code"] == "GONE"
     assert "export the table anew, with WRITE_TRUNCATE" in line["reason"]
     new = write_files(tmp_path / "new", {"new": dicom_bytes(sop="1.2.9")})
-    assert lines_of(run_import(root, new), "errors") == []
+    job = run_import(root, new)
+    assert lines_of(job, "errors") == []
+    assert job.code == 0, "it is said once"
     assert "1.2.9" in uids(uri)
 
 
