@@ -8,7 +8,7 @@ rows added since have grown to a quarter of it, so a row is rewritten a few time
 store becomes.
 
 Every merge is a commit of its own: it stays if the process is killed, imports continue meanwhile,
-and snapshots of the last 7 days stay readable. Memory: some batches of at most `_FAN_IN` runs, and
+and snapshots of the last 7 days stay readable. Memory: some batches of at most `FAN_IN` runs, and
 one row group.
 """
 
@@ -33,8 +33,8 @@ from dicomferry.store.index_writing import grouped, write_files
 
 _UID = Column.SOP_INSTANCE_UID
 # Names of the files of a run: sorted-{run}-{number}.parquet.
-_SORTED = "sorted-"
-_FAN_IN = 16
+SORTED = "sorted-"
+FAN_IN = 16
 # A run is merged once all smaller ones together have a quarter of its rows.
 SIZE_RATIO = 4
 # Rows that are sorted in memory at once.
@@ -49,17 +49,17 @@ def sort_index(data: Storage) -> None:
     index = Index(data)
     known, schema = set(index.files), index.schema
     for file in sorted(known):
-        if not file.startswith(_SORTED) and not _is_sorted(data, file):
+        if not file.startswith(SORTED) and not _is_sorted(data, file):
             pieces = (
                 rows.sort_by(_UID) for rows in grouped(_read(data, [file], schema), _PIECE_ROWS)
             )
-            written = [write_files(data, iter([rows]), _SORTED) for rows in pieces]
+            written = [write_files(data, iter([rows]), SORTED) for rows in pieces]
             _replace(data, known, [file], list(itertools.chain.from_iterable(written)))
     while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in known]):
-        runs = sorted(split_into_runs(chosen), key=_rows)[:_FAN_IN]
+        runs = sorted(split_into_runs(chosen), key=_rows)[:FAN_IN]
         merged = merge([_read(data, [file.path for file in run], schema) for run in runs])
         old = [file.path for run in runs for file in run]
-        _replace(data, known, old, write_files(data, merged, _SORTED))
+        _replace(data, known, old, write_files(data, merged, SORTED))
 
 
 def rewrite(
@@ -78,7 +78,7 @@ def rewrite(
     """
     rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, [file], schema))
     run = _run_of(file)
-    return write_files(data, rows, f"{_SORTED}{run}-" if run else "rest-")
+    return write_files(data, rows, f"{SORTED}{run}-" if run else "rest-")
 
 
 def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:
@@ -116,21 +116,21 @@ def split_into_runs(files: Sequence[IndexFile]) -> list[list[IndexFile]]:
     return runs
 
 
-def merge(runs: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Merge the rows of sorted runs; yield them in order, a slice at a time."""
+def merge(runs: Sequence[Iterator[pa.Table]], key: str = _UID) -> Iterator[pa.Table]:
+    """Merge the rows of runs sorted by a column; yield them in order, a slice at a time."""
     heads = [(head, run) for run in runs if (head := next(run, None)) is not None]
     while heads:
-        # All remaining rows until this UID are in the heads.
-        last = min(head[_UID][-1].as_py() for head, _ in heads)
+        # All remaining rows until this one are in the heads.
+        last = min(head[key][-1].as_py() for head, _ in heads)
         ready = []
         left = []
         for head, run in heads:
-            count = pc.sum(pc.less_equal(head[_UID], last)).as_py()
+            count = pc.sum(pc.less_equal(head[key], last)).as_py()
             ready.append(head.slice(0, count))
             rest = head.slice(count) if count < len(head) else next(run, None)
             if rest is not None:
                 left.append((rest, run))
-        yield pa.concat_tables(ready).sort_by(_UID)
+        yield pa.concat_tables(ready).sort_by(key)
         heads = left
 
 
@@ -139,7 +139,7 @@ def _rows(files: Sequence[IndexFile]) -> int:
 
 
 def _run_of(path: str) -> str:
-    return path.split("-")[1] if path.startswith(_SORTED) else ""
+    return path.split("-")[1] if path.startswith(SORTED) else ""
 
 
 def _replace(

@@ -9,6 +9,7 @@ from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.formats import check_format
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import Column
+from dicomferry.store.sources_compaction import sort_sources
 from dicomferry.store.stream_log import StreamLog, stream_logs
 
 
@@ -39,7 +40,7 @@ def metrics(store: DicomStore) -> dict[str, str]:
 
 
 def optimize(store: DicomStore, followers: Collection[str] | None = None) -> tuple[int, int]:
-    """Sort the index into few files, and delete what no longer is needed of old ones.
+    """Sort the index and the known sources into few files, and delete old ones no longer needed.
 
     Args:
         store: which one.
@@ -47,10 +48,11 @@ def optimize(store: DicomStore, followers: Collection[str] | None = None) -> tup
             default: all that there are, also of former ones.
 
     Returns:
-        The number of files before, and after.
+        The number of files of the index before, and after.
     """
     before = len(Index(store.data).files)
     sort_index(store.data)
+    sort_sources(store.data)
     names = stream_logs(store.data) if followers is None else followers
     index = Index(store.data)
     passed = (StreamLog(store.data, name).passed() for name in names)

@@ -13,13 +13,13 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.transaction import AddAction
+from deltalake.transaction import AddAction, RemoveAction
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import committing
@@ -87,16 +87,36 @@ def write_sources(data: Storage, rows: Sequence[Row]) -> SourcesFile:
         ],
         schema=SCHEMA,
     )
+    return write_file(data, table)
+
+
+def write_file(data: Storage, rows: pa.Table, start: str = "") -> SourcesFile:
+    """Write sorted rows (`SCHEMA`) as a file of the table, not yet committed.
+
+    Args:
+        data: the data folder of a store.
+        rows: at least one.
+        start: of the file's name, before the hash of its content.
+    """
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=_GROUP_ROWS)
+    pq.write_table(rows, sink, compression="zstd", row_group_size=_GROUP_ROWS)
     content = sink.getvalue().to_pybytes()
-    path = f"{hashlib.sha256(content).hexdigest()[:32]}.parquet"
+    path = f"{start}{hashlib.sha256(content).hexdigest()[:32]}.parquet"
     sources_folder(data).write(path, content)
-    return SourcesFile(path, len(content), len(ordered), ordered[0][0], ordered[-1][0])
+    uris = rows["SourceUri"]
+    return SourcesFile(path, len(content), len(rows), uris[0].as_py(), uris[-1].as_py())
 
 
-def commit_sources(data: Storage, files: Sequence[SourcesFile]) -> None:
-    """Add written files in one commit; those that the table has already stay as they are."""
+def commit_sources(
+    data: Storage, files: Sequence[SourcesFile], merged: Collection[str] = ()
+) -> None:
+    """Add written files in one commit; those that the table has already stay as they are.
+
+    Args:
+        data: the data folder of a store.
+        files: what `write_sources` returned.
+        merged: paths of files whose rows the new ones have; they leave the table.
+    """
     if not files:
         return
     folder = sources_folder(data)
@@ -110,9 +130,11 @@ def commit_sources(data: Storage, files: Sequence[SourcesFile]) -> None:
         new = {file.path: file for file in files if file.path not in present}
         if not new:
             return
+        now = int(time.time() * 1000)
+        old = [RemoveAction(path, False, now) for path in present.intersection(merged)]
         with reporting_os_errors(folder), committing(folder, table) as changed:
             changed.create_write_transaction(
-                [_add_action(file) for file in new.values()], "append", changed.schema()
+                [*old, *map(_add_action, new.values())], "append", changed.schema()
             )
 
     def write_repeatedly() -> None:

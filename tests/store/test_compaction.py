@@ -267,7 +267,7 @@ class KilledError(BaseException):
 
 @pytest.mark.parametrize("call", range(4))
 def test_what_was_killed_leaves_every_row_and_is_done_again(data, monkeypatch, call):
-    monkeypatch.setattr(dicomferry.store.compaction, "_FAN_IN", 3)
+    monkeypatch.setattr(dicomferry.store.compaction, "FAN_IN", 3)
     add(data, commits(10))
     before, version = rows(data), Index(data).version
 
