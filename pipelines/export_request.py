@@ -150,7 +150,7 @@ class ExportRequest(Request):
     overwrite: Annotated[
         Overwrite,
         Flag(
-            "Files that it may replace: never: none, the folder must be empty; own: those of "
+            "Files that it may replace: never: none, the destination must be empty; own: those of "
             "exports of this store, which leave a marker there; any: all of the same names",
             group=FILES,
         ),

@@ -27,6 +27,7 @@ SLOW = (
     "engines",
     "faults",
     "generated",
+    "jobs/test_bounds.py",
     "jobs/test_launch.py",
     "jobs/test_queue.py",
     "pipelines/test_bqemulator.py",

@@ -35,7 +35,8 @@ def serve_(
     allow_read: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="PLACE", help="Folder, or gs://bucket/prefix, that requests may read only."
+            metavar="PLACE",
+            help="Folder, or gs://bucket/prefix, that requests may read, not write.",
         ),
     ] = None,
     allow_write: Annotated[
@@ -43,7 +44,7 @@ def serve_(
         typer.Option(
             metavar="PLACE",
             help="Folder, gs://bucket/prefix, bq://project.dataset.table or projects/P/topics/T, "
-            "or the beginning of a name, that requests may write only.",
+            "or the beginning of a name, that requests may write, not read.",
         ),
     ] = None,
     overwrite: Annotated[
