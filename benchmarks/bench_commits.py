@@ -1,7 +1,7 @@
 """python -m benchmarks.bench_commits: commits of many writers, and the log of many files.
 
 - grouped: W writers prepare 5 files of 100 rows each, at once; one step commits them, beside a
-  rival import that commits whenever it can
+  rival import that commits a second after its last commit
 - apart: W imports commit one file each, all at once
 - log: what opening an index of 10,000 files takes, whose files need not exist for that
 """
@@ -39,7 +39,7 @@ def grouped(data: Storage, writers: int) -> str:
     stop, rivals = threading.Event(), [0]
 
     def rival() -> None:
-        while not stop.is_set():
+        while not stop.wait(1.0):
             commit_files(data, prepared(data, 10**8 + rivals[0] * _ROWS))
             rivals[0] += 1
 

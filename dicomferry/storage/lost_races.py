@@ -10,8 +10,8 @@ nobody. It gives up only where nobody commits and it is refused all the same.
 import random
 from collections.abc import Callable
 
-# An attempt that takes a second is repeated after at most a minute.
-_MAX_LEVEL = 6
+# An attempt that takes a second is repeated after at most 16 s.
+_MAX_LEVEL = 4
 _MAX_PAUSE_SECONDS = 60.0
 # Attempts in a row that were refused although nobody had committed since the one before.
 MAX_STALLED = 20

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import PyFileSystem
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import creating
@@ -56,6 +58,25 @@ def open_table(folder: Storage) -> DeltaTable:
 def arrow_dataset(folder: Storage, table: DeltaTable) -> ds.Dataset:
     """Return the loaded version of a table as an Arrow dataset."""
     return table.to_pyarrow_dataset(filesystem=folder.arrow_filesystem())
+
+
+def parquet_files(
+    folder: Storage, schema: pa.Schema, sizes: dict[str, int]
+) -> ds.FileSystemDataset:
+    """Return some files of a table as an Arrow dataset, as fast however many others there are.
+
+    Args:
+        folder: of the table.
+        schema: of the table.
+        sizes: bytes of the files by their paths.
+    """
+    filesystem = folder.arrow_filesystem() or PyFileSystem(
+        DeltaStorageHandler(folder.root, folder.delta_options(), sizes)
+    )
+    options = ds.ParquetFragmentScanOptions(pre_buffer=True)
+    format_ = ds.ParquetFileFormat(default_fragment_scan_options=options)
+    fragments = [format_.make_fragment(path, filesystem=filesystem) for path in sizes]
+    return ds.FileSystemDataset(fragments, schema, format_, filesystem)
 
 
 @contextmanager

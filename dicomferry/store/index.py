@@ -5,6 +5,7 @@ append goes through `append`, which Delta refuses if another import committed af
 the version that this object was loaded at: lookup and append must share one object.
 """
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,12 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import committing
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.commit_conflicts import CommitConflictError, reporting_conflicts
-from dicomferry.store.delta_tables import arrow_dataset, create_table, open_table
+from dicomferry.store.delta_tables import (
+    arrow_dataset,
+    create_table,
+    open_table,
+    parquet_files,
+)
 from dicomferry.store.index_files import (
     APP_ID,
     IndexFile,
@@ -93,7 +99,6 @@ class Index:
         """
         self._data = data
         self._folder = index_folder(data)
-        self._opened: tuple[int, ds.Dataset, list[IndexFile]] | None = None
         try:
             self._table = open_table(self._folder)
         except TableNotFoundError:
@@ -142,14 +147,7 @@ class Index:
 
     def dataset(self) -> ds.Dataset:
         """Return this version as an Arrow dataset, for queries by pyarrow or duckdb."""
-        return self._open()[0]
-
-    def _open(self) -> tuple[ds.Dataset, list[IndexFile]]:
-        """Return the dataset and the files of this version; footers that it has read are kept."""
-        if self._opened is None or self._opened[0] != self.version:
-            dataset = arrow_dataset(self._folder, self._table)
-            self._opened = self.version, dataset, self._file_stats()
-        return self._opened[1:]
+        return arrow_dataset(self._folder, self._table)
 
     def uids(self) -> Iterator[pa.RecordBatch]:
         """Yield the three UIDs of every row."""
@@ -170,13 +168,9 @@ class Index:
         if not sop_instance_uids:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
         uids = sorted(sop_instance_uids)
-
-        def find() -> pa.Table:
-            dataset, stats = self._open()
-            among = [file for file in stats if files is None or file.path in files]
-            return find_rows(dataset, among, uids)
-
-        return self._folder.retry(find)
+        among = [file for file in self.file_stats() if files is None or file.path in files]
+        open_files = functools.partial(parquet_files, self._folder, self.schema)
+        return self._folder.retry(lambda: find_rows(among, open_files, uids))
 
     def append(self, files: Sequence[WrittenFile]) -> int:
         """Commit files of rows that no file of this version has; return the new version.
@@ -253,16 +247,13 @@ class Index:
 
     def file_stats(self) -> list[IndexFile]:
         """Return rows and bounds of each of `files`, from the log alone."""
-        return list(self._open()[1])
-
-    def _file_stats(self) -> list[IndexFile]:
         log = pa.table(self._table.get_add_actions(flatten=True))
         uid = Column.SOP_INSTANCE_UID
-        names = ("path", "num_records", f"min.{uid}", f"max.{uid}")
+        names = ("path", "num_records", f"min.{uid}", f"max.{uid}", "size_bytes")
         columns = [log.column(name).to_pylist() for name in names]
         rows = sorted(zip(*columns, strict=True))
         # A file that another program wrote can lack bounds: it can have any UID.
-        return [IndexFile(path, count, a or "", z or "~") for path, count, a, z in rows]
+        return [IndexFile(path, count, a or "", z or "~", size) for path, count, a, z, size in rows]
 
     def replace(self, old: Sequence[str], new: Sequence[str], cutoff: float | None = None) -> bool:
         """Commit files in place of files that have the same rows, or more.

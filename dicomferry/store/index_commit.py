@@ -163,8 +163,22 @@ class _Commit:
         since = {version: self._since(version, files) for version in versions}
         waiting = [each for each in waiting if not self._is_committed(each[1], since, files)]
         looks = self._looks(waiting, since)
-        after = _in_threads(lambda pair: self._bring(*pair), list(zip(waiting, looks, strict=True)))
-        self._pending = [each for some in after for each in some]
+        # Most files have lost nothing, which takes no request: threads would only be in the way.
+        is_idle = [
+            look == [] and self._is_young(w[1]) for w, look in zip(waiting, looks, strict=True)
+        ]
+        self._pending = [
+            _Pending(origin, prepared._replace(version=newest))
+            for (origin, prepared), idle in zip(waiting, is_idle, strict=True)
+            if idle
+        ]
+        others = [
+            pair
+            for pair, idle in zip(zip(waiting, looks, strict=True), is_idle, strict=True)
+            if not idle
+        ]
+        for some in _in_threads(lambda pair: self._bring(*pair), others):
+            self._pending += some
 
     def _since(self, version: int, files: frozenset[str]) -> Changes:
         """Return what was done after a version; what is in no file any more is not known."""
@@ -238,10 +252,15 @@ class _Commit:
         found = self._index.lookup(uids, among)
         return set(found[Column.SOP_INSTANCE_UID].to_pylist())
 
+    def _is_young(self, prepared: PreparedFile) -> bool:
+        """Whether all blobs of a file were written after the cut-off."""
+        cutoff = self._index.cutoff
+        return cutoff is None or prepared.stored >= safe_time(cutoff)
+
     def _renew(self, prepared: PreparedFile) -> tuple[set[str], float]:
         """Renew blobs that may be deleted; return those that are gone, and the oldest time."""
         cutoff = self._index.cutoff
-        if cutoff is None or prepared.stored >= safe_time(cutoff):
+        if cutoff is None or self._is_young(prepared):
             return set(), prepared.stored
         blobs = read_column(self._data, prepared.file.path, Column.BLOB_URI).to_pylist()
         return renew(self._data, blobs, cutoff), safe_time(cutoff)
@@ -274,5 +293,7 @@ def _is_left_out(uids: set[str], blobs: set[str], rows: pa.Table) -> pa.Array:
 
 
 def _in_threads(function: Callable[[T], R], elements: Sequence[T]) -> list[R]:
+    if len(elements) < 2:
+        return list(map(function, elements))
     with ThreadPoolExecutor(_THREADS) as threads:
         return list(threads.map(function, elements))

@@ -1,5 +1,6 @@
 """The Parquet files of an index, and what its log says of them."""
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,12 +54,13 @@ class WrittenFile(NamedTuple):
 
 
 class IndexFile(NamedTuple):
-    """One Parquet file: its rows, the first and the last SOP Instance UID."""
+    """One Parquet file: its rows, the first and the last SOP Instance UID, its bytes if known."""
 
     path: str
     rows: int
     first: str
     last: str
+    size: int = 0
 
 
 def index_folder(data: Storage) -> Storage:
@@ -180,6 +182,7 @@ def _changes(actions: list[dict[str, Any]] | None) -> Changes:
     return Changes(files, are_known=True)
 
 
+@functools.lru_cache(maxsize=4096)
 def _bounds(path: str, statistics: str | None) -> IndexFile:
     # A file that another program wrote can lack bounds: it can have any UID.
     found = json.loads(statistics or "{}")

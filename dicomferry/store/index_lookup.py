@@ -1,7 +1,7 @@
 """Lookup of SOP Instance UIDs in an index: of its files only what can have them is read."""
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -13,33 +13,44 @@ from dicomferry.store.index_schema import LOOKUP_COLUMNS, Column, fit, schema_of
 
 # Footers of a bucket come in tens of milliseconds.
 _READ_THREADS = 16
+# A footer takes up to 150 KB of memory.
+_FILES_AT_ONCE = 512
 
 
-def find_rows(dataset: ds.Dataset, files: Sequence[IndexFile], uids: list[str]) -> pa.Table:
+def find_rows(
+    files: Sequence[IndexFile],
+    open_files: Callable[[dict[str, int]], ds.FileSystemDataset],
+    uids: list[str],
+) -> pa.Table:
     """Return the rows of sorted SOP Instance UIDs, by one semi-join.
 
     Args:
-        dataset: a version of the index.
-        files: those of its files to look into.
+        files: to look into.
+        open_files: opens some of them by their paths and bytes.
         uids: to look for, sorted.
 
     Returns:
         `LOOKUP_COLUMNS`, in no order.
     """
-    candidates = {file.path for file in files if _is_between(uids, file.first, file.last)}
-    fragments = [f for f in dataset.get_fragments() if f.path in candidates]
-    # Most UIDs are new: their column alone tells, at half the cost of all columns.
-    rows = _rows_of(dataset, fragments, uids, [Column.SOP_INSTANCE_UID])
-    known = sorted(rows.column(0).to_pylist())
-    return _rows_of(dataset, fragments, known, LOOKUP_COLUMNS)
+    candidates = [file for file in files if _is_between(uids, file.first, file.last)]
+    found = [schema_of(LOOKUP_COLUMNS).empty_table()]
+    for start in range(0, len(candidates), _FILES_AT_ONCE):
+        some = candidates[start : start + _FILES_AT_ONCE]
+        dataset = open_files({file.path: file.size for file in some})
+        # Most UIDs are new: their column alone tells, at half the cost of all columns.
+        rows = _rows_of(dataset, uids, [Column.SOP_INSTANCE_UID])
+        known = sorted(rows.column(0).to_pylist())
+        if known:
+            found.append(_rows_of(dataset, known, LOOKUP_COLUMNS))
+    return pa.concat_tables(found)
 
 
-def _rows_of(
-    dataset: ds.Dataset, fragments: Sequence[ds.Fragment], uids: list[str], columns: list[str]
-) -> pa.Table:
+def _rows_of(dataset: ds.FileSystemDataset, uids: list[str], columns: list[str]) -> pa.Table:
     """Return the rows of sorted UIDs, from the row groups whose bounds include one of them."""
     with ThreadPoolExecutor(_READ_THREADS) as threads:
-        narrowed = list(threads.map(lambda fragment: _narrowed(fragment, uids), fragments))
+        narrowed = list(
+            threads.map(lambda fragment: _narrowed(fragment, uids), dataset.get_fragments())
+        )
     some = [fragment for fragment in narrowed if fragment is not None]
     files = ds.FileSystemDataset(some, dataset.schema, dataset.format, dataset.filesystem)
     among = pc.field(Column.SOP_INSTANCE_UID).isin(pa.array(uids, pa.string()))
