@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
+from google.rpc.code_pb2 import DATA_LOSS
 
 from dicomferry.dicom import header
 from dicomferry.pixels.render.renderer import Renderer
@@ -138,7 +139,8 @@ def test_what_follows_an_import(root, source, tmp_path, monkeypatch):
 
     monkeypatch.setattr(_Publisher, "_request", request)
     job = run_import(root, source)
-    assert (job.code, job.kinds) == (0, {"imported": 3})
+    assert (job.code, job.kinds) == (1, {"imported": 3})
+    assert {each["error"]["code"] for each in job.operation["metadata"]["lagging"]} == {DATA_LOSS}
     assert uids(uri) == list(SOPS[1:])
     assert sorted(sent) == [SOPS[0], SOPS[2]]
     for kind, uid in (("stream", SOPS[0]), ("notification", SOPS[1])):
