@@ -1,13 +1,18 @@
 """Delete instances of a store, as an operation. It is no Beam job: it reads no pixels."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from dicomferry.operations.asked import asked_by, without_secrets
-from dicomferry.operations.folder import OperationFolder, new_operation_id
+from dicomferry.operations.folder import (
+    OperationFolder,
+    OperationNotFoundError,
+    new_operation_id,
+)
 from dicomferry.operations.outcomes import Outcome, OutcomeCounts, ProgressCounts
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import Method, OperationRecord
@@ -15,7 +20,7 @@ from dicomferry.operations.recorded import recorded
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import get_store
-from dicomferry.store.erasure import erase_blobs, erase_rows
+from dicomferry.store.erasure import erase_blobs, erase_broken_writes, erase_rows
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.instance_filter import InstanceFilter
@@ -70,12 +75,20 @@ def run(deletion: Deletion, on_progress: ProgressCallback | None = None) -> Oper
         _write(folder, "blobs", (_outcome(uids, 0) for uids in orphans))
         if deletion.purge_history:
             Index(data).purge_history()
+            erase_broken_writes(data, instances, partial(_is_running, root, store))
         unmatched = instances.unmatched(known | blobs)
         report_unmatched(unmatched, folder)
         size = sum(rows[Column.BLOB_STORAGE_SIZE].to_pylist())
         folder.write_counts("00000", OutcomeCounts(deleted=len(known) + len(orphans), bytes=size))
         job.expect(len(known) + len(orphans) + len(unmatched))
         return job.finish("instances")
+
+
+def _is_running(root: Storage, store: StoreName, operation: str) -> bool:
+    try:
+        return not OperationFolder(root, store.parent, operation).read().done
+    except OperationNotFoundError:
+        return False
 
 
 def _erase_blobs(

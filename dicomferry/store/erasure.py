@@ -7,7 +7,7 @@ finds the blobs that are left, since their paths are made of the UIDs.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, islice
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite
 from dicomferry.store.forgotten_sources import forget_sources
 from dicomferry.store.index import Index
-from dicomferry.store.index_files import read_row_group, row_groups
+from dicomferry.store.index_files import index_folder, read_row_group, row_groups
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.instance_filter import InstanceFilter
 
@@ -80,6 +80,30 @@ def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iter
         while some := list(islice(paths, _BATCH)):
             for deleted in data.delete_older(some, cutoff):
                 yield "/".join(deleted.split("/")[1:4])
+
+
+def erase_broken_writes(
+    data: Storage, instances: InstanceFilter, is_running: Callable[[str], bool]
+) -> None:
+    """Delete the files of rows of some instances that killed imports wrote and did not commit.
+
+    Args:
+        data: the data folder of the store.
+        instances: which ones.
+        is_running: whether an operation, by its id, may still commit what it wrote.
+    """
+    folder = index_folder(data)
+    for file in Index(data).uncommitted():
+        try:
+            if len(_rows(data, file, instances)) and not is_running(_writer_of(data, file)):
+                folder.delete([file])
+        except FileNotFoundError:  # another deletion was faster
+            continue
+
+
+def _writer_of(data: Storage, file: str) -> str:
+    """Return the id of the operation that wrote the rows of a file."""
+    return str(read_row_group(data, file, 0, [Column.OPERATION])[0][0].as_py())
 
 
 def _abandoned(data: Storage, folder: str, cutoff: float) -> Iterator[str]:

@@ -315,7 +315,15 @@ class Index:
 
         Files that no version ever had stay until `vacuum`: a writer may be about to commit them.
         """
-        old = self._table.vacuum(
-            retention_hours=0, enforce_retention_duration=False, dry_run=True, full=False
+        self._folder.delete(self._unused(ever=False))
+
+    def uncommitted(self) -> list[str]:
+        """Return the Parquet files that no version ever had, as far as the log tells."""
+        unused = set(self._unused(ever=True)) - set(self._unused(ever=False))
+        return sorted(path for path in unused if path.endswith(".parquet") and "/" not in path)
+
+    def _unused(self, *, ever: bool) -> list[str]:
+        """Return the files that this version does not have; unless `ever`, an earlier one had."""
+        return self._table.vacuum(
+            retention_hours=0, enforce_retention_duration=False, dry_run=True, full=ever
         )
-        self._folder.delete(old)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dicomferry.errors import Reason
-from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.pipelines import delete_instances
 from dicomferry.pipelines.delete_instances import Deletion
@@ -29,6 +29,7 @@ from dicomferry.store.instance_filter import InstanceFilter, read_instance_filte
 from dicomferry.store.verification import verify
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.ingest import ImportTarget, ingest, ingest_all
+from dicomferry.transforms.prepare_instances import prepare
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import STORE, new_store, run_import
 from tests.store.interleaving import Program, orders, run, stopping_at
@@ -182,6 +183,25 @@ def test_earlier_versions_keep_attributes_until_they_are_purged(filled, tmp_path
     erase(filled, tmp_path, "/studies/1.2", purge_history=True)
     assert with_text(store, b"1.1.1.1") == []
     assert parquet(store) == Index(store.data).files == []
+
+
+def test_what_a_killed_import_wrote_is_purged_and_what_a_running_one_writes_is_not(
+    filled, source, tmp_path
+):
+    store = get_store(filled, STORE)
+    target = ImportTarget(store.data, dry_run=False)
+    killed, running = "20260101000000-00000000", new_operation_id()
+    OperationFolder(filled, STORE.parent, running).start(STORE, "ImportDicomData")
+    write(source, "new.dcm", "1.3", "1.3.1", 1)
+    read = ingest(describe_file(str(source / "new.dcm")), target)
+    left = {
+        each: prepare(store.data, [read], each).files[0].file.path for each in (killed, running)
+    }
+    assert set(with_text(store, b"1.3.1.1")) == set(left.values())
+    erase(filled, tmp_path, "/studies/1.1", purge_history=True)  # others stay
+    assert set(with_text(store, b"1.3.1.1")) == set(left.values())
+    erase(filled, tmp_path, "/studies/1.3", purge_history=True)
+    assert with_text(store, b"1.3.1.1") == [left[running]]
 
 
 def parquet(store):
