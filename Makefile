@@ -26,7 +26,7 @@ SOURCE ?=
 	touch $@
 
 demo: .venv/run  ## import real DICOM files into a store and export them again
-	$(BIN)/python -m dicomferry.cli.demo $(if $(SOURCE),'$(SOURCE)')
+	$(BIN)/dicomferry demo $(if $(SOURCE),'$(SOURCE)')
 
 # Each process starts with its share of the tests, and takes half of the rest of another when it is
 # done: no file runs alone at the end, and most fixtures of a file are made once. Many tests wait

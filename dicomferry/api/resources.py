@@ -62,12 +62,16 @@ def operation_message(record: OperationRecord, url: str = "") -> Any:
     if not in_bucket(folder):
         page = f"{url}/console/{quote(record.name)}"
         fields["metadata"]["logsUrl"] = page
+        # What stands below the root is nobody's business.
+        root = folder.removesuffix(f"/{record.store.parent.folder}/operations/{record.id}")
+
+        def told(text: str) -> str:
+            text = text.replace(f"{folder}/outcomes-*.jsonl", f"{page}/outcomes.jsonl")
+            text = _OF_SYSTEM.sub(r"\1", text.replace(f"{folder}/*-errors-*.jsonl", page))
+            return text.replace(root, "ROOT") if root != folder else text
+
         if record.error:
-            text = record.error.message.replace(
-                f"{folder}/outcomes-*.jsonl", f"{page}/outcomes.jsonl"
-            )
-            # What else stands below the root is nobody's business.
-            root = folder.removesuffix(f"/{record.store.parent.folder}/operations/{record.id}")
-            text = _OF_SYSTEM.sub(r"\1", text)
-            fields["error"]["message"] = text.replace(root, "ROOT") if root != folder else text
+            fields["error"]["message"] = told(record.error.message)
+        for each in fields["metadata"].get("lagging", ()):
+            each["error"]["message"] = told(each["error"]["message"])
     return json_format.ParseDict(fields, operations_pb2.Operation(), ignore_unknown_fields=True)

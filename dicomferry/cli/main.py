@@ -22,6 +22,11 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         "dicomferry.cli.import_export:import_app",
     ),
     LazyCommand(
+        "demo",
+        "Import real DICOM files into a store, export them again, and show the results.",
+        "dicomferry.cli.demo:demo",
+    ),
+    LazyCommand(
         "preview",
         "Write one page of thumbnails, series by series: the contents of a store at a glance.",
         "dicomferry.cli.preview:preview",
@@ -74,6 +79,7 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         {
             "list": "List operations, the newest first.",
             "describe": "Show an operation as JSON, and why files failed.",
+            "wait": "Wait until an operation has ended, and show its state.",
             "delete": "Delete the record of an operation that has ended, or that cannot be read.",
             "prune": "Delete the records of operations that ended long ago, with their lists of "
             "outcomes.",
@@ -101,6 +107,7 @@ app = typer.Typer(
     cls=_Root,
     help="Bulk import and export for DICOM archives, as Apache Beam jobs.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

@@ -2,23 +2,35 @@
 
 import itertools
 import re
+import time
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root
-from dicomferry.cli.output import console, list_failures, say, say_columns, suggest
+from dicomferry.cli.output import (
+    console,
+    errors,
+    list_failures,
+    printable,
+    say,
+    say_columns,
+    suggest,
+)
 from dicomferry.jobs import dataflow
 from dicomferry.operations import listing
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.listing import delete_operation, list_operations
 from dicomferry.operations.outcomes import ProgressCounter
 from dicomferry.operations.record import OperationRecord, now
-from dicomferry.operations.state import state_in_words
+from dicomferry.operations.state import State, state_in_words, state_of
+from dicomferry.pipelines import exit_codes
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import deletion
+
+_LOOK_SECONDS = 1.0
 
 operations_app = typer.Typer(help="Show running and finished jobs.", no_args_is_help=True)
 
@@ -59,6 +71,40 @@ def describe(
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     console.print_json(data=dataflow.read(folder).to_json())
     list_failures(folder, limit=20)
+
+
+@operations_app.command("wait")
+def wait(
+    operation_id: Annotated[str, typer.Argument(metavar="ID")],
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Wait until an operation has ended, and show its state.
+
+    Exits with 0 if it did its work, with 1 if files failed, with 2 if it is still running after
+    --timeout, and with 3 if it ended in another way.
+
+    Example: [bold]dicomferry operations wait 20261124193740-ac319da9[/bold]
+    """
+    folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
+    reader, until = dataflow.OperationReader(), time.monotonic() + (timeout or 0)
+    with console.status("waiting") as shown:
+        while not (record := reader.read(folder)).done:
+            if timeout is not None and time.monotonic() >= until:
+                raise ValueError(f"{folder.id} is {state_of(record)} after {timeout:g} s")
+            counter = record.metadata.counter or ProgressCounter()
+            done = counter.success + counter.failure
+            shown.update(f"{state_in_words(record)}: {done:,} of {done + counter.pending:,}")
+            time.sleep(_LOOK_SECONDS)
+    state = state_of(record)
+    say(f"{folder.id}: {state}")
+    if record.error:
+        errors.print(printable(record.error.message), soft_wrap=True, highlight=False, markup=False)
+    if state is not State.DONE:
+        failed = state is State.DONE_WITH_FAILURES
+        raise typer.Exit(exit_codes.FILES_FAILED if failed else exit_codes.BROKEN)
 
 
 @operations_app.command("delete")

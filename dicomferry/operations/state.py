@@ -2,9 +2,10 @@
 
 from enum import StrEnum
 
-from google.rpc.code_pb2 import ABORTED, CANCELLED, DATA_LOSS, INVALID_ARGUMENT, UNIMPLEMENTED
+from google.rpc.code_pb2 import ABORTED, CANCELLED, DATA_LOSS, INVALID_ARGUMENT
 
 from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.unreadable import is_unreadable
 
 
 class State(StrEnum):
@@ -25,13 +26,14 @@ _BY_ERROR = {
     CANCELLED: State.CANCELLED,
     INVALID_ARGUMENT: State.DONE_WITH_FAILURES,
     ABORTED: State.ABORTED,
-    DATA_LOSS: State.UNREADABLE,
-    UNIMPLEMENTED: State.UNREADABLE,
+    DATA_LOSS: State.DONE_WITH_FAILURES,  # rows of a stream, or notifications
 }
 
 
 def state_of(record: OperationRecord) -> State:
     """Return the state of an operation."""
+    if is_unreadable(record):
+        return State.UNREADABLE
     if record.error:
         return _BY_ERROR.get(record.error.code, State.FAILED)
     if record.done:

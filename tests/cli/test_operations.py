@@ -1,6 +1,9 @@
 """`dicomferry operations`: of jobs here, and of jobs on Dataflow."""
 
+import threading
+
 import pytest
+from google.rpc.code_pb2 import CANCELLED, DATA_LOSS, INVALID_ARGUMENT, UNAVAILABLE
 from typer.testing import CliRunner
 
 from dicomferry.cli.main import app
@@ -9,6 +12,7 @@ from dicomferry.jobs import dataflow
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.operations.owner import DataflowJob
+from dicomferry.operations.record import Method
 from dicomferry.transforms.records import FileOutcome, to_line
 from tests.pipelines.jobs import STORE, new_store
 
@@ -49,6 +53,36 @@ def test_cancel_asks_whoever_runs_the_job_and_describe_shows_it(root, on_dataflo
     shown = call(root, "describe", folder.id)
     # A process sees for itself that it is to end; a Dataflow job is told.
     assert ("cancelled" in shown) == (owner is not None)
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "exit_code"),
+    [
+        (None, "done", 0),
+        (INVALID_ARGUMENT, "done, with failures", 1),
+        (DATA_LOSS, "done, with failures", 1),
+        (CANCELLED, "cancelled", 3),
+        (UNAVAILABLE, "failed", 3),
+    ],
+)
+def test_wait_ends_with_the_operation_and_says_how_it_ended(root, code, state, exit_code):
+    folder = start_operation(root, STORE, Method.IMPORT)
+    record = folder.read()
+    record.finish(*(() if code is None else (code, "the reason")))
+    ending = threading.Timer(0.2, folder.write, [record])
+    ending.start()
+    arguments = ["operations", "wait", folder.id, "--root", root.root]
+    ended = CliRunner().invoke(app, arguments)
+    ending.join()
+    assert f"{folder.id}: {state}\n" in ended.stdout
+    assert ended.exit_code == exit_code
+    assert ("the reason" in ended.stderr) == (code is not None)
+
+
+def test_wait_gives_up_after_its_timeout(root):
+    folder = start_operation(root, STORE, Method.IMPORT)
+    arguments = ["operations", "wait", folder.id, "--timeout", "0", "--root", root.root]
+    assert "is running after 0 s" in str(CliRunner().invoke(app, arguments).exception)
 
 
 def test_describe_shows_kind_and_place_of_a_fault_of_ours(root):

@@ -2,7 +2,7 @@
 
 import json
 
-from google.rpc.code_pb2 import UNAVAILABLE
+from google.rpc.code_pb2 import OUT_OF_RANGE, UNAVAILABLE
 
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.lagging import lagging
@@ -17,12 +17,14 @@ def write(folder, name, *lines):
     folder.storage.write(name, "".join(f"{json.dumps(line)}\n" for line in lines).encode())
 
 
-def test_each_follower_is_told_once_and_single_rows_do_not_count(root):
+def test_each_follower_is_told_once_with_its_worst_reason(root):
     folder = start_operation(root, STORE, Method.IMPORT)
     assert lagging(folder) == ()
     about = {"table": TABLE, "sopInstanceUid": "1.2.3", "code": "ROW_TOO_LARGE", "reason": "large"}
     write(folder, "stream-errors-a-1.jsonl", about)
-    assert lagging(folder) == ()
+    [left_out] = lagging(folder)
+    assert left_out.code == OUT_OF_RANGE
+    assert left_out.message.startswith("1 instances are left out for good")
     for name, code in (("given-up", "OUT_OF_REACH"), ("busy", "REFUSED")):
         line = {"table": TABLE, "code": code, "reason": f"why {name}"}
         write(folder, f"stream-errors-a-{name}.jsonl", line)

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from google.rpc.code_pb2 import DATA_LOSS
 
 from dicomferry.jobs import launch
 from dicomferry.jobs.launch import JobRunner
@@ -224,6 +225,21 @@ class TestWhatFailed:
         operation = trial.ok("GET", f"{DATASET}/operations/2026-broken")
         said = "storage failed: [Errno 28] No space left at ROOT/projects"
         assert operation["error"] == {"code": 14, "message": said}
+
+    def test_what_lags_behind_is_told_without_local_paths(self, trial, root):
+        folder = start_operation(root, parse_store(TRIAL), Method.IMPORT, "2026-lagging")
+        table = {"table": "bq://p.d.t", "code": "INTERNAL_ERROR", "reason": "ours"}
+        lines = [table | {"sopInstanceUid": "1.2.3"}]
+        folder.storage.write("stream-errors-a-1.jsonl", "\n".join(map(json.dumps, lines)).encode())
+        folder.write_counts("00000", OutcomeCounts(imported=1))
+        record = folder.read()
+        complete_from_outcomes(record, folder, 1, "files")
+        folder.write(record)
+        operation = trial.ok("GET", f"{DATASET}/operations/2026-lagging")
+        assert operation["error"]["code"] == DATA_LOSS
+        assert root.root not in json.dumps(operation)
+        [lagging] = operation["metadata"]["lagging"]
+        assert lagging["error"]["message"].endswith(f"{DATASET}/operations/2026-lagging")
 
     def test_the_url_of_the_server_can_be_another_one(self, failed, root):
         behind = client_of(root, url="https://ferry.example.org/")
