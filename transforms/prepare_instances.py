@@ -21,7 +21,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import PreparedFile
 from dicomferry.store.index_schema import SCHEMA, Column, fit
-from dicomferry.store.index_writing import write_files
+from dicomferry.store.index_writing import IMPORTED, write_files
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.records import FileOutcome, Instance
@@ -35,8 +35,6 @@ _SLICE_ROWS = 1024
 _SLICE_BYTES = 16 << 20
 # Verdicts that go on together.
 _CHUNK = 1000
-# Names of the files; their rows are sorted by UID.
-_START = "import-"
 
 
 @dataclasses.dataclass
@@ -143,7 +141,7 @@ class _Bucket:
         while renewals.lose(self._new(), self._index.cutoff):
             self._leave_out_gone(renewals.lost)
         oldest = min((renewals.time_of(copy) for copy in self._new()), default=0.0)
-        files = write_files(data, self._rows(), _START)
+        files = write_files(data, self._rows(), IMPORTED)
         return [PreparedFile(file, self._index.version, oldest) for file in files]
 
     def all_verdicts(self) -> Iterator[Verdict]:

@@ -21,6 +21,7 @@ from dicomferry.store.forgotten_sources import forget_sources
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import index_folder, read_row_group, row_groups
 from dicomferry.store.index_schema import UID_COLUMNS, Column
+from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.instance_filter import InstanceFilter
 
 # Times of files may be cut to the second.
@@ -91,18 +92,36 @@ def erase_broken_writes(
         data: the data folder of the store.
         instances: which ones.
         is_running: whether an operation, by its id, may still commit what it wrote.
+
+    Raises:
+        LookupError: the store was deleted meanwhile.
     """
-    folder = index_folder(data)
-    for file in Index(data).uncommitted():
-        try:
-            if len(_rows(data, file, instances)) and not is_running(_writer_of(data, file)):
-                folder.delete([file])
-        except FileNotFoundError:  # another deletion was faster
-            continue
+    found = [
+        file for file in Index(data).uncommitted() if _is_broken(data, file, instances, is_running)
+    ]
+    # Their writers may have committed them since they were listed. Those have ended by now, and
+    # commit nothing more, so this version tells for good.
+    index_folder(data).delete(sorted(set(found) & set(Index(data).uncommitted())))
+
+
+def _is_broken(
+    data: Storage, file: str, instances: InstanceFilter, is_running: Callable[[str], bool]
+) -> bool:
+    """Whether an import that has ended wrote rows of some instances into a file.
+
+    The rows of other files do not tell who wrote them: compaction and erasure rewrite those of
+    imports that ended long ago.
+    """
+    if not file.startswith(IMPORTED):
+        return False
+    try:
+        return len(_rows(data, file, instances)) > 0 and not is_running(_writer_of(data, file))
+    except FileNotFoundError:  # another deletion was faster
+        return False
 
 
 def _writer_of(data: Storage, file: str) -> str:
-    """Return the id of the operation that wrote the rows of a file."""
+    """Return the id of the import that wrote a file."""
     return str(read_row_group(data, file, 0, [Column.OPERATION])[0][0].as_py())
 
 

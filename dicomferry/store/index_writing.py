@@ -16,6 +16,8 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.index_files import WrittenFile, index_folder, statistics_of
 from dicomferry.store.index_schema import STATISTICS, Column
 
+# Names of the files that imports write of new rows.
+IMPORTED = "import-"
 _FILE_BYTES = 256 << 20
 _GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
 _GROUP_BYTES = 64 << 20  # of Metadata
