@@ -7,7 +7,8 @@ import was faster, or because their blobs were deleted (`dicomferry.store.vacuum
 
 A commit whose answer was lost, or that another attempt of the same step made, is found by the names
 of its files. If the files were written anew by that attempt, all of their rows are found in the
-index, and nothing is committed twice.
+index, and nothing is committed twice. No attempt deletes a file: another one, at the same time or
+after it was killed, may have to commit it.
 """
 
 import functools
@@ -242,8 +243,10 @@ class _Commit:
         written = rewrite(
             self._data, path, self._index.schema, functools.partial(_is_left_out, stored, gone)
         )
+        # Another attempt of this step may commit the file as it was, even now: it is a rival from
+        # here on, and it is not deleted. What no version comes to have is left to `Index.vacuum`.
+        self._own.discard(path)
         self._own.update(file.path for file in written)
-        index_folder(self._data).delete([path])  # no version will have it
         return [_Pending(origin, at_newest._replace(file=file)) for file in written]
 
     def _find_stored(self, path: str, among: list[str] | None) -> set[str]:

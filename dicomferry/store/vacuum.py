@@ -3,8 +3,8 @@
 Before it deletes, vacuum commits a cut-off to the index, at which each append that began before
 fails. It deletes only blobs that were last written before the cut-off, that no row of that version
 points at, and that are still so when they are deleted. An import commits a row only for a blob
-that was written after the cut-off of the version that it looked at, or renews it first
-(`commit_instances`): so a row is either there when vacuum looks, or its blob is not deleted.
+that was written after the cut-off of the version that it commits to, or renews it first
+(`index_commit`): so a row is either there when vacuum looks, or its blob is not deleted.
 """
 
 import tempfile

@@ -114,7 +114,7 @@ def test_a_rival_that_commits_after_the_lookup_has_won(data, rival, outcome):
     verdicts = confirm(data, judged, committed.changed, "op")
     assert [(v.outcome, v.other) for v in verdicts] == [(outcome, "/rival.dcm"), ("imported", "")]
     assert uids(data) == ["1.2.1", "1.2.2"]
-    assert Index(data)._folder.head(file.file.path) is None, "what no version has is deleted"
+    assert Index(data)._folder.head(file.file.path), "another attempt may look at it still"
 
 
 def test_a_rival_that_was_compacted_away_meanwhile_has_won_too(data):
@@ -274,6 +274,48 @@ def test_blobs_that_are_deleted_between_preparing_and_committing_fail_alone(data
     assert outcomes(confirm(data, judged, committed.changed, "op")) == ["failed", "imported"]
     assert uids(data) == ["1.2.2"]
     assert data.head("2.dcm").modified.timestamp() > now + 1
+
+
+def test_an_attempt_that_died_before_its_commit_has_taken_nothing_from_the_next(data, monkeypatch):
+    prepared = prepare(data, [instance(1), instance(2)], "op")
+    commit(data, [instance(1, source_uri="/rival.dcm")], "rival")
+
+    def die(index, files):
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Index, "append", die)
+        with pytest.raises(InterruptedError):
+            commit_files(data, prepared.files)
+    committed = commit_files(data, prepared.files)
+    [judged] = prepared.judged()
+    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["duplicate", "imported"]
+    assert uids(data) == ["1.2.1", "1.2.2"]
+
+
+def test_two_attempts_at_once_leave_one_row_a_uid_in_files_that_are_there(data, monkeypatch):
+    """One finds that a blob is gone, the other that it was stored again."""
+    now = clock_of(data).now()
+    for number in (1, 2):
+        data.write(f"{number}.dcm", b"x")
+    copies = [instance(n, blob=f"{n}.dcm", stored=now) for n in (1, 2)]
+    prepared = prepare(data, copies, "op")
+    raise_cutoff(data, now + 1)
+    data.delete(["1.dcm"])
+    rewrite = index_commit.rewrite
+
+    def overtaken(*arguments):
+        written = rewrite(*arguments)
+        monkeypatch.setattr(index_commit, "rewrite", rewrite)
+        data.write("1.dcm", b"x")
+        assert not commit_files(data, prepared.files).changed
+        return written
+
+    monkeypatch.setattr(index_commit, "rewrite", overtaken)
+    committed = commit_files(data, prepared.files)
+    assert uids(data) == ["1.2.1", "1.2.2"]
+    [judged] = prepared.judged()
+    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["imported", "imported"]
 
 
 def run_twice(data):
