@@ -21,6 +21,7 @@ from google.api_core.retry import Retry, if_exception_type
 from dicomferry.errors import InstanceError
 from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.lagging import GONE
 from dicomferry.places import PlaceDeniedError, PlaceRules
 from dicomferry.storage.base import Storage
 from dicomferry.storage.network_failures import network_errors
@@ -82,7 +83,8 @@ class PublishNotifications(beam.PTransform):
     run or were killed, and may then get a message twice. A topic that refuses, does not answer for
     a minute, or is out of bounds is logged once and listed in notification-errors-*.jsonl beside
     the operation, with the number of undelivered messages; the import continues, and the next one
-    sends them. Instances of which no message can be made are listed there too.
+    sends them. Instances of which no message can be made are listed there too, and versions of the
+    store whose instances can no longer be told apart (GONE), which no import sends any more.
 
     Counters, in namespace "notify": sent, lacking, failed.
     """
@@ -219,10 +221,9 @@ def _plan(_: int, options: PublishNotifications) -> Iterator[Any]:
         yield TaggedOutput("begun", (number, (None, Published())))
         for append in _unpublished(StreamLog(options.data, topic.log_name), newest):
             files, gone = appended_files(options.data, append.after, append.until)
-            # Their rows cannot be found again, and their number is unknown.
-            versions = f"{min(gone)} to {max(gone)}" if gone else ""
-            reason = f"versions {versions} of the store are no longer told apart" if gone else ""
-            yield TaggedOutput("begun", (number, (tuple(append), Published(reason=reason))))
+            if gone:
+                _list_gone(append, topic, gone, options.folder)
+            yield TaggedOutput("begun", (number, (tuple(append), Published())))
             yield from ((number, tuple(append), file) for file in files)
 
 
@@ -312,6 +313,18 @@ def _list_failed(
         lines = "".join(f"{json.dumps(error)}\n" for error in failed)
         path = f"notification-errors-{topic.key}-{name}.jsonl"
         folder.storage.write(path, lines.encode())
+
+
+def _list_gone(append: Append, topic: Topic, gone: Sequence[int], folder: OperationFolder) -> None:
+    """List the versions whose rows cannot be found again; how many these are is unknown."""
+    reason = (
+        f"what was imported in versions {min(gone)} to {max(gone)} of the store can no longer be "
+        "told apart, and is not notified any more"
+    )
+    line = json.dumps({"topic": topic.name, "code": GONE, "reason": reason})
+    _LOGGER.warning("not notified: %s", line)
+    path = f"notification-errors-{topic.key}-{append.number}-gone.jsonl"
+    folder.storage.write(path, f"{line}\n".encode())
 
 
 def _unpublished(position: StreamLog, newest: int) -> list[Append]:

@@ -1,7 +1,8 @@
 """Tables and topics that follow a store and did not get all that an import brought.
 
     operations/{id}/stream-errors-*.jsonl        lines with the keys table, code, reason
-    operations/{id}/notification-errors-*.jsonl  lines with the keys topic, reason
+    operations/{id}/notification-errors-*.jsonl  lines with the keys topic, reason; a code where
+                                                 no later import sends what is missing
 
 Lines with a sopInstanceUid are about one instance, which is left out for good; the others are
 about the follower.
@@ -17,7 +18,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import OperationRecord, SampleError
 
 _LISTS = ("stream-errors-", "notification-errors-")
-# Rows that a table was not told of in time, and which cannot be told apart from others any more.
+# Rows that a table or topic did not get in time, and which cannot be told apart any more.
 GONE = "GONE"
 _LOST = (GONE, Reason.INTERNAL_ERROR)
 _BY_WEIGHT = (DATA_LOSS, UNAVAILABLE, OUT_OF_RANGE)

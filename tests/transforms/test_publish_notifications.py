@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 from google.api_core.exceptions import ServiceUnavailable
 from google.auth.exceptions import DefaultCredentialsError, TransportError
+from google.rpc.code_pb2 import DATA_LOSS
 from requests.exceptions import ReadTimeout
 
 from dicomferry.pipelines import import_dicom
@@ -244,8 +245,10 @@ def test_what_is_no_longer_told_apart_is_named_and_the_topic_goes_on(root, tmp_p
     DeltaTable(data_folder(root).uri("index")).create_checkpoint()
     log.unlink()  # as weeks later
     pubsub.topic("made-late")
-    [error] = errors_of(run_import(root, source))
-    assert (error["lacking"], "no longer told apart" in error["reason"]) == (0, True)
+    job = run_import(root, source)
+    [error] = errors_of(job)
+    assert (error["code"], "no longer be told apart" in error["reason"]) == ("GONE", True)
+    assert (job.code, job.operation["error"]["code"]) == (1, DATA_LOSS)
     new = write_files(tmp_path / "new", {"new": dicom_bytes(sop="1.2.1.1.9")})
     assert errors_of(run_import(root, new)) == []
     kept = [name_of(f"1.2.1.1.{number}") for number in (1, 2, 9)]  # of the first import, and now
