@@ -14,6 +14,7 @@ from dicomferry.cli.options import DEFAULT_ROOT
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.operations.record import OperationRecord
+from dicomferry.pipelines import exit_codes
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -103,6 +104,11 @@ def printable(text: str) -> str:
 
 
 def exit_with(record: OperationRecord, max_failures: int) -> None:
-    """Exit with code 1 if more than `max_failures` files failed."""
-    if record.counts.failures > max_failures:
-        raise typer.Exit(1)
+    """Exit as a job of this record does, unless that is well.
+
+    Args:
+        record: of a job that has ended.
+        max_failures: files that may fail.
+    """
+    if code := exit_codes.of_record(record, max_failures):
+        raise typer.Exit(code)

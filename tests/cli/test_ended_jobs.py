@@ -1,0 +1,44 @@
+"""What `import` and `export` say of a job that has ended, and the code they exit with."""
+
+import pytest
+from google.rpc.code_pb2 import DATA_LOSS
+from typer.testing import CliRunner
+
+from dicomferry.cli.main import app
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import OutcomeCounts
+from dicomferry.operations.record import Method, SampleError
+from dicomferry.pipelines import export_dicom, import_dicom
+from tests.pipelines.jobs import STORE, new_store
+
+LOST = SampleError("delta:/table", "GONE: the reason", DATA_LOSS)
+
+
+@pytest.fixture
+def command(root, tmp_path, monkeypatch):
+    """Run a command whose job ends as a function has it; return its result."""
+    new_store(root)
+
+    def run(method, end):
+        record = start_operation(root, STORE, method).read()
+        end(record)
+        program = import_dicom if method is Method.IMPORT else export_dicom
+        monkeypatch.setattr(program, "run", lambda *_: record)
+        verb = ["import", STORE.id, f"{tmp_path}/in/**"]
+        if method is Method.EXPORT:
+            verb = ["export", "files", STORE.id, f"{tmp_path}/out"]
+        return CliRunner().invoke(app, [*verb, "--workers", "0", "--root", root.root])
+
+    return run
+
+
+def lose_rows(record):
+    record.set_counts(OutcomeCounts(imported=3), 3)
+    record.metadata.lagging = (LOST,)
+    record.finish(DATA_LOSS, "all 3 files are done, but not all can be sent")
+
+
+def test_an_import_that_lost_rows_of_a_stream_exits_with_1(command):
+    ended = command(Method.IMPORT, lose_rows)
+    assert ended.exit_code == 1, ended.output
+    assert "GONE: the reason" in ended.output
