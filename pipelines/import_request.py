@@ -6,10 +6,9 @@ import operator
 import os
 from typing import Annotated, ClassVar, NamedTuple
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT
-
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import Method
+from dicomferry.operations.state import has_reached_end
 from dicomferry.operations.unreadable import is_unreadable
 from dicomferry.pipelines.flags import Flag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
@@ -159,7 +158,7 @@ def _uris_to_retry(request: ImportRequest) -> list[str]:
             f"{earlier.name} is not an import into {request.store}: "
             "`dicomferry operations list` shows which are"
         )
-    if not record.done or (record.error and record.error.code != INVALID_ARGUMENT):
+    if not has_reached_end(record):
         raise ValueError(
             f"{earlier.name} did not reach its end, so some files were never read: "
             "import its source again; files that it imported are skipped"

@@ -24,10 +24,10 @@ class State(StrEnum):
 
 _BY_ERROR = {
     CANCELLED: State.CANCELLED,
-    INVALID_ARGUMENT: State.DONE_WITH_FAILURES,
     ABORTED: State.ABORTED,
     DATA_LOSS: State.DONE_WITH_FAILURES,  # rows of a stream, or notifications
 }
+_REACHED_END = (State.DONE, State.DONE_WITH_FAILURES)
 
 
 def state_of(record: OperationRecord) -> State:
@@ -35,12 +35,19 @@ def state_of(record: OperationRecord) -> State:
     if is_unreadable(record):
         return State.UNREADABLE
     if record.error:
+        if record.error.code == INVALID_ARGUMENT and record.counts.failures:
+            return State.DONE_WITH_FAILURES  # without failures, its request was refused
         return _BY_ERROR.get(record.error.code, State.FAILED)
     if record.done:
         return State.DONE
     if record.metadata.cancel_requested:
         return State.CANCELLING
     return State.QUEUED if record.queued else State.RUNNING
+
+
+def has_reached_end(record: OperationRecord) -> bool:
+    """Whether an operation has tried all that it was to do; some of it may have failed."""
+    return state_of(record) in _REACHED_END
 
 
 def state_in_words(record: OperationRecord) -> str:

@@ -10,7 +10,7 @@ from dicomferry.cli.main import app
 from dicomferry.errors import Fault, InstanceError, Reason
 from dicomferry.jobs import dataflow
 from dicomferry.operations.folder import start_operation
-from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.record import Method
 from dicomferry.transforms.records import FileOutcome, to_line
@@ -56,18 +56,20 @@ def test_cancel_asks_whoever_runs_the_job_and_describe_shows_it(root, on_dataflo
 
 
 @pytest.mark.parametrize(
-    ("code", "state", "exit_code"),
+    ("code", "failed", "state", "exit_code"),
     [
-        (None, "done", 0),
-        (INVALID_ARGUMENT, "done, with failures", 1),
-        (DATA_LOSS, "done, with failures", 1),
-        (CANCELLED, "cancelled", 3),
-        (UNAVAILABLE, "failed", 3),
+        (None, 0, "done", 0),
+        (INVALID_ARGUMENT, 1, "done, with failures", 1),
+        (INVALID_ARGUMENT, 0, "failed", 3),
+        (DATA_LOSS, 0, "done, with failures", 1),
+        (CANCELLED, 0, "cancelled", 3),
+        (UNAVAILABLE, 0, "failed", 3),
     ],
 )
-def test_wait_ends_with_the_operation_and_says_how_it_ended(root, code, state, exit_code):
+def test_wait_ends_with_the_operation_and_says_how_it_ended(root, code, failed, state, exit_code):
     folder = start_operation(root, STORE, Method.IMPORT)
     record = folder.read()
+    record.set_counts(OutcomeCounts(failed=failed), failed)
     record.finish(*(() if code is None else (code, "the reason")))
     ending = threading.Timer(0.2, folder.write, [record])
     ending.start()

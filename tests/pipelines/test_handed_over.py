@@ -63,6 +63,7 @@ def test_a_pattern_that_matches_nothing_is_an_error_of_the_operation(root, tmp_p
     new_store(root)
     (tmp_path / "in").mkdir()
     job = run_import(root, f"{tmp_path}/in/**")
+    assert job.code == 2
     assert job.operation["error"]["code"] == 5
     assert f"{tmp_path}/in/**" in job.operation["error"]["message"]
 
@@ -93,6 +94,7 @@ def test_a_table_that_refuses_its_rows_ends_the_operation_with_its_reason(
     monkeypatch.setattr(DeltaTablePath, "load", refuse)
     job = run(export_dicom.main, root, f"--table=delta:{tmp_path}/table", "--workers=0")
     assert job.operation["error"] == {"code": 9, "message": "the table is closed"}
+    assert job.code == 2
 
 
 # The last step alone.

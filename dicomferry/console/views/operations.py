@@ -1,13 +1,12 @@
 """Views of operations: the newest as rows, and one with its progress."""
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT
-
 from dicomferry.console.queries.stores import OperationsPage
 from dicomferry.console.views import formatting
 from dicomferry.console.views.layout import definitions
 from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.operations.outcomes import PROBLEMS, Outcome, ProgressCounts
 from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.state import has_reached_end
 from dicomferry.operations.unreadable import is_unreadable
 
 _SECTION = """<section class="operations"{live}><h2>Operations</h2>
@@ -74,7 +73,7 @@ def operation_section(record: OperationRecord) -> Html:
     if record.error:
         error = html(
             '<p class="problem{kind}">{text}</p>',
-            kind=" warn" if record.error.code == INVALID_ARGUMENT else "",
+            kind=" warn" if has_reached_end(record) else "",
             text=record.error.message,
         )
     behind = [
