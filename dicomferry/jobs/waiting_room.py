@@ -2,7 +2,7 @@
 
     slot-{n}                             locked by the job that runs in it
     waiting/{number}-{store}-{caller}    locked by the process that waits
-    turns.json                           the last number, and the last turn of each store
+    turns.json                           last number, last turns of callers and of their stores
     queue                                locked by who reads or changes the others, for a moment
 
 The system releases locks when their holder dies: its slot is free then, and its ticket void.
@@ -18,11 +18,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dicomferry.jobs.turns import Ticket, WaitingLimits, check_room, in_turn
+from dicomferry.jobs.turns import (
+    Ticket,
+    WaitingLimits,
+    check_room,
+    in_turn,
+    with_arrival,
+    with_turn,
+)
 from dicomferry.storage.base import Storage
 
-# Of stores whose last turn is known; others count as those that never had one.
-_MAX_STORES = 1000
+# Of callers, and of their stores, whose last turn is known; the others' was the longest ago.
+_MAX_KNOWN = 1000
 
 
 class Admission(NamedTuple):
@@ -70,13 +77,14 @@ class WaitingRoom:
         with self._locked():
             waiting = self._waiting()
             if not waiting and (slot := self._free_slot()) is not None:
-                self._mark_served(key)
+                self._mark_served(Ticket(0, key, asker))
                 return Admission(slot)
             check_room(waiting, asker, limits)
             turns = self._turns()
             number = max([turns["number"], *(ticket.number for ticket in waiting)]) + 1
-            self._write_turns(turns | {"number": number})
-            name = _name_of(Ticket(number, key, asker))
+            own = Ticket(number, key, asker)
+            self._write_turns(number, with_arrival(own, waiting, turns["served"]))
+            name = _name_of(own)
             ticket = _open(self._tickets, name)
             _lock(ticket, wait=True)
             return Admission(None, ticket, name)
@@ -93,7 +101,7 @@ class WaitingRoom:
             place = in_turn(waiting, self._turns()["served"]).index(own) + 1
             if place > 1 or (slot := self._free_slot()) is None:
                 return None, place
-            self._mark_served(own.store)
+            self._mark_served(own)
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(self._tickets, waits.name))
             return slot, 0
@@ -136,14 +144,13 @@ class WaitingRoom:
             return dict(json.loads(Path(self.folder, "turns.json").read_bytes()))
         return {"number": 0, "served": {}}
 
-    def _mark_served(self, store: str) -> None:
+    def _mark_served(self, ticket: Ticket) -> None:
         turns = self._turns()
-        served = turns["served"]
-        served[store] = max(served.values(), default=0) + 1
-        latest = sorted(served, key=served.__getitem__)[-_MAX_STORES:]
-        self._write_turns(turns | {"served": {each: served[each] for each in latest}})
+        self._write_turns(turns["number"], with_turn(ticket, turns["served"]))
 
-    def _write_turns(self, turns: dict[str, Any]) -> None:
+    def _write_turns(self, number: int, served: dict[str, int]) -> None:
+        latest = sorted(served, key=served.__getitem__)[-_MAX_KNOWN:]
+        turns = {"number": number, "served": {each: served[each] for each in latest}}
         new = Path(self.folder, "turns.new")
         new.write_text(json.dumps(turns))
         new.replace(Path(self.folder, "turns.json"))

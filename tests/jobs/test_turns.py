@@ -1,45 +1,77 @@
-"""Waiting jobs take turns by store, and their number has bounds."""
+"""Waiting jobs take turns by caller, then by store, and their number has bounds."""
 
+import itertools
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicomferry.jobs.turns import QueueFullError, Ticket, WaitingLimits, check_room, in_turn
+from dicomferry.jobs.turns import (
+    QueueFullError,
+    Ticket,
+    WaitingLimits,
+    check_room,
+    in_turn,
+    with_arrival,
+    with_turn,
+)
 
-STORES = "abcd"
-WAITING = st.lists(st.tuples(st.sampled_from(STORES), st.sampled_from("xyz"))).map(
+STORES, CALLERS = "abcd", "xyz"
+TAKERS = [*CALLERS, *(f"{caller}-{store}" for caller in CALLERS for store in STORES)]
+WAITING = st.lists(st.tuples(st.sampled_from(STORES), st.sampled_from(CALLERS))).map(
     lambda jobs: [Ticket(number, *job) for number, job in enumerate(jobs)]
 )
-SERVED = st.dictionaries(st.sampled_from(STORES), st.integers(1, 100), max_size=4)
+SERVED = st.dictionaries(st.sampled_from(TAKERS), st.integers(1, 100), max_size=8)
 
 
-def tickets(stores, first=0):
-    return [Ticket(first + number, store, "x") for number, store in enumerate(stores)]
+def tickets(stores, caller="x", first=0):
+    return [Ticket(first + number, store, caller) for number, store in enumerate(stores)]
 
 
 def begin_next(waiting, served):
     """Let the next job begin."""
     first = in_turn(waiting, served)[0]
     waiting.remove(first)
-    served[first.store] = max(served.values(), default=0) + 1
+    served.update(with_turn(first, served))
     return first
+
+
+def ask(ticket, waiting, served):
+    """Let a job wait."""
+    served.update(with_arrival(ticket, waiting, served))
+    waiting.append(ticket)
+
+
+def order_of(waiting, served):
+    return "".join(ticket.store for ticket in in_turn(waiting, served))
 
 
 def test_a_thousand_jobs_of_a_store_are_behind_the_first_of_another():
     waiting = tickets("a" * 1000 + "b")
-    assert in_turn(waiting, {"a": 7})[0].store == "b"
-    assert in_turn(waiting, {"b": 6, "a": 7})[0].store == "b"
-    assert [each.store for each in in_turn(waiting, {"a": 6, "b": 7})[:2]] == ["a", "b"]
+    assert in_turn(waiting, {"x-a": 7})[0].store == "b"
+    assert in_turn(waiting, {"x-b": 6, "x-a": 7})[0].store == "b"
+    assert order_of(waiting, {"x-a": 6, "x-b": 7})[:2] == "ab"
+
+
+def test_a_thousand_stores_of_a_caller_are_behind_the_first_of_another():
+    waiting, served = tickets(map(str, range(1000))), {}
+    begin_next(waiting, served)
+    ask(Ticket(1000, "1", "y"), waiting, served)
+    assert in_turn(waiting, served)[0].caller == "y"
 
 
 def test_stores_alternate():
     waiting = tickets("aaabbc")
-    order = "".join(ticket.store for ticket in in_turn(waiting, {}))
-    assert order == "abcaba"
-    order = "".join(ticket.store for ticket in in_turn(waiting, {"a": 1}))
-    assert order == "bcabaa"
+    assert order_of(waiting, {}) == "abcaba"
+    assert order_of(waiting, {"x-a": 1}) == "bcabaa"
+
+
+def test_callers_alternate_and_each_by_store():
+    waiting = tickets("aab") + tickets("ac", "y", first=3)
+    assert [(each.caller, each.store) for each in in_turn(waiting, {})] == [
+        ("x", "a"), ("y", "a"), ("x", "b"), ("y", "c"), ("x", "a"),
+    ]  # fmt: skip
 
 
 @given(WAITING, SERVED, st.randoms())
@@ -51,10 +83,10 @@ def test_everyone_has_one_place_however_they_are_listed(waiting, served, random)
 
 
 @given(WAITING, SERVED)
-def test_jobs_of_a_store_begin_as_they_came(waiting, served):
+def test_jobs_that_a_caller_has_on_a_store_begin_as_they_came(waiting, served):
     order = in_turn(waiting, served)
-    for store in STORES:
-        own = [ticket for ticket in order if ticket.store == store]
+    for taker in itertools.product(STORES, CALLERS):
+        own = [ticket for ticket in order if ticket[1:] == taker]
         assert own == sorted(own)
 
 
@@ -66,23 +98,59 @@ def test_those_behind_move_up_by_one(waiting, served):
     assert in_turn(waiting, served) == order[1:]
 
 
-@given(st.lists(st.one_of(st.just(""), st.sampled_from(STORES)), max_size=60))
-def test_no_store_has_two_turns_while_another_waits_for_one(events):
-    """Whatever comes meanwhile: '' begins a job, a name asks for one."""
+# None begins a job; a caller and a store ask for one, the store "new" for one never seen.
+EVENTS = st.lists(
+    st.one_of(st.none(), st.tuples(st.sampled_from(CALLERS), st.sampled_from([*STORES, "new"]))),
+    max_size=60,
+)
+
+
+@given(EVENTS)
+def test_no_caller_has_two_turns_while_another_waits_for_one(events):
+    check_turns(events, lambda ticket: ticket.caller)
+
+
+@given(EVENTS)
+def test_no_store_of_a_caller_has_two_turns_while_another_waits_for_one(events):
+    events = [event and ("x", event[1]) for event in events]
+    check_turns(events, lambda ticket: ticket.store)
+
+
+def check_turns(events, taker_of):
+    """Whatever comes meanwhile, each has a turn; and who came a turn later overtakes nobody."""
     waiting, served = [], {}
-    meanwhile: dict[str, Counter] = {}  # turns of others, by store that waits
+    since: dict[str, int] = {}  # turns until it began to wait, by who waits
+    meanwhile: dict[str, Counter] = {}  # turns of others, by who waits
+    turns = 0
     for number, event in enumerate(events):
         if event:
-            waiting.append(Ticket(number, event, "x"))
-            meanwhile.setdefault(event, Counter())
+            caller, store = event
+            ticket = Ticket(number, f"new{number}" if store == "new" else store, caller)
+            ask(ticket, waiting, served)
+            meanwhile.setdefault(taker_of(ticket), Counter())
+            since.setdefault(taker_of(ticket), turns)
         elif waiting:
-            began = begin_next(waiting, served).store
+            began = taker_of(begin_next(waiting, served))
+            turns += 1
             del meanwhile[began]
-            for turns in meanwhile.values():
-                turns[began] += 1
-                assert turns[began] == 1
-            if any(ticket.store == began for ticket in waiting):
+            begun_since = since.pop(began)
+            for other, had in meanwhile.items():
+                had[began] += 1
+                assert had[began] == 1
+                assert begun_since <= since[other]
+            if any(taker_of(ticket) == began for ticket in waiting):
                 meanwhile[began] = Counter()
+                since[began] = turns
+
+
+def test_ever_new_stores_delay_no_other_for_ever():
+    waiting, served = tickets("aa"), {}
+    assert begin_next(waiting, served).store == "a"
+    began = []
+    for number in range(2, 20):
+        ask(Ticket(number, f"new{number}", "x"), waiting, served)
+        began.append(begin_next(waiting, served).store)
+    assert began.index("a") <= 1
 
 
 def test_more_than_may_do_not_wait():

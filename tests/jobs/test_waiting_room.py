@@ -53,13 +53,13 @@ def test_nobody_overtakes_those_that_wait(room):
     first = room.enter("a", "x", LIMITS)
     waits = room.enter("a", "x", LIMITS)
     end(first)
-    late = room.enter("a", "y", LIMITS)
+    late = room.enter("a", "x", LIMITS)
     assert late.slot is None
     assert room.look(late) == (None, 2)
     assert room.look(waits)[0] is not None
 
 
-def test_turns_go_round_by_store_after_a_restart_too(room):
+def test_turns_go_round_after_a_restart_too(room):
     first = room.enter("a", "x", LIMITS)
     waits = {name: room.enter(name[0], "x", LIMITS) for name in ("a2", "a3")}
     room = again(room)
@@ -100,11 +100,25 @@ def test_a_ticket_is_its_process_s_when_the_server_is_gone(room):
     end(first)
 
 
-def test_the_last_turns_of_a_thousand_stores_are_known(room, monkeypatch):
-    monkeypatch.setattr("dicomferry.jobs.waiting_room._MAX_STORES", 3)
+def test_a_store_waits_for_none_that_came_later_though_they_are_new(room):
+    """Each begins as the next is asked for."""
+    slot = room.enter("old", "x", LIMITS)
+    waits = {"old": room.enter("old", "x", LIMITS)}
+    order = []
+    for number in range(6):
+        waits[f"new{number}"] = room.enter(f"new{number}", "x", LIMITS)
+        if number == 1:
+            end(slot)
+        if number:
+            order.append(begun(again(room), waits))
+    assert order == ["new0", "new1", "old", "new2", "new3"]
+
+
+def test_the_last_turns_of_a_thousand_are_known(room, monkeypatch):
+    monkeypatch.setattr("dicomferry.jobs.waiting_room._MAX_KNOWN", 3)
     for store in "abcde":
         end(room.enter(store, "x", LIMITS))
-    assert sorted(room._turns()["served"].values()) == [3, 4, 5]
+    assert sorted(room._turns()["served"].values()) == [4, 5, 5]
 
 
 def test_a_file_of_turns_that_was_cut_costs_the_order_alone(room, tmp_path):
