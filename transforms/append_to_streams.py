@@ -173,7 +173,11 @@ def _write(
 def _load_all(
     keyed: tuple[int, Iterable[tuple[tuple[int, int, int], WrittenRows]]], options: AppendToStreams
 ) -> None:
-    """Load the appends to one table in order, up to the first that the table refuses."""
+    """Load the appends to one table in order, up to the first that the table refuses.
+
+    What the table does not get is listed before the append is marked, since after that another
+    attempt of this step passes it over.
+    """
     number, appends = keyed
     stream, folder = options.streams[number], options.folder
     position = StreamLog(options.data, stream.log_name)
@@ -184,17 +188,17 @@ def _load_all(
         try:
             _load(stream, append, written, options)
         except _failures() as error:
+            _give_up(folder, stream, error)
             if not _is_out_of_reach(error):
                 position.mark_refused(append for append, _ in ordered[at:])
             # Else the table may have the rows, and the append stays to be made, by the same load.
-            _give_up(folder, stream, error)
             break
+        lines = [_skipped(row) for row in written.skipped]
+        _list_errors(folder, _errors(stream, f"{append.number}"), stream, lines)
         position.mark_done(append)
         Metrics.counter("stream", "rows").inc(written.rows)
         Metrics.counter("stream", "warnings").inc(written.warnings)
         Metrics.counter("stream", "skipped").inc(len(written.skipped))
-        lines = [_skipped(row) for row in written.skipped]
-        _list_errors(folder, _errors(stream, f"{append.number}"), stream, lines)
     folder.storage.delete(shard for _, written in ordered for shard in written.shards)
 
 
