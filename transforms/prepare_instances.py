@@ -22,6 +22,7 @@ from dicomferry.store.index import Index
 from dicomferry.store.index_commit import PreparedFile
 from dicomferry.store.index_schema import SCHEMA, Column, fit
 from dicomferry.store.index_writing import IMPORTED, write_files
+from dicomferry.store.purged_files import repeat_where_purged
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.records import FileOutcome, Instance
@@ -122,7 +123,8 @@ def prepare(
 class _Bucket:
     def __init__(self, index: Index, copies: SortedCopies, operation: str) -> None:
         started = time.monotonic()
-        rows = index.lookup(copies.uids()).to_pylist()
+        uids = copies.uids()
+        rows = repeat_where_purged(index, lambda: index.lookup(uids)).to_pylist()
         milliseconds = round((time.monotonic() - started) * 1000)
         Metrics.distribution("commit", "lookup_ms").update(milliseconds)
         self.failed: list[FileOutcome] = []

@@ -140,6 +140,7 @@ def repeat_until_committed(
                 if not failures.pause():
                     raise error.__cause__ from None
                 continue
+            failures = None  # the storage has answered: a later outage is another one
             pause = race.lose(began, time.monotonic(), version())
             if pause is None:
                 raise conflict(

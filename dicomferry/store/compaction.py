@@ -30,6 +30,7 @@ from dicomferry.store.index_files import (
 )
 from dicomferry.store.index_schema import Column
 from dicomferry.store.index_writing import grouped, write_files
+from dicomferry.store.purged_files import repeat_where_purged
 
 _UID = Column.SOP_INSTANCE_UID
 # Names of the files of a run: sorted-{run}-{number}.parquet.
@@ -45,8 +46,15 @@ _BATCH_BYTES = 2 << 20
 
 
 def sort_index(data: Storage) -> None:
-    """Sort the files that the index has now; files appended meanwhile are for the next call."""
+    """Sort the files that the index has now; files appended meanwhile are for the next call.
+
+    Where a deletion purges files meanwhile, it begins again: the merges that are committed stay.
+    """
     index = Index(data)
+    repeat_where_purged(index, lambda: _sort(data, index))
+
+
+def _sort(data: Storage, index: Index) -> None:
     known, schema = set(index.files), index.schema
     for file in sorted(known):
         if not file.startswith(SORTED) and not _is_sorted(data, file):

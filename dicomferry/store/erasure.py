@@ -23,6 +23,7 @@ from dicomferry.store.index_files import index_folder, read_row_group, row_group
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.purged_files import repeat_where_purged
 
 # Times of files may be cut to the second.
 _CEILING_SECONDS = 1.0
@@ -64,7 +65,9 @@ def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, floa
         index.replace(changed, new, cutoff)
         return erased, cutoff
 
-    return repeat_until_committed(commit, CommitConflictError, lambda: index.version)
+    return repeat_until_committed(
+        lambda: repeat_where_purged(index, commit), CommitConflictError, lambda: index.version
+    )
 
 
 def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iterator[str]:

@@ -1,17 +1,18 @@
-"""What an erasure deletes of files that no version of the index has."""
+"""What an erasure deletes of the files of an index, and who reads them at the same time."""
 
 import pyarrow as pa
 import pytest
 import zstandard
 
-from dicomferry.store import erasure
-from dicomferry.store.compaction import rewrite
-from dicomferry.store.erasure import erase_broken_writes
+from dicomferry.store import compaction, erasure
+from dicomferry.store.compaction import rewrite, sort_index
+from dicomferry.store.erasure import erase_broken_writes, erase_rows
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import index_folder
 from dicomferry.store.index_schema import SCHEMA
 from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.prepare_instances import prepare
 from tests.factories import make_instance
 from tests.pipelines.jobs import new_store
@@ -25,8 +26,9 @@ def data(root):
     return new_store(root).data
 
 
-def instance(number):
+def instance(number, study="1.2.1"):
     return make_instance(
+        study_instance_uid=study,
         sop_instance_uid=f"1.2.{number}",
         source_uri=f"/in/{number}.dcm",
         metadata=zstandard.compress(b"{}"),
@@ -35,6 +37,10 @@ def instance(number):
 
 def study_of(copy):
     return InstanceFilter(frozenset({copy.study_instance_uid}), frozenset(), frozenset())
+
+
+def uids(data):
+    return sorted(Index(data).dataset().to_table(["SOPInstanceUID"]).column(0).to_pylist())
 
 
 def has_ended(operation):
@@ -69,3 +75,38 @@ def test_rows_that_another_program_is_rewriting_stay(data, run):
     [rewritten] = rewrite(data, source, SCHEMA, nothing)
     erase_broken_writes(data, study_of(instance(1)), has_ended)
     assert Index(data).uncommitted() == sorted({rewritten.path, source} - {"import-0.parquet"})
+
+
+LOOKERS = {
+    "an import": (Index, "lookup", lambda data: commit(data, [instance(15, "1.9")], "op")),
+    "optimize": (compaction, "_is_sorted", sort_index),
+    "optimize, in a merge": (compaction, "row_group_batches", sort_index),
+    "a deletion": (erasure, "_rows", lambda data: erase_rows(data, study_of(instance(3, "1.9")))),
+}
+
+
+@pytest.mark.parametrize("looker", LOOKERS.values(), ids=LOOKERS)
+def test_files_that_are_purged_meanwhile_stop_nobody(data, monkeypatch, looker):
+    for number in (1, 2):
+        commit(data, [instance(number), instance(number + 10, "1.5")], "op")
+    place, name, look = looker
+    function, waiting = getattr(place, name), [True]
+
+    def late(*arguments):
+        if waiting:
+            waiting.pop()
+            erase_rows(data, study_of(instance(1)))
+            Index(data).purge_history()
+        return function(*arguments)
+
+    monkeypatch.setattr(place, name, late)
+    look(data)
+    assert not waiting
+    assert set(uids(data)) - {"1.2.15"} == {"1.2.11", "1.2.12"}
+
+
+def test_a_file_that_is_lost_is_told_of(data):
+    commit(data, [instance(1)], "op")
+    index_folder(data).delete(Index(data).files)
+    with pytest.raises(FileNotFoundError):
+        prepare(data, [instance(1)], "op")

@@ -1,7 +1,9 @@
 """Commits beside others: who gives way, who goes on, and what is told when the storage refuses."""
 
+from types import SimpleNamespace
+
 import pytest
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from dicomferry.storage import retries
 from dicomferry.storage.capabilities import Capabilities
@@ -92,6 +94,23 @@ def test_a_storage_that_fails_is_not_told_as_lost_races(monkeypatch, failure):
     with pytest.raises(type(failure), match=str(failure)):
         repeat_until_committed(failing, CommitConflictError, lambda: 0)
     assert len(calls) == 8
+
+
+def test_an_outage_is_ridden_out_however_long_ago_another_one_was(monkeypatch):
+    seconds = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: seconds[0], sleep=lambda _: None)
+    monkeypatch.setattr(retries, "time", clock)
+    calls = []
+
+    def racing():
+        calls.append(1)
+        seconds[0] += 1
+        if len(calls) == 600:
+            return "committed"
+        with reporting_conflicts(Bucket()):
+            raise OSError("reset") if len(calls) % 50 == 0 else CommitFailedError("too late")
+
+    assert repeat_until_committed(racing, CommitConflictError, lambda: len(calls)) == "committed"
 
 
 @pytest.mark.parametrize("gone", ["files", "log"])
