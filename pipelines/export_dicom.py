@@ -58,7 +58,7 @@ def run(
     options = options or beam_options()
 
     def work(ready: ReadyExport, job: Job) -> OperationRecord:
-        claim_destination(request)
+        claim_destination(request, ready)
         expect_instances(ready, job, options)
         if owner := dataflow_job(options):
             job.hand_over(owner)
@@ -74,7 +74,7 @@ def run(
     return run_job(request, options, work, on_progress)
 
 
-def claim_destination(request: ExportRequest) -> None:
+def claim_destination(request: ExportRequest, ready: ReadyExport) -> None:
     """Find that the export may write its files, before the first.
 
     Raises:
@@ -82,7 +82,7 @@ def claim_destination(request: ExportRequest) -> None:
     """
     if request.destination is not None:
         try:
-            claim_folder(request.destination, request.store, request.overwrite)
+            claim_folder(request.destination, request.store, ready.data, request.overwrite)
         except PlaceTakenError as error:
             raise JobError(error.code, str(error)) from error
 

@@ -1,12 +1,18 @@
 """Whether an export may replace the files of another one.
 
 Files of an export are named by UIDs, which any store can hold. So the first export into a folder
-leaves a marker there, an object that names its store, made before its first file.
+leaves a marker there, an object that names its store, made before its first file:
+
+    projects/P/locations/L/datasets/D/dicomStores/S
+    {name of its data folder, which is random: another one has a store of the same name that was
+    created later, or lies below another root}
+
+A marker of the first line alone, which earlier versions left, is that of every store of the name.
 """
 
 import enum
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from google.rpc.code_pb2 import FAILED_PRECONDITION
@@ -19,6 +25,7 @@ from dicomferry.storage.registry import open_storage
 from dicomferry.tables.errors import TableError
 
 _MAX_MARKER_BYTES = 1024
+_ATTEMPTS = 3
 
 
 class Overwrite(enum.StrEnum):
@@ -38,7 +45,7 @@ class PlaceTakenError(TableError):
     code = FAILED_PRECONDITION
 
 
-def claim_folder(folder: Storage, store: StoreName, overwrite: Overwrite) -> None:
+def claim_folder(folder: Storage, store: StoreName, data: Storage, overwrite: Overwrite) -> None:
     """Make a folder the destination of exports of a store, or find that it is.
 
     To claim it again changes nothing. Of two stores that claim it at once, one gets it.
@@ -46,32 +53,55 @@ def claim_folder(folder: Storage, store: StoreName, overwrite: Overwrite) -> Non
     Args:
         folder: destination of the files.
         store: that is exported.
+        data: its data folder.
         overwrite: what may be replaced; `ANY` leaves no marker.
 
     Raises:
         PlaceTakenError: there, or above, is an export of another store, or there are files that
-            may not be replaced.
+            may not be replaced, or no marker can be made.
     """
     if overwrite is Overwrite.ANY:
         return
-    owner = _owner(folder)
-    owners = [owner, *map(_owner_above, _folders_above(folder))]
-    if any(each not in (None, str(store)) for each in owners):
+    ours = f"{store}\n{data.root.rpartition('/')[2]}"
+    # Another export can be faster, or the answer to our request be lost.
+    for _ in range(_ATTEMPTS):
+        owner = _owner(folder)
+        _check_owners([owner, *map(_owner_above, _folders_above(folder))], ours, folder)
+        if (owner is None or overwrite is Overwrite.NEVER) and _has_files(folder):
+            raise PlaceTakenError(
+                f"{folder.root} has files that this export may not overwrite (--overwrite "
+                f"{overwrite}): choose an empty folder, or --overwrite any"
+            )
+        if owner is not None or folder.create(EXPORT_MARKER, ours.encode()):
+            return
+    raise PlaceTakenError(
+        f"{folder.uri(EXPORT_MARKER)} is not a regular file: delete it, or choose another folder; "
+        "--overwrite any would not look at it"
+    )
+
+
+def _check_owners(owners: Iterable[str | None], ours: str, folder: Storage) -> None:
+    """Refuse a folder that another store has.
+
+    Args:
+        owners: texts of the markers there and above; None where there is none.
+        ours: text of the marker of the store.
+        folder: for the message.
+
+    Raises:
+        PlaceTakenError: another store has it.
+    """
+    name, _, _ = ours.partition("\n")
+    if any(each not in (None, ours, name) for each in owners):
         raise PlaceTakenError(
-            f"{folder.root} is, or is in, a folder with an export of another store: choose "
-            "another folder; --overwrite any would overwrite it"
+            f"{folder.root} is, or is in, a folder with an export of another store, be it of the "
+            "same name (of another root, or deleted since): choose another folder; "
+            "--overwrite any would overwrite it"
         )
-    if (owner is None or overwrite is Overwrite.NEVER) and _has_files(folder):
-        raise PlaceTakenError(
-            f"{folder.root} has files that this export may not overwrite (--overwrite "
-            f"{overwrite}): choose an empty folder, or --overwrite any"
-        )
-    if owner is None and not folder.create(EXPORT_MARKER, str(store).encode()):
-        claim_folder(folder, store, overwrite)  # another export was faster, or our answer was lost
 
 
 def _owner(folder: Storage) -> str | None:
-    """Return the name of the store whose exports a folder has; None if it has no marker."""
+    """Return the text of the marker of a folder; None if it has none."""
     entry = folder.head(EXPORT_MARKER)
     if entry is None:
         return None

@@ -74,7 +74,7 @@ def exporting(request: ExportRequest, options: PipelineOptions) -> Iterator[Expo
     """
     ready = request.resolve(remote_runner(options))
     with Job(request, None) as job:
-        export_dicom.claim_destination(request)
+        export_dicom.claim_destination(request, ready)
         export_dicom.expect_instances(ready, job, options)
         planned = export_dicom.make_job(request, ready, job, options)
         run = ExportRun(dataclasses.replace(planned, ends_operation=False), ready.snapshot.files)

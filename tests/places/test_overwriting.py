@@ -5,7 +5,8 @@ import os
 import pytest
 from google.rpc.code_pb2 import FAILED_PRECONDITION
 
-from dicomferry.places.overwriting import Overwrite, PlaceTakenError, claim_folder
+from dicomferry.places import overwriting
+from dicomferry.places.overwriting import Overwrite, PlaceTakenError
 from dicomferry.resource_names import parse_store
 from dicomferry.sources.listing import list_sources
 from dicomferry.sources.source import EXPORT_MARKER
@@ -15,6 +16,7 @@ from dicomferry.store.dicom_store import create_store
 from tests.pipelines.jobs import images, new_store, run_export, run_import, tree, write_files
 
 OURS, OTHERS = parse_store("ours"), parse_store("others")
+DATA = {OURS: open_storage("/stores/ours/data/0a"), OTHERS: open_storage("/stores/others/data/0b")}
 OWN, NEVER, ANY = Overwrite.OWN, Overwrite.NEVER, Overwrite.ANY
 
 
@@ -27,10 +29,14 @@ def folder(request, tmp_path):
     return open_storage(f"gs://{gcs.bucket(f'taken-{os.urandom(6).hex()}').name}/exports/out")
 
 
-def is_taken(folder, store, overwrite):
+def claim_folder(folder, store, overwrite, data=None):
+    overwriting.claim_folder(folder, store, data or DATA[store], overwrite)
+
+
+def is_taken(folder, store, overwrite, data=None):
     """Whether a claim is refused; the message says what to do."""
     try:
-        claim_folder(folder, store, overwrite)
+        claim_folder(folder, store, overwrite, data)
     except PlaceTakenError as error:
         assert "--overwrite any" in str(error)
         assert OTHERS.id not in str(error)
@@ -45,12 +51,12 @@ def names(folder):
 def test_a_folder_is_of_the_store_that_came_first(folder):
     for overwrite in (OWN, OWN, NEVER):
         assert not is_taken(folder, OURS, overwrite)
-    assert folder.read(EXPORT_MARKER) == str(OURS).encode()
+    assert folder.read(EXPORT_MARKER) == f"{OURS}\n0a".encode()
     folder.write("1.2/1.3/1.4.dcm", b"ours")
     assert not is_taken(folder, OURS, OWN)
     assert is_taken(folder, OTHERS, OWN)
     assert is_taken(folder, OTHERS, NEVER)
-    assert folder.read(EXPORT_MARKER) == str(OURS).encode()
+    assert folder.read(EXPORT_MARKER) == f"{OURS}\n0a".encode()
 
 
 def test_all_below_a_folder_is_of_its_store(folder):
@@ -92,7 +98,39 @@ def test_of_two_that_come_at_once_one_is_refused(folder, monkeypatch):
 
     monkeypatch.setattr(type(folder), "create", create_late)
     assert is_taken(folder, OURS, OWN)
-    assert folder.read(EXPORT_MARKER) == str(OTHERS).encode()
+    assert folder.read(EXPORT_MARKER) == f"{OTHERS}\n0b".encode()
+
+
+def test_a_store_of_the_same_name_is_another_one(folder):
+    claim_folder(folder, OURS, OWN)
+    folder.write("1.2/1.3/1.4.dcm", b"ours")
+    created_again = open_storage("/stores/ours/data/0c")
+    assert is_taken(folder, OURS, OWN, created_again)
+    assert is_taken(folder.subfolder("a"), OURS, OWN, created_again)
+    moved = open_storage("gs://stores/ours/data/0a")
+    assert not is_taken(folder, OURS, OWN, moved)
+
+
+def test_a_marker_of_a_name_alone_is_of_every_store_of_the_name(folder):
+    folder.write(EXPORT_MARKER, str(OURS).encode())
+    folder.write("1.2/1.3/1.4.dcm", b"ours")
+    assert not is_taken(folder, OURS, OWN)
+    assert is_taken(folder, OTHERS, OWN)
+
+
+def link(path):
+    path.symlink_to(path.parent / "nowhere")
+
+
+@pytest.mark.parametrize("make", [link, os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_no_marker(make, tmp_path):
+    make(tmp_path / EXPORT_MARKER)
+    folder = open_storage(str(tmp_path))
+    for overwrite in (OWN, NEVER):
+        with pytest.raises(PlaceTakenError, match="not a regular file: delete it, or choose"):
+            claim_folder(folder, OURS, overwrite)
+    assert not is_taken(folder, OURS, ANY)
+    assert os.listdir(tmp_path) == [EXPORT_MARKER]
 
 
 def test_a_link_is_the_folder_that_it_leads_to(tmp_path):
