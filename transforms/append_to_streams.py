@@ -38,7 +38,8 @@ _APPEND = WriteDisposition.WRITE_APPEND
 _REMOTE_SHARES = 100
 # Per share of an append: 4,000 in all, as in an export.
 _MAX_PARTS = 40
-# Of a stream that got no rows; the file also says so to later parts of the import.
+# Of a stream that got no rows; later parts of the import try again only if it was busy.
+_BUSY = "busy"
 _GIVEN_UP = "given-up"
 _TOO_LARGE = "its row is larger than 1 MB, which streams do not take"
 
@@ -53,9 +54,8 @@ class AppendToStreams(beam.PTransform):
     This includes rows that other imports have committed and not appended, because they still run
     or were killed: each row is appended exactly once. Rows that a table refuses, or the rules for
     places do, rows above 1 MB, which streams do not take, and those that could not be made are
-    logged and listed in
-    stream-errors-*.jsonl beside the operation; the import continues, and the next one sends
-    refused rows again.
+    logged and listed in stream-errors-*.jsonl beside the operation; the import continues, and the
+    next one sends refused rows again. A table that is busy gets them from the next part.
     stream-warnings-*.jsonl lists values that do not fit their columns.
 
     Counters, in namespace "stream": rows, skipped, refused, warnings.
@@ -176,7 +176,7 @@ def _load_all(
     """Load the appends to one table in order, up to the first that the table refuses.
 
     What the table does not get is listed before the append is marked, since after that another
-    attempt of this step passes it over.
+    attempt of this step passes it over. Once the table has all, it is no longer listed as late.
     """
     number, appends = keyed
     stream, folder = options.streams[number], options.folder
@@ -199,6 +199,8 @@ def _load_all(
         Metrics.counter("stream", "rows").inc(written.rows)
         Metrics.counter("stream", "warnings").inc(written.warnings)
         Metrics.counter("stream", "skipped").inc(len(written.skipped))
+    if (position.passed() or 0) >= ordered[-1][0].until:  # also what earlier parts left
+        folder.storage.delete(_errors(stream, what) for what in (_BUSY, _GIVEN_UP))
     folder.storage.delete(shard for _, written in ordered for shard in written.shards)
 
 
@@ -233,7 +235,7 @@ def _give_up(folder: OperationFolder, stream: Stream, error: Exception) -> None:
     text = str(error) if isinstance(error, TableError) else storage_message(error)
     reason = f"{text.removesuffix('.')}. The next import into this store tries again."
     code = "OUT_OF_REACH" if _is_out_of_reach(error) else "REFUSED"
-    what = "busy" if isinstance(error, TableBusyError) else _GIVEN_UP
+    what = _BUSY if isinstance(error, TableBusyError) else _GIVEN_UP
     _list_errors(folder, _errors(stream, what), stream, [_error(code, reason)])
 
 

@@ -14,7 +14,7 @@ from dicomferry.store.index_files import index_folder, log_path
 from dicomferry.store.notifications import Topic
 from dicomferry.store.stream_log import StreamLog
 from dicomferry.tables.duckdb_table import DuckDBTable
-from dicomferry.tables.errors import TableError
+from dicomferry.tables.errors import TableBusyError, TableError
 from dicomferry.tables.stream import Stream
 from dicomferry.transforms.append_to_streams import AppendToStreams, _load_all, begin_streams
 from dicomferry.transforms.commit_instances import commit
@@ -119,3 +119,17 @@ def test_what_a_table_does_not_get_is_listed_whenever_the_step_breaks(
     load(append, written, stream, options)  # by the runner, which tries again
     assert [(each.resource, each.code) for each in lagging(folder)] == [(stream.table_uri, code)]
     assert not StreamLog(data, stream.log_name).is_pending(append)
+
+
+def test_a_table_that_was_busy_is_late_until_a_part_sends_all(data, folder, stream, monkeypatch):
+    options = AppendToStreams([stream], data, folder, 0)
+    written = WrittenRows(rows=1)
+    append = plan(stream, data)
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDBTable, "load", raising(TableBusyError("locked")))
+        load(append, written, stream, options)
+        load(append, written, stream, options)  # again, and passes over what is marked as refused
+        assert [each.code for each in lagging(folder)] == [UNAVAILABLE]
+    monkeypatch.setattr(DuckDBTable, "load", lambda *_: None)
+    load(plan(stream, data), written, stream, options)
+    assert lagging(folder) == ()
