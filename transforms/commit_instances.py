@@ -6,7 +6,8 @@ is looked up again.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import apache_beam as beam
@@ -64,21 +65,22 @@ def commit(
         CommitConflictError: a commit is refused although nobody else commits.
     """
     prepared = prepare(data, instances, operation, dry_run=dry_run)
+    load = functools.cache(lambda: Index(data))
     changed = commit_files(data, prepared.files).changed if prepared.files else set()
     return [
         verdict
         for judged in prepared.judged()
-        for verdict in confirm(data, judged, changed, operation)
+        for verdict in confirm(load, judged, changed, operation)
     ]
 
 
 def confirm(
-    data: Storage, judged: JudgedCopies, changed: set[str], operation: str
+    load: Callable[[], Index], judged: JudgedCopies, changed: Set[str], operation: str
 ) -> list[Verdict]:
     """Return the verdicts on copies, after the commit of their files.
 
     Args:
-        data: the data folder of a store.
+        load: returns a version of the index after the commit; called if the verdicts need it.
         judged: the verdicts before the commit.
         changed: paths of files that lost rows. What the index has by now decides then; a copy that
             it has nothing of has lost its blob.
@@ -87,7 +89,7 @@ def confirm(
     if changed.isdisjoint(judged.files):
         return judged.verdicts
     uids = sorted({verdict.copy.sop_instance_uid for verdict in judged.verdicts})
-    rows = {row[Column.SOP_INSTANCE_UID]: row for row in Index(data).lookup(uids).to_pylist()}
+    rows = {row[Column.SOP_INSTANCE_UID]: row for row in load().lookup(uids).to_pylist()}
     confirmed: list[Verdict] = []
     for verdict in judged.verdicts:
         row = rows.get(verdict.copy.sop_instance_uid)
@@ -121,8 +123,14 @@ class _ConfirmFn(beam.DoFn):
         self._dry_run = options.dry_run
         self._progress = options.progress
 
+    def start_bundle(self) -> None:
+        self._changed: Set[str] | None = None
+        self._load = functools.cache(lambda: Index(self._data))
+
     def process(self, judged: JudgedCopies, changed: Iterable[str]) -> Iterator[FileOutcome]:
-        verdicts = confirm(self._data, judged, set(changed), self._operation)
+        if self._changed is None:  # the same for all of a bundle
+            self._changed = frozenset(changed)
+        verdicts = confirm(self._load, judged, self._changed, self._operation)
         self._count(verdicts)
         yield from map(_outcome, verdicts)
 

@@ -1,8 +1,9 @@
 """The index of a store: a Delta table with one row per instance.
 
 An instance exists when, and only when, a committed row points at its blob. Every
-append goes through `append`, which Delta refuses if another import committed after
-the version that this object was loaded at: lookup and append must share one object.
+append goes through `append`, which Delta refuses if anything was committed after the
+version that this object has loaded. What was looked up in an earlier version has to be
+compared with what came since, first: `index_commit` does.
 """
 
 import functools
@@ -154,13 +155,13 @@ class Index:
         yield from self.dataset().to_batches(columns=UID_COLUMNS)
 
     def lookup(
-        self, sop_instance_uids: Sequence[str], files: Sequence[str] | None = None
+        self, sop_instance_uids: Sequence[str], files: Sequence[IndexFile] | None = None
     ) -> pa.Table:
         """Return the rows of those SOP Instance UIDs that exist, by one semi-join.
 
         Args:
             sop_instance_uids: to look for.
-            files: the only ones of `files` to look into; default: all.
+            files: the only ones of `file_stats` to look into; default: all.
 
         Returns:
             `LOOKUP_COLUMNS`, in no order.
@@ -168,7 +169,7 @@ class Index:
         if not sop_instance_uids:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
         uids = sorted(sop_instance_uids)
-        among = [file for file in self.file_stats() if files is None or file.path in files]
+        among = self.file_stats() if files is None else files
         open_files = functools.partial(parquet_files, self._folder, self.schema)
         return self._folder.retry(lambda: find_rows(among, open_files, uids))
 

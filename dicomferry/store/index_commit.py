@@ -14,13 +14,12 @@ after it was killed, may have to commit it.
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
@@ -29,6 +28,7 @@ from dicomferry.store.compaction import rewrite
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import (
     Changes,
+    IndexFile,
     WrittenFile,
     changes_of,
     index_folder,
@@ -36,14 +36,17 @@ from dicomferry.store.index_files import (
 )
 from dicomferry.store.index_schema import Column
 from dicomferry.store.renewal import renew, safe_time
+from dicomferry.store.uid_hashes import HashedFiles, hashes_of
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Of one commit: its entry in the log has half a megabyte, and 8 bytes a row are in memory.
+# Of one commit: its entry in the log has half a megabyte, and 16 bytes a row are in memory.
 _MAX_FILES = 1000
 _MAX_ROWS = 20_000_000
 _THREADS = 8
+# Older files are not committed: `Index.vacuum` deletes those of 7 days that no version has.
+_COMMITTED_SECONDS = 3 * 24 * 3600
 
 
 class PreparedFile(NamedTuple):
@@ -115,14 +118,12 @@ class _Commit:
     def __init__(self, data: Storage, files: Sequence[PreparedFile], own: set[str]) -> None:
         self._data = data
         self._own = own
-        self._hashes: dict[str, np.ndarray] = {}
+        self._hashed = HashedFiles()
         self._changes: dict[int, Changes] = {}
-        folder = index_folder(data)
         # Outside the race: a file that is gone was committed long ago, or comes to be left out.
-        is_there = _in_threads(lambda each: folder.head(each.file.path) is not None, files)
         self._pending = [
-            _Pending(each.file.path, each if there else None)
-            for each, there in zip(files, is_there, strict=True)
+            _Pending(each.file.path, each if is_kept else None)
+            for each, is_kept in zip(files, _are_kept(data, files), strict=True)
         ]
         self._changed = {each.origin for each in self._pending if each.prepared is None}
         self._lost_races = 0
@@ -162,7 +163,9 @@ class _Commit:
         files = frozenset(self._index.files)
         versions = {prepared.version for _, prepared in waiting}
         since = {version: self._since(version, files) for version in versions}
-        waiting = [each for each in waiting if not self._is_committed(each[1], since, files)]
+        # The answer to a commit was lost, or came too late; it may have been compacted since.
+        committed = files.union(*({file.path for file in each.added} for each in since.values()))
+        waiting = [each for each in waiting if each[1].file.path not in committed]
         looks = self._looks(waiting, since)
         # Most files have lost nothing, which takes no request: threads would only be in the way.
         is_idle = [
@@ -178,7 +181,14 @@ class _Commit:
             for pair, idle in zip(zip(waiting, looks, strict=True), is_idle, strict=True)
             if not idle
         ]
-        for some in _in_threads(lambda pair: self._bring(*pair), others):
+        is_looked_into = any(look != [] for _, look in others)
+        stats = {file.path: file for file in self._index.file_stats()} if is_looked_into else {}
+
+        def bring(pair: tuple[tuple[str, PreparedFile], list[str] | None]) -> list[_Pending]:
+            each, look = pair
+            return self._bring(*each, [stats[path] for path in (stats if look is None else look)])
+
+        for some in _in_threads(bring, others):
             self._pending += some
 
     def _since(self, version: int, files: frozenset[str]) -> Changes:
@@ -187,14 +197,6 @@ class _Commit:
         added = [file for change in changes for file in change.added]
         are_known = all(change.are_known for change in changes)
         return Changes(added, are_known and files.issuperset(file.path for file in added))
-
-    def _is_committed(
-        self, prepared: PreparedFile, since: Mapping[int, Changes], files: frozenset[str]
-    ) -> bool:
-        """Whether a file is in the index: the answer to a commit was lost, or came too late."""
-        path = prepared.file.path
-        added = since[prepared.version].added
-        return path in files or any(file.path == path for file in added)
 
     def _looks(
         self, waiting: Sequence[tuple[str, PreparedFile]], since: Mapping[int, Changes]
@@ -209,51 +211,59 @@ class _Commit:
                 overlaps = file.first <= own.last and own.first <= file.last
                 if overlaps and file.path not in self._own:
                     rivals[file.path].append(number)
-        compared = {number for numbers in rivals.values() for number in numbers}
-        paths = [waiting[number][1].file.path for number in compared]
-        unread = [path for path in paths if path not in self._hashes]
-        self._hashes |= zip(unread, _in_threads(self._read_hashes, unread), strict=True)
-
-        def compare(rival: str) -> list[int]:
-            theirs = self._read_hashes(rival)
-            return [
-                n for n in rivals[rival] if _meet(self._hashes[waiting[n][1].file.path], theirs)
-            ]
-
-        for rival, numbers in zip(rivals, _in_threads(compare, list(rivals)), strict=True):
+        # By their origins, of which others are parts: rows that are left out meet nothing any more.
+        compared = {waiting[number][0] for numbers in rivals.values() for number in numbers}
+        unread = sorted(path for path in compared if path not in self._hashed)
+        self._hashed.add(dict(zip(unread, _in_threads(self._read_hashes, unread), strict=True)))
+        meeting = _in_threads(lambda rival: self._hashed.having(self._read_hashes(rival)), rivals)
+        for (rival, numbers), origins in zip(rivals.items(), meeting, strict=True):
             for number in numbers:
-                looks[number] = [*(looks[number] or ()), rival]
+                if waiting[number][0] in origins:
+                    looks[number] = [*(looks[number] or ()), rival]
         return looks
 
     def _read_hashes(self, path: str) -> np.ndarray:
-        """Return a hash of each UID of a file, sorted: 8 bytes stand for it."""
-        uids = read_column(self._data, path, Column.SOP_INSTANCE_UID).to_pylist()
-        return np.sort(np.fromiter(map(hash, uids), np.int64, len(uids)))
+        return hashes_of(read_column(self._data, path, Column.SOP_INSTANCE_UID))
 
-    def _bring(self, waiting: tuple[str, PreparedFile], look: list[str] | None) -> list[_Pending]:
-        """Return what there is to commit of a file to the version that is loaded."""
-        origin, prepared = waiting
-        path = prepared.file.path
-        stored = self._find_stored(path, look) if look != [] else set()
+    def _bring(
+        self, origin: str, prepared: PreparedFile, among: Sequence[IndexFile]
+    ) -> list[_Pending]:
+        """Return what there is to commit of a file to the version that is loaded.
+
+        Args:
+            origin: the file that it is, or that it is left of.
+            prepared: the file.
+            among: the files of the index that may have some of its UIDs.
+        """
         gone, renewed = self._renew(prepared)
+        left_out = self._find_stored(prepared, among) | gone
         at_newest = prepared._replace(version=self._index.version, stored=renewed)
-        if not stored and not gone:
+        if not left_out:
             return [_Pending(origin, at_newest)]
         self._changed.add(origin)
-        written = rewrite(
-            self._data, path, self._index.schema, functools.partial(_is_left_out, stored, gone)
-        )
         # Another attempt of this step may commit the file as it was, even now: it is a rival from
         # here on, and it is not deleted. What no version comes to have is left to `Index.vacuum`.
-        self._own.discard(path)
+        self._own.discard(prepared.file.path)
+        written = self._rewrite(prepared.file, left_out)
         self._own.update(file.path for file in written)
         return [_Pending(origin, at_newest._replace(file=file)) for file in written]
 
-    def _find_stored(self, path: str, among: list[str] | None) -> set[str]:
-        """Return which UIDs of a file some of the index's files have, or any."""
-        uids = read_column(self._data, path, Column.SOP_INSTANCE_UID).to_pylist()
-        found = self._index.lookup(uids, among)
+    def _find_stored(self, prepared: PreparedFile, among: Sequence[IndexFile]) -> set[str]:
+        """Return which UIDs of a file some files of the index have."""
+        if not among:
+            return set()
+        found = self._index.lookup(self._uids_of(prepared), among)
         return set(found[Column.SOP_INSTANCE_UID].to_pylist())
+
+    def _uids_of(self, prepared: PreparedFile) -> list[str]:
+        uids = read_column(self._data, prepared.file.path, Column.SOP_INSTANCE_UID)
+        return list(uids.to_pylist())
+
+    def _rewrite(self, file: WrittenFile, left_out: set[str]) -> list[WrittenFile]:
+        if len(left_out) == file.bounds().rows:
+            return []
+        is_left_out = functools.partial(_is_among, left_out)
+        return rewrite(self._data, file.path, self._index.schema, is_left_out)
 
     def _is_young(self, prepared: PreparedFile) -> bool:
         """Whether all blobs of a file were written after the cut-off."""
@@ -261,12 +271,16 @@ class _Commit:
         return cutoff is None or prepared.stored >= safe_time(cutoff)
 
     def _renew(self, prepared: PreparedFile) -> tuple[set[str], float]:
-        """Renew blobs that may be deleted; return those that are gone, and the oldest time."""
+        """Renew blobs that may be deleted; return whose are gone, and the oldest time."""
         cutoff = self._index.cutoff
         if cutoff is None or self._is_young(prepared):
             return set(), prepared.stored
         blobs = read_column(self._data, prepared.file.path, Column.BLOB_URI).to_pylist()
-        return renew(self._data, blobs, cutoff), safe_time(cutoff)
+        gone = renew(self._data, blobs, cutoff)
+        if not gone:
+            return set(), safe_time(cutoff)
+        pairs = zip(self._uids_of(prepared), blobs, strict=True)
+        return {uid for uid, blob in pairs if blob in gone}, safe_time(cutoff)
 
 
 def _divided(files: Sequence[PreparedFile]) -> Iterator[list[PreparedFile]]:
@@ -282,20 +296,23 @@ def _divided(files: Sequence[PreparedFile]) -> Iterator[list[PreparedFile]]:
         yield some
 
 
-def _meet(ours: np.ndarray, theirs: np.ndarray) -> bool:
-    """Whether sorted arrays have a number in common."""
-    few, many = (ours, theirs) if len(ours) < len(theirs) else (theirs, ours)
-    places = np.searchsorted(many, few)
-    return bool((many[np.minimum(places, len(many) - 1)] == few).any()) if len(many) else False
+def _are_kept(data: Storage, files: Sequence[PreparedFile]) -> list[bool]:
+    """Whether each of some files is there, and stays until it is committed."""
+    folder = index_folder(data)
+    entries = _in_threads(lambda each: folder.head(each.file.path), files)
+    times = [0.0 if entry is None else entry.modified.timestamp() for entry in entries]
+    now = time.time()
+    if any(moment and now - moment > _COMMITTED_SECONDS / 2 for moment in times):
+        # The storage's clock decides. It is read anew, as the machine may have been suspended.
+        now = data.own_clock().timestamp()
+    return [now - moment < _COMMITTED_SECONDS for moment in times]
 
 
-def _is_left_out(uids: set[str], blobs: set[str], rows: pa.Table) -> pa.Array:
-    is_stored = pc.is_in(rows[Column.SOP_INSTANCE_UID], pa.array(sorted(uids), pa.string()))
-    is_gone = pc.is_in(rows[Column.BLOB_URI], pa.array(sorted(blobs), pa.string()))
-    return pc.or_(is_stored, is_gone)
+def _is_among(uids: set[str], rows: pa.Table) -> pa.Array:
+    return pa.array([uid in uids for uid in rows[Column.SOP_INSTANCE_UID].to_pylist()], pa.bool_())
 
 
-def _in_threads(function: Callable[[T], R], elements: Sequence[T]) -> list[R]:
+def _in_threads(function: Callable[[T], R], elements: Collection[T]) -> list[R]:
     if len(elements) < 2:
         return list(map(function, elements))
     with ThreadPoolExecutor(_THREADS) as threads:

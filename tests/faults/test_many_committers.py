@@ -27,7 +27,7 @@ def test_committers_at_once_all_commit_once_and_share_what_they_dispute(root):
         ready.wait()
         committed = commit_files(data, prepared.files)
         [judged] = prepared.judged()
-        verdicts = confirm(data, judged, committed.changed, f"op{number}")
+        verdicts = confirm(lambda: Index(data), judged, committed.changed, f"op{number}")
         return committed.lost_races, [verdict.outcome for verdict in verdicts]
 
     began = time.monotonic()

@@ -1,5 +1,6 @@
 """Committing is harmless to repeat, and others that commit meanwhile are taken into account."""
 
+import os
 import threading
 import time
 from collections import Counter
@@ -22,7 +23,8 @@ from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import log_path
 from dicomferry.store.vacuum import raise_cutoff
-from dicomferry.transforms.commit_instances import CommitInstances, commit, confirm
+from dicomferry.transforms import commit_instances, prepare_instances
+from dicomferry.transforms.commit_instances import CommitInstances, _ConfirmFn, commit, confirm
 from dicomferry.transforms.prepare_instances import prepare, rows_of
 from dicomferry.transforms.records import FileOutcome
 from tests.factories import make_instance
@@ -57,6 +59,12 @@ def naps(monkeypatch):
 
 def outcomes(verdicts):
     return [verdict.outcome for verdict in verdicts]
+
+
+def confirmed(data, prepared, changed):
+    """Return the verdicts after the commit."""
+    every = prepared.judged()
+    return [v for judged in every for v in confirm(lambda: Index(data), judged, changed, "op")]
 
 
 def uids(data):
@@ -110,8 +118,7 @@ def test_a_rival_that_commits_after_the_lookup_has_won(data, rival, outcome):
     committed = commit_files(data, prepared.files)
     assert committed.changed == {file.file.path}
     assert [rows for rows, _ in committed.commits] == [1]
-    [judged] = prepared.judged()
-    verdicts = confirm(data, judged, committed.changed, "op")
+    verdicts = confirmed(data, prepared, committed.changed)
     assert [(v.outcome, v.other) for v in verdicts] == [(outcome, "/rival.dcm"), ("imported", "")]
     assert uids(data) == ["1.2.1", "1.2.2"]
     assert Index(data)._folder.head(file.file.path), "another attempt may look at it still"
@@ -236,7 +243,7 @@ def test_a_step_that_is_tried_again_finds_what_it_has_committed(data):
     Index(data)._folder.delete([log_path(number) for number in range(version + 1)])
     commit_files(data, prepared.files)
     assert uids(data) == ["1.2.1", "1.2.2", "1.2.3", "1.2.8"]
-    verdicts = [v for judged in prepared.judged() for v in confirm(data, judged, ANY, "op")]
+    verdicts = confirmed(data, prepared, ANY)
     assert outcomes(verdicts) == ["imported", "duplicate", "imported", "conflict", "imported"]
 
 
@@ -245,9 +252,7 @@ def test_a_bucket_that_is_prepared_again_after_its_commit_adds_nothing(data):
     commit_files(data, first.files)
     committed = commit_files(data, second.files)
     assert committed.commits == [], "its rows are there by another name"
-    verdicts = [
-        v for judged in second.judged() for v in confirm(data, judged, committed.changed, "op")
-    ]
+    verdicts = confirmed(data, second, committed.changed)
     assert Counter(outcomes(verdicts)) == Counter(ANSWERS)
     assert uids(data) == ["1.2.1", "1.2.2", "1.2.3"]
 
@@ -256,8 +261,7 @@ def test_a_prepared_file_that_is_gone_fails_what_was_in_it(data):
     prepared = prepare(data, [instance(1)], "op")
     Index(data)._folder.delete([each.file.path for each in prepared.files])
     committed = commit_files(data, prepared.files)
-    [judged] = prepared.judged()
-    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["failed"]
+    assert outcomes(confirmed(data, prepared, committed.changed)) == ["failed"]
     assert uids(data) == []
 
 
@@ -270,8 +274,10 @@ def test_blobs_that_are_deleted_between_preparing_and_committing_fail_alone(data
     raise_cutoff(data, now + 1)
     data.delete(["1.dcm"])
     committed = commit_files(data, prepared.files)
-    [judged] = prepared.judged()
-    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["failed", "imported"]
+    assert outcomes(confirmed(data, prepared, committed.changed)) == [
+        "failed",
+        "imported",
+    ]
     assert uids(data) == ["1.2.2"]
     assert data.head("2.dcm").modified.timestamp() > now + 1
 
@@ -288,8 +294,10 @@ def test_an_attempt_that_died_before_its_commit_has_taken_nothing_from_the_next(
         with pytest.raises(InterruptedError):
             commit_files(data, prepared.files)
     committed = commit_files(data, prepared.files)
-    [judged] = prepared.judged()
-    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["duplicate", "imported"]
+    assert outcomes(confirmed(data, prepared, committed.changed)) == [
+        "duplicate",
+        "imported",
+    ]
     assert uids(data) == ["1.2.1", "1.2.2"]
 
 
@@ -314,8 +322,26 @@ def test_two_attempts_at_once_leave_one_row_a_uid_in_files_that_are_there(data, 
     monkeypatch.setattr(index_commit, "rewrite", overtaken)
     committed = commit_files(data, prepared.files)
     assert uids(data) == ["1.2.1", "1.2.2"]
-    [judged] = prepared.judged()
-    assert outcomes(confirm(data, judged, committed.changed, "op")) == ["imported", "imported"]
+    assert outcomes(confirmed(data, prepared, committed.changed)) == [
+        "imported",
+        "imported",
+    ]
+
+
+def test_a_file_that_a_vacuum_may_soon_delete_is_not_committed(data, monkeypatch):
+    """Its job was suspended for days."""
+    copies = [instance(1), instance(2)]
+    old, young = (prepare(data, [copy], "op") for copy in copies)
+    for prepared, days in ((old, 3.1), (young, 2.9)):
+        [file] = prepared.files
+        then = time.time() - days * 24 * 3600
+        os.utime(Index(data)._folder.uri(file.file.path), (then, then))
+    committed = commit_files(data, old.files + young.files)
+    assert committed.changed == {old.files[0].file.path}
+    assert uids(data) == ["1.2.2"]
+    assert outcomes(confirmed(data, old, committed.changed)) == ["failed"]
+    commit(data, copies, "again")
+    assert uids(data) == ["1.2.1", "1.2.2"]
 
 
 def run_twice(data):
@@ -363,6 +389,41 @@ def test_a_bundle_that_is_tried_again_answers_the_same_and_commits_nothing_more(
     ]
     assert commits == [1, 0]
     assert uids(data) == ["1.2.1", "1.2.2", "1.2.3"]
+
+
+# What the work grows with.
+
+
+def test_many_files_that_lost_rows_take_one_look_at_the_bounds_of_the_index(data, monkeypatch):
+    prepared = [prepare(data, [instance(n), instance(n + 100)], "op") for n in range(4)]
+    commit(data, [instance(n, source_uri="/rival.dcm") for n in range(4)], "rival")
+    looks, file_stats = [], Index.file_stats
+    monkeypatch.setattr(Index, "file_stats", lambda index: looks.append(1) or file_stats(index))
+    committed = commit_files(data, [file for each in prepared for file in each.files])
+    assert (len(committed.changed), len(looks)) == (4, 1)
+    assert len(uids(data)) == 8
+
+
+def test_a_file_that_lost_all_rows_is_not_written_again(data, monkeypatch):
+    prepared = prepare(data, BATCH, "op")
+    commit(data, BATCH, "rival")
+    monkeypatch.setattr(index_commit, "rewrite", None)
+    committed = commit_files(data, prepared.files)
+    assert (len(committed.changed), committed.commits) == (1, [])
+
+
+def test_outcomes_of_a_bundle_are_confirmed_by_one_version_of_the_index(data, monkeypatch):
+    monkeypatch.setattr(prepare_instances, "_CHUNK", 1)
+    prepared = prepare(data, BATCH, "op")
+    commit(data, [instance(1, source_uri="/rival.dcm")], "rival")
+    changed = commit_files(data, prepared.files).changed
+    loads = []
+    monkeypatch.setattr(commit_instances, "Index", lambda data: loads.append(1) or Index(data))
+    confirm_fn = _ConfirmFn(CommitInstances(data, "op"))
+    for loaded in (1, 2):
+        confirm_fn.start_bundle()
+        found = [o for judged in prepared.judged() for o in confirm_fn.process(judged, changed)]
+        assert (len(found), len(loads)) == (5, loaded)
 
 
 # Rows and batches.
