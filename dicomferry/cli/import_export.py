@@ -42,10 +42,10 @@ def _import(context: typer.Context, values: FlagValues) -> None:
     store, root = shlex.quote(values["store"]), values["root"] or DEFAULT_ROOT
     if request.dry_run:
         suggest(f"dicomferry import {store} {shlex.quote(values['source'])}", root)
-    elif operation.error:
+    elif operation.counts.failures:
         retry = f"--retry-failed {operation.id}"
         suggest(f"dicomferry import {store} {retry}", root)
-    else:
+    elif not operation.error:
         suggest(f"dicomferry export files {store} ./out", root)
     exit_with(operation, request.max_failures)
 

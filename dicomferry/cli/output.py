@@ -14,6 +14,7 @@ from dicomferry.cli.options import DEFAULT_ROOT
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.state import has_reached_end
 from dicomferry.pipelines import exit_codes
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
@@ -110,5 +111,7 @@ def exit_with(record: OperationRecord, max_failures: int) -> None:
         record: of a job that has ended.
         max_failures: files that may fail.
     """
+    if record.error and not has_reached_end(record):
+        errors.print(printable(record.error.message), soft_wrap=True, highlight=False, markup=False)
     if code := exit_codes.of_record(record, max_failures):
         raise typer.Exit(code)

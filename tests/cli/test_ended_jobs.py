@@ -1,7 +1,7 @@
 """What `import` and `export` say of a job that has ended, and the code they exit with."""
 
 import pytest
-from google.rpc.code_pb2 import DATA_LOSS
+from google.rpc.code_pb2 import DATA_LOSS, INVALID_ARGUMENT, NOT_FOUND
 from typer.testing import CliRunner
 
 from dicomferry.cli.main import app
@@ -42,3 +42,22 @@ def test_an_import_that_lost_rows_of_a_stream_exits_with_1(command):
     ended = command(Method.IMPORT, lose_rows)
     assert ended.exit_code == 1, ended.output
     assert "GONE: the reason" in ended.output
+    assert "--retry-failed" not in ended.output, "there is nothing that it would read"
+
+
+def test_files_that_failed_can_be_tried_again(command):
+    def fail(record):
+        record.set_counts(OutcomeCounts(imported=2, failed=1), 3)
+        record.finish(INVALID_ARGUMENT, "1 of 3 files failed, the others are done")
+
+    ended = command(Method.IMPORT, fail)
+    assert ended.exit_code == 1, ended.output
+    assert "--retry-failed" in ended.output
+
+
+@pytest.mark.parametrize("method", [Method.IMPORT, Method.EXPORT])
+def test_a_job_that_did_not_reach_its_end_says_why(command, method):
+    ended = command(method, lambda record: record.finish(NOT_FOUND, "the pattern is [no/file]"))
+    assert ended.exit_code == 2, ended.output
+    assert "the pattern is [no/file]" in ended.stderr
+    assert "next:" not in ended.output
