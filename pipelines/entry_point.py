@@ -8,20 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
 
 from dicomferry.operations.folder import adopt_operation
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import exit_codes, log_format
-from dicomferry.pipelines.job import Job, JobError
+from dicomferry.pipelines.job import Job, JobError, message_of
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
 from dicomferry.pipelines.requests import Request
 from dicomferry.pipelines.summary_file import SummaryFile
 from dicomferry.places.confinement import confine_writes
-from dicomferry.storage.failures import storage_errors, storage_message
-from dicomferry.tables.errors import TableError
 from dicomferry.transforms.worker_pool import close_shared_pools
 
 _LOGGER = logging.getLogger(__name__)
@@ -78,16 +75,9 @@ def _run_owned(
                 resolved = request.resolve(runner)
             except (ValueError, LookupError) as error:
                 # The process that recorded it took a quick look alone, and things change.
-                raise JobError(_code_of(error), str(error)) from error
+                raise JobError(exit_codes.rpc_code(error), str(error)) from error
         return work(resolved, job)
     return job.folder.read()
-
-
-def _code_of(error: ValueError | LookupError) -> int:
-    """Return the google.rpc.Code of what a request cannot be resolved for."""
-    if isinstance(error, TableError):
-        return error.code
-    return int(NOT_FOUND if isinstance(error, LookupError) else INVALID_ARGUMENT)
 
 
 def _before_exit(summary: SummaryFile) -> None:
@@ -117,14 +107,11 @@ def main(
             _wait_for_record()
             _confine(request)
         operation = run(request, options)
-    except (JobError, ValueError, LookupError) as error:
-        _LOGGER.error("%s", error)
-        return exit_codes.of_error(error)
     except KeyboardInterrupt as error:
         _LOGGER.error("%s", str(error) or "interrupted; what was committed stays, run it again")
         return exit_codes.of_error(error)
-    except storage_errors() as error:
-        _LOGGER.error("%s", storage_message(error))
+    except Exception as error:
+        _LOGGER.error("%s", message_of(error))
         return exit_codes.of_error(error)
     summary = operation.summary()
     _LOGGER.info("%s", summary, extra={"payload": json.loads(summary)})

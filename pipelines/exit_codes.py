@@ -1,12 +1,15 @@
-"""Exit codes of jobs and commands: 0, 1, 2, 3 and 130."""
+"""Exit codes of jobs and commands, 0, 1, 2, 3 and 130, and the codes that they follow from."""
 
 from google.rpc.code_pb2 import (
     ALREADY_EXISTS,
+    CANCELLED,
     FAILED_PRECONDITION,
+    INTERNAL,
     INVALID_ARGUMENT,
     NOT_FOUND,
     OUT_OF_RANGE,
     PERMISSION_DENIED,
+    UNAVAILABLE,
 )
 
 from dicomferry.operations.lagging import has_lost
@@ -28,6 +31,12 @@ _OF_REQUESTS = (
     OUT_OF_RANGE,
     PERMISSION_DENIED,
 )
+_BY_KIND: tuple[tuple[type[BaseException], int], ...] = (
+    (KeyboardInterrupt, CANCELLED),
+    (NoCredentialsError, UNAVAILABLE),
+    (LookupError, NOT_FOUND),
+    (ValueError, INVALID_ARGUMENT),
+)
 
 
 def of_record(record: OperationRecord, max_failures: int) -> int:
@@ -47,14 +56,17 @@ def of_error(error: BaseException) -> int:
 
     2 where the request is to be corrected; 3 where a storage, a service or the machine is.
     """
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    if isinstance(error, NoCredentialsError):
-        return BROKEN
-    code = getattr(error, "code", None)  # of a JobError
-    if isinstance(code, int) and not isinstance(error, storage_errors()):
-        return _of_code(code)
-    return WRONG_REQUEST if isinstance(error, (ValueError, LookupError)) else BROKEN
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else _of_code(rpc_code(error))
+
+
+def rpc_code(error: BaseException) -> int:
+    """Return the google.rpc.Code of an exception that has ended or prevented a job or command."""
+    is_of_storage = isinstance(error, storage_errors())
+    code = getattr(error, "code", None)  # of a JobError, TableError, ApiError
+    if isinstance(code, int) and isinstance(error, Exception) and not is_of_storage:
+        return code  # of a storage it is that of HTTP
+    known = (code for kind, code in _BY_KIND if isinstance(error, kind))
+    return next(known, UNAVAILABLE if is_of_storage else INTERNAL)
 
 
 def _of_code(code: int) -> int:

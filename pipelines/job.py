@@ -9,6 +9,7 @@ import grpc
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, NOT_FOUND, UNAVAILABLE
 
 from dicomferry.operations.completion import OutcomeCountMismatchError
+from dicomferry.operations.faults import fault_of
 from dicomferry.operations.folder import OperationFolder, new_operation_id
 from dicomferry.operations.ownership import OwnedOperation, ProgressCallback
 from dicomferry.pipelines import engine, log_format
@@ -34,6 +35,15 @@ class JobError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def message_of(error: BaseException) -> str:
+    """Return what to say of an exception that has ended or prevented a job; no patient data."""
+    if isinstance(error, (JobError, ValueError, LookupError, KeyboardInterrupt)):
+        return str(error)
+    if isinstance(error, storage_errors()):
+        return storage_message(error)
+    return f"the job broke with {fault_of(error)}; please report this"
 
 
 class Job(OwnedOperation):

@@ -18,11 +18,10 @@ import json
 import logging
 from typing import Any
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
-
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import OperationRecord
 from dicomferry.pipelines import exit_codes
+from dicomferry.pipelines.job import message_of
 from dicomferry.pipelines.requests import Request
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.storage.registry import open_file
@@ -55,10 +54,8 @@ class SummaryFile:
 
     def end_with(self, error: BaseException) -> None:
         """Write the end of a job that an exception has ended or prevented."""
-        message = storage_message(error) if isinstance(error, storage_errors()) else str(error)
-        code = INVALID_ARGUMENT if isinstance(error, ValueError) else UNAVAILABLE
-        code = NOT_FOUND if isinstance(error, LookupError) else code
-        self._end_anyhow(exit_codes.of_error(error), message, code)
+        code = exit_codes.rpc_code(error)
+        self._end_anyhow(exit_codes.of_error(error), message_of(error), code)
 
     def _end_anyhow(self, exit_code: int, message: str, code: int = 0) -> None:
         """Write the end; a failure to write must not hide why the job ended."""

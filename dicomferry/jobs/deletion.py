@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from dicomferry.pipelines import exit_codes
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.failures import storage_errors, storage_message
 from dicomferry.storage.registry import open_storage
@@ -27,10 +28,10 @@ def main(argv: Sequence[str]) -> int:
         delete_store(open_storage(given.root), parse_store(given.store), operation=given.operation)
     except (ValueError, LookupError) as error:
         _LOGGER.error("%s", error)
-        return 2
+        return exit_codes.of_error(error)
     except storage_errors() as error:
         _LOGGER.error("%s", storage_message(error))
-        return 2
+        return exit_codes.of_error(error)
     return 0
 
 

@@ -62,7 +62,7 @@ def as_instance_error(error: BaseException) -> InstanceError | None:
     """Return the failure of the instance that an exception stands for; None if it is the job's."""
     if isinstance(error, InstanceError):
         return error
-    fault = _fault_of(error)
+    fault = fault_of(error)
     return None if _ends_job(error, fault) else InstanceError(Reason.INTERNAL_ERROR, fault)
 
 
@@ -75,7 +75,7 @@ def _ends_job(error: BaseException, fault: Fault) -> bool:
     return isinstance(error, (MemoryError, *storage_errors()))
 
 
-def _fault_of(error: BaseException) -> Fault:
+def fault_of(error: BaseException) -> Fault:
     """Return kind and places of an exception; no text and no value of it."""
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."

@@ -375,6 +375,17 @@ def test_a_dataflow_task_finds_the_operation_of_its_job(dataflow_import):
     )
 
 
+@pytest.mark.parametrize(("code", "is_tried_again"), [(3, False), (15, False), (14, True)])
+def test_only_a_job_that_could_end_better_is_tried_again(dataflow_import, code, is_tried_again):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    why = {"code": code, "message": "the job failed"}
+    name = f"{OPERATIONS}/{datetime.now(UTC):%Y%m%d}000001-a/operation.json"
+    dataflow_import.records[name] = ended("dicomferry-import-2026-11-23", error=why)
+    _, error = run_task(dataflow_import.task)
+    assert isinstance(error, AirflowFailException) != is_tried_again
+
+
 def test_a_dataflow_task_fails_as_its_job_where_the_operation_cannot_be_read(dataflow_import):
     from google.api_core.exceptions import Forbidden
 

@@ -1,13 +1,16 @@
 """Exit codes by the records of jobs."""
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from google.rpc.code_pb2 import (
+    ABORTED,
     CANCELLED,
     DATA_LOSS,
     FAILED_PRECONDITION,
     INTERNAL,
     INVALID_ARGUMENT,
     NOT_FOUND,
+    PERMISSION_DENIED,
     UNAVAILABLE,
 )
 
@@ -16,6 +19,9 @@ from dicomferry.operations.outcomes import OutcomeCounts
 from dicomferry.operations.record import Method, SampleError
 from dicomferry.pipelines import exit_codes
 from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.pipelines.job import JobError, message_of
+from dicomferry.storage.errors import MissingBucketError, NoCredentialsError, StorageError
+from dicomferry.tables.errors import TableError, TableOutOfReachError
 from tests.pipelines.jobs import STORE, new_store
 
 
@@ -55,6 +61,36 @@ def ended(root):
 )
 def test_a_record_tells_the_exit_code_with_one_failure_allowed(ended, code, failed, exit_code):
     assert exit_codes.of_record(ended(code, failed), max_failures=1) == exit_code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (JobError(ABORTED, "x"), ABORTED, 3),
+        (TableError("x"), FAILED_PRECONDITION, 2),
+        (TableOutOfReachError("x"), UNAVAILABLE, 3),
+        (TableOutOfReachError("x", PERMISSION_DENIED), PERMISSION_DENIED, 2),
+        (NoCredentialsError("x"), UNAVAILABLE, 3),
+        (StorageError("x"), INVALID_ARGUMENT, 2),
+        (MissingBucketError("x"), NOT_FOUND, 2),
+        (ServiceUnavailable("x"), UNAVAILABLE, 3),  # its own code is 503
+        (OSError(28, "x"), UNAVAILABLE, 3),
+        (ValueError("x"), INVALID_ARGUMENT, 2),
+        (KeyboardInterrupt(), CANCELLED, 130),
+        (AttributeError("x"), INTERNAL, 3),
+    ],
+)
+def test_an_exception_tells_both_codes(error, code, exit_code):
+    assert (exit_codes.rpc_code(error), exit_codes.of_error(error)) == (code, exit_code)
+
+
+def test_the_text_of_an_exception_that_nobody_foresaw_is_not_told():
+    try:
+        Method.IMPORT.DOE_JANE  # noqa: B018
+    except AttributeError as error:
+        assert "DOE" in str(error)
+        assert message_of(error).startswith("the job broke with AttributeError at ")
+        assert "DOE" not in message_of(error)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,12 @@
 import json
 
 import pytest
+from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE
 
 from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.storage.errors import NoCredentialsError
+from dicomferry.tables.errors import TableOutOfReachError
 from tests.pipelines.jobs import STORE, images, run, run_import, write_files
 
 
@@ -56,6 +60,28 @@ def test_a_request_that_is_refused_has_a_summary_without_an_operation(root, tmp_
     assert job.code == 2
     assert (read()["name"], read()["exitCode"], read()["error"]["code"]) == ("", 2, 5)
     assert "does not exist" in read()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exit_code"),
+    [
+        (NoCredentialsError("there are no credentials"), UNAVAILABLE, 3),
+        (TableOutOfReachError("it did not answer in time"), UNAVAILABLE, 3),
+        (RuntimeError("DOE^JANE"), INTERNAL, 3),
+    ],
+)
+def test_an_outage_before_the_job_is_not_the_fault_of_the_request(
+    store, tmp_path, summary, monkeypatch, caplog, error, code, exit_code
+):
+    def fail(*_):
+        raise error
+
+    path, read = summary
+    monkeypatch.setattr(ImportRequest, "resolve", fail)
+    assert run_import(store, f"{tmp_path}/**", f"--summary-file={path}").code == exit_code
+    assert (read()["error"]["code"], read()["exitCode"]) == (code, exit_code)
+    assert read()["error"]["message"] in caplog.text
+    assert "DOE" not in caplog.text + path.read_text()
 
 
 def test_the_operation_is_named_while_the_job_runs(store, tmp_path, summary, monkeypatch):

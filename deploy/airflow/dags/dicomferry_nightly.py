@@ -5,8 +5,9 @@ environment with `dicomferry` installed; Airflow's own cannot hold it). Source, 
 table carry the logical date: clearing and rerunning a run imports the same folder, imports
 nothing twice, and replaces the exports of that day by the current content of the store.
 
-A task fails if more files fail than `max_failures` (its process exits with 1; that is not tried
-again), or if the job breaks (2). Its link "Outcomes" and its XComs `summary` and `outcomes` say
+A task fails if more files fail than `max_failures`, or a streamed table lost rows (its process
+exits with 1), if the request is wrong (2), or if the job breaks (3). Failed files and lost rows
+are not tried again. Its link "Outcomes" and its XComs `summary` and `outcomes` say
 what failed and why; so do the last lines of its log.
 """
 

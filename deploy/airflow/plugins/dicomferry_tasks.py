@@ -31,7 +31,8 @@ TIMEZONE = "UTC"
 DAY = "{{ (dag_run.logical_date or dag_run.run_after) | day('%Y-%m-%d') }}"
 DAY_IN_TABLE = "{{ (dag_run.logical_date or dag_run.run_after) | day('%Y%m%d') }}"
 
-_INVALID_ARGUMENT = 3  # google.rpc.Code of an operation in which files failed
+# Values of google.rpc.Code: files failed or the request is wrong; rows or notifications are lost.
+_NOT_RETRIED = (3, 15)
 _SUMMARY = ("name", "store", "total", "counts", "error")
 
 
@@ -95,9 +96,13 @@ class OperationTask:
             context["ti"].xcom_push(key="summary", value=dict(self.summary))
 
     def explain(self, error: AirflowException) -> AirflowException:
-        """What to raise for a job that failed; files that failed would fail again: no retry."""
+        """What to raise for a job that failed.
+
+        There is no retry where files failed, which would fail again, nor where a table lost rows:
+        another try finds nothing to import, ends well, and hides that somebody has to look.
+        """
         reason = (self.summary or {}).get("error", {})
-        if reason.get("code") == _INVALID_ARGUMENT:
+        if reason.get("code") in _NOT_RETRIED:
             return AirflowFailException(reason["message"])
         return error
 
