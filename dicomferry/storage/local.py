@@ -25,7 +25,6 @@ from dicomferry.storage.delta_paths import unsupported_character
 from dicomferry.storage.durable import (
     SyncsBehind,
     name_file,
-    new_file,
     partial_file,
     sync_file,
     sync_files,
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
 # What obstore adds to a file's name until the file is complete: earlier versions wrote through it.
 _OBSTORE_PARTIAL = re.compile(r"#[0-9]+$")
+# What a file's partial name begins with whose own name is not known yet.
+_UNNAMED = "unnamed"
 
 
 class LocalStorage(Storage):
@@ -158,8 +159,7 @@ class LocalStorage(Storage):
     @contextmanager
     def writing(self, folder: str = "") -> Iterator[tuple[IO[bytes], Callable[[str], None]]]:
         """Write a file before its name is known; see `Storage.writing`."""
-        name = f"{os.getpid()}-{os.urandom(8).hex()}"
-        with new_file(os.path.join(self.root, folder, name)) as file:
+        with partial_file(os.path.join(self.root, folder, _UNNAMED)) as file:
             yield file, lambda path: self._name(file, path, os.replace)
 
     @contextmanager

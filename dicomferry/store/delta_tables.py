@@ -12,7 +12,7 @@ from typing import NoReturn
 import pyarrow as pa
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import PyFileSystem
 
@@ -85,9 +85,14 @@ def reporting_os_errors(folder: Storage) -> Iterator[None]:
 
     deltalake reports an error of a disk as Parquet that cannot be read. An error of a network can
     come to anything.
+
+    Raises:
+        CommitFailedError: as it is: another writer was faster.
     """
     try:
         yield
+    except CommitFailedError:
+        raise
     except DeltaError as error:
         if folder.capabilities.is_networked:
             raise OSError(f"{folder.root} could not be written") from error

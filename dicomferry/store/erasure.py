@@ -9,6 +9,7 @@ finds the blobs that are left, since their paths are made of the UIDs.
 import os
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -19,7 +20,7 @@ from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite
 from dicomferry.store.forgotten_sources import forget_sources
 from dicomferry.store.index import Index
-from dicomferry.store.index_files import index_folder, read_row_group, row_groups
+from dicomferry.store.index_files import index_folder, read_row_group, replaced_files, row_groups
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.instance_filter import InstanceFilter
@@ -49,9 +50,13 @@ def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, floa
     """
     rewritten: dict[str, tuple[list[str], pa.Table]] = {}
     index = Index(data)
+    tried: _Attempt | None = None
 
-    def commit() -> tuple[pa.Table, float]:
+    def commit() -> _Attempt:
+        nonlocal tried
         index.refresh()
+        if tried and tried.is_committed(data, index):
+            return tried
         # What is rewritten stays so, however often another commit is faster.
         for file in set(index.files) - set(rewritten):
             erased = _rows(data, file, instances)
@@ -62,12 +67,31 @@ def erase_rows(data: Storage, instances: InstanceFilter) -> tuple[pa.Table, floa
         forget_sources(data, erased[Column.SOURCE_URI].to_pylist())
         cutoff = data.own_clock().timestamp() + _CEILING_SECONDS
         new = list(chain.from_iterable(rewritten[file][0] for file in changed))
+        tried = _Attempt(index.version, changed, new, erased, cutoff)
         index.replace(changed, new, cutoff)
-        return erased, cutoff
+        return tried
 
-    return repeat_until_committed(
+    done = repeat_until_committed(
         lambda: repeat_where_purged(index, commit), CommitConflictError, lambda: index.version
     )
+    return done.erased, done.cutoff
+
+
+class _Attempt(NamedTuple):
+    """An attempt to commit: in place of changed files new ones, which lack the rows erased."""
+
+    version: int
+    changed: list[str]
+    new: list[str]
+    erased: pa.Table
+    cutoff: float
+
+    def is_committed(self, data: Storage, index: Index) -> bool:
+        """Whether it was committed, and its answer was lost."""
+        if not self.changed or index.version == self.version or (index.cutoff or 0) < self.cutoff:
+            return False
+        # It had this version, or none: no commit goes on after another one.
+        return replaced_files(data, self.version + 1) == (set(self.changed), set(self.new))
 
 
 def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iterator[str]:
@@ -91,6 +115,8 @@ def erase_broken_writes(
 ) -> None:
     """Delete the files of rows of some instances that killed imports wrote and did not commit.
 
+    Those that were not complete go whatever is in them, if they were written on this host.
+
     Args:
         data: the data folder of the store.
         instances: which ones.
@@ -99,6 +125,7 @@ def erase_broken_writes(
     Raises:
         LookupError: the store was deleted meanwhile.
     """
+    index_folder(data).remove_partial("")
     found = [
         file for file in Index(data).uncommitted() if _is_broken(data, file, instances, is_running)
     ]

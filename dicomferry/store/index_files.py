@@ -192,6 +192,18 @@ def _bounds(path: str, statistics: str | None) -> IndexFile:
     return IndexFile(path, found.get("numRecords", 0), first or "", last or "~")
 
 
+def replaced_files(data: Storage, version: int) -> tuple[set[str], set[str]] | None:
+    """Return the files that a version removed and added; None if its entry is no longer kept."""
+    actions = _log_entry(index_folder(data), version)
+    if actions is None:
+        return None
+    removed, added = (
+        {unquote(action[kind]["path"]) for action in actions if kind in action}
+        for kind in ("remove", "add")
+    )
+    return removed, added
+
+
 def _is_import(actions: list[dict[str, Any]]) -> bool:
     """Whether a version is that of an import, and not of a deletion, which adds what is left."""
     is_ours = any(action.get("txn", {}).get("appId") == APP_ID for action in actions)

@@ -10,7 +10,7 @@ that was written after the cut-off of the version that it commits to, or renews 
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 
 import duckdb
 import pyarrow as pa
@@ -67,13 +67,10 @@ def raise_cutoff(data: Storage, cutoff: float) -> Index:
 
 def _older(data: Storage, cutoff: float) -> Iterator[str]:
     for folder in (FOLDER, INCOMING):
-        for entry in data.list(folder):
+        # Files that a killed process was writing are in no listing.
+        for entry in chain(data.list(folder), data.partial_files(folder)):
             if entry.modified.timestamp() <= cutoff:
                 yield entry.path
-    # Files that a killed process was writing are in no listing.
-    for entry in data.partial_files(FOLDER):
-        if entry.modified.timestamp() <= cutoff:
-            yield entry.path
 
 
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:

@@ -1,10 +1,14 @@
 """What an erasure deletes of the files of an index, and who reads them at the same time."""
 
+import os
+import subprocess
+
 import pyarrow as pa
 import pytest
 import zstandard
 
 from dicomferry.store import compaction, erasure
+from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite, sort_index
 from dicomferry.store.erasure import erase_broken_writes, erase_rows
 from dicomferry.store.index import Index
@@ -110,3 +114,42 @@ def test_a_file_that_is_lost_is_told_of(data):
     index_folder(data).delete(Index(data).files)
     with pytest.raises(FileNotFoundError):
         prepare(data, [instance(1)], "op")
+
+
+@pytest.mark.parametrize("after", [None, sort_index], ids=["alone", "sorted at once"])
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_deletion_whose_answer_was_lost_tells_what_it_has_deleted(
+    data, monkeypatch, others, after
+):
+    commit(data, [instance(n, "1.2.1" if n == 1 else "1.5") for n in range(1, 2 + others)], "op")
+    commit(data, [instance(7, "1.5")], "op")
+    replace, lost = Index.replace, [True]
+
+    def losing(*arguments):
+        is_new = replace(*arguments)
+        if lost:
+            lost.pop()
+            if after:
+                after(data)
+            raise CommitConflictError("no answer") from OSError("reset")
+        return is_new
+
+    monkeypatch.setattr(Index, "replace", losing)
+    rows, cutoff = erase_rows(data, study_of(instance(1)))
+    assert rows["SOPInstanceUID"].to_pylist() == ["1.2.1"]
+    assert Index(data).cutoff >= cutoff
+    assert len(uids(data)) == 1 + others
+
+
+def test_what_was_not_complete_when_its_writer_was_killed_goes(data):
+    folder = index_folder(data)
+    with subprocess.Popen(["true"]) as killed:
+        pass
+    with folder.writing():
+        [name] = (name for name in os.listdir(folder.root) if name != "_delta_log")
+        left = name.replace(f"-{os.getpid()}-", f"-{killed.pid}-")
+        assert left != name
+        folder.write(left, b"PAR1, and rows")
+        assert left in os.listdir(folder.root)
+        erase_broken_writes(data, study_of(instance(1)), has_ended)
+        assert sorted(os.listdir(folder.root)) == sorted(["_delta_log", name])

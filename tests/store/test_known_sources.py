@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from deltalake.exceptions import CommitFailedError
 
 from dicomferry.sources.source import Source
+from dicomferry.storage.local import LocalStorage
 from dicomferry.store import sources_table
 from dicomferry.store.deletion import delete_store
 from dicomferry.store.delta_tables import open_table
@@ -75,6 +77,23 @@ def test_a_lookup_goes_on_where_files_were_replaced_meanwhile(data, caplog):
     create_known_sources(data)
     remember_sources(data, ROWS)
     assert known.among(SOURCES) == [True, True, True]
+    assert not caplog.text
+
+
+def test_who_loses_a_race_for_the_list_of_a_bucket_runs_again(data, monkeypatch, caplog):
+    networked = LocalStorage.capabilities._replace(is_networked=True)
+    monkeypatch.setattr(LocalStorage, "capabilities", networked)
+    committing, faster = sources_table.committing, [None]
+
+    def overtaken(folder, table):
+        if faster:
+            faster.pop()
+            raise CommitFailedError("another writer was faster")
+        return committing(folder, table)
+
+    monkeypatch.setattr(sources_table, "committing", overtaken)
+    remember_sources(data, ROWS[2:])
+    assert known_sources(data, SOURCES) == set(SOURCES)
     assert not caplog.text
 
 

@@ -115,14 +115,14 @@ def test_it_takes_old_blobs_without_a_row_and_no_others(local_store):
     store = local_store
     kept = put(store, 1)
     commit(store.data, [kept], "op")
-    old = ["incoming/1-partial", "instances/1/1/9/orphan.dcm"]
+    old = ["incoming/of-an-earlier-version", "instances/1/1/9/orphan.dcm"]
     for path in (*old, "instances/1/1/9/fresh.dcm", "instances/2/1/9/orphan.dcm"):
         store.data.write(path, b"x")
     for path in (kept.blob, *old, "instances/2/1/9/orphan.dcm"):
         age(store, path, 8)
     expected = sorted([*old, "instances/2/1/9/orphan.dcm"])
     assert sorted(vacuum(store, dry_run=True)) == expected
-    assert store.data.head("incoming/1-partial") is not None
+    assert store.data.head("incoming/of-an-earlier-version") is not None
     assert sorted(vacuum(store)) == expected
     left = {entry.path for entry in store.data.list() if entry.path.startswith("in")}
     assert {kept.blob, "instances/1/1/9/fresh.dcm"} <= left
@@ -136,9 +136,16 @@ def test_it_takes_what_was_being_written_when_its_process_was_killed(local_store
     for name in ("#1", "#2"):
         with open(whole + name, "wb") as file:
             file.write(b"x")
-    age(local_store, "instances/1/1/9/orphan.dcm#1", 8)
-    assert list(vacuum(local_store, dry_run=True)) == ["instances/1/1/9/orphan.dcm#1"]
-    assert list(vacuum(local_store)) == ["instances/1/1/9/orphan.dcm#1"]
+    with local_store.data.writing("incoming"):
+        [name] = os.listdir(local_store.data.uri("incoming"))
+        partial = local_store.data.uri(f"incoming/{name}")
+        os.link(partial, f"{partial}-aside")
+    os.rename(f"{partial}-aside", partial)
+    left = [f"incoming/{name}", "instances/1/1/9/orphan.dcm#1"]
+    for path in left:
+        age(local_store, path, 8)
+    assert sorted(vacuum(local_store, dry_run=True)) == left
+    assert sorted(vacuum(local_store)) == left
     assert os.listdir(os.path.dirname(whole)) == ["orphan.dcm#2"]
 
 
