@@ -71,7 +71,11 @@ def _sort(data: Storage, index: Index) -> None:
 
 
 def rewrite(
-    data: Storage, file: str, schema: pa.Schema, is_left_out: Callable[[pa.Table], pa.Array]
+    data: Storage,
+    file: str,
+    schema: pa.Schema,
+    is_left_out: Callable[[pa.Table], pa.Array],
+    start: str = "rest-",
 ) -> list[WrittenFile]:
     """Write the rows of a file anew without some of them, in the same run.
 
@@ -80,13 +84,14 @@ def rewrite(
         file: one of `Index.files`, or about to be.
         schema: of the index.
         is_left_out: returns which rows of a table are left out.
+        start: of the names of the new files, unless they are of a sorted run.
 
     Returns:
         New files, not yet committed; none if no row is left.
     """
     rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, [file], schema))
     run = _run_of(file)
-    return write_files(data, rows, f"{SORTED}{run}-" if run else "rest-")
+    return write_files(data, rows, f"{SORTED}{run}-" if run else start)
 
 
 def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:

@@ -35,6 +35,7 @@ from dicomferry.store.index_files import (
     read_column,
 )
 from dicomferry.store.index_schema import Column
+from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.renewal import renew, safe_time
 from dicomferry.store.uid_hashes import HashedFiles, hashes_of
 
@@ -263,7 +264,7 @@ class _Commit:
         if len(left_out) == file.bounds().rows:
             return []
         is_left_out = functools.partial(_is_among, left_out)
-        return rewrite(self._data, file.path, self._index.schema, is_left_out)
+        return rewrite(self._data, file.path, self._index.schema, is_left_out, IMPORTED)
 
     def _is_young(self, prepared: PreparedFile) -> bool:
         """Whether all blobs of a file were written after the cut-off."""

@@ -22,6 +22,7 @@ from dicomferry.store.compaction import sort_index
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import log_path
+from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.vacuum import raise_cutoff
 from dicomferry.transforms import commit_instances, prepare_instances
 from dicomferry.transforms.commit_instances import CommitInstances, _ConfirmFn, commit, confirm
@@ -293,6 +294,9 @@ def test_an_attempt_that_died_before_its_commit_has_taken_nothing_from_the_next(
         patched.setattr(Index, "append", die)
         with pytest.raises(InterruptedError):
             commit_files(data, prepared.files)
+    left = Index(data).uncommitted()
+    assert len(left) == 2
+    assert all(file.startswith(IMPORTED) for file in left), "an erasure finds what it wrote"
     committed = commit_files(data, prepared.files)
     assert outcomes(confirmed(data, prepared, committed.changed)) == [
         "duplicate",
