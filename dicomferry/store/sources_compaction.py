@@ -40,7 +40,7 @@ def sort_sources(data: Storage) -> None:
                 break  # it is for the next call
             runs = sorted(split_into_runs(chosen), key=lambda run: sum(f.rows for f in run))
             tables = [_read(data, [file.path for file in run]) for run in runs[:FAN_IN]]
-            written = _write(data, merge(tables, _URI))
+            written = _write(data, map(_distinct, merge(tables, _URI)))
             commit_sources(data, written, {file.path for run in runs[:FAN_IN] for file in run})
             if not {file.path for file in written} <= {file.path for file in _files(data)}:
                 break  # other jobs kept committing first
@@ -66,6 +66,11 @@ def _read(data: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
         with sources_folder(data).open_seekable(file) as source:
             for batch in pq.ParquetFile(source).iter_batches(_BATCH_ROWS, columns=SCHEMA.names):
                 yield pa.Table.from_batches([batch]).cast(SCHEMA)
+
+
+def _distinct(rows: pa.Table) -> pa.Table:
+    """Return sorted rows once each: what is read again is remembered again."""
+    return rows.group_by(SCHEMA.names).aggregate([]).select(SCHEMA.names).sort_by(_URI)
 
 
 def _write(data: Storage, rows: Iterator[pa.Table]) -> list[SourcesFile]:

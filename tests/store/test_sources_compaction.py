@@ -52,3 +52,14 @@ def test_a_table_without_rows_stays_so(root, caplog):
     sort_sources(data)
     assert known_sources(data, SOURCES) == set()
     assert not caplog.text
+
+
+def test_what_many_jobs_remembered_is_there_once(root):
+    data = new_store(root).data
+    for last in range(20, 60, 10):
+        remember(data, SOURCES[:last])
+    remember_sources(data, [(*SOURCES[0][:2], "2", "imported"), (*SOURCES[0][:3], "duplicate")])
+    sort_sources(data)
+    log = pa.table(open_table(sources_folder(data)).get_add_actions(flatten=True))
+    assert sum(log["num_records"].to_pylist()) == 52
+    assert known_sources(data, SOURCES) == set(SOURCES[:50])
