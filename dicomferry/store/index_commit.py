@@ -13,12 +13,9 @@ after it was killed, may have to commit it.
 
 import functools
 import time
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from dicomferry.storage.base import Storage
@@ -26,26 +23,15 @@ from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite
 from dicomferry.store.index import Index
-from dicomferry.store.index_files import (
-    Changes,
-    IndexFile,
-    WrittenFile,
-    changes_of,
-    index_folder,
-    read_column,
-)
+from dicomferry.store.index_files import IndexFile, WrittenFile, index_folder, read_column
+from dicomferry.store.index_rivals import OwnFile, Rivals, in_threads
 from dicomferry.store.index_schema import Column
 from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.renewal import renew, safe_time
-from dicomferry.store.uid_hashes import HashedFiles, hashes_of
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 # Of one commit: its entry in the log has half a megabyte, and 16 bytes a row are in memory.
 _MAX_FILES = 1000
 _MAX_ROWS = 20_000_000
-_THREADS = 8
 # Older files are not committed: `Index.vacuum` deletes those of 7 days that no version has.
 _COMMITTED_SECONDS = 3 * 24 * 3600
 
@@ -119,8 +105,7 @@ class _Commit:
     def __init__(self, data: Storage, files: Sequence[PreparedFile], own: set[str]) -> None:
         self._data = data
         self._own = own
-        self._hashed = HashedFiles()
-        self._changes: dict[int, Changes] = {}
+        self._rivals = Rivals(data)
         # Outside the race: a file that is gone was committed long ago, or comes to be left out.
         self._pending = [
             _Pending(each.file.path, each if is_kept else None)
@@ -158,16 +143,16 @@ class _Commit:
         """Bring the files to the version that is loaded."""
         newest = self._index.version
         waiting = [(each.origin, each.prepared) for each in self._pending if each.prepared]
-        oldest = min((prepared.version for _, prepared in waiting), default=newest)
-        unread = set(range(oldest + 1, newest + 1)) - set(self._changes)
-        self._changes |= changes_of(self._data, sorted(unread))
-        files = frozenset(self._index.files)
-        versions = {prepared.version for _, prepared in waiting}
-        since = {version: self._since(version, files) for version in versions}
+        since = self._rivals.since(self._index, {prepared.version for _, prepared in waiting})
         # The answer to a commit was lost, or came too late; it may have been compacted since.
-        committed = files.union(*({file.path for file in each.added} for each in since.values()))
+        committed = set(self._index.files)
+        committed.update(file.path for changes in since.values() for file in changes.added)
         waiting = [each for each in waiting if each[1].file.path not in committed]
-        looks = self._looks(waiting, since)
+        ours = [
+            OwnFile(origin, prepared.file.bounds(), since[prepared.version])
+            for origin, prepared in waiting
+        ]
+        looks = self._rivals.looks(ours, self._own)
         # Most files have lost nothing, which takes no request: threads would only be in the way.
         is_idle = [
             look == [] and self._is_young(w[1]) for w, look in zip(waiting, looks, strict=True)
@@ -189,42 +174,8 @@ class _Commit:
             each, look = pair
             return self._bring(*each, [stats[path] for path in (stats if look is None else look)])
 
-        for some in _in_threads(bring, others):
+        for some in in_threads(bring, others):
             self._pending += some
-
-    def _since(self, version: int, files: frozenset[str]) -> Changes:
-        """Return what was done after a version; what is in no file any more is not known."""
-        changes = [self._changes[n] for n in range(version + 1, self._index.version + 1)]
-        added = [file for change in changes for file in change.added]
-        are_known = all(change.are_known for change in changes)
-        return Changes(added, are_known and files.issuperset(file.path for file in added))
-
-    def _looks(
-        self, waiting: Sequence[tuple[str, PreparedFile]], since: Mapping[int, Changes]
-    ) -> list[list[str] | None]:
-        """Return for each file which files of the index have some of its UIDs; None for any."""
-        looks: list[list[str] | None] = []
-        rivals: dict[str, list[int]] = defaultdict(list)
-        for number, (_, prepared) in enumerate(waiting):
-            own, changes = prepared.file.bounds(), since[prepared.version]
-            looks.append([] if changes.are_known else None)
-            for file in changes.added if changes.are_known else ():
-                overlaps = file.first <= own.last and own.first <= file.last
-                if overlaps and file.path not in self._own:
-                    rivals[file.path].append(number)
-        # By their origins, of which others are parts: rows that are left out meet nothing any more.
-        compared = {waiting[number][0] for numbers in rivals.values() for number in numbers}
-        unread = sorted(path for path in compared if path not in self._hashed)
-        self._hashed.add(dict(zip(unread, _in_threads(self._read_hashes, unread), strict=True)))
-        meeting = _in_threads(lambda rival: self._hashed.having(self._read_hashes(rival)), rivals)
-        for (rival, numbers), origins in zip(rivals.items(), meeting, strict=True):
-            for number in numbers:
-                if waiting[number][0] in origins:
-                    looks[number] = [*(looks[number] or ()), rival]
-        return looks
-
-    def _read_hashes(self, path: str) -> np.ndarray:
-        return hashes_of(read_column(self._data, path, Column.SOP_INSTANCE_UID))
 
     def _bring(
         self, origin: str, prepared: PreparedFile, among: Sequence[IndexFile]
@@ -300,7 +251,7 @@ def _divided(files: Sequence[PreparedFile]) -> Iterator[list[PreparedFile]]:
 def _are_kept(data: Storage, files: Sequence[PreparedFile]) -> list[bool]:
     """Whether each of some files is there, and stays until it is committed."""
     folder = index_folder(data)
-    entries = _in_threads(lambda each: folder.head(each.file.path), files)
+    entries = in_threads(lambda each: folder.head(each.file.path), files)
     times = [0.0 if entry is None else entry.modified.timestamp() for entry in entries]
     now = time.time()
     if any(moment and now - moment > _COMMITTED_SECONDS / 2 for moment in times):
@@ -311,10 +262,3 @@ def _are_kept(data: Storage, files: Sequence[PreparedFile]) -> list[bool]:
 
 def _is_among(uids: set[str], rows: pa.Table) -> pa.Array:
     return pa.array([uid in uids for uid in rows[Column.SOP_INSTANCE_UID].to_pylist()], pa.bool_())
-
-
-def _in_threads(function: Callable[[T], R], elements: Collection[T]) -> list[R]:
-    if len(elements) < 2:
-        return list(map(function, elements))
-    with ThreadPoolExecutor(_THREADS) as threads:
-        return list(threads.map(function, elements))

@@ -16,7 +16,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from dicomferry.storage import retries
 from dicomferry.storage.clock import clock_of
-from dicomferry.store import index_commit, index_writing
+from dicomferry.store import index_commit, index_rivals, index_writing
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.index import Index
@@ -85,7 +85,8 @@ def test_a_commit_that_others_overtake_looks_into_nothing_again(data, naps, monk
 
     prepared = prepare(data, [instance(1)], "op")
     monkeypatch.setattr(Index, "append", overtaken)
-    monkeypatch.setattr(index_commit, "read_column", None)  # bounds tell that none can have it
+    for module in (index_commit, index_rivals):  # bounds tell that none can have it
+        monkeypatch.setattr(module, "read_column", None)
     committed = commit_files(data, prepared.files)
     assert committed.lost_races == 1
     assert len(naps) == 2, "a rival has lost one, too"
