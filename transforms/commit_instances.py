@@ -19,6 +19,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import PreparedFile, commit_files
 from dicomferry.store.index_schema import Column
+from dicomferry.store.purged_files import repeat_where_purged
 from dicomferry.transforms.dedupe import Verdict, resolve_copies
 from dicomferry.transforms.prepare_instances import JudgedCopies, PrepareInstances, prepare
 from dicomferry.transforms.progress import ProgressReporter
@@ -89,7 +90,9 @@ def confirm(
     if changed.isdisjoint(judged.files):
         return judged.verdicts
     uids = sorted({verdict.copy.sop_instance_uid for verdict in judged.verdicts})
-    rows = {row[Column.SOP_INSTANCE_UID]: row for row in load().lookup(uids).to_pylist()}
+    index = load()
+    found = repeat_where_purged(index, lambda: index.lookup(uids))
+    rows = {row[Column.SOP_INSTANCE_UID]: row for row in found.to_pylist()}
     confirmed: list[Verdict] = []
     for verdict in judged.verdicts:
         row = rows.get(verdict.copy.sop_instance_uid)

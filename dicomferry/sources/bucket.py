@@ -112,11 +112,6 @@ class _Page(NamedTuple):
     prefixes: list[str]
     next_token: str | None
 
-    @property
-    def names(self) -> list[str]:
-        """Names of objects and of folders, sorted."""
-        return sorted([*(blob.name for blob in self.blobs), *self.prefixes])
-
 
 def _request(
     pattern: SourcePattern,
@@ -147,21 +142,26 @@ def _list_pages(pattern: SourcePattern, span: Span, pages: int | None) -> Iterat
     query |= {"start_offset": span.start} if span.start else {}
     query |= {"end_offset": span.end} if span.end else {}
     names: list[str] = []
-    token, made, is_last = None, 0, False
+    waiting: list[str] = []
+    token, made, is_last, newest = None, 0, False, ""
     while not is_last:
         page = _request(pattern, query, token)
         token, made, is_last = page.next_token, made + 1, not page.next_token
-        names += page.names if pages else []
+        waiting += [prefix for prefix in page.prefixes if prefix > newest]
+        newest = max(newest, *page.prefixes, "")
+        # Emulators name folders that lie behind objects of later pages, and name them again there.
+        bound = page.blobs[-1].name if page.blobs and not is_last else newest
+        folders = [prefix for prefix in waiting if prefix <= bound or is_last]
+        waiting = waiting[len(folders) :]
+        blobs = page.blobs
+        names += sorted([*(blob.name for blob in blobs), *folders]) if pages else []
         rest: list[Span] = []
-        if pages and not is_last and made >= pages and len(names) > 1:
+        if pages and not is_last and made >= pages and names and names[-1] > names[0]:
             rest, is_last = divide(span, names), True
             # The last name is the first one of the rest.
-            page = _Page(
-                [blob for blob in page.blobs if blob.name != names[-1]],
-                [prefix for prefix in page.prefixes if prefix != names[-1]],
-                None,
-            )
-        yield Step(_matching(pattern, page.blobs), [*_folders(pattern, span, page.prefixes), *rest])
+            blobs = [blob for blob in blobs if blob.name != names[-1]]
+            folders = [prefix for prefix in folders if prefix != names[-1]]
+        yield Step(_matching(pattern, blobs), [*_folders(pattern, span, folders), *rest])
 
 
 def _folders(pattern: SourcePattern, span: Span, prefixes: Sequence[str]) -> list[Span]:

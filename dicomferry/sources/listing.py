@@ -34,7 +34,8 @@ def list_sources(
         google.api_core.exceptions.GoogleAPIError, obstore.exceptions.BaseError: the bucket cannot
             be listed.
     """
-    return filter(_is_source, kind_of(pattern.uri).list_sources(pattern, allowed_folders))
+    listed = kind_of(pattern.uri).list_sources(pattern, allowed_folders)
+    return (source for source in listed if _is_source(source))
 
 
 def list_span(pattern: SourcePattern, span: Span, pages: int | None = None) -> Iterator[Step]:

@@ -204,7 +204,11 @@ class _Commit:
         """Return which UIDs of a file some files of the index have."""
         if not among:
             return set()
-        found = self._index.lookup(self._uids_of(prepared), among)
+        uids = self._uids_of(prepared)
+        try:
+            found = self._index.lookup(uids, among)
+        except FileNotFoundError:  # a deletion has purged it: look at what came in its place
+            raise CommitConflictError("a file of the index was purged") from None
         return set(found[Column.SOP_INSTANCE_UID].to_pylist())
 
     def _uids_of(self, prepared: PreparedFile) -> list[str]:

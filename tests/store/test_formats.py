@@ -27,6 +27,7 @@ from dicomferry.store.maintenance import optimize
 from dicomferry.store.verification import verify
 from dicomferry.transforms.commit_instances import commit
 from tests.factories import dicom_bytes
+from tests.store.appending import append_rows
 from tests.transforms.test_commit_instances import instance
 
 FORMATS = Path(__file__).parent / "formats"
@@ -131,7 +132,7 @@ def add_column(store):
         [{"SOPInstanceUID": "1.2.0", "Later": ["a", "b"], "Note": "n", "StructuredStorageSize": 2}],
         current.schema,
     )
-    current.append(row)
+    append_rows(current, row)
 
 
 def test_columns_that_this_version_does_not_know_are_kept(root):
@@ -159,7 +160,7 @@ def test_a_column_that_an_older_store_lacks_is_added_while_others_write(root, mo
     add_columns(store.data)
     assert set(Index(store.data).schema.names) == set(SCHEMA.names)
     with pytest.raises(CommitConflictError):  # of a worker that had loaded the index
-        older.append(earlier.empty_table())
+        append_rows(older, earlier.empty_table())
     commit(store.data, [instance(2)], "op")
     optimize(store)
     rows = Index(store.data).dataset().to_table().sort_by("SOPInstanceUID").to_pylist()

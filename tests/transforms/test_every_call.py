@@ -79,7 +79,16 @@ SEAM = {
 # A key function of heapq.merge, which takes a StopIteration for an end: it reads an attribute.
 KEY = {("reencode.py", "join.<locals>.<lambda>")}
 # What is asked of every file for the chunk as a whole: how many to read at once.
-CHUNK = {("registry.py", "capabilities_of"), ("registry.py", "scheme_of")}
+# And the end of a chunk, which waits for the disk.
+CHUNK = {
+    ("registry.py", "capabilities_of"),
+    ("registry.py", "scheme_of"),
+    ("durable.py", "sync_names"),
+    ("durable.py", "_for_each"),
+    ("durable.py", "_sync_above"),
+    ("durable.py", "_sync_folder"),
+    ("durable.py", "_in_folder"),
+}
 
 
 def calls_of(run):

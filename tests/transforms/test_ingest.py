@@ -15,8 +15,7 @@ import dicomferry.transforms.ingest
 from dicomferry.resource_names import INDEX_FOLDER
 from dicomferry.sources.local import describe_file
 from dicomferry.sources.source import Source
-from dicomferry.storage import local_locks
-from dicomferry.storage.local import LocalStorage
+from dicomferry.storage import durable, local_locks
 from dicomferry.storage.registry import open_storage
 from dicomferry.transforms.ingest import ImportTarget, ingest, ingest_all
 from dicomferry.transforms.records import FileOutcome, Instance
@@ -178,10 +177,11 @@ def test_results_come_in_the_order_of_the_sources(file, target):
 
 
 def test_blobs_are_synced_before_they_are_handed_on(file, target, monkeypatch):
-    synced = []
-    monkeypatch.setattr(LocalStorage, "sync", lambda storage, paths: synced.extend(paths))
+    synced, named = [], []
+    monkeypatch.setattr(durable, "_sync_bytes", synced.append)
+    monkeypatch.setattr(durable, "sync_names", lambda paths, root: named.extend(paths))
     found = ingest_all([file(dicom_bytes()), file(b"bad", "b")], target)
-    assert synced == [found[0].blob]
+    assert synced == named == [target.data.uri(found[0].blob)]
     ingest_all([file(dicom_bytes())], target._replace(dry_run=True))
     assert len(synced) == 1
 
