@@ -1,6 +1,5 @@
 """Beam's Prism, as `make engines` builds it from its sources, in place of a download."""
 
-import functools
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,13 @@ class PrismJobServer(prism_runner.PrismJobServer):
         return str(BINARY)
 
 
-@functools.cache
-def _job_server(options_class, options):
-    return job_server.StopOnExitJobServer(PrismJobServer(options_class(list(options))))
+_SERVERS: dict[type, job_server.JobServer] = {}
+
+
+def stop_prism():
+    """End what `PrismRunner` started: a process of pytest-xdist exits without doing so."""
+    while _SERVERS:
+        _SERVERS.popitem()[1].stop()
 
 
 class PrismRunner(prism_runner.PrismRunner):
@@ -33,4 +36,8 @@ class PrismRunner(prism_runner.PrismRunner):
     """
 
     def default_job_server(self, options):
-        return _job_server(type(options), ("--prism_log_level=warn",))
+        kind = type(options)
+        if kind not in _SERVERS:
+            server = PrismJobServer(kind(["--prism_log_level=warn"]))
+            _SERVERS[kind] = job_server.StopOnExitJobServer(server)
+        return _SERVERS[kind]

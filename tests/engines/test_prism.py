@@ -14,7 +14,7 @@ from dicomferry.pipelines.engine import EnginePipeline
 from dicomferry.pipelines.job import Job
 from dicomferry.storage.errors import StorageError
 from dicomferry.store.index import Index
-from tests.engines.prism import needs_prism
+from tests.engines.prism import needs_prism, stop_prism
 from tests.pipelines.jobs import data_folder, images, import_of, new_store, run_import, write_files
 
 # Threads of Beam's SDK end with an exception where a bundle breaks.
@@ -23,9 +23,11 @@ PRISM = "--runner=tests.engines.prism.PrismRunner"
 STARTED = threading.Event()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def built():
     needs_prism()
+    yield
+    stop_prism()
 
 
 def _work_for_a_minute(_):
@@ -72,7 +74,7 @@ def test_what_breaks_a_bundle_is_told(root, tmp_path, monkeypatch, caplog, error
     with monkeypatch.context() as patch:
         patch.setattr(OperationFolder, "write_outcomes", broken)
         job = run_import(root, source, PRISM)
-    assert job.code == 2
+    assert job.code == 3
     assert (job.operation["error"]["code"], job.operation["done"]) == (code, True)
     assert message in job.operation["error"]["message"]
     assert "DOE^JANE" not in json.dumps(job.operation) + caplog.text
