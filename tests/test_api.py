@@ -14,14 +14,20 @@ from types import SimpleNamespace
 
 import apache_beam as beam
 import pytest
-from google.rpc.code_pb2 import INTERNAL
+from google.rpc.code_pb2 import DATA_LOSS, INTERNAL
 
 import dicomferry
-from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
+from dicomferry.operations.record import Method
 from dicomferry.pipelines.export_request import FILES, TABLE, ExportRequest
 from dicomferry.pipelines.flags import flags_of
 from dicomferry.pipelines.import_request import ImportRequest
+from dicomferry.pipelines.job import JobError
 from dicomferry.public import flags, progress
+from dicomferry.public.results import ImportResult
+from dicomferry.resource_names import parse_store
+from dicomferry.storage.registry import open_storage
 from tests.checkout import REPOSITORY
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import PACKAGED
@@ -191,6 +197,17 @@ def test_failures_are_listed_and_raised_where_a_caller_wants_that(folder):
     assert (failure["code"], failure["sopInstanceUid"]) == ("NOT_DICOM", None)
     with pytest.raises(dicomferry.JobError, match="1 of 5 files failed"):
         result.raise_for_failures()
+
+
+def test_what_a_table_has_lost_is_not_ok(tmp_path):
+    root = open_storage(str(tmp_path))
+    record = start_operation(root, parse_store("s"), Method.IMPORT).read()
+    record.set_counts(OutcomeCounts(imported=1), 1)
+    record.finish()
+    assert ImportResult.of(record, root).ok
+    record.finish(DATA_LOSS, "not all can be sent")
+    with pytest.raises(JobError, match="not all can be sent"):
+        ImportResult.of(record, root).raise_for_failures()
 
 
 def test_conflicts_are_failures_unless_they_are_ignored(folder):

@@ -68,8 +68,8 @@ class JobResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed."""
-        return not self._detail.failures
+        """Whether nothing failed, and all was sent to what follows the store."""
+        return not self._detail.failures and not self.message
 
     def raise_for_failures(self) -> None:
         """Raise an error unless the job is `ok`.
