@@ -255,8 +255,10 @@ class OperationFolder:
 
 
 def new_operation_id() -> str:
-    """Return an id that no operation has; later ones sort last."""
-    return f"{now():%Y%m%d%H%M%S}-{secrets.token_hex(4)}"
+    """Return an id that no operation has; later ones sort last, those of a millisecond anyhow."""
+    time = now()
+    milliseconds = time.microsecond // 1000
+    return f"{time:%Y%m%d%H%M%S}-{milliseconds:03x}{secrets.token_hex(3)[:5]}"
 
 
 def start_operation(

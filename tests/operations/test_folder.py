@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from dicomferry.operations import silence
-from dicomferry.operations.folder import OperationFolder, OperationNotFoundError, start_operation
+from dicomferry.operations.folder import (
+    OperationFolder,
+    OperationNotFoundError,
+    new_operation_id,
+    start_operation,
+)
 from dicomferry.operations.owner import Owner
 from dicomferry.operations.record import now
 from dicomferry.resource_names import DatasetName
@@ -149,3 +155,12 @@ def test_problems_are_all_outcomes_but_the_fine_ones_and_lines_that_are_cut(root
     expected = [each for each in folder.outcomes() if each["outcome"] in ("conflict", "failed")]
     assert list(folder.problems()) == expected
     assert [each["source"] for each in expected] == ['/"outcome": "imported"', "/b", ""]
+
+
+def test_ids_sort_by_when_operations_began():
+    ids = []
+    for _ in range(50):
+        ids.append(new_operation_id())
+        time.sleep(0.002)
+    assert ids == sorted(ids)
+    assert all(re.fullmatch("[0-9]{14}-[0-9a-f]{8}", each) for each in ids)
