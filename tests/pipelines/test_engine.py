@@ -16,7 +16,7 @@ from tests.pipelines.jobs import import_of, new_store
 
 PATIENT = "DOE^JANE"
 TRACEBACK = """bundle inst002 stage-002 failed:Traceback (most recent call last):
-  File "/work/f.py", line 10, in f
+  File "/app/f.py", line 10, in f
     raise it
 %s
 
