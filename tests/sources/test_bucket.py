@@ -48,6 +48,7 @@ def listed(uri: str) -> list[Source]:
     st.integers(1, 8),
     st.integers(1, 3),
 )
+@example({"0", "*", "0/"}, ["?", "?", "?"], 1, 1)  # a page of the emulator names folders early
 @example({"b/a", "b.", "b0", "b/b/b", "a/a"}, ["**", "b**", "b*/*"], 1, 1)
 def test_what_is_listed_is_what_the_plain_listing_and_an_exhaustive_search_find(
     gcs: StorageEmulator, names: set[str], patterns: list[str], shares: int, page: int
