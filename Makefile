@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
-.PHONY: demo check test clients test-clients engines test-engines test-faults fuzz judges audit lint lock proto bench-import bench-export bench-table bench-start bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test clients test-clients engines test-engines test-faults fuzz judges audit lint docs lock proto bench-import bench-export bench-table bench-start bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt requirements-uv.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -94,6 +94,15 @@ lint: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# An environment of its own: the site needs nothing of dicomferry.
+.venv-docs/done: docs/requirements.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --require-hashes -r docs/requirements.txt
+	touch $@
+
+docs: .venv-docs/done  ## the site of the documentation, in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+
 lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	echo 'uv>=0.5' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o requirements-uv.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
@@ -102,6 +111,7 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/audit-requirements.in -o tests/audit-requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 docs/requirements.in -o docs/requirements.txt
 
 proto: .venv/dev  ## write the Python of dicomferry/api/proto/*.proto
 	$(BIN)/python -m dicomferry.api.proto.generate
@@ -156,4 +166,4 @@ lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 deploy/airflow/requirements.in -o deploy/airflow/requirements.txt
 
 clean:
-	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit .clients demo build dist *.egg-info
+	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit .venv-docs .clients demo build dist *.egg-info
