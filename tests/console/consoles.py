@@ -59,8 +59,8 @@ class Browser:
 
 
 @contextmanager
-def serving(root, authenticator):
-    app = Starlette(routes=console_routes(root, authenticator.authenticate))
+def serving(root, authenticator, *others):
+    app = Starlette(routes=[*console_routes(root, authenticator.authenticate), *others])
     answered = []
 
     async def noting(scope, receive, send):
