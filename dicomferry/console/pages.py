@@ -15,7 +15,7 @@ from dicomferry.console.queries import outcomes, stores
 from dicomferry.console.queries.series import page_of_series
 from dicomferry.console.queries.stores import OperationsQuery
 from dicomferry.console.views import layout
-from dicomferry.console.views.markup import Html, html
+from dicomferry.console.views.markup import Html, html, join
 from dicomferry.console.views.operations import operation_section, operations_section
 from dicomferry.console.views.outcomes import outcomes_section
 from dicomferry.console.views.stores import (
@@ -33,6 +33,7 @@ from dicomferry.resource_names import DatasetName, StoreName, parse_dataset, par
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import DicomStore, get_store
 
+_INDEX = "Stores and operations"
 _GET_STORE = "healthcare.dicomStores.get"
 _SEE_IMAGES = "healthcare.dicomStores.dicomWebRead"
 _GET_OPERATION = "healthcare.operations.get"
@@ -68,9 +69,10 @@ class Pages:
         store_cards, is_counting = self._stores_section(request, parent, principal)
         rows, is_running = self._operations_section(request, parent, principal)
         nav = datasets_nav(names, parent)
-        body = html("{nav}{stores}{operations}", nav=nav, stores=store_cards, operations=rows)
+        heading = html("<h1>{title}</h1>", title=_INDEX)
+        body = join([heading, nav, store_cards, rows])
         refresh = _NO_SCRIPT_SECONDS if is_counting or is_running else 0
-        return layout.page("Stores and operations", body, principal, refresh_seconds=refresh)
+        return layout.page(_INDEX, body, principal, refresh_seconds=refresh)
 
     def _stores_section(
         self, request: Request, parent: DatasetName, principal: Principal

@@ -31,7 +31,7 @@ _PAGES_AT_ONCE = 16
 _PICTURES_AT_ONCE = 4
 _ASSETS = {
     "style.css": "text/css",
-    "live.js": "text/javascript",
+    "page.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
 

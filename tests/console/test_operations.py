@@ -40,6 +40,12 @@ class TestOperations:
         for path in ("/", TRIAL, page_of(folder)):
             assert refresh in browser.page(path)
 
+    def test_times_are_in_utc_to_the_second_until_the_script_shows_local_ones(self, browser, trial):
+        text = browser.page(page_of(trial.folder))
+        at = trial.operation["metadata"]["createTime"].partition(".")[0]
+        title = at.replace("T", " ") + " UTC"
+        assert re.search(rf'<time datetime="{at}\.\d+Z" title="{title}">[^<]* UTC<', text)
+
     def test_one_that_has_not_listed_its_files_yet_says_so(self, browser, root):
         new_store(root)
         running(root, total=0)

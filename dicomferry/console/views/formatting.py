@@ -53,13 +53,13 @@ def duration(seconds: float) -> str:
 
 
 def moment(time: datetime) -> Html:
-    """A time in UTC."""
+    """A time in UTC, to the second in its title; the script shows it in the reader's own zone."""
     at = time.astimezone(UTC)
     return html(
-        '<time datetime="{text}">{date} {clock}</time>',
+        '<time datetime="{text}" title="{title}">{shown}</time>',
         text=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        date=f"{at.day} {at:%b %Y},",
-        clock=f"{at:%H:%M} UTC",
+        title=f"{at:%Y-%m-%d %H:%M:%S} UTC",
+        shown=f"{at.day} {at:%b %Y, %H:%M} UTC",
     )
 
 

@@ -38,11 +38,12 @@ _FRAME = """<!doctype html>
 <title>{title} · dicomferry</title>
 <link rel="icon" href="/console/icon.svg">
 <link rel="stylesheet" href="/console/style.css">
-<script src="/console/live.js" defer></script>{refresh}
+<script src="/console/page.js" defer></script>{refresh}
 </head>
 <body>
+<a class="skip" href="#main">Skip to content</a>
 <header><a class="brand" href="/">dicomferry</a>{who}</header>
-<main>{body}</main>
+<main id="main" tabindex="-1">{body}</main>
 </body>
 </html>
 """

@@ -6,7 +6,8 @@ from typing import Any
 from dicomferry.console.queries.outcomes import OutcomesPage, Reasons
 from dicomferry.console.views import formatting
 from dicomferry.console.views.markup import Html, html, join, link
-from dicomferry.console.views.operations import SHOWN, operation_path
+from dicomferry.console.views.operations import operation_path
+from dicomferry.console.views.progress import SHOWN
 from dicomferry.operations.record import OperationRecord
 
 _SECTION = """<section id="outcomes"><h2>Outcome of every {noun}</h2>

@@ -31,7 +31,8 @@ _PICTURES = """<p class="path"><a href="{store}">{name}</a></p>
 <h1>Pictures</h1>
 <p class="about">{about}</p>
 {pictures}{more}"""
-_FIGURE = """<figure><img src="{source}" alt="" loading="lazy" width="192" height="192">
+_FIGURE = """<figure><img src="{source}" alt="{modality}, middle frame"
+loading="lazy" width="192" height="192">
 <figcaption><b>{modality}</b> {instances}{frames}
 <small>{size}, {syntax}</small>
 <small class="uid" title="{study}">study {study}</small>
