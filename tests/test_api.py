@@ -97,19 +97,15 @@ def test_every_public_function_and_method_has_an_example():
 # Import.
 
 
-def test_importing_it_takes_below_a_tenth_of_a_second_and_no_other_package():
+def test_importing_it_loads_no_other_package():
     code = (
-        "import sys, time; before = set(sys.modules); start = time.perf_counter()\n"
+        "import sys; before = set(sys.modules)\n"
         "import dicomferry\n"
-        "print(time.perf_counter() - start, *sorted(set(sys.modules) - before))"
+        "print(*sorted(set(sys.modules) - before))"
     )
     command = [sys.executable, "-c", code]
-    runs = [
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(3)
-    ]
-    assert min(float(seconds) for seconds, *_ in runs) < 0.1
-    loaded = {name.partition(".")[0] for name in runs[0][1:]}
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    loaded = {name.partition(".")[0] for name in names}
     assert loaded <= {"dicomferry"} | sys.stdlib_module_names
 
 

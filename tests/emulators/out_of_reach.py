@@ -58,3 +58,18 @@ def answering(status: int, reason: str = "", body: bytes | None = None) -> Itera
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextlib.contextmanager
+def metadata_server_not_asked() -> Iterator[dict[str, str]]:
+    """An environment in which nobody may look for credentials at a host of Google's cloud.
+
+    Libraries without credentials wait there for some 20 s, in every process.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        yield {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address}
+        server.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            server.accept()
+            raise AssertionError("a process asked a metadata server for credentials")

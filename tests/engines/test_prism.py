@@ -30,9 +30,9 @@ def built():
     stop_prism()
 
 
-def _work_for_a_minute(_):
+def _work_for_minutes(_):
     STARTED.set()
-    for _ in range(600):
+    for _ in range(3000):
         time.sleep(0.1)
         yield 1
 
@@ -52,9 +52,9 @@ def test_what_stops_the_work_of_a_job_ends_it_on_prism(root):
         pytest.raises(RuntimeError, match="CANCELLED"),
         EnginePipeline(job, PipelineOptions([PRISM])) as pipeline,
     ):
-        _ = pipeline | Create([1]) | FlatMap(_work_for_a_minute)
+        _ = pipeline | Create([1]) | FlatMap(_work_for_minutes)
     stopping.join()
-    assert time.monotonic() - begun < 40
+    assert time.monotonic() - begun < 200, "it worked to the end"
 
 
 @pytest.mark.parametrize(

@@ -41,4 +41,3 @@ def test_committers_at_once_all_commit_once_and_share_what_they_dispute(root):
     assert len(uids(data)) == len(set(uids(data))) == COMMITTERS + 1
     assert Index(data).version == COMMITTERS
     assert lost, "nobody was overtaken"
-    assert seconds < 300

@@ -2,7 +2,6 @@
 
 import http.client
 import pickle
-import time
 
 import google.api_core.exceptions
 import google.auth.exceptions
@@ -73,10 +72,8 @@ def test_it_is_told_by_both_methods_of_a_table(way, brief, shards, monkeypatch):
             lambda: DESTINATION.check(APPEND),
             lambda: DESTINATION.load(Load(shards([]), SCHEMA, APPEND, "j")),
         ):
-            started = time.monotonic()
             with pytest.raises(TableOutOfReachError, match=text) as told:
                 call()
-            assert time.monotonic() - started < 5
             assert told.value.code == code
             assert DESTINATION.uri in str(told.value)
             assert "127.0.0.1" not in str(told.value)
