@@ -116,6 +116,7 @@ class EncapsulatedFrames:
         self._source = file.source
         self._view = b""
         self._view_offset = 0
+        self._first = b""
         self.end = file.pixels.value
 
     def __iter__(self) -> Iterator[bytes]:
@@ -137,6 +138,7 @@ class EncapsulatedFrames:
         if length is None or length > self._source.size:
             raise InstanceError(Reason.FRAMES_NOT_FOUND)
         first = self._file.pixels.value + 8 + length
+        self._first = self._start(first)
         groups: Iterable[list[Fragment]]
         if self._frames == 1:
             fragments = list(self._fragments(first, None))
@@ -215,10 +217,22 @@ class EncapsulatedFrames:
         return groups
 
     def _starts_known(self, offset: int) -> bool:
-        """Whether the fragment whose item is at `offset` begins as a code stream does."""
+        """Whether the fragment whose item is at `offset` begins as a code stream does.
+
+        The signature of JPEG XL has two bytes, which occur by chance; the frames of an instance
+        share the next one too, with their size (ISO/IEC 18181-1, SizeHeader).
+        """
+        starts = codec(self._file.syntax.uid).starts
+        start = self._start(offset)
+        if not start.startswith(starts):
+            return False
+        short = any(len(each) == 2 and start.startswith(each) for each in starts)
+        return not short or start[:2] != self._first[:2] or start[2:3] == self._first[2:3]
+
+    def _start(self, offset: int) -> bytes:
+        """Return how the fragment whose item is at `offset` begins."""
         length = self._item(offset) or 0
-        start = self._read(offset + 8, min(_LONGEST_START, length))
-        return start.startswith(codec(self._file.syntax.uid).starts)
+        return self._read(offset + 8, min(_LONGEST_START, length))
 
     def _fragments(self, offset: int, stop: int | None) -> Iterator[Fragment]:
         """Yield the fragments from `offset` to `stop` or the sequence's end, which is noted."""

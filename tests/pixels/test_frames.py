@@ -16,6 +16,8 @@ from dicomferry.errors import InstanceError
 from dicomferry.pixels.attributes import extended_offset_table
 from dicomferry.pixels.convert import transcode
 from dicomferry.pixels.formats import parse_format
+from dicomferry.pixels.frames import EncapsulatedFrames
+from dicomferry.pixels.image_pixel import read_image
 from tests.pixels.instances import PREFIX, data_set, gray, outputs, part10, read, to_dicom
 
 FRAMES = np.stack([gray((20, 30), 12) + index for index in range(5)]).astype(np.uint16) & 0xFFF
@@ -31,12 +33,14 @@ def streams() -> list[bytes]:
     return list(generate_frames(read(data).PixelData, number_of_frames=5))
 
 
-def encapsulated(fragments: list[list[bytes]], table: bytes = b"", frames: int = 5) -> bytes:
-    """A JPEG-LS multi-frame whose frames have these fragments."""
+def encapsulated(
+    fragments: list[list[bytes]], table: bytes = b"", frames: int = 5, syntax: str = ".4.80"
+) -> bytes:
+    """A multi-frame, of JPEG-LS, whose frames have these fragments."""
     ds = data_set(FRAMES, 12, frames=frames)
     value = item(table) + b"".join(item(part) for frame in fragments for part in frame)
     del ds.PixelData
-    head = part10(ds, f"{PREFIX}.4.80")
+    head = part10(ds, PREFIX + syntax)
     element = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF)
     return head + element + value + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 
@@ -135,6 +139,15 @@ def test_one_frame_may_have_any_number_of_fragments() -> None:
     parts = [stream[at : at + 2] for at in range(0, len(stream), 2)]
     ((frame, content),) = outputs(encapsulated([parts], frames=1), f"{OCTETS}{PREFIX}.1")
     assert (frame, content) == (None, FRAMES[0].tobytes())
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_fragment_may_begin_with_the_signature_of_jpeg_xl_by_chance(frames: int) -> None:
+    stream = b"\xff\x0a\x06" + bytes(5) + b"\xff\x0a\x07" + bytes(5)
+    fragments = [[stream[:8], stream[8:]]] * frames
+    file = open_file(BytesReader(encapsulated(fragments, frames=frames, syntax=".4.110")))
+    found = list(EncapsulatedFrames(file, read_image(file)))
+    assert found == [stream] * frames
 
 
 def test_fewer_frames_than_the_attributes_say_are_a_failure() -> None:
