@@ -40,7 +40,7 @@ check: lint  ## lint, types, and the tests that run no whole jobs: below two min
 test: .venv-bqemulator/run lint  ## lint, types and all tests
 	$(PYTEST)
 
-clients: .venv/dev  ## Google's client libraries of Node, Java and Go, for the tests, where these are installed
+clients: .venv/dev  ## for the tests: Google's client libraries of Node, Java and Go, where these are installed, and axe-core
 	$(BIN)/python -m tests.clients.install
 
 test-clients: clients  ## one walk through the API with the client library of each runtime, and gcloud

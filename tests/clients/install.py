@@ -10,7 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.clients.runtimes import RUNTIMES, Runtime
+from tests.clients.runtimes import AXE, RUNTIMES, Runtime
 
 _SECONDS = {"fetch": 120, "build": 600}
 
@@ -18,7 +18,7 @@ _SECONDS = {"fetch": 120, "build": 600}
 def main() -> int:
     """Install all at once and return the exit code."""
     with ThreadPoolExecutor() as pool:
-        broken = list(pool.map(_install, RUNTIMES))
+        broken = list(pool.map(_install, (*RUNTIMES, AXE)))
     return int(any(broken))
 
 

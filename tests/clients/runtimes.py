@@ -1,6 +1,6 @@
 """The runtimes that Google publishes clients for, and how their programs are installed and run.
 
-Each program walks the same way: see test_walk.py.
+Each program walks the same way: see test_walk.py. Tests of the page get axe-core in the same way.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ class Runtime:
         run: the command that runs the program.
         script: the command that runs the one file of source code that follows it.
         environment: variables that all of these take.
+        folder: that the folder of the program is in.
     """
 
     name: str
@@ -39,11 +40,12 @@ class Runtime:
     run: tuple[str, ...] = ()
     script: tuple[str, ...] = ()
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
+    folder: Path = HERE
 
     @property
     def source(self) -> Path:
         """The folder of the program; commands run in it."""
-        return HERE / self.name
+        return self.folder / self.name
 
     @property
     def installed(self) -> Path:
@@ -90,13 +92,18 @@ def _installed(*parts: str) -> str:
 _JARS = _installed("java", "lib")
 _CLASSES = _installed("java", "classes")
 
+
+def _npm(name: str) -> tuple[str, ...]:
+    return ("npm", "ci", "--ignore-scripts", "--prefix", _installed(name))
+
+
 RUNTIMES = (
     Runtime("python", "python", (), run=(sys.executable, "walk.py"), script=(sys.executable,)),
     Runtime(
         "node",
         "js",
         ("node", "npm"),
-        fetch=("npm", "ci", "--ignore-scripts", "--prefix", _installed("node")),
+        fetch=_npm("node"),
         run=("node", "walk.js"),
         script=("node",),
         environment={"NODE_PATH": _installed("node", "node_modules")},
@@ -121,3 +128,4 @@ RUNTIMES = (
         environment={"GOTOOLCHAIN": "local"},
     ),
 )
+AXE = Runtime("axe", "js", ("npm",), fetch=_npm("axe"), folder=HERE.parent / "console")

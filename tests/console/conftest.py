@@ -3,8 +3,8 @@
 import pytest
 
 from dicomferry.api.access import NoLogin
-from tests.console.consoles import SCRIPT, serving
-from tests.pipelines.jobs import images, new_store, run_import, write_files
+from tests.console.chromium import PROGRAM, chromium
+from tests.console.consoles import run_trial, serving
 
 
 @pytest.fixture
@@ -17,7 +17,13 @@ def browser(root):
 @pytest.fixture
 def trial(root, tmp_path):
     """A store with three images, after an import in which two files failed."""
-    new_store(root)
-    files = images(3, PatientName="SECRET^NAME")
-    files |= {f"{SCRIPT}.dcm": b"no image", b"not-\xff-text.dcm": b"no image"}
-    return run_import(root, write_files(tmp_path / "in", files))
+    return run_trial(root, tmp_path / "in")
+
+
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory):
+    """A tab of a real browser."""
+    if PROGRAM is None:
+        pytest.skip("chromium is not installed")
+    with chromium(tmp_path_factory.mktemp("chromium")) as tab:
+        yield tab

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from dicomferry.console import console_routes
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import ProgressCounts
-from tests.pipelines.jobs import STORE
+from tests.pipelines.jobs import STORE, images, new_store, run_import, write_files
 
 DATASET = "projects/local/locations/local/datasets/default"
 TRIAL = f"/console/{DATASET}/dicomStores/trial"
@@ -81,6 +81,14 @@ def serving(root, authenticator, *others):
     finally:
         server.should_exit = True
         thread.join()
+
+
+def run_trial(root, folder):
+    """Import three images into a new store, with two files that fail."""
+    new_store(root)
+    files = images(3, PatientName="SECRET^NAME")
+    files |= {f"{SCRIPT}.dcm": b"no image", b"not-\xff-text.dcm": b"no image"}
+    return run_import(root, write_files(folder, files))
 
 
 def running(root, store=STORE, total=200, **counts):
