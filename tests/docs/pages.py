@@ -10,6 +10,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_IMAGE = re.compile(r"!\[[^\]]+\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 
 
@@ -44,6 +45,11 @@ def blocks(*languages: str) -> Iterator[Block]:
 def links(page: Path) -> list[str]:
     """The targets of a page's links."""
     return _LINK.findall(_FENCE.sub("", page.read_text()))
+
+
+def images(page: Path) -> list[Path]:
+    """The files of a page's pictures."""
+    return [page.parent / target for target in _IMAGE.findall(_FENCE.sub("", page.read_text()))]
 
 
 def code_spans(page: Path) -> list[str]:
