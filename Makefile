@@ -54,7 +54,7 @@ engines: build/engines/prism  ## build Beam's Prism from its sources: needs Go, 
 
 test-engines: .venv/dev engines  ## all tests that run whole jobs, with Prism in place of the default runner
 	DICOMFERRY_TEST_RUNNER=tests.engines.prism.PrismRunner $(PYTEST) $(ON_ENGINES)
-	$(PYTEST) tests/engines/test_prism.py tests/engines/test_versions.py tests/pipelines/test_portable_runner.py
+	$(PYTEST) tests/engines/test_prism.py tests/engines/test_launchers.py tests/engines/test_versions.py tests/pipelines/test_portable_runner.py
 	DICOMFERRY_HOST_RUNS=$(HOST_RUNS) DICOMFERRY_FAULT_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/engines/test_hosts.py
 # How often a host is lost; a nightly run takes 20.
 HOST_RUNS ?= 2

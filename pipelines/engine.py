@@ -4,6 +4,7 @@ An engine is what a job service stands for: Flink, Spark, Prism. Its workers are
 and what their exceptions say arrives as text.
 """
 
+import copy
 import functools
 import logging
 import re
@@ -14,12 +15,19 @@ from typing import Any
 
 import apache_beam as beam
 import grpc
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    GoogleCloudOptions,
+    PipelineOptions,
+    PortableOptions,
+)
 from apache_beam.runners.portability.portable_runner import PipelineResult
 from apache_beam.runners.runner import PipelineState
+from apache_beam.utils.subprocess_server import SubprocessServer
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 
+from dicomferry.operations.owner import EngineJob
 from dicomferry.operations.ownership import OwnedOperation
+from dicomferry.pipelines.options import is_remote
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.failures import storage_errors, storage_message
 
@@ -37,14 +45,24 @@ class EnginePipeline(beam.Pipeline):
         """Begin the graph of a job.
 
         Args:
-            job: gets what stops its work.
+            job: gets what stops its work, and the name of its job on a job service.
             options: Beam's.
         """
+        endpoint = options.view_as(PortableOptions).job_endpoint
+        self._engine = None
+        if endpoint and is_remote(options):
+            # All that a job service tells of a job later, and no two jobs have one name.
+            options = copy.deepcopy(options)
+            cloud = options.view_as(GoogleCloudOptions)
+            cloud.job_name = f"{cloud.job_name or 'dicomferry'}-{job.folder.id}"
+            self._engine = EngineJob(endpoint, cloud.job_name)
         super().__init__(options=options)
         self._job = job
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Start the graph; see `beam.Pipeline.run`."""
+        if self._engine:
+            self._job.run_on(self._engine)
         result = super().run(*args, **kwargs)
         if isinstance(result, PipelineResult):
             self._job.stop_work = functools.partial(_stop, result)
@@ -68,6 +86,16 @@ def _cancel(result: PipelineResult) -> None:
             time.sleep(0.1)
     except grpc.RpcError:
         _LOGGER.warning("the job service is gone: the job may go on there")
+
+
+def stop_services() -> None:
+    """End the job services that Beam has started for this process, which is about to exit.
+
+    Beam leaves them to `atexit`, which the exit of a cancelled job goes past.
+    """
+    started = SubprocessServer._cache
+    for user in list(started._live_owners):
+        started.purge(user)
 
 
 def keep_text_from_log() -> None:

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from dicomferry.operations.folder import adopt_operation
 from dicomferry.operations.ownership import ProgressCallback
 from dicomferry.operations.record import OperationRecord
-from dicomferry.pipelines import exit_codes, log_format
+from dicomferry.pipelines import engine, exit_codes, log_format
 from dicomferry.pipelines.job import Job, JobError, message_of
 from dicomferry.pipelines.log_format import LogFormat
 from dicomferry.pipelines.options import dataflow_job, parse, remote_runner
@@ -83,6 +83,7 @@ def _run_owned(
 def _before_exit(summary: SummaryFile) -> None:
     """Free what a cancelled job holds, and write its summary."""
     close_shared_pools()
+    engine.stop_services()
     summary.end_cancelled()
 
 

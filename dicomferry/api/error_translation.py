@@ -16,6 +16,7 @@ from google.rpc.code_pb2 import (
 
 from dicomferry.api.errors import ApiError
 from dicomferry.jobs.dataflow_client import DataflowError
+from dicomferry.jobs.engine import EngineError
 from dicomferry.jobs.turns import QueueFullError
 from dicomferry.places import PlaceDeniedError
 from dicomferry.resource_names import DatasetName, StoreName
@@ -68,7 +69,7 @@ def translate_job_errors() -> Iterator[None]:
         raise ApiError(FAILED_PRECONDITION, str(error)) from None
     except QueueFullError as error:
         raise _queue_full(error) from None
-    except DataflowError as error:
+    except (DataflowError, EngineError) as error:
         raise ApiError(UNAVAILABLE, str(error)) from None
     except ValueError as error:
         raise ApiError(INVALID_ARGUMENT, str(error)) from None

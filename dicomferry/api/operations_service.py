@@ -10,12 +10,13 @@ from google.rpc.code_pb2 import NOT_FOUND
 
 from dicomferry.api.access import Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
+from dicomferry.api.error_translation import translate_job_errors
 from dicomferry.api.errors import ApiError
 from dicomferry.api.operation_filter import parse_operation_filter
 from dicomferry.api.paging import last_of_page_before, next_page_token, page_size
 from dicomferry.api.request_fields import dataset_name, operation_folder
 from dicomferry.api.resources import operation_message
-from dicomferry.jobs import dataflow
+from dicomferry.jobs import elsewhere
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
 from dicomferry.operations.listing import operation_ids, read_operations
 from dicomferry.operations.record import OperationRecord
@@ -23,6 +24,8 @@ from dicomferry.storage.base import Storage
 
 _MAX_WAIT_SECONDS = 30.0
 _LOOK_SECONDS = 0.25
+# An answer of Dataflow or of an engine is used as long as this.
+_ASK_SECONDS = 5.0
 # Each occupies a thread of the server; further calls return at once, as the contract allows.
 _MAX_WAITING = 16
 
@@ -45,8 +48,7 @@ class OperationsService:
     def get_operation(self, request: Any, principal: Principal) -> Any:
         """Return an operation."""
         folder, record = self._find(request.name, METHOD_PERMISSIONS["GetOperation"], principal)
-        if not record.done:
-            record = dataflow.OperationReader().reconcile(folder, record)
+        record = elsewhere.OperationReader().reconcile(folder, record)
         return operation_message(record, self._url)
 
     def list_operations(self, request: Any, principal: Principal) -> Any:
@@ -62,7 +64,7 @@ class OperationsService:
         after = last_of_page_before(request.page_token, *scope)
         ids = operation_ids(self._root, parent, after)
         response = operations_pb2.ListOperationsResponse()
-        reader = dataflow.OperationReader()
+        reader = elsewhere.OperationReader()
         for listed in read_operations(self._root, parent, ids[:size]):
             if listed:
                 record = reader.reconcile(*listed)
@@ -76,14 +78,17 @@ class OperationsService:
         """Request the end of a job; one that has ended stays as it is."""
         permission = METHOD_PERMISSIONS["CancelOperation"]
         folder, record = self._find(request.name, permission, principal)
-        if not record.done:
-            dataflow.request_cancel(folder)
+        if not elsewhere.OperationReader().reconcile(folder, record).done:
+            with translate_job_errors():
+                elsewhere.request_cancel(folder)
         return empty_pb2.Empty()
 
     def wait_operation(self, request: Any, principal: Principal) -> Any:
         """Return an operation once it has ended, or after the timeout."""
         permission = METHOD_PERMISSIONS["WaitOperation"]
         folder, record = self._find(request.name, permission, principal)
+        reader = elsewhere.OperationReader(_ASK_SECONDS)
+        record = reader.reconcile(folder, record)
         seconds = _MAX_WAIT_SECONDS
         if request.HasField("timeout"):
             seconds = min(request.timeout.ToNanoseconds() / 1e9, seconds)
@@ -93,11 +98,9 @@ class OperationsService:
                 while not record.done and time.monotonic() < end:
                     if self._stopping.wait(_LOOK_SECONDS):
                         break
-                    record = folder.read()
+                    record = reader.read(folder)
             finally:
                 self._waiting.release()
-        if not record.done:
-            record = dataflow.OperationReader().reconcile(folder, record)
         return operation_message(record, self._url)
 
     def stop(self) -> None:

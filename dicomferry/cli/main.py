@@ -175,10 +175,12 @@ def _message(error: Exception) -> str | None:
     """Return what to say of an error with a remedy; None for a fault of this program."""
     from dicomferry.api.errors import ApiError
     from dicomferry.jobs.dataflow_client import DataflowError
+    from dicomferry.jobs.engine import EngineError
     from dicomferry.pipelines.job import JobError
     from dicomferry.storage.failures import storage_errors, storage_message
 
-    if isinstance(error, (JobError, ApiError, DataflowError, ValueError, LookupError)):
+    told = (JobError, ApiError, DataflowError, EngineError, ValueError, LookupError)
+    if isinstance(error, told):
         return str(error)
     if isinstance(error, storage_errors()):
         return storage_message(error)

@@ -18,7 +18,7 @@ from dicomferry.cli.output import (
     say_columns,
     suggest,
 )
-from dicomferry.jobs import dataflow
+from dicomferry.jobs import elsewhere
 from dicomferry.operations import listing
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.listing import delete_operation, list_operations
@@ -43,7 +43,7 @@ def list_(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """List operations, the newest first."""
-    reader = dataflow.OperationReader()
+    reader = elsewhere.OperationReader()
     rows = [("id", "method", "store", "state", "succeeded", "failed", "of")]
     for folder, read in itertools.islice(list_operations(open_storage(root), DatasetName()), limit):
         record = reader.reconcile(folder, read)
@@ -69,7 +69,7 @@ def describe(
 ) -> None:
     """Show an operation as JSON, and why files failed."""
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    console.print_json(data=dataflow.read(folder).to_json())
+    console.print_json(data=elsewhere.read(folder).to_json())
     list_failures(folder, limit=20)
 
 
@@ -89,7 +89,7 @@ def wait(
     Example: [bold]dicomferry operations wait 20261124193740-ac319da9[/bold]
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    reader, until = dataflow.OperationReader(), time.monotonic() + (timeout or 0)
+    reader, until = elsewhere.OperationReader(), time.monotonic() + (timeout or 0)
     with console.status("waiting") as shown:
         while not (record := reader.read(folder)).done:
             if timeout is not None and time.monotonic() >= until:
@@ -117,7 +117,7 @@ def delete(
     Its lists of outcomes go with it; what the job committed stays.
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    delete_operation(folder, dataflow.read(folder))
+    delete_operation(folder, elsewhere.read(folder))
     say(f"Deleted {folder.name}")
 
 
@@ -160,10 +160,11 @@ def cancel(
     Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    if dataflow.read(folder).done:
+    has_ended = elsewhere.read(folder).done
+    elsewhere.request_cancel(folder)
+    if has_ended:
         say(f"{folder.name} has ended already")
         return
-    dataflow.request_cancel(folder)
     say(f"{folder.name}: cancellation requested")
     suggest(f"dicomferry operations describe {folder.id}", root)
 

@@ -16,7 +16,7 @@ from dicomferry.cli.output import (
     say,
     suggest,
 )
-from dicomferry.jobs import dataflow
+from dicomferry.jobs import elsewhere
 from dicomferry.operations.listing import list_operations
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.public.progress import progress_bar_or_lines
@@ -286,7 +286,7 @@ def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     Earlier versions may refuse the store afterward.
     """
     before = find_store(root, store)
-    reader = dataflow.OperationReader()
+    reader = elsewhere.OperationReader()
     for folder, read in list_operations(open_storage(root), before.name.parent):
         record = reader.reconcile(folder, read)
         if record.store == before.name and folder.is_running(record):

@@ -25,7 +25,7 @@ from dicomferry.console.views.stores import (
     store_path,
     stores_section,
 )
-from dicomferry.jobs.dataflow import OperationReader
+from dicomferry.jobs.elsewhere import OperationReader
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
 from dicomferry.operations.outcomes import PROBLEMS
 from dicomferry.operations.record import OperationRecord

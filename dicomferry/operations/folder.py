@@ -130,6 +130,18 @@ class OperationFolder:
         Raises:
             OperationNotFoundError: there is no such operation.
         """
+        record = self.read_written()
+        if not record.done and is_abandoned(record, self._file(), self.root):
+            record.metadata.end_time = record.heartbeat
+            record.cut_short(ABORTED, "the process that ran it is gone")
+        return record
+
+    def read_written(self) -> OperationRecord:
+        """Return the current record, with progress, as its owner wrote it.
+
+        Raises:
+            OperationNotFoundError: there is no such operation.
+        """
         record = self._record()
         while not record.done:
             ended = record.ended or EndedPart()
@@ -141,9 +153,6 @@ class OperationFolder:
         if not record.done:
             record.metadata.cancel_requested = self.is_cancel_requested()
             record.set_counts(counts, record.total)
-            if is_abandoned(record, self._file(), self.root):
-                record.metadata.end_time = record.heartbeat
-                record.cut_short(ABORTED, "the process that ran it is gone")
         return record
 
     def is_running(self, record: OperationRecord) -> bool:
@@ -234,12 +243,13 @@ class OperationFolder:
         return OutcomeCounts.from_json(json.loads(self.storage.read(path)))
 
     def request_cancel(self) -> None:
-        """Ask the owner to end the job; one that has ended stays as it is.
+        """Ask for the end of the job; one that has ended stays as it is.
 
         Raises:
             OperationNotFoundError: there is no such operation.
         """
-        if not self.read().done:
+        record = self.read()
+        if not record.done or record.is_left_to_engine:
             self.storage.write("cancel", b"")
 
     def delete(self) -> None:

@@ -1,4 +1,4 @@
-"""Owners of operations: a process, or a job on Dataflow."""
+"""Owners of operations: a process, or a job on Dataflow; and what a process lets an engine do."""
 
 import os
 import socket
@@ -45,6 +45,24 @@ class DataflowJob(NamedTuple):
     project: str
     region: str
     job_name: str
+
+
+class EngineJob(NamedTuple):
+    """A job on an engine (Flink, Spark, Prism); the process that waits for it owns the operation.
+
+    Attributes:
+        endpoint: host:port of the engine's job service.
+        job_name: which no other job there has.
+    """
+
+    endpoint: str
+    job_name: str
+
+
+def engine_from_json(value: object) -> EngineJob:
+    """Read the engine's job of an operation's record."""
+    fields = Fields(value)
+    return EngineJob(*(fields.take(name, text) for name in EngineJob._fields))
 
 
 def owner_from_json(value: object) -> Owner | DataflowJob:

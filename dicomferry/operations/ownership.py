@@ -17,7 +17,7 @@ from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 from dicomferry.operations.completion import complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import EndedPart, ProgressCounts
-from dicomferry.operations.owner import DataflowJob
+from dicomferry.operations.owner import DataflowJob, EngineJob
 from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.failures import storage_errors, storage_message
 
@@ -114,6 +114,13 @@ class OwnedOperation:
         with self._lock:
             self.is_handed_over = True
             self._record.owner = owner
+            self._record.total = self.total
+            self._write()
+
+    def run_on(self, engine: EngineJob) -> None:
+        """Record which job of an engine is about to start: if this process dies, it goes on."""
+        with self._lock:
+            self._record.engine = engine
             self._record.total = self.total
             self._write()
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT
+from google.rpc.code_pb2 import ABORTED, INVALID_ARGUMENT
 
 from dicomferry.operations import typed_fields
 from dicomferry.operations.asked import Asked
@@ -21,7 +21,13 @@ from dicomferry.operations.outcomes import (
     ProgressCounts,
     counts_from_json,
 )
-from dicomferry.operations.owner import DataflowJob, Owner, owner_from_json
+from dicomferry.operations.owner import (
+    DataflowJob,
+    EngineJob,
+    Owner,
+    engine_from_json,
+    owner_from_json,
+)
 from dicomferry.operations.typed_fields import FieldError, Fields, flag, integer, text
 from dicomferry.resource_names import (
     ResourceNameError,
@@ -223,6 +229,7 @@ class OperationRecord:
     Attributes, our own:
         store: store that it works on; its id is '' if it works on the dataset.
         owner: process or Dataflow job that runs it.
+        engine: job that does the work on an engine while the owner waits; None without.
         heartbeat: when the owner last wrote the record.
         total: files or instances to account for; 0 if not known yet.
         counts: of workers while it runs, of outcomes once it has ended.
@@ -251,6 +258,7 @@ class OperationRecord:
     logs: str = ""
     data_folder: str = ""
     asked: Asked | None = None
+    engine: EngineJob | None = None
     response: dict[str, Any] = dataclasses.field(default_factory=dict)
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -258,6 +266,12 @@ class OperationRecord:
     def id(self) -> str:
         """Last part of the name, which commands take."""
         return self.name.rpartition("/")[2]
+
+    @property
+    def is_left_to_engine(self) -> bool:
+        """Whether the process that waited for an engine's job is gone; the job may go on there."""
+        is_aborted = self.error is not None and self.error.code == ABORTED
+        return is_aborted and self.engine is not None
 
     @property
     def outcome_counts(self) -> OutcomeCounts:
@@ -346,6 +360,8 @@ class OperationRecord:
             fields["dataFolder"] = self.data_folder
         if self.asked:
             fields["request"] = self.asked.to_json()
+        if self.engine:
+            fields["engine"] = self.engine._asdict()
         return fields | self.unknown
 
     @classmethod
@@ -373,6 +389,7 @@ class OperationRecord:
             logs=fields.take("logs", text, ""),
             data_folder=fields.take("dataFolder", text, ""),
             asked=fields.take("request", Asked.from_json, None),
+            engine=fields.take("engine", engine_from_json, None),
             response=fields.take("response", _response, {}),
             unknown=fields.rest,
         )

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from dicomferry.cli.main import app
 from dicomferry.errors import Fault, InstanceError, Reason
-from dicomferry.jobs import dataflow
+from dicomferry.jobs import elsewhere
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.operations.owner import DataflowJob
@@ -35,7 +35,7 @@ class Recorded:
 @pytest.fixture
 def on_dataflow(monkeypatch):
     monkeypatch.setattr(Recorded, "state", "JOB_STATE_RUNNING")
-    monkeypatch.setattr(dataflow, "DataflowClient", Recorded)
+    monkeypatch.setattr(elsewhere, "DataflowClient", Recorded)
 
 
 def call(root, *arguments):

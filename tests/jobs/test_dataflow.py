@@ -23,7 +23,7 @@ from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.proto.generated import operation_metadata_pb2
 from dicomferry.cli.main import app
-from dicomferry.jobs import dataflow, launch
+from dicomferry.jobs import dataflow, elsewhere, launch
 from dicomferry.jobs.dataflow import TemplateJob
 from dicomferry.jobs.dataflow_client import DataflowClient, DataflowError, Template, Templates
 from dicomferry.jobs.launch import JobRunner
@@ -242,7 +242,7 @@ def test_operations_of_processes_are_left_alone(server, client, root):
 @pytest.fixture
 def asked(server, client, monkeypatch):
     """Whoever asks Dataflow asks this server; counts how often it was."""
-    monkeypatch.setattr(dataflow, "DataflowClient", lambda: client)
+    monkeypatch.setattr(elsewhere, "DataflowClient", lambda: client)
     return lambda: len([each for each in server.requests if each[0] == "GET"])
 
 
@@ -321,7 +321,7 @@ def test_a_reader_that_is_asked_again_and_again_asks_dataflow_now_and_then(
 ):
     [folder] = start_jobs(client, root, 1)
     server.metrics = [metric("export", "written", 70)]
-    reader = dataflow.OperationReader(every_seconds=3600)
+    reader = elsewhere.OperationReader(every_seconds=3600)
     counters = [reader.read(folder).metadata.counter.success for _ in range(5)]
     assert counters == [70] * 5
     assert asked() == 2, "the job and its metrics"
@@ -367,7 +367,7 @@ def bucket_root(gcs):
 @pytest.fixture
 def service(bucket_root, client, monkeypatch, tmp_path):
     """A server whose jobs run on Dataflow."""
-    for module in (launch, dataflow):
+    for module in (launch, elsewhere):
         monkeypatch.setattr(module, "DataflowClient", lambda: client)
     return DicomService(
         bucket_root,

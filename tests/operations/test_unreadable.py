@@ -20,7 +20,7 @@ from dicomferry.cli.main import app
 from dicomferry.console.queries.outcomes import page_of_outcomes
 from dicomferry.console.queries.stores import OperationsPage, OperationsQuery, page_of_operations
 from dicomferry.console.views.operations import operation_section, operations_section
-from dicomferry.jobs.dataflow import OperationReader
+from dicomferry.jobs.elsewhere import OperationReader
 from dicomferry.operations.folder import NotOwnedError, OperationFolder, start_operation
 from dicomferry.operations.listing import delete_operation, list_operations, prune
 from dicomferry.operations.outcomes import UNREADABLE_OUTCOME

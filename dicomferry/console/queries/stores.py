@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dicomferry.api.access import Principal
-from dicomferry.jobs.dataflow import OperationReader
+from dicomferry.jobs.elsewhere import OperationReader
 from dicomferry.operations.listing import operation_ids, read_operations
 from dicomferry.operations.record import OperationRecord
 from dicomferry.resource_names import DatasetName, StoreName
