@@ -36,6 +36,7 @@ from dicomferry.store.notifications import import_topics
 from dicomferry.transforms.append_to_streams import begin_streams
 from dicomferry.transforms.import_instances import ImportInstances, ImportJob
 from dicomferry.transforms.list_sources import LISTING_FILES, DescribeSources, ListSources
+from dicomferry.transforms.prepare_instances import BUCKET_ROWS
 from dicomferry.transforms.publish_notifications import begin_notifications
 
 # The local runner keeps a whole shuffle in memory; parts bound it. They are also the unit that a
@@ -140,6 +141,7 @@ def _run_parts(
     with sort_listing(sources, job.expect) as listing:
         # A dry run has no store that later parts could look into.
         size = listing.total if plan.dry_run else PART_FILES
+        plan = dataclasses.replace(plan, is_small=size <= BUCKET_ROWS)
         for number, listings in enumerate(listing.parts(max(size, 1))):
             part = dataclasses.replace(plan, part=f"{number:05d}")
             with EnginePipeline(job, options) as pipeline:

@@ -43,6 +43,7 @@ class ImportJob:
         part: names this run among the parts of the job.
         workers: processes that read and write; 0: the runner's own.
         is_remote: whether the work happens on other machines.
+        is_small: whether there are no more sources than a bucket has rows.
         ends_operation: whether the graph's last step ends the operation.
         max_failures: how many files may fail before that step fails the job.
         empty_error: its message if there are no sources; '': an empty import is a success.
@@ -60,6 +61,7 @@ class ImportJob:
     part: str = "00000"
     workers: int = 0
     is_remote: bool = False
+    is_small: bool = False
     ends_operation: bool = False
     max_failures: int = 0
     empty_error: str = ""
@@ -103,7 +105,7 @@ class ImportInstances(beam.PTransform):
         )
         committed = (
             read.instances
-            | "GroupByBucket" >> GroupByBucket(total)
+            | "GroupByBucket" >> GroupByBucket(is_one=job.is_small)
             | "CommitInstances" >> CommitInstances(job.data, job.folder.id, job.dry_run, progress)
         )
         counts = (

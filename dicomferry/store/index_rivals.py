@@ -1,5 +1,7 @@
 """What others committed to an index since files were prepared, and which of these it concerns."""
 
+import itertools
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -47,17 +49,21 @@ class Rivals:
 
         What is in no file any more is not known.
         """
-        files = frozenset(index.files)
-        newest = index.version
-        wanted = set(range(min(versions, default=newest) + 1, newest + 1))
+        newest, files = index.version, frozenset(index.files)
+        oldest = min(versions, default=newest)
+        wanted = set(range(oldest + 1, newest + 1))
         self._changes |= changes_of(self._data, sorted(wanted - set(self._changes)))
         found: dict[int, Changes] = {}
-        for version in versions:
-            changes = [self._changes[number] for number in range(version + 1, newest + 1)]
-            added = [file for change in changes for file in change.added]
-            are_known = all(change.are_known for change in changes)
-            are_there = files.issuperset(file.path for file in added)
-            found[version] = Changes(added, are_known and are_there)
+        added: list[IndexFile] = []  # the newest first
+        are_known = True
+        for version in range(newest, oldest - 1, -1):
+            if version in versions:
+                found[version] = Changes(added[::-1], are_known)
+            if version > oldest:
+                changes = self._changes[version]
+                added += changes.added[::-1]
+                are_there = files.issuperset(file.path for file in changes.added)
+                are_known = are_known and changes.are_known and are_there
         return found
 
     def looks(self, ours: Sequence[OwnFile], own: Set[str]) -> list[list[str] | None]:
@@ -67,27 +73,42 @@ class Rivals:
             ours: files that have no UID in common.
             own: paths of files that are no rivals of these.
         """
-        looks: list[list[str] | None] = []
-        rivals: dict[str, list[int]] = defaultdict(list)
-        for number, (_, bounds, since) in enumerate(ours):
-            looks.append([] if since.are_known else None)
-            for file in since.added if since.are_known else ():
-                overlaps = file.first <= bounds.last and bounds.first <= file.last
-                if overlaps and file.path not in own:
-                    rivals[file.path].append(number)
+        known = [each for each in ours if each.since.are_known]
+        rivals = {
+            file.path: file
+            for added in {id(each.since): each.since.added for each in known}.values()
+            for file in added
+            if file.path not in own
+        }
+        bounds = [each.bounds for each in known]
+        near = [file.path for file in overlapping(list(rivals.values()), bounds)]
+        compared = set(overlapping(bounds, list(rivals.values())))
         # By their origins, of which others are parts: rows that are left out meet nothing any more.
-        compared = {ours[number].origin for numbers in rivals.values() for number in numbers}
-        unread = sorted(path for path in compared if path not in self._hashed)
+        origins = sorted({each.origin for each in known if each.bounds in compared})
+        unread = [path for path in origins if path not in self._hashed]
         self._hashed.add(dict(zip(unread, in_threads(self._read_hashes, unread), strict=True)))
-        meeting = in_threads(lambda rival: self._hashed.having(self._read_hashes(rival)), rivals)
-        for (rival, numbers), origins in zip(rivals.items(), meeting, strict=True):
-            for number in numbers:
-                if ours[number].origin in origins:
-                    looks[number] = [*(looks[number] or ()), rival]
-        return looks
+        meeting: dict[str, list[str]] = defaultdict(list)
+        found = in_threads(lambda rival: self._hashed.having(self._read_hashes(rival)), near)
+        for rival, met in zip(near, found, strict=True):
+            for origin in met:
+                meeting[origin].append(rival)
+        return [meeting[each.origin] if each.since.are_known else None for each in ours]
 
     def _read_hashes(self, path: str) -> np.ndarray:
         return hashes_of(read_column(self._data, path, Column.SOP_INSTANCE_UID))
+
+
+def overlapping(files: Sequence[IndexFile], others: Sequence[IndexFile]) -> list[IndexFile]:
+    """Return the files whose bounds overlap those of any other file, in their order."""
+    ordered = sorted(others, key=lambda file: file.first)
+    firsts = [file.first for file in ordered]
+    lasts = list(itertools.accumulate((file.last for file in ordered), max))
+    found = []
+    for file in files:
+        before = bisect_right(firsts, file.last)  # so many others begin before it ends
+        if before and lasts[before - 1] >= file.first:
+            found.append(file)
+    return found
 
 
 def in_threads(function: Callable[[T], R], elements: Collection[T]) -> list[R]:

@@ -153,6 +153,7 @@ def test_an_import_shuffles_listings_shares_rows_and_outcomes_and_nothing_else(s
         "Reshuffle/ReshufflePerKey/GroupByKey",  # shares of the same
         "CombineGlobally(sum)/CombinePerKey/GroupByKey",  # how many files there are
         "OutcomeBounds/Gather/CombinePerKey/GroupByKey",  # first URI and size of each listing
+        "GroupByBucket/GatherSamples/CombinePerKey/GroupByKey",  # UIDs of some instances
         "GroupByBucket/GroupByBucket",  # Instance: UIDs, paths, DICOM JSON by zstd
         "CommitInstances/GatherFiles",  # PreparedFile: names, bounds, times
         "WriteOutcomes/Gather",  # Outcome: URIs, UIDs, codes

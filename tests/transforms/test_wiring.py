@@ -7,7 +7,6 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
 
-import dicomferry.transforms.group_by_bucket
 import dicomferry.transforms.list_sources
 import dicomferry.transforms.read_index
 import dicomferry.transforms.write_instance
@@ -22,7 +21,6 @@ from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter, StoredFilter
 from dicomferry.transforms.export_files import ExportFiles
 from dicomferry.transforms.find_paths import FindPaths
-from dicomferry.transforms.group_by_bucket import GroupByBucket
 from dicomferry.transforms.ingest import ImportTarget
 from dicomferry.transforms.list_sources import DescribeSources, ListSources
 from dicomferry.transforms.progress import ProgressReporter
@@ -30,7 +28,7 @@ from dicomferry.transforms.read_and_store import ReadAndStore
 from dicomferry.transforms.read_index import ReadIndex
 from dicomferry.transforms.records import FileOutcome
 from dicomferry.transforms.write_instance import FileTarget, StoredInstance, write, write_all
-from tests.factories import dicom_bytes, living, make_instance
+from tests.factories import dicom_bytes, living
 from tests.pipelines.jobs import STORE, images, new_store, run_import, write_files
 
 
@@ -77,34 +75,6 @@ def test_reading_gives_instances_and_failures_and_counts_both(tmp_path, workers)
         assert_that(failed, equal_to([(share[1].uri, "failed", "NOT_DICOM")]), label="Outcomes")
     size = sum(map(len, files.values()))
     assert counted(pipeline, "read") == {"files": 3, "bytes": size, "failed": 1}
-
-
-@pytest.mark.parametrize(("files", "most"), [(0, 1), (10, 1), (11, 2), (30, 3)])
-def test_copies_of_a_uid_come_together_in_as_many_buckets_as_commits_take(monkeypatch, files, most):
-    monkeypatch.setattr(dicomferry.transforms.group_by_bucket, "BUCKET_ROWS", 10)
-    instances = [
-        make_instance(sop_instance_uid=f"1.2.{n % 20}", source_uri=f"/{n}") for n in range(60)
-    ]
-    buckets = {}
-    for instance in instances:
-        bucket, same = dicomferry.transforms.group_by_bucket._key_by_bucket(instance, files)
-        assert same is instance
-        buckets.setdefault(instance.sop_instance_uid, set()).add(bucket)
-    assert all(len(of_uid) == 1 for of_uid in buckets.values())
-    assert set().union(*buckets.values()) == set(range(most))
-
-
-def test_grouping_loses_nothing():
-    instances = [make_instance(sop_instance_uid=f"1.2.{n}") for n in range(9)]
-    with test_pipeline.TestPipeline() as pipeline:
-        total = pipeline | "Total" >> beam.Create([9])
-        grouped = (
-            pipeline
-            | beam.Create(instances)
-            | GroupByBucket(beam.pvalue.AsSingleton(total))
-            | beam.Map(lambda bucket: (bucket[0], sorted(bucket[1])))
-        )
-        assert_that(grouped, equal_to([(0, sorted(instances))]))
 
 
 @pytest.fixture
