@@ -93,6 +93,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/typos
 
 # An environment of its own: the site needs nothing of dicomferry.
 .venv-docs/done: docs/requirements.txt

@@ -120,9 +120,9 @@ def _frame(dataset: pydicom.Dataset, index: int) -> Pixels:
 
 def _windowed(dataset: pydicom.Dataset, pixels: Pixels) -> Pixels:
     """Return the image in its first window, linear (PS3.3 C.11.2.1.2.1), as 8 bits."""
-    centre, width = float(dataset.WindowCenter[0]), float(dataset.WindowWidth[0])
+    center, width = float(dataset.WindowCenter[0]), float(dataset.WindowWidth[0])
     values = pixels.astype(np.float32) * float(dataset.RescaleSlope)
-    values += float(dataset.RescaleIntercept) - (centre - 0.5)
+    values += float(dataset.RescaleIntercept) - (center - 0.5)
     values *= 255 / (width - 1)
     picture: Pixels = np.rint(np.clip(values + 127.5, 0, 255)).astype(np.uint8)
     return picture

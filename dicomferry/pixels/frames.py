@@ -265,7 +265,7 @@ class EncapsulatedFrames:
         return length if tag == ITEM and length != UNDEFINED_LENGTH else None
 
     def _read(self, offset: int, length: int) -> bytes:
-        """Return bytes [offset, offset + length); neighbouring small ones share one read."""
+        """Return bytes [offset, offset + length); neighboring small ones share one read."""
         start = offset - self._view_offset
         if start < 0 or start + length > len(self._view):
             if length > _VIEW:

@@ -62,11 +62,11 @@ def test_only_what_the_mask_names_changes(paths, changed):
     [
         ([], "required"),
         ([""], "no field ''"),
-        (["colour"], "no field 'colour'"),
+        (["color"], "no field 'color'"),
         (["*"], "no field"),
         (["name"], "set by the server"),
         (["labels", "name"], "set by the server"),
-        (["notification_config.colour"], "no field 'colour'"),
+        (["notification_config.color"], "no field 'color'"),
         (["notification_config.pubsub_topic.x"], "has no fields"),
         (["notification_configs.pubsub_topic"], "replaced whole"),
         (["stream_configs.0"], "replaced whole"),

@@ -188,8 +188,8 @@ def test_a_preview_is_one_page_without_patient_data(dicomferry, tmp_path):
     )
     from PIL import Image
 
-    colours = Image.open(shot).convert("RGB").getcolors(maxcolors=1 << 24)
-    assert len(colours) > 100  # pictures, not an error page
+    colors = Image.open(shot).convert("RGB").getcolors(maxcolors=1 << 24)
+    assert len(colors) > 100  # pictures, not an error page
 
 
 def test_the_formats_have_their_uids_whole_on_a_narrow_terminal(dicomferry):

@@ -1,4 +1,4 @@
-"""Request preconditions of Cloud Storage, which fake-gcs-server honours in a few places only.
+"""Request preconditions of Cloud Storage, which fake-gcs-server honors in a few places only.
 
 The JSON API takes them as query parameters, the XML API as headers. A generation of 0 stands for
 "there is no live object", so `ifGenerationMatch=0` is create-only.

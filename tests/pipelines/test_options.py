@@ -15,7 +15,7 @@ IMPORT = ["--store=trial", "--source=/data/**"]
          "did you mean --max-failures?"),
         (["--dry_rnu"], "did you mean --dry_run?"),
         (["--dryrun"], "did you mean --dry-run?"),
-        (["--colour", "red"], "--colour is neither a flag of this command nor of Beam: --help"),
+        (["--color", "red"], "--color is neither a flag of this command nor of Beam: --help"),
         (["--on-conflict=overwrite"], "--on-conflict must be fail or ignore, got 'overwrite'"),
         (["--runner=DataflowRunner", "--project=p", "--region=r", "--regoin=q"], "--regoin"),
     ],

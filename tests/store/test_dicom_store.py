@@ -122,7 +122,7 @@ def test_labels_of_all_scripts_are_taken():
 @pytest.mark.parametrize(
     "resource",
     [
-        {"colour": "red"},
+        {"color": "red"},
         {
             "streamConfigs": [
                 {"bigqueryDestination": {"tableUri": f"bq://p.d.t{i}"}} for i in range(6)

@@ -44,10 +44,10 @@ def _judge(instances):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=_SLOW)
 @given(metadata(), st.lists(metadata(), max_size=2))
-def test_the_values_of_an_instance_do_not_depend_on_its_neighbours(elements, before):
+def test_the_values_of_an_instance_do_not_depend_on_its_neighbors(elements, before):
     alone, among = FlattenedRows(EMBEDDED), FlattenedRows(EMBEDDED)
-    for neighbour in before:
-        among.row(make_instance(neighbour))
+    for neighbor in before:
+        among.row(make_instance(neighbor))
     assert among.row(make_instance(elements)) == alone.row(make_instance(elements))
 
 

@@ -159,7 +159,7 @@ def test_a_log_that_is_cut_short_meanwhile_is_made_up_for_by_a_whole_look(data):
     assert uids(data) == ["1.2.1", "1.2.2", "1.2.3"]
 
 
-def test_an_index_that_was_loaded_before_anothers_commit_refuses(data):
+def test_an_index_that_was_loaded_before_another_commit_refuses(data):
     early, late = Index(data), Index(data)
     rows = rows_of([instance(1)], "op")
     append_rows(late, rows)

@@ -42,7 +42,7 @@ typedef struct {
     Context contexts[CONTEXTS];
     RunContext run_contexts[2];
     uint16_t *above, *line; /* samples with one more at both ends */
-    int16_t *gradients;     /* of `above`, quantised, one more at the end */
+    int16_t *gradients;     /* of `above`, quantized, one more at the end */
     uint16_t *context, *sample, *prediction;
     uint8_t *raw; /* the line's bits */
     Bits bits;
@@ -112,17 +112,17 @@ INLINE int32_t reduce(int32_t Errval, int qbpp) {
 }
 
 /* A.3.3 */
-INLINE int32_t quantise(int32_t D, int32_t T1, int32_t T2, int32_t T3) {
+INLINE int32_t quantize(int32_t D, int32_t T1, int32_t T2, int32_t T3) {
     int32_t size = D < 0 ? -D : D;
     int32_t Q = (size > 0) + (size >= T1) + (size >= T2) + (size >= T3);
     return D < 0 ? -Q : Q;
 }
 
-/* The quantised D2 of the next line's samples, and so D1 of the samples before them. */
-INLINE void quantise_line(const uint16_t *restrict line, Py_ssize_t count, int32_t T1, int32_t T2,
+/* The quantized D2 of the next line's samples, and so D1 of the samples before them. */
+INLINE void quantize_line(const uint16_t *restrict line, Py_ssize_t count, int32_t T1, int32_t T2,
                           int32_t T3, int16_t *restrict gradients) {
     for (Py_ssize_t i = 0; i < count; i++)
-        gradients[i] = (int16_t)quantise(line[i] - line[i - 1], T1, T2, T3);
+        gradients[i] = (int16_t)quantize(line[i] - line[i - 1], T1, T2, T3);
 }
 
 /* A.3 and A.4.1: the context and the prediction of each sample of a line. Where the context's
@@ -134,7 +134,7 @@ INLINE void model_line(const uint16_t *restrict above, const uint16_t *restrict 
                        uint16_t *restrict sample, uint16_t *restrict prediction) {
     for (Py_ssize_t i = 0; i < columns; i++) {
         int32_t Ra = line[i - 1], Rb = above[i], Rc = above[i - 1];
-        int32_t Q = 81 * gradients[i + 1] + 9 * gradients[i] + quantise(Rc - Ra, T1, T2, T3);
+        int32_t Q = 81 * gradients[i + 1] + 9 * gradients[i] + quantize(Rc - Ra, T1, T2, T3);
         int32_t Px = smaller(larger(Ra + Rb - Rc, smaller(Ra, Rb)), larger(Ra, Rb));
         int32_t mirror = Q < 0 ? maxval : 0;
         context[i] = (uint16_t)(Q < 0 ? -Q : Q);
@@ -300,7 +300,7 @@ INLINE int encode_lines(Encoder *e) {
         /* Beyond the edges (A.2.1): what is above, and at the right the last sample again. */
         line[-1] = above[0];
         line[e->columns] = line[e->columns - 1];
-        quantise_line(above, e->columns + 1, e->T1, e->T2, e->T3, e->gradients);
+        quantize_line(above, e->columns + 1, e->T1, e->T2, e->T3, e->gradients);
         model_line(above, line, e->gradients, e->columns, e->T1, e->T2, e->T3, e->maxval,
                    e->context, e->sample, e->prediction);
         code_line(e);

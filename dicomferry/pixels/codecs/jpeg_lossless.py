@@ -1,7 +1,7 @@
 """Encode JPEG Lossless, first-order prediction (ISO/IEC 10918-1, Annex H; selection value 1).
 
 libjpeg goes sample by sample, twice: 8 ms for a CT slice. Here arrays go through whole: the
-differences, their bits from a table of those that occur, neighbours joined until a word is full.
+differences, their bits from a table of those that occur, neighbors joined until a word is full.
 That is the same number of bytes in 3 ms.
 """
 
@@ -148,7 +148,7 @@ class _Packer:
     def pack(self, bits: _Bits, lengths: _Lengths) -> bytes:
         """Return the whole bytes of what waits and of `bits`, each of 1 to 63 of them."""
         while len(bits) > 1 and 2 * int(lengths.max()) <= _WORD:
-            bits, lengths = _join_neighbours(bits, lengths)
+            bits, lengths = _join_neighbors(bits, lengths)
         end = np.cumsum(lengths, dtype=np.int64)
         end += self._length
         total = int(end[-1])
@@ -174,7 +174,7 @@ class _Packer:
         return bytes([(self._bits << missing) | ((1 << missing) - 1)])
 
 
-def _join_neighbours(bits: _Bits, lengths: _Lengths) -> tuple[_Bits, _Lengths]:
+def _join_neighbors(bits: _Bits, lengths: _Lengths) -> tuple[_Bits, _Lengths]:
     """Join each two; none of the results is longer than a word."""
     if len(bits) % 2:
         bits, lengths = np.append(bits, np.uint64(0)), np.append(lengths, np.uint8(0))

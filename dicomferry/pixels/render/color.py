@@ -49,7 +49,7 @@ def _unrounded_rgb(pixels: Pixels, image: ImagePixel, photometric: str) -> Pixel
         raise InstanceError(Reason.COLOUR_SPACE_UNKNOWN)
     # The largest number of more than 24 bits is none of 32-bit floating point; the next one wraps.
     exact = np.float32 if image.bits_stored <= 16 else np.float64
-    centred: Pixels = pixels.astype(exact)
-    centred[..., 1:] -= (1 << image.bits_stored) // 2
-    rgb: Pixels = centred @ _RGB_OF_YBR.astype(exact)
+    centered: Pixels = pixels.astype(exact)
+    centered[..., 1:] -= (1 << image.bits_stored) // 2
+    rgb: Pixels = centered @ _RGB_OF_YBR.astype(exact)
     return rgb

@@ -102,7 +102,7 @@ class TestJobs:
         [
             ("import", {}, "gcs_source"),
             ("import", {"gcsSource": {}}, "gcs_source"),
-            ("import", {"gcsSource": {"uri": "gs://b/**"}, "colour": 1}, "colour"),
+            ("import", {"gcsSource": {"uri": "gs://b/**"}, "color": 1}, "color"),
             ("import", {"gcsSource": {"uri": "gs://b/*/**"}}, "**"),
             ("export", {}, "required"),
             ("export", {"gcsDestination": {}}, "required"),
@@ -312,7 +312,7 @@ class TestOperations:
         assert "".join(each["name"][-1] for each in page.get("operations", [])) == found
 
     @pytest.mark.parametrize(
-        "text", ["done", "done=maybe", "done=true OR done=false", "done>true", "colour=1", "(",
+        "text", ["done", "done=maybe", "done=true OR done=false", "done>true", "color=1", "(",
                  "x=", "done=true AND", 'name="', "metadata.createTime>soon"],
     )  # fmt: skip
     def test_what_is_no_filter_does_not_look_like_the_whole_list(self, running, text):

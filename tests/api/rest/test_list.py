@@ -58,7 +58,7 @@ class TestList:
         many.call("GET", f"{other}/dicomStores", pageToken=token).refused(400, "INVALID_ARGUMENT")
 
     @pytest.mark.parametrize("parameters", [{"pageSize": -1}, {"pageSize": "x"}, {"filter": "x"},
-                                            {"pageSize": 2**31}, {"colour": 1}])  # fmt: skip
+                                            {"pageSize": 2**31}, {"color": 1}])  # fmt: skip
     def test_wrong_parameters_are_refused(self, client, parameters):
         answer = client.call("GET", f"{DATASET}/dicomStores", **parameters)
         answer.refused(400, "INVALID_ARGUMENT")

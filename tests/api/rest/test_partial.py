@@ -50,7 +50,7 @@ def test_only_what_is_asked_for_is_answered(text, expected):
 
 
 @pytest.mark.parametrize(
-    "text", ["colour", "dicomStores/colour", "nextPageToken/x", "a(", "dicomStores(name", ")", ",",
+    "text", ["color", "dicomStores/colour", "nextPageToken/x", "a(", "dicomStores(name", ")", ",",
              "dicomStores//name", "dicomStores(name))", "/", "dicomStores(" * 50],
 )  # fmt: skip
 def test_what_cannot_be_asked_for_is_refused(text):
@@ -74,7 +74,7 @@ def test_the_parameter_and_the_header_mean_the_same(trial):
 
 
 def test_a_wrong_selection_changes_nothing(trial):
-    trial.call("DELETE", TRIAL, fields="colour").refused(400, "INVALID_ARGUMENT")
+    trial.call("DELETE", TRIAL, fields="color").refused(400, "INVALID_ARGUMENT")
     assert trial.ok("GET", TRIAL, fields="name") == {"name": TRIAL}
 
 
@@ -82,7 +82,7 @@ def test_a_wrong_selection_changes_nothing(trial):
     ("verb", "body", "said"),
     [
         ("import", {"gcsSource": {"uri": 1}}, "uri must be a text"),
-        ("import", {"gcsSource": {"colour": "red"}}, "there is no field 'colour' in GcsSource"),
+        ("import", {"gcsSource": {"color": "red"}}, "there is no field 'color' in GcsSource"),
         ("import", {"blobStorageSettings": {"blobStorageClass": 99}}, "none of"),
         ("import", {"blobStorageSettings": {"blobStorageClass": "X"}}, "STANDARD"),
         ("export", {"bigqueryDestination": {"force": "yes"}}, "force must be true or false"),

@@ -97,7 +97,7 @@ class TestStores:
             ({"labels": {"k": "字" * 43}}, "128 bytes|and 128"),
             ({"labels": {"k": 1}}, "labels"),
             ({"labels": ["k"]}, "labels"),
-            ({"colour": "red"}, "colour"),
+            ({"color": "red"}, "color"),
             ({"notificationConfig": {"pubsubTopic": "t"}}, "projects/P/topics/T"),
             ({"notificationConfigs": [{}]}, "pubsubTopic"),
             ({"streamConfigs": [{}]}, "tableUri"),
@@ -196,7 +196,7 @@ class TestUpdate:
         assert "labels" not in cleared
         assert "streamConfigs" not in cleared
 
-    @pytest.mark.parametrize("mask", ["", "name", "colour", "labels,name", "streamConfigs.x"])
+    @pytest.mark.parametrize("mask", ["", "name", "color", "labels,name", "streamConfigs.x"])
     def test_a_wrong_mask_is_refused(self, trial, mask):
         trial.call("PATCH", TRIAL, {}, updateMask=mask).refused(400, "INVALID_ARGUMENT")
         trial.call("PATCH", TRIAL, {}).refused(400, "INVALID_ARGUMENT")
