@@ -76,7 +76,7 @@ def run(
     with subprocess.Popen(
         list(map(str, argv)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as process:
-        sampler = _Sampler(process.pid) if sampled else None
+        sampler = Sampler(process.pid) if sampled else None
         first = 0.0
         while appeared and not first and process.poll() is None:
             time.sleep(_POLL_SECONDS)
@@ -126,15 +126,17 @@ def end_tree(pid: int) -> None:
             continue
 
 
-class _Sampler:
-    """Sampler of a process tree until `end`: largest memory, and CPU time.
+class Sampler:
+    """Samples a process tree until `end`: largest memory, and CPU time.
 
     Memory is the proportional set size, which counts shared pages once; workers that are forked
     from one template share much.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, seconds: float = _SAMPLE_SECONDS) -> None:
+        """Begin, with a look every so many seconds."""
         self._pid = pid
+        self._seconds = seconds
         self._peak = 0
         self._cpu: dict[psutil.Process, float] = {}
         self._over = threading.Event()
@@ -142,12 +144,13 @@ class _Sampler:
         self._thread.start()
 
     def end(self) -> tuple[int, float]:
+        """Return the largest memory in bytes, and the CPU time in seconds."""
         self._over.set()
         self._thread.join()
         return self._peak, sum(self._cpu.values())
 
     def _sample(self) -> None:
-        while not self._over.wait(_SAMPLE_SECONDS):
+        while not self._over.wait(self._seconds):
             memory = 0
             for process in _tree(self._pid):
                 try:
