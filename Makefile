@@ -129,9 +129,13 @@ bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
 bench-start: .venv/dev  ## CPU time of --help, of completion, and of an import of one file
 	$(BIN)/python -m benchmarks.bench_start
 
-bench-scale: .venv/dev  ## listings, known sources, and imports into 10 million rows beside an empty store
+bench-scale: .venv/dev  ## each constant of docs/scale.md at two sizes, and jobs into 10 million rows: takes hours
 	$(BIN)/python -m benchmarks.bench_listing
 	$(BIN)/python -m benchmarks.bench_known bench-data/known
+	$(BIN)/python -m benchmarks.bench_outcomes bench-data/outcomes
+	$(BIN)/python -m benchmarks.bench_commits
+	$(BIN)/python -m benchmarks.bench_index bench-data/index
+	$(BIN)/python -m benchmarks.bench_job bench-data/job
 	$(BIN)/python -m benchmarks.bench_scale grow bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale optimize bench-data/scale

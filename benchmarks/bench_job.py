@@ -2,7 +2,7 @@
 
 python -m benchmarks.bench_job FOLDER [--files N ...] [--workers W]
 
-The files have 1 KB each, and exist only as a rule; the store is in FOLDER, and its blobs are not
+The files have 4 KB each, and exist only as a rule; the store is in FOLDER, and its blobs are not
 synced (`benchmarks.job_storages`): this measures the job, not a disk. The job service is Beam's,
 which keeps shuffles in its memory; each worker is a process of its own (`tests.engines.cluster`).
 Of each process it shows the CPU time and the most memory.

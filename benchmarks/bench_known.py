@@ -37,14 +37,16 @@ from dicomferry.transforms.write_outcomes import (
 )
 
 
-def _sources(numbers: range) -> list[Source]:
+def make_sources(numbers: range) -> list[Source]:
+    """Return listing entries by their numbers."""
     return [
         Source(f"gs://archive/2026/{n // 200:08d}/{n:010d}.dcm", 525_000, f"17101476{n:08d}")
         for n in numbers
     ]
 
 
-def _ranges(count: int, size: int) -> Iterator[range]:
+def ranges(count: int, size: int) -> Iterator[range]:
+    """Yield the numbers below a count, some at a time."""
     yield from (range(start, min(start + size, count)) for start in range(0, count, size))
 
 
@@ -70,8 +72,8 @@ def measure(folder: Path, count: int) -> str:
     operation = start_operation(root, store.name, Method.IMPORT)
     clock = Clock()
     written = []
-    for numbers in _ranges(count, SHARD_OUTCOMES):
-        rows = [(s.uri, s.size, s.version, "imported") for s in _sources(numbers)]
+    for numbers in ranges(count, SHARD_OUTCOMES):
+        rows = [(s.uri, s.size, s.version, "imported") for s in make_sources(numbers)]
         clock.tick()
         written.append(write_sources(store.data, rows))
         clock.tick("write")
@@ -83,12 +85,12 @@ def measure(folder: Path, count: int) -> str:
         _WriteFn(WriteOutcomes(operation, "00000", remember=store.data)),
         FastPrimitivesCoder(),
     )
-    bounds = bounds_of((_sources(r[:1])[0].uri, len(r)) for r in _ranges(count, LISTING_FILES))
+    bounds = bounds_of((make_sources(r[:1])[0].uri, len(r)) for r in ranges(count, LISTING_FILES))
     shuffled: list[bytes] = []
     keyed: list[tuple[int, bytes]] = []
     total = 0
-    for numbers in _ranges(count, LISTING_FILES):
-        listing = _sources(numbers)
+    for numbers in ranges(count, LISTING_FILES):
+        listing = make_sources(numbers)
         clock.tick()
         [outcomes] = [each.value for each in skip.process(listing)]
         clock.tick("look up")

@@ -1,9 +1,9 @@
 """Storages for jobs on an engine, whose workers are all on this machine; import this to have them.
 
-    shared:///folder        a folder, as if all workers of many machines reached it; not synced
-    tiny://COUNT/**         COUNT DICOM files of 1 KB that exist only as a rule
-    python -m benchmarks.job_storages import ARGUMENT...    an import that knows both
-    python -m benchmarks.job_storages worker PORT           a pool of Beam's workers that do
+shared:///folder        a folder, as if all workers of many machines reached it; not synced
+tiny://COUNT/**         COUNT DICOM files of 4 KB that exist only as a rule
+python -m benchmarks.job_storages import ARGUMENT...    an import that knows both
+python -m benchmarks.job_storages worker PORT           a pool of Beam's workers that do
 """
 
 import functools
@@ -88,7 +88,8 @@ def tiny_file(number: int) -> bytes:
 @functools.cache
 def _template() -> bytes:
     dataset = ct_image("1.2.826.0.1.3680043.8.498", 0, 4, 4)
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = _INSTANCE.decode()
+    dataset.SOPInstanceUID = _INSTANCE.decode()
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.SeriesInstanceUID = _SERIES.decode()
     dataset.StudyInstanceUID = _STUDY.decode()
     buffer = io.BytesIO()

@@ -20,6 +20,7 @@ from apache_beam.options.pipeline_options import (
     PipelineOptions,
     PortableOptions,
 )
+from apache_beam.portability.api import beam_job_api_pb2
 from apache_beam.runners.portability.portable_runner import PipelineResult
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.subprocess_server import SubprocessServer
@@ -39,7 +40,10 @@ _STEP = re.compile(r" \[while running '([^']*)'\]")
 
 
 class EnginePipeline(beam.Pipeline):
-    """A pipeline whose job on an engine ends when the process that waits for it gives up."""
+    """A pipeline whose job on an engine ends when the process that waits for it gives up.
+
+    The job may take any time: `--job_server_timeout` is for single answers of the job service.
+    """
 
     def __init__(self, job: OwnedOperation, options: PipelineOptions) -> None:
         """Begin the graph of a job.
@@ -65,8 +69,21 @@ class EnginePipeline(beam.Pipeline):
             self._job.run_on(self._engine)
         result = super().run(*args, **kwargs)
         if isinstance(result, PipelineResult):
+            _follow_to_the_end(result)
             self._job.stop_work = functools.partial(_stop, result)
         return result
+
+
+def _follow_to_the_end(result: PipelineResult) -> None:
+    """Ask for the states and messages of a job anew, without the deadline that Beam gives them.
+
+    The job service repeats what has been since the start.
+    """
+    service, job = result._job_service, result._job_id
+    result._state_stream = service.GetStateStream(beam_job_api_pb2.GetJobStateRequest(job_id=job))
+    result._message_stream = service.GetMessageStream(
+        beam_job_api_pb2.JobMessagesRequest(job_id=job)
+    )
 
 
 def _stop(result: PipelineResult) -> None:

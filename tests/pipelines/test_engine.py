@@ -2,14 +2,17 @@
 
 import traceback
 
+import apache_beam as beam
 import grpc
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from deltalake.exceptions import DeltaError
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 from obstore.exceptions import GenericError
 
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.pipelines.engine import explain
+from dicomferry.pipelines.engine import EnginePipeline, explain
 from dicomferry.pipelines.job import Job, JobError
 from dicomferry.storage.errors import StorageError
 from tests.pipelines.jobs import import_of, new_store
@@ -111,3 +114,37 @@ def test_an_operation_that_is_cancelled_ends_on_its_engine_first(job, monkeypatc
         job._look()
     assert ends == [False]
     assert job.folder.read().error.code == CANCELLED
+
+
+class Service(LocalJobServicer):
+    """A job service that notes until when each stream of a job may last, in seconds from then."""
+
+    def __init__(self):
+        super().__init__()
+        self.lasts = {"states": [], "messages": []}
+
+    def GetStateStream(self, request, context=None, timeout=None):
+        self.lasts["states"].append(context.time_remaining())
+        yield from super().GetStateStream(request, context, timeout)
+
+    def GetMessageStream(self, request, context=None, timeout=None):
+        self.lasts["messages"].append(context.time_remaining())
+        yield from super().GetMessageStream(request, context, timeout)
+
+
+def test_a_job_may_last_longer_than_the_timeout_of_a_call_of_its_job_service(job):
+    service = Service()
+    port = service.start_grpc_server()
+    flags = [
+        "--runner=PortableRunner",
+        f"--job_endpoint=localhost:{port}",
+        "--environment_type=beam:env:embedded_python:v1",
+        "--job_server_timeout=240",
+    ]
+    try:
+        with EnginePipeline(job, PipelineOptions(flags)) as pipeline:
+            _ = pipeline | beam.Create([1])
+    finally:
+        service.stop()
+    for lasts in service.lasts.values():
+        assert max(lasts) > 10**6, "a stream that ends with the timeout"
