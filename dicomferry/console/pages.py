@@ -7,15 +7,19 @@ from google.rpc.code_pb2 import NOT_FOUND
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from dicomferry.api.access import Principal
+from dicomferry.api.access import SEE_IMAGES, Principal
 from dicomferry.api.errors import ApiError
 from dicomferry.console import thumbnails
 from dicomferry.console.metrics_cache import MetricsCache
 from dicomferry.console.queries import outcomes, stores
 from dicomferry.console.queries.series import page_of_series
+from dicomferry.console.queries.slow import Query, SlowQueries
 from dicomferry.console.queries.stores import OperationsQuery
+from dicomferry.console.queries.survey import survey
+from dicomferry.console.requests import dataset_of, store_of
 from dicomferry.console.views import layout
-from dicomferry.console.views.markup import Html, html, join
+from dicomferry.console.views.charts import charts_section
+from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.console.views.operations import operation_section, operations_section
 from dicomferry.console.views.outcomes import outcomes_section
 from dicomferry.console.views.stores import (
@@ -29,17 +33,19 @@ from dicomferry.jobs.elsewhere import OperationReader
 from dicomferry.operations.folder import OperationFolder, OperationNotFoundError
 from dicomferry.operations.outcomes import PROBLEMS
 from dicomferry.operations.record import OperationRecord
-from dicomferry.resource_names import DatasetName, StoreName, parse_dataset, parse_store
+from dicomferry.resource_names import DatasetName, parse_dataset
 from dicomferry.storage.base import Storage
-from dicomferry.store.dicom_store import DicomStore, get_store
+from dicomferry.store.dicom_store import DicomStore
+from dicomferry.store.index import Index
 
 _INDEX = "Stores and operations"
 _GET_STORE = "healthcare.dicomStores.get"
-_SEE_IMAGES = "healthcare.dicomStores.dicomWebRead"
 _GET_OPERATION = "healthcare.operations.get"
 # How long a page waits for the metrics of its stores before it shows those that are known.
 _COUNT_SECONDS = 1.5
 _NO_SCRIPT_SECONDS = 5
+# A store that takes longer has no charts.
+_SURVEY_SECONDS = 60.0
 # Pages ask every two seconds; Dataflow updates the counters of a job about this often.
 _ASK_DATAFLOW_SECONDS = 10.0
 
@@ -47,12 +53,13 @@ _ASK_DATAFLOW_SECONDS = 10.0
 class Pages:
     """Answers requests for pages, of principals who have logged in."""
 
-    def __init__(self, root: Storage) -> None:
+    def __init__(self, root: Storage, pictures: thumbnails.Pictures) -> None:
         """Show the stores below a root."""
         self._root = root
         self._reader = OperationReader(_ASK_DATAFLOW_SECONDS)
         self._metrics = MetricsCache()
-        self._pictures = thumbnails.Pictures()
+        self._surveys = SlowQueries(_SURVEY_SECONDS)
+        self._pictures = pictures
 
     def index(self, request: Request, principal: Principal) -> Response:
         """Show the stores and newest operations of a dataset."""
@@ -95,21 +102,32 @@ class Pages:
 
     def store(self, request: Request, principal: Principal) -> Response:
         """Show one store with its operations."""
-        store = self._store(request, principal, _GET_STORE)
+        store = store_of(self._root, request, principal, _GET_STORE)
         before = request.query_params.get("before", "")
         wanted = OperationsQuery(store.name.parent, before, store.name)
         page = stores.page_of_operations(self._root, wanted, principal, self._reader)
         section = operations_section(page, store_path(store), {"before": before})
         if request.query_params.get("part") == "operations":
             return layout.fragment(section)
+        charts, is_known = self._charts(store)
+        if request.query_params.get("part") == "charts":
+            return layout.fragment(charts)
         metrics = self._metrics.get([store], _COUNT_SECONDS)[str(store.name)]
-        body = html("{store}{operations}", store=store_body(store, metrics), operations=section)
-        refresh = _NO_SCRIPT_SECONDS if metrics is None or page.is_running else 0
+        body = join([store_body(store, metrics), charts, section])
+        is_counting = metrics is None or not is_known
+        refresh = _NO_SCRIPT_SECONDS if is_counting or page.is_running else 0
         return layout.page(store.name.id, body, principal, refresh_seconds=refresh)
+
+    def _charts(self, store: DicomStore) -> tuple[Html, bool]:
+        """Return the charts of a store, and whether what they show is known by now."""
+        is_known, counted = self._surveys.soon(Query(survey, store.data), _COUNT_SECONDS)
+        href = link(store_path(store), part="charts")
+        count = Index(store.data).count()
+        return charts_section(counted, is_known=is_known, count=count, href=href), is_known
 
     def preview(self, request: Request, principal: Principal) -> Response:
         """Show a page of a store's series."""
-        store = self._store(request, principal, _SEE_IMAGES)
+        store = store_of(self._root, request, principal, SEE_IMAGES)
         self._pictures.warm()
         after = request.query_params.get("after", "")
         page = page_of_series(store.data, after)
@@ -119,7 +137,7 @@ class Pages:
 
     def picture(self, request: Request, principal: Principal) -> Response:
         """Return the picture of one instance."""
-        store = self._store(request, principal, _SEE_IMAGES)
+        store = store_of(self._root, request, principal, SEE_IMAGES)
         names = ("study", "series", "instance", "digest")
         blob = thumbnails.blob_of(*(request.path_params[name] for name in names))
         entry = store.data.head(blob) if blob else None
@@ -157,15 +175,10 @@ class Pages:
             headers=layout.SECURITY_HEADERS | disposition,
         )
 
-    def _store(self, request: Request, principal: Principal, permission: str) -> DicomStore:
-        name = parse_store(str(StoreName(_parent(request), request.path_params["store"])))
-        principal.require(permission, str(name))
-        return get_store(self._root, name)
-
     def _operation(
         self, request: Request, principal: Principal
     ) -> tuple[OperationFolder, OperationRecord]:
-        parent, operation_id = _parent(request), request.path_params["operation"]
+        parent, operation_id = dataset_of(request), request.path_params["operation"]
         folder = OperationFolder(self._root, parent, operation_id)
         record = None
         # The id becomes a folder, so it must not have dots or slashes.
@@ -177,11 +190,6 @@ class Pages:
         if record is None:
             raise ApiError(NOT_FOUND, f"{folder.name} does not exist")
         return folder, self._reader.reconcile(folder, record)
-
-
-def _parent(request: Request) -> DatasetName:
-    values = (request.path_params[name] for name in ("project", "location", "dataset"))
-    return parse_dataset(str(DatasetName(*values)))
 
 
 def _has_problems(record: OperationRecord) -> bool:

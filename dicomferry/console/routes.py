@@ -14,7 +14,9 @@ from dicomferry.api.errors import ApiError
 from dicomferry.api.own_threads import OwnThreads
 from dicomferry.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
 from dicomferry.console.pages import Pages
+from dicomferry.console.thumbnails import Pictures
 from dicomferry.console.views import layout
+from dicomferry.console.walk_pages import WalkPages
 from dicomferry.resource_names import ResourceNameError
 from dicomferry.storage.base import Storage
 from dicomferry.store.formats import StoreFormatError
@@ -24,11 +26,16 @@ _Endpoint = Callable[[Request], Awaitable[Response]]
 
 _DATASET = "/console/projects/{project}/locations/{location}/datasets/{dataset}"
 _STORE = _DATASET + "/dicomStores/{store}"
+_STUDY = _STORE + "/studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
 _PICTURE = _STORE + "/pictures/{study}/{series}/{instance}/{digest}"
 _OPERATION = _DATASET + "/operations/{operation}"
 _PAGES_AT_ONCE = 16
 # One is drawn at a time; others are at hand.
 _PICTURES_AT_ONCE = 4
+# One query runs at a time, and each has a deadline.
+_WALKS_AT_ONCE = 4
 _ASSETS = {
     "style.css": "text/css",
     "page.js": "text/javascript",
@@ -44,8 +51,10 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         authenticate: returns the principal of an Authorization header, or raises ApiError. A
             browser sends no such header, so its login is a cookie with the same token.
     """
-    pages = Pages(root)
+    drawn = Pictures()
+    pages, walk = Pages(root, drawn), WalkPages(root, drawn)
     texts, pictures = OwnThreads(_PAGES_AT_ONCE), OwnThreads(_PICTURES_AT_ONCE)
+    walks = OwnThreads(_WALKS_AT_ONCE)
 
     def guarded(page: _Page, threads: OwnThreads = texts) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -66,6 +75,11 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         *(Route(f"/console/{name}", _asset(name, kind)) for name, kind in _ASSETS.items()),
         Route(_STORE, guarded(pages.store)),
         Route(f"{_STORE}/preview", guarded(pages.preview)),
+        Route(f"{_STORE}/studies", guarded(walk.studies, walks)),
+        Route(_STUDY, guarded(walk.study, walks)),
+        Route(_SERIES, guarded(walk.series, walks)),
+        Route(_INSTANCE, guarded(walk.instance, walks)),
+        Route(f"{_INSTANCE}/elements", guarded(walk.elements, walks)),
         Route(_PICTURE, guarded(pages.picture, pictures)),
         Route(_OPERATION, guarded(pages.operation)),
         Route(f"{_OPERATION}/outcomes.jsonl", guarded(pages.outcomes)),

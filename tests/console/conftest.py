@@ -3,8 +3,16 @@
 import pytest
 
 from dicomferry.api.access import NoLogin
+from dicomferry.console.queries import slow
 from tests.console.chromium import PROGRAM, chromium
 from tests.console.consoles import run_trial, serving
+
+
+@pytest.fixture(autouse=True)
+def _queries_run_here(monkeypatch):
+    """Starting a process takes longer than the queries; test_walk.py tests one of their own."""
+    pool = slow.WorkerPool
+    monkeypatch.setattr(slow, "WorkerPool", lambda _: pool(0))
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def running(root, store=STORE, total=200, **counts):
 
 def all_pages(folder):
     """Paths of all pages, for what holds for each; the operation is that of a folder."""
-    return ["/", TRIAL, f"{TRIAL}/preview", page_of(folder)]
+    return ["/", TRIAL, f"{TRIAL}/preview", f"{TRIAL}/studies", page_of(folder)]
 
 
 def page_of(folder):

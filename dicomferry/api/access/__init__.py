@@ -17,6 +17,7 @@ resource:
     operations get, wait, cancel  healthcare.operations.get, …    the operation, and its store
     operations list               healthcare.operations.list      the dataset
     pictures of the console       …dicomStores.dicomWebRead       the store
+    patient data in the console   …dicomStores.viewPatientData    the store; no pattern covers it
 
 Where there are two resources, a grant on one of them is enough. To set `stream_configs`,
 `notification_config` or `notification_configs`, which send what is imported elsewhere, …export on
@@ -26,6 +27,8 @@ the store is needed too. `dicomferry.places` says which places a request may nam
 from dicomferry.api.access.principal import (
     ALL_PERMISSIONS,
     ANYONE,
+    SEE_IMAGES,
+    VIEW_PATIENT_DATA,
     Authenticator,
     Grant,
     NoLogin,
@@ -36,6 +39,8 @@ from dicomferry.api.access.token_file import AuthFileError, TokenFile, make_toke
 __all__ = [
     "ALL_PERMISSIONS",
     "ANYONE",
+    "SEE_IMAGES",
+    "VIEW_PATIENT_DATA",
     "AuthFileError",
     "Authenticator",
     "Grant",

@@ -7,7 +7,11 @@ from google.rpc.code_pb2 import PERMISSION_DENIED
 from dicomferry.api.errors import ApiError
 from dicomferry.places import Bounds
 
-# As in the API reference; dicomWebRead, of IAM, covers the console's pictures.
+# Of IAM: pictures of the console, without patient data.
+SEE_IMAGES = "healthcare.dicomStores.dicomWebRead"
+# Of the console alone. No pattern covers it: a token that has it names it.
+VIEW_PATIENT_DATA = "healthcare.dicomStores.viewPatientData"
+# As in the API reference, but for those of the console.
 ALL_PERMISSIONS = (
     "healthcare.datasets.create",
     "healthcare.datasets.delete",
@@ -17,13 +21,14 @@ ALL_PERMISSIONS = (
     "healthcare.datasets.update",
     "healthcare.dicomStores.create",
     "healthcare.dicomStores.delete",
-    "healthcare.dicomStores.dicomWebRead",
+    SEE_IMAGES,
     "healthcare.dicomStores.export",
     "healthcare.dicomStores.get",
     "healthcare.dicomStores.getIamPolicy",
     "healthcare.dicomStores.import",
     "healthcare.dicomStores.list",
     "healthcare.dicomStores.update",
+    VIEW_PATIENT_DATA,
     "healthcare.operations.cancel",
     "healthcare.operations.get",
     "healthcare.operations.list",
@@ -34,7 +39,8 @@ class Grant(NamedTuple):
     """Permissions on resources.
 
     Attributes:
-        permissions: of `ALL_PERMISSIONS`, or patterns of them that end in `*`.
+        permissions: of `ALL_PERMISSIONS`, or patterns of them that end in `*`, which cover all
+            but `VIEW_PATIENT_DATA`.
         resources: names of projects, locations, datasets or stores, with all below them.
             `*` is everything.
     """
@@ -124,8 +130,11 @@ class NoLogin:
 
 
 def matches_permission(pattern: str, permission: str) -> bool:
-    """Whether a permission equals a pattern, or starts like a pattern that ends in `*`."""
-    if pattern.endswith("*"):
+    """Whether a permission equals a pattern, or starts like a pattern that ends in `*`.
+
+    No pattern covers `VIEW_PATIENT_DATA`: who sees patients' names is written where it is granted.
+    """
+    if pattern.endswith("*") and permission != VIEW_PATIENT_DATA:
         return permission.startswith(pattern[:-1])
     return permission == pattern
 

@@ -25,7 +25,7 @@ _LIVE = ' data-live="{href}" data-seconds="{seconds}"'
 _STORE = """<p class="path">{parent}</p>
 <h1>{id}</h1>
 {labels}{numbers}
-<p class="links"><a href="{pictures}">Pictures</a></p>
+<p class="links"><a href="{studies}">Studies</a> <a href="{pictures}">Pictures</a></p>
 {configuration}"""
 _PICTURES = """<p class="path"><a href="{store}">{name}</a></p>
 <h1>Pictures</h1>
@@ -95,6 +95,7 @@ def store_body(store: DicomStore, metrics: Metrics | None) -> Html:
         id=store.name.id,
         labels=_labels(store),
         numbers=_numbers(metrics),
+        studies=link(f"{store_path(store)}/studies"),
         pictures=link(f"{store_path(store)}/preview"),
         configuration=definitions(pairs) if pairs else Html(),
     )
