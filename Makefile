@@ -55,9 +55,10 @@ engines: build/engines/prism  ## build Beam's Prism from its sources: needs Go, 
 test-engines: .venv/dev engines  ## all tests that run whole jobs, with Prism in place of the default runner
 	DICOMFERRY_TEST_RUNNER=tests.engines.prism.PrismRunner $(PYTEST) $(ON_ENGINES)
 	$(PYTEST) tests/engines/test_prism.py tests/engines/test_launchers.py tests/engines/test_versions.py tests/pipelines/test_portable_runner.py
-	DICOMFERRY_HOST_RUNS=$(HOST_RUNS) DICOMFERRY_FAULT_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/engines/test_hosts.py
-# How often a host is lost; a nightly run takes 20.
+	DICOMFERRY_HOST_RUNS=$(HOST_RUNS) DICOMFERRY_HOST_FILES=$(HOST_FILES) DICOMFERRY_FAULT_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/engines/test_hosts.py
+# How often a host is lost, and how many files are imported there; a nightly run takes 20 and 10000.
 HOST_RUNS ?= 2
+HOST_FILES ?= 1000
 ON_ENGINES ?= tests/pipelines tests/transforms/test_publish_notifications.py
 
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.

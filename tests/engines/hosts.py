@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,15 +46,25 @@ class Host:
 
     def kill(self) -> None:
         """Let everything on it die at once."""
+        self._send(signal.SIGKILL)
+        for program in self._programs:
+            program.wait()
+        self._programs.clear()
+
+    def crawl(self, stop: threading.Event) -> None:
+        """Let everything on it run a tenth of each second, until `stop`."""
+        while not stop.wait(0.1):
+            self._send(signal.SIGSTOP)
+            stop.wait(0.9)
+            self._send(signal.SIGCONT)
+
+    def _send(self, signal_number: int) -> None:
         found = subprocess.run(
             ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True
         )
         for pid in map(int, found.stdout.split()):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for program in self._programs:
-            program.wait()
-        self._programs.clear()
+                os.kill(pid, signal_number)
 
     def cut(self) -> None:
         """Take its cable out: packets vanish, and nobody is told."""

@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
 
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
+from tests.corpus import CORPUS, corpus_files
 from tests.emulators.storage import storage_emulator
 from tests.engines.cluster import ATTEMPTS
 from tests.engines.hosts import HERE, hosts, needs_hosts
@@ -30,6 +32,7 @@ from tests.pipelines.test_portable_runner import (
     wait_until_open,
 )
 
+MANY = int(os.environ.get("DICOMFERRY_HOST_FILES", "0"))
 RUNS = int(os.environ.get("DICOMFERRY_HOST_RUNS", "0"))
 SEED = int(os.environ.get("DICOMFERRY_FAULT_SEED") or random.randrange(10**6))
 JPEG_LS = "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.80"
@@ -109,24 +112,27 @@ class Results(NamedTuple):
 
     outcomes: dict
     rows: dict
+    failed: dict
     files: dict
     table: list
 
 
-def loop(cluster, name, *flags):
-    """Import, export transcoded, and export to a table."""
-    base = f"gs://{cluster.bucket.name}/{name}"
+def loop(cluster, name, *flags, folder="in", files=FILES):
+    """Import the files of a folder, export transcoded, and export to a table."""
+    base, source = f"gs://{cluster.bucket.name}/{name}", f"gs://{cluster.bucket.name}/{folder}"
     root = open_storage(f"{base}/stores")
     create_store(root, STORE)
-    job = run_import(root, f"gs://{cluster.bucket.name}/in/**", *flags)
-    check_accounts(job, [f"gs://{cluster.bucket.name}/in/{file}" for file in FILES])
+    job = run_import(root, f"{source}/**", *flags)
+    check_accounts(job, [f"{source}/{file}" for file in files])
     export = run_export(root, f"{base}/out", f"--mime-type={JPEG_LS}", *flags)
     table = run_export_table(root, f"delta:{base}/table", *flags)
-    assert (export.code, table.code) == (0, 0), (export.operation, table.operation)
+    failed = {each: line for each, line in export.outcomes.items() if "code" in line}
+    assert (export.code, table.code) == (bool(failed), 0), (export.operation, table.operation)
     assert len(export.outcomes) == len(bucket_rows(root))
     return Results(
         job.outcomes,
         bucket_rows(root),
+        failed,
         objects(cluster.bucket, f"{name}/out/"),
         table_rows(f"{base}/table"),
     )
@@ -137,6 +143,7 @@ def local(cluster):
     """What the default runner leaves."""
     results = loop(cluster, "local")
     assert len(results.rows) == len(results.files) == len(results.table) == 600
+    assert not results.failed
     return results
 
 
@@ -147,6 +154,31 @@ def test_two_hosts_share_the_work_and_leave_what_one_process_leaves(cluster, loc
     by_host = Counter(line["pool"].partition(":")[0] for line in ends if not line["error"])
     assert set(by_host) == {host.address for host in cluster.hosts}
     assert min(by_host.values()) * 3 > max(by_host.values())
+
+
+def many_files():
+    """The corpus, where it is, and as many generated files as are asked for."""
+    corpus = corpus_files() if CORPUS.is_dir() else []
+    generated = images(MANY, pixels=bytes(range(256)) * 2, Rows=16, Columns=16)
+    return {str(path.relative_to(CORPUS)): path.read_bytes() for path in corpus} | generated
+
+
+@pytest.mark.skipif(not MANY, reason="DICOMFERRY_HOST_FILES says how many files")
+@pytest.mark.timeout(3600)
+def test_the_corpus_and_many_files_are_on_hosts_what_they_are_here(cluster):
+    files = many_files()
+    with ThreadPoolExecutor(8) as threads:
+        uploads = [
+            threads.submit(cluster.bucket.blob(f"many/{name}").upload_from_string, content)
+            for name, content in files.items()
+        ]
+        for upload in uploads:
+            upload.result()
+    here = loop(cluster, "many-local", folder="many", files=files)
+    assert len(here.rows) > MANY
+    there = loop(cluster, "many-remote", *cluster.flags, folder="many", files=files)
+    for name, value in here._asdict().items():
+        assert getattr(there, name) == value, name
 
 
 @contextlib.contextmanager
@@ -198,3 +230,17 @@ def test_a_host_that_was_cut_off_for_30_seconds_changes_nothing(cluster, local, 
 
     with disturbing(cluster, host, dice, cut):
         assert loop(cluster, f"cut-{run}", *cluster.flags) == local
+
+
+def test_a_host_that_crawls_delays_a_job_and_changes_nothing(cluster, local):
+    stop = threading.Event()
+    crawling = threading.Thread(target=cluster.hosts[0].crawl, args=(stop,))
+    before = len(cluster.told())
+    crawling.start()
+    try:
+        assert loop(cluster, "crawled", *cluster.flags) == local
+    finally:
+        stop.set()
+        crawling.join()
+    ends = [line for line in cluster.told(before) if line.get("error") == ""]
+    assert any(line["pool"].startswith(cluster.hosts[0].address) for line in ends), "it did nothing"
