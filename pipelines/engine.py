@@ -4,6 +4,7 @@ An engine is what a job service stands for: Flink, Spark, Prism. Its workers are
 and what their exceptions say arrives as text.
 """
 
+import contextlib
 import copy
 import functools
 import logging
@@ -26,14 +27,18 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.subprocess_server import SubprocessServer
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 
+from dicomferry.operations.folder import OperationFolder
+from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.operations.owner import EngineJob
 from dicomferry.operations.ownership import OwnedOperation
+from dicomferry.pipelines.job_service import EngineError, JobService
 from dicomferry.pipelines.options import is_remote
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.failures import storage_errors, storage_message
 
 _LOGGER = logging.getLogger(__name__)
 _STOP_SECONDS = 30.0
+_REPORT_SECONDS = 2.0
 # The last line of a traceback: the kind of an exception, and its text.
 _RAISED = re.compile(r"^(?:RuntimeError: )?([A-Za-z_][\w.]*)(?:: (.*))?$", re.MULTILINE)
 _STEP = re.compile(r" \[while running '([^']*)'\]")
@@ -62,6 +67,14 @@ class EnginePipeline(beam.Pipeline):
             self._engine = EngineJob(endpoint, cloud.job_name)
         super().__init__(options=options)
         self._job = job
+        self._ended = threading.Event()
+
+    def __exit__(self, *raised: Any) -> None:
+        """Run the graph to its end; see `beam.Pipeline.__exit__`."""
+        try:
+            super().__exit__(*raised)
+        finally:
+            self._ended.set()
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Start the graph; see `beam.Pipeline.run`."""
@@ -71,6 +84,9 @@ class EnginePipeline(beam.Pipeline):
         if isinstance(result, PipelineResult):
             _follow_to_the_end(result)
             self._job.stop_work = functools.partial(_stop, result)
+            if self._engine:
+                reporting = (self._engine, self._job.folder, self._ended)
+                threading.Thread(target=_report_progress, args=reporting, daemon=True).start()
         return result
 
 
@@ -84,6 +100,19 @@ def _follow_to_the_end(result: PipelineResult) -> None:
     result._message_stream = service.GetMessageStream(
         beam_job_api_pb2.JobMessagesRequest(job_id=job)
     )
+
+
+def _report_progress(engine: EngineJob, folder: OperationFolder, ended: threading.Event) -> None:
+    """Report the counters of a job as those of one worker, until it has ended."""
+    told = ProgressCounts()
+    with JobService(engine.endpoint) as service:
+        while not ended.wait(_REPORT_SECONDS):
+            # It is an estimate: the next one will do.
+            with contextlib.suppress(EngineError, *storage_errors()):
+                job = service.find(engine)
+                if job and (counts := service.progress(job)) != told:
+                    folder.report_progress("00000-engine", counts)
+                    told = counts
 
 
 def _stop(result: PipelineResult) -> None:

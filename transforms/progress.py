@@ -9,6 +9,16 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import ProgressCounts
 
 _INTERVAL_SECONDS = 1.0
+# Counters of the transforms, by namespace and name, as fields of `ProgressCounts`.
+COUNTERS = {
+    ("read", "files"): "read",
+    ("read", "failed"): "failed",
+    ("commit", "instances"): "committed",
+    ("export", "instances"): "read",
+    ("export", "failed"): "failed",
+    ("export", "written"): "committed",
+    ("table", "rows"): "read",
+}
 
 
 class ProgressReporter:

@@ -16,8 +16,8 @@ from google.rpc.code_pb2 import (
 
 from dicomferry.api.errors import ApiError
 from dicomferry.jobs.dataflow_client import DataflowError
-from dicomferry.jobs.engine import EngineError
 from dicomferry.jobs.turns import QueueFullError
+from dicomferry.pipelines.job_service import EngineError
 from dicomferry.places import PlaceDeniedError
 from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.errors import StorageError

@@ -175,8 +175,8 @@ def _message(error: Exception) -> str | None:
     """Return what to say of an error with a remedy; None for a fault of this program."""
     from dicomferry.api.errors import ApiError
     from dicomferry.jobs.dataflow_client import DataflowError
-    from dicomferry.jobs.engine import EngineError
     from dicomferry.pipelines.job import JobError
+    from dicomferry.pipelines.job_service import EngineError
     from dicomferry.storage.failures import storage_errors, storage_message
 
     told = (JobError, ApiError, DataflowError, EngineError, ValueError, LookupError)

@@ -13,6 +13,7 @@ from google.rpc.code_pb2 import ABORTED, CANCELLED, INTERNAL
 
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.operations.owner import DataflowJob
+from dicomferry.transforms.progress import COUNTERS
 
 ENDPOINT = "https://dataflow.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -26,16 +27,6 @@ ENDED_STATES = {
     "JOB_STATE_DONE": INTERNAL,
     "JOB_STATE_DRAINED": CANCELLED,
     "JOB_STATE_UPDATED": ABORTED,
-}
-# Counters of the transforms, by namespace and name, as fields of `ProgressCounts`.
-_PROGRESS = {
-    ("read", "files"): "read",
-    ("read", "failed"): "failed",
-    ("commit", "instances"): "committed",
-    ("export", "instances"): "read",
-    ("export", "failed"): "failed",
-    ("export", "written"): "committed",
-    ("table", "rows"): "read",
 }
 
 
@@ -137,7 +128,7 @@ class DataflowClient:
         for metric in metrics.get("metrics", []):
             name = metric["name"]
             context = name.get("context", {})
-            field = _PROGRESS.get((context.get("namespace", ""), name["name"]))
+            field = COUNTERS.get((context.get("namespace", ""), name["name"]))
             if field and "tentative" not in context:
                 counts[field] += int(metric.get("scalar", 0))
         return ProgressCounts(**counts)

@@ -12,10 +12,10 @@ from requests import RequestException
 
 from dicomferry.jobs import dataflow, engine
 from dicomferry.jobs.dataflow_client import DataflowClient, DataflowError
-from dicomferry.jobs.engine import EngineError
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.operations.record import OperationRecord
+from dicomferry.pipelines.job_service import EngineError
 
 _LOGGER = logging.getLogger(__name__)
 # After a failed call, do not ask the same service again for this long.

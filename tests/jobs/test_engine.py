@@ -2,26 +2,31 @@
 
 import subprocess
 import sys
+import threading
+import time
 from concurrent import futures
 
 import grpc
 import pytest
+from apache_beam.metrics.monitoring_infos import int64_user_counter
 from apache_beam.portability.api import beam_job_api_pb2 as api
 from apache_beam.portability.api import beam_job_api_pb2_grpc
 from google.longrunning import operations_pb2
 from google.rpc.code_pb2 import ABORTED, CANCELLED, INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE
 from typer.testing import CliRunner
 
+from dicomferry import pipelines
 from dicomferry.api.access import ANYONE
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.cli.main import app
 from dicomferry.jobs import elsewhere
 from dicomferry.operations.asked import asked_by
 from dicomferry.operations.folder import OperationFolder, new_operation_id
-from dicomferry.operations.outcomes import OutcomeCounts
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
 from dicomferry.operations.owner import EngineJob, Owner
 from dicomferry.operations.record import Method
 from dicomferry.operations.state import State, state_of
+from dicomferry.pipelines.engine import _report_progress
 from tests.pipelines.jobs import STORE, new_store
 
 JOB = "dicomferry-20261124193740-ac319da9"
@@ -43,6 +48,14 @@ class Engine(beam_job_api_pb2_grpc.JobServiceServicer):
                 job_id=f"job-{number}", job_name="job", state=api.JobState.Enum.Value(state)
             )
             job.pipeline_options["beam:option:job_name:v1"] = name
+        return response
+
+    def GetJobMetrics(self, request, context):
+        response = api.GetJobMetricsResponse()
+        for infos, done in ((response.metrics.committed, 4), (response.metrics.attempted, 5)):
+            for namespace, name, value in [("read", "files", done), ("commit", "instances", 3)]:
+                for step in ("one", "two"):
+                    infos.append(int64_user_counter(namespace, name, value, ptransform=step))
         return response
 
     def Cancel(self, request, context):
@@ -89,6 +102,20 @@ def test_it_runs_as_long_as_the_engine_says_so(left, engine):
         engine.states[JOB] = state
         record = elsewhere.read(left)
         assert (record.done, record.error) == (False, None)
+        assert record.counts == ProgressCounts(read=10, committed=6)
+
+
+def test_a_process_that_waits_reports_what_the_engine_counts(left, engine, monkeypatch):
+    monkeypatch.setattr(pipelines.engine, "_REPORT_SECONDS", 0.01)
+    ended = threading.Event()
+    job = EngineJob(engine.endpoint, JOB)
+    reporting = threading.Thread(target=_report_progress, args=(job, left, ended))
+    reporting.start()
+    deadline = time.monotonic() + 30
+    while left.progress() != ProgressCounts(read=10, committed=6):
+        assert time.monotonic() < deadline
+    ended.set()
+    reporting.join()
 
 
 @pytest.mark.parametrize("counts", [OutcomeCounts(imported=3), OutcomeCounts(imported=2, failed=1)])
