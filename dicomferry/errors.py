@@ -120,7 +120,7 @@ class Reason(StrEnum):
     ALREADY_EXISTS = (
         "ALREADY_EXISTS",
         "another file with the same SOP Instance UID, but other bytes or another study or "
-        "series, is in the store and stays: compare the two sources",
+        "series, came first and stays: compare the two sources",
     )
     SOURCE_GONE = ("SOURCE_GONE", "the file is no longer there: put it back, or leave it out")
     SOURCE_CHANGED = (
@@ -271,6 +271,20 @@ class Reason(StrEnum):
         "NOT_RENDERABLE",
         "its pixels cannot be rendered as a picture: ask for application/dicom",
     )
+
+
+# Of files that no repair lets the same import take: what is to be imported has another name, or
+# there is nothing to import.
+NO_RETRY = frozenset(
+    (
+        Reason.NOT_A_FILE,
+        Reason.LINK_LEADS_OUT,
+        Reason.NOT_DICOM,
+        Reason.GZIPPED,
+        Reason.ZIPPED,
+        Reason.ALREADY_EXISTS,
+    )
+)
 
 
 class Fault(NamedTuple):

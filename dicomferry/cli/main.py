@@ -10,6 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from dicomferry.cli.lazy_commands import LazyCommand, LazyGroup, lazy_group
+from dicomferry.pipelines import log_format
+from dicomferry.pipelines.log_format import LogFormat
 
 _INTERRUPTED = 130  # as shells report SIGINT
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
@@ -25,6 +27,7 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         "demo",
         "Import real DICOM files into a store, export them again, and show the results.",
         "dicomferry.cli.demo:demo",
+        has_common_options=False,
     ),
     LazyCommand(
         "preview",
@@ -49,10 +52,10 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
             "create": "Create a store.",
             "update": "Change a store's labels and streams; what is not named stays the same.",
             "list": "List the stores of the local dataset.",
-            "describe": "Show a store's resource as JSON, and the location of its data.",
+            "describe": "Show a store: its labels, its streams, and the location of its data.",
             "delete": "Delete a store and every instance in it.",
             "delete-instances": "Delete the instances below some paths: rows and files, at once.",
-            "metrics": "Show the number of studies, series, instances and bytes as JSON.",
+            "metrics": "Show the number of studies, series, instances and bytes.",
             "verify": "Check that every row's blob exists and has the right checksum.",
             "vacuum": "Delete blobs that no row points at and that are older than 7 days; "
             "jobs may run meanwhile.",
@@ -78,7 +81,7 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         "dicomferry.cli.operations:operations_app",
         {
             "list": "List operations, the newest first.",
-            "describe": "Show an operation as JSON, and why files failed.",
+            "describe": "Show an operation: what was asked, how it ended, and why files failed.",
             "wait": "Wait until an operation has ended, and show its state.",
             "delete": "Delete the record of an operation that has ended, or that cannot be read.",
             "prune": "Delete the records of operations that ended long ago, with their lists of "
@@ -154,19 +157,22 @@ def main() -> NoReturn:
     """Run the command line; an error ends with its remedy and its code of `exit_codes`."""
     # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
     gc.set_threshold(_COLLECT_AFTER)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
+    log_format.set_up(LogFormat.TEXT, level=logging.WARNING)
     try:
         _run()
     except KeyboardInterrupt as error:
-        _say(str(error) or "interrupted; what was committed stays, run it again to go on")
+        from dicomferry.cli.output import warn
+
+        warn(str(error) or "interrupted; what was committed stays, run it again to go on")
         sys.exit(_INTERRUPTED)
     except Exception as error:
         message = _message(error)
         if message is None:
             raise
+        from dicomferry.cli.output import fail
         from dicomferry.pipelines import exit_codes
 
-        _say(message, is_error=True)
+        fail(message)
         sys.exit(exit_codes.of_error(error))
     sys.exit(0)
 
@@ -185,13 +191,3 @@ def _message(error: Exception) -> str | None:
     if isinstance(error, storage_errors()):
         return storage_message(error)
     return None
-
-
-def _say(message: str, *, is_error: bool = False) -> None:
-    from rich.markup import escape
-
-    from dicomferry.cli.output import errors, printable
-
-    start = "[red]error:[/red] " if is_error else ""
-    text = f"{start}{escape(printable(message))}"
-    errors.print(text, soft_wrap=True, highlight=False, emoji=False)

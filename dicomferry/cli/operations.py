@@ -3,34 +3,32 @@
 import itertools
 import re
 import time
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dicomferry.cli.job_report import failures_of
+from dicomferry.cli.operation_text import row_of, write_list, write_operation
 from dicomferry.cli.options import DEFAULT_ROOT, Root
-from dicomferry.cli.output import (
-    console,
-    errors,
-    list_failures,
-    printable,
-    say,
-    say_columns,
-    suggest,
-)
+from dicomferry.cli.output import errors, say, show, show_rows, suggest, warn, write, write_each
+from dicomferry.cli.settings import settings
 from dicomferry.jobs import elsewhere
 from dicomferry.operations import listing
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.listing import delete_operation, list_operations
 from dicomferry.operations.outcomes import ProgressCounter
-from dicomferry.operations.record import OperationRecord, now
+from dicomferry.operations.record import now
 from dicomferry.operations.state import State, state_in_words, state_of
 from dicomferry.pipelines import exit_codes
+from dicomferry.pipelines.summary_file import summary_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import deletion
 
 _LOOK_SECONDS = 1.0
+_EXIT_CODES = {State.DONE: 0, State.DONE_WITH_FAILURES: exit_codes.FILES_FAILED}
 
 operations_app = typer.Typer(help="Show running and finished jobs.", no_args_is_help=True)
 
@@ -42,24 +40,20 @@ def list_(
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """List operations, the newest first."""
-    reader = elsewhere.OperationReader()
-    rows = [("id", "method", "store", "state", "succeeded", "failed", "of")]
-    for folder, read in itertools.islice(list_operations(open_storage(root), DatasetName()), limit):
-        record = reader.reconcile(folder, read)
-        counter = record.metadata.counter or ProgressCounter()
-        rows.append(
-            (
-                folder.id,
-                record.metadata.method.verb.lower(),
-                record.store.id,
-                state_in_words(record),
-                str(counter.success),
-                str(counter.failure),
-                _what(record),
-            )
-        )
-    say_columns(rows)
+    """List operations, the newest first.
+
+    Examples:
+    [bold]dicomferry operations list --limit 10[/bold]
+    [bold]dicomferry operations list --format jsonl | jq -r 'select(.failed > 0) | .id'[/bold]
+    """
+
+    def rows() -> Iterator[dict[str, Any]]:
+        reader = elsewhere.OperationReader()
+        listed = list_operations(open_storage(root), DatasetName())
+        for folder, read in itertools.islice(listed, limit):
+            yield row_of(reader.reconcile(folder, read))
+
+    show_rows(rows(), write_list)
 
 
 @operations_app.command("describe")
@@ -67,10 +61,14 @@ def describe(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Show an operation as JSON, and why files failed."""
+    """Show an operation: what was asked, how it ended, and why files failed.
+
+    Example: [bold]dicomferry operations describe 20261124193740-ac319da9 --format json[/bold]
+    """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    console.print_json(data=elsewhere.read(folder).to_json())
-    list_failures(folder, limit=20)
+    record, failures = elsewhere.read(folder), failures_of(folder)
+    value = {**record.to_json(), "state": state_of(record), "failures": failures}
+    show(value, lambda: write_operation(record, folder, failures))
 
 
 @operations_app.command("wait")
@@ -90,7 +88,9 @@ def wait(
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     reader, until = elsewhere.OperationReader(), time.monotonic() + (timeout or 0)
-    with console.status("waiting") as shown:
+    with errors.status("waiting", spinner="dots") as shown:
+        if settings.quiet or settings.logs_json:
+            shown.stop()
         while not (record := reader.read(folder)).done:
             if timeout is not None and time.monotonic() >= until:
                 raise ValueError(f"{folder.id} is {state_of(record)} after {timeout:g} s")
@@ -99,12 +99,12 @@ def wait(
             shown.update(f"{state_in_words(record)}: {done:,} of {done + counter.pending:,}")
             time.sleep(_LOOK_SECONDS)
     state = state_of(record)
-    say(f"{folder.id}: {state}")
+    code = _EXIT_CODES.get(state, exit_codes.BROKEN)
+    value = {**summary_of(record, folder, code), "state": state}
+    show(value, lambda: write(f"{folder.id}: {state}"))
     if record.error:
-        errors.print(printable(record.error.message), soft_wrap=True, highlight=False, markup=False)
-    if state is not State.DONE:
-        failed = state is State.DONE_WITH_FAILURES
-        raise typer.Exit(exit_codes.FILES_FAILED if failed else exit_codes.BROKEN)
+        warn(record.error.message)
+    raise typer.Exit(code)
 
 
 @operations_app.command("delete")
@@ -118,7 +118,7 @@ def delete(
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     delete_operation(folder, elsewhere.read(folder))
-    say(f"Deleted {folder.name}")
+    show({"id": folder.id, "name": folder.name}, lambda: write(f"Deleted {folder.name}"))
 
 
 @operations_app.command("prune")
@@ -142,9 +142,14 @@ def prune(
     """
     before = now() - _age(older_than)
     pruned = 0
-    for listed in listing.prune(open_storage(root), DatasetName(), before, dry_run=dry_run):
-        say(listed.folder.id)
-        pruned += 1
+
+    def rows() -> Iterator[dict[str, str]]:
+        nonlocal pruned
+        for listed in listing.prune(open_storage(root), DatasetName(), before, dry_run=dry_run):
+            pruned += 1
+            yield {"id": listed.folder.id, "name": listed.folder.name}
+
+    show_rows(rows(), lambda found: write_each(row["id"] for row in found))
     if not dry_run:
         deletion.sweep(open_storage(root), DatasetName())
     say(f"{pruned} operations {'would be' if dry_run else 'were'} deleted")
@@ -160,20 +165,13 @@ def cancel(
     Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
-    has_ended = elsewhere.read(folder).done
+    is_done = elsewhere.read(folder).done
     elsewhere.request_cancel(folder)
-    if has_ended:
-        say(f"{folder.name} has ended already")
-        return
-    say(f"{folder.name}: cancellation requested")
-    suggest(f"dicomferry operations describe {folder.id}", root)
-
-
-def _what(record: OperationRecord) -> str:
-    """Return the source or the destination."""
-    flags = record.asked.flags if record.asked else {}
-    named = (flags.get(name, "") for name in ("source", "destination", "table", "retry_failed"))
-    return next(filter(None, named), "")
+    says = "has ended already" if is_done else "cancellation requested"
+    value = {"id": folder.id, "name": folder.name, "cancelRequested": not is_done}
+    show(value, lambda: write(f"{folder.name}: {says}"))
+    if not is_done:
+        suggest(f"dicomferry operations wait {folder.id}", root)
 
 
 def _age(text: str) -> timedelta:

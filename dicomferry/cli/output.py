@@ -1,28 +1,26 @@
-"""Output of commands: results, why files failed, the next command to try."""
+"""Output of commands: results for people or for programs, prose, and the next command to try."""
 
+import json
+import logging
 import os
 import shlex
-from collections import Counter
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-import typer
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from dicomferry.cli.columns import Layout, fit
 from dicomferry.cli.options import DEFAULT_ROOT
-from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import Outcome
-from dicomferry.operations.record import OperationRecord
-from dicomferry.operations.state import has_reached_end
-from dicomferry.pipelines import exit_codes
+from dicomferry.cli.settings import OutputFormat, settings
 from dicomferry.resource_names import parse_store
-from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import dicom_store
 
 console = Console()
 errors = Console(stderr=True)
+_LOGGER = logging.getLogger(__name__)
 
 
 def find_store(root: str, name: str) -> dicom_store.DicomStore:
@@ -30,71 +28,109 @@ def find_store(root: str, name: str) -> dicom_store.DicomStore:
     return dicom_store.get_store(open_storage(root), parse_store(name))
 
 
-def report(record: OperationRecord, root: Storage) -> None:
-    """Show the results of a job: counts, the most common failures, where all outcomes are."""
-    counts = record.outcome_counts
-    table = Table("outcome", f"{record.metadata.method.noun}s", title=None)
-    for outcome in Outcome:
-        if number := counts.of(outcome):
-            table.add_row(outcome, f"{number:,}")
-    table.add_section()
-    table.add_row("total", f"{record.total:,}")
-    console.print(table)
-    if known := counts.already_imported:
-        console.print(f"{known:,} file{'s' * (known != 1)} already imported, skipped")
-    folder = OperationFolder(root, record.store.parent, record.id)
-    if counts.failures:
-        list_failures(folder, limit=10)
-    console.print(f"operation: {folder.id}", highlight=False)
-    say(f"Results: {folder.storage.uri()}")
-    if counts.warnings:
-        console.print(
-            f"{counts.warnings:,} values did not fit their columns: warnings-*.jsonl there"
-        )
-    for follower in record.metadata.lagging:
-        say(f"not all was sent to {follower.resource}: {follower.message}")
+def show(value: Mapping[str, Any], for_people: Callable[[], None]) -> None:
+    """Show the result of a command.
+
+    Args:
+        value: for programs.
+        for_people: prints it for people, with `write`.
+    """
+    if settings.is_table:
+        for_people()
+    elif settings.format is OutputFormat.JSON:
+        print(json.dumps(value, indent=2), flush=True)
+    else:
+        print(json.dumps(value), flush=True)
 
 
-def list_failures(folder: OperationFolder, limit: int) -> None:
-    """Show why files failed, the most common reasons first, with an example of each."""
-    reasons: Counter[tuple[str, str, str]] = Counter()
-    examples: dict[tuple[str, str, str], str] = {}
-    for outcome in folder.problems():
-        key = outcome.get("code", ""), outcome.get("reason", ""), outcome.get("fault", "")
-        reasons[key] += 1
-        examples.setdefault(key, outcome["source"])
-    if not reasons:
-        return
-    console.print("why files failed:")
-    for why, number in reasons.most_common(limit):
-        code, reason, fault = why
-        say(f"  {number:,} × {code}: {reason}")
-        if fault:
-            say(f"      {fault}")
-        say(f"      e.g. {examples[why]!r}")
+def show_rows(
+    rows: Iterable[Mapping[str, Any]],
+    for_people: Callable[[Iterable[Mapping[str, Any]]], None],
+) -> None:
+    """Show the results of a command, of which there are none, one or many; one by one.
+
+    Args:
+        rows: for programs.
+        for_people: prints them for people, with `write`.
+    """
+    if settings.is_table:
+        for_people(rows)
+    elif settings.format is OutputFormat.JSONL:
+        for row in rows:
+            sys.stdout.write(f"{json.dumps(row)}\n")
+    else:
+        comma = ""
+        sys.stdout.write("[")
+        for row in rows:
+            sys.stdout.write(f"{comma}\n  {json.dumps(row)}")
+            comma = ","
+        sys.stdout.write("\n]\n" if comma else "]\n")
 
 
-def suggest(command: str, root: str) -> None:
-    """Show the next command to try, with the root of this one."""
-    if root not in (DEFAULT_ROOT, os.environ.get("DICOMFERRY_ROOT")):
-        command = f"{command} --root {shlex.quote(root)}"
-    say(f"next: {command}", style="bold")
+def write(line: str, style: str = "") -> None:
+    """Write a line of a result for people as it is: names in it can look like markup to rich."""
+    _print(console, line, style)
+
+
+def write_each(lines: Iterable[str]) -> None:
+    """Write lines of a result for people, as they come."""
+    for line in lines:
+        write(line)
+
+
+def write_columns(rows: Sequence[Sequence[str]], layout: Layout = Layout()) -> None:  # noqa: B008
+    """Write rows of text in columns that fit the terminal; the first row has the heads."""
+    shown = [[printable(text) for text in row] for row in rows]
+    width = console.width if console.is_terminal else None
+    for line in fit(shown, layout, width):
+        print(line, file=console.file)
+
+
+def write_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Write names and texts one below the other; fields without a text are left out."""
+    known = [(name, text) for name, text in fields if text]
+    widest = max((len(name) for name, _ in known), default=0)
+    for name, text in known:
+        write(f"{name:{widest}}  {text}")
 
 
 def say(line: str, style: str = "") -> None:
-    """Show a line as it is: names in it can look like markup to rich."""
-    console.print(
-        printable(line), soft_wrap=True, highlight=False, markup=False, emoji=False, style=style
-    )
+    """Say something beside the result: not with --quiet, and never among JSON."""
+    if settings.quiet:
+        return
+    if settings.logs_json:
+        _LOGGER.warning("%s", line, extra={"severity": "INFO"})
+    else:
+        _print(console if settings.is_table else errors, line, style)
 
 
-def say_columns(rows: Sequence[Sequence[str]]) -> None:
-    """Show rows of text in columns; a table of rich takes a millisecond for each."""
-    shown = [[printable(text) for text in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        padded = (set_cell_size(text, width) for text, width in zip(row, widths, strict=True))
-        print("  ".join(padded).rstrip(), file=console.file)
+def warn(line: str) -> None:
+    """Say on standard error what a person has to know."""
+    if settings.logs_json:
+        _LOGGER.warning("%s", line)
+    else:
+        _print(errors, line, "")
+
+
+def fail(message: str) -> None:
+    """Say on standard error why the command ends."""
+    if settings.logs_json:
+        _LOGGER.error("%s", printable(message))
+    else:
+        line = Text.assemble(("error:", "red"), " ", printable(message))
+        errors.print(line, soft_wrap=True, highlight=False, emoji=False)
+
+
+def suggest(command: str, root: str) -> None:
+    """Say the next command to try, with the root of this one."""
+    say(f"next: {with_root(command, root)}", style="bold")
+
+
+def with_root(command: str, root: str) -> str:
+    """Return a command with the root of this one, where it is not the one that is used anyway."""
+    if root not in (DEFAULT_ROOT, os.environ.get("DICOMFERRY_ROOT")):
+        command = f"{command} --root {shlex.quote(root)}"
+    return command
 
 
 def printable(text: str) -> str:
@@ -104,14 +140,7 @@ def printable(text: str) -> str:
     )
 
 
-def exit_with(record: OperationRecord, max_failures: int) -> None:
-    """Exit as a job of this record does, unless that is well.
-
-    Args:
-        record: of a job that has ended.
-        max_failures: files that may fail.
-    """
-    if record.error and not has_reached_end(record):
-        errors.print(printable(record.error.message), soft_wrap=True, highlight=False, markup=False)
-    if code := exit_codes.of_record(record, max_failures):
-        raise typer.Exit(code)
+def _print(where: Console, line: str, style: str) -> None:
+    where.print(
+        printable(line), soft_wrap=True, highlight=False, markup=False, emoji=False, style=style
+    )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
-from dicomferry.cli.output import console, find_store, say
+from dicomferry.cli.output import errors, find_store, show, write
 from dicomferry.storage.registry import open_file
 
 
@@ -29,6 +29,6 @@ def preview(
     paths = read_instance_filter(filter_) if filter_ else None
     pieces = preview_page(found.data, f"DICOM store {found.name.id}", paths, os.cpu_count() or 1)
     storage, name = open_file(os.path.abspath(output))
-    with console.status("rendering"):
+    with errors.status("rendering"):
         storage.write(name, (piece.encode() for piece in pieces))
-    say(f"Open {output} in a browser")
+    show({"page": output}, lambda: write(f"Open {output} in a browser"))

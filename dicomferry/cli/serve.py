@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dicomferry.cli.options import DEFAULT_ROOT, Root
-from dicomferry.cli.output import console
+from dicomferry.cli.output import show, write_fields
 from dicomferry.places import Overwrite
 from dicomferry.storage.registry import open_storage
 
@@ -118,8 +118,11 @@ def serve_(
 
     def announce(rest: int, grpc: int) -> None:
         shown = f"[{host}]" if ":" in host else host
-        console.print(f"REST  http://{shown}:{rest}/v1/", markup=False, highlight=False)
-        console.print(f"gRPC  {shown}:{grpc}", markup=False, highlight=False)
-        console.print(f"page  http://{shown}:{rest}/", markup=False, highlight=False)
+        places = {
+            "REST": f"http://{shown}:{rest}/v1/",
+            "gRPC": f"{shown}:{grpc}",
+            "page": f"http://{shown}:{rest}/",
+        }
+        show(places, lambda: write_fields(places.items()))
 
     serve(settings, announce)

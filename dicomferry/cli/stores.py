@@ -2,31 +2,31 @@
 
 import shlex
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from dicomferry.cli import store_maintenance
+from dicomferry.cli.columns import Layout
+from dicomferry.cli.job_report import exit_with, report
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import (
-    console,
-    errors,
-    exit_with,
     find_store,
-    report,
     say,
+    show,
+    show_rows,
     suggest,
+    write,
+    write_columns,
+    write_fields,
 )
-from dicomferry.jobs import elsewhere
-from dicomferry.operations.listing import list_operations
-from dicomferry.operations.outcomes import ProgressCounts
-from dicomferry.public.progress import progress_bar_or_lines
+from dicomferry.cli.progress import progress
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
-from dicomferry.store import deletion, dicom_store, maintenance, verification
+from dicomferry.store import deletion, dicom_store
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import read_instance_filter
 from dicomferry.store.notifications import import_topics
-from dicomferry.store.vacuum import vacuum as delete_unused
 from dicomferry.tables.destination import parse_destination, uri_forms
 from dicomferry.tables.stream import streams_of
 
@@ -59,7 +59,7 @@ def create(
     resource = {"labels": _labels(label), "streamConfigs": _streams(stream_to)}
     resource = {field: value for field, value in resource.items() if value}
     made = dicom_store.create_store(open_storage(root), parse_store(store), resource)
-    say(f"Created {made.name} in {made.data.root}")
+    show(_fields(made), lambda: write(f"Created {made.name} in {made.data.root}"))
     suggest(f"dicomferry import {shlex.quote(store)} '/data/**'", root)
 
 
@@ -96,7 +96,7 @@ def update(
         return {field: value for field, value in changed.items() if value}
 
     updated = dicom_store.update_store(open_storage(root), parse_store(store), change)
-    console.print_json(data=updated.resource)
+    show(_fields(updated), lambda: _write(updated))
 
 
 @stores_app.command("list")
@@ -120,21 +120,22 @@ def list_(
         for store in dicom_store.list_stores(open_storage(root), DatasetName())
         if wanted.matches(store.resource.get("labels", {}))
     ]
+    show_rows(map(_fields, found), lambda _: _write_list(found))
     if not found and filter_:
-        console.print("No store matches", highlight=False)
+        say("No store matches")
     elif not found:
         say(f"No stores under {open_storage(root).root}")
         suggest("dicomferry stores create STORE", root)
-    for store in found:
-        say(store.name.id)
 
 
 @stores_app.command()
 def describe(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Show a store's resource as JSON, and the location of its data."""
+    """Show a store: its labels, its streams, and the location of its data.
+
+    Example: [bold]dicomferry stores describe trial --format json[/bold]
+    """
     found = dicom_store.get_store(open_storage(root), parse_store(store))
-    console.print_json(data=found.resource)
-    say(f"data: {found.data.root}")
+    show(_fields(found), lambda: _write(found))
 
 
 @stores_app.command()
@@ -156,11 +157,12 @@ def delete(
         question = f"Delete what is left of {name}, which was deleted before?"
     if not yes and not typer.confirm(question):
         raise typer.Exit(1)
-    with progress_bar_or_lines("delete") as show:
-        operation = deletion.delete_store(storage, name, show)
-    say(f"Deleted {name}")
-    deleted = f"{operation.outcome_counts.deleted:,} blobs; operation: {operation.id}"
-    console.print(deleted, highlight=False)
+    with progress("delete", "blob") as on_progress:
+        operation = deletion.delete_store(storage, name, on_progress)
+    blobs = operation.outcome_counts.deleted
+    value = {"name": str(name), "blobs": blobs, "operation": operation.id}
+    show(value, lambda: write(f"Deleted {name}"))
+    say(f"{blobs:,} blobs; operation: {operation.id}")
 
 
 @stores_app.command("delete-instances")
@@ -202,124 +204,52 @@ def delete_instances(
     if not yes and not typer.confirm(question):
         raise typer.Exit(1)
     storage = open_storage(root)
-    with progress_bar_or_lines("delete") as show:
+    with progress("delete", "instance") as on_progress:
         deletion = program.Deletion(storage, found.name, instances, filter_, purge_history)
-        operation = program.run(deletion, show)
-    report(operation, storage)
+        operation = program.run(deletion, on_progress)
+    report(operation, storage, 0)
     if not purge_history:
         say("earlier versions of the index have their attributes for 7 days: --purge-history")
     exit_with(operation, 0)
 
 
-@stores_app.command()
-def metrics(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Show the number of studies, series, instances and bytes as JSON."""
-    console.print_json(data=maintenance.metrics(find_store(root, store)))
+for _command in (
+    store_maintenance.metrics,
+    store_maintenance.verify,
+    store_maintenance.vacuum,
+    store_maintenance.upgrade,
+    store_maintenance.optimize,
+):
+    stores_app.command()(_command)
 
 
-@stores_app.command()
-def verify(
-    store: StoreArgument,
-    sample: Annotated[
-        str,
-        typer.Option(metavar="SHARE", help="Only a random share of the instances, such as 1%."),
-    ] = "100%",
-    log: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE",
-            help="Keep what is verified in this local file; with the same file, a later run goes "
-            "on from there.",
-        ),
-    ] = "",
-    root: Root = DEFAULT_ROOT,
-) -> None:
-    """Check that every row's blob exists and has the right checksum.
-
-    Exits with 1 and lists the instances whose blob is missing or damaged.
-
-    Examples:
-    [bold]dicomferry stores verify trial --sample 1%[/bold]
-    [bold]dicomferry stores verify trial --log verified.jsonl[/bold]
-    """
-    found = find_store(root, store)
-    share = _share(sample)
-    if log and share < 1:
-        raise ValueError("give either --sample or --log: a log is of all instances, in order")
-    kept = verification.VerifyLog(log, str(found.name)) if log else None
-    for finding in kept.problems if kept else ():
-        _show_problem(finding)
-    damaged = len(kept.problems) if kept else 0
-    checked = size = 0
-    total = round(verification.count_rows(found, kept) * share)
-    with progress_bar_or_lines("verify") as show:
-        for finding in verification.verify(found, sample=share, log=kept):
-            checked += 1
-            size += finding.size
-            if finding.problem:
-                damaged += 1
-                _show_problem(finding)
-            if checked % 100 == 0:
-                show(ProgressCounts(checked, damaged, size), total)
-    console.print(f"{checked} instances, {damaged} damaged")
-    raise typer.Exit(1 if damaged else 0)
+def _fields(store: dicom_store.DicomStore) -> dict[str, Any]:
+    """Return a store for programs: its resource, and where its data is."""
+    return {**store.resource, "data": store.data.root, "format": store.format}
 
 
-@stores_app.command()
-def vacuum(
-    store: StoreArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
-    root: Root = DEFAULT_ROOT,
-) -> None:
-    """Delete blobs that no row points at and that are older than 7 days; jobs may run meanwhile."""
-    removed = 0
-    for path in delete_unused(find_store(root, store), dry_run=dry_run):
-        say(path)
-        removed += 1
-    console.print(f"{removed} blobs {'would be' if dry_run else 'were'} deleted")
+def _write(store: dicom_store.DicomStore) -> None:
+    streams = streams_of(store.resource, str(store.name))
+    write_fields(
+        (
+            ("name", str(store.name)),
+            ("labels", _label_text(store)),
+            *(("stream to", stream.table_uri) for stream in streams),
+            *(("topic", topic.name) for topic in import_topics(store.resource)),
+            ("data", store.data.root),
+            ("format", str(store.format)),
+        )
+    )
 
 
-@stores_app.command()
-def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Bring a store to the format of this version, once no job of an earlier version runs on it.
-
-    Earlier versions may refuse the store afterward.
-    """
-    before = find_store(root, store)
-    reader = elsewhere.OperationReader()
-    for folder, read in list_operations(open_storage(root), before.name.parent):
-        record = reader.reconcile(folder, read)
-        if record.store == before.name and folder.is_running(record):
-            raise ValueError(f"{folder.name} is running: upgrade when it has ended")
-    after = dicom_store.upgrade_store(open_storage(root), before.name)
-    say(f"{after.name}: format {before.format} before, {after.format} now")
+def _write_list(stores: Sequence[dicom_store.DicomStore]) -> None:
+    rows = [(each.name.id, _label_text(each), each.data.root) for each in stores]
+    if rows:
+        write_columns([("store", "labels", "data"), *rows], Layout("data", ("labels",)))
 
 
-@stores_app.command()
-def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Sort the index into few files, so that imports and exports read less of it."""
-    found = find_store(root, store)
-    streams = streams_of(found.resource, str(found.name))
-    followers = [stream.log_name for stream in streams]
-    followers += [topic.log_name for topic in import_topics(found.resource)]
-    before, after = maintenance.optimize(found, followers)
-    console.print(f"index files: {before} before, {after} now")
-
-
-def _share(text: str) -> float:
-    """Return a share from a percentage."""
-    try:
-        share = float(text.removesuffix("%")) / 100
-    except ValueError:
-        share = 0
-    if not (text.endswith("%") and 0 < share <= 1):
-        raise ValueError(f"--sample {text} must be a percentage above 0% and up to 100%")
-    return share
-
-
-def _show_problem(finding: verification.Finding) -> None:
-    found = f"{finding.sop_instance_uid}: {finding.problem}: {finding.blob}"
-    errors.print(found, soft_wrap=True)
+def _label_text(store: dicom_store.DicomStore) -> str:
+    return ", ".join(f"{key}={value}" for key, value in store.resource.get("labels", {}).items())
 
 
 def _labels(texts: Sequence[str] | None) -> dict[str, str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dicomferry.cli.output import errors
+from dicomferry.cli.output import errors, show
 from dicomferry.resource_names import parse_store
 
 tokens_app = typer.Typer(
@@ -56,5 +56,5 @@ def create_token(
     resources = [each if each.startswith(plain) else str(parse_store(each)) for each in store]
     places = {field: texts for field, texts in (("read", read), ("write", write)) if texts}
     token, entry = make_token(name, permission, resources, **places)
-    print(json.dumps(entry, ensure_ascii=False))
+    show(entry, lambda: print(json.dumps(entry, ensure_ascii=False)))
     errors.print(f"token, shown only now: {token}", soft_wrap=True, highlight=False, markup=False)

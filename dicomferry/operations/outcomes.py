@@ -162,6 +162,18 @@ class ProgressCounter(NamedTuple):
     failure: int = 0
 
 
+class Total(NamedTuple):
+    """Files or instances that a job has to account for.
+
+    Attributes:
+        number: 0 if nothing is known yet.
+        is_final: False while they are listed.
+    """
+
+    number: int = 0
+    is_final: bool = True
+
+
 class EndedPart(NamedTuple):
     """Parts of a job that have ended.
 

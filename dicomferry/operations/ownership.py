@@ -16,7 +16,7 @@ from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 
 from dicomferry.operations.completion import complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder
-from dicomferry.operations.outcomes import EndedPart, ProgressCounts
+from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts, Total
 from dicomferry.operations.owner import DataflowJob, EngineJob
 from dicomferry.operations.record import OperationRecord
 from dicomferry.storage.failures import storage_errors, storage_message
@@ -29,8 +29,8 @@ _HEARTBEAT_SECONDS = 5.0
 # A bucket lets an object be replaced about once per second.
 _TOTAL_SECONDS = 2.0
 
-# Shows progress: counts so far, and the number of files or instances (0: not known yet).
-ProgressCallback = Callable[[ProgressCounts, int], None]
+# Shows progress: counts so far, and the number of files or instances.
+ProgressCallback = Callable[[ProgressCounts, Total], None]
 
 
 class OwnedOperation:
@@ -55,13 +55,14 @@ class OwnedOperation:
 
         Args:
             folder: the operation's, with this process or its Dataflow job as the owner.
-            on_progress: called twice a second with the progress.
+            on_progress: called twice a second with the progress, and once at the end.
             before_exit: frees what the process holds before cancellation ends it.
             cancel_message: message of an operation that was cancelled.
             is_queued: whether the operation waits for other jobs to end.
         """
         self.folder = folder
         self.total = 0
+        self._is_final = False
         self._on_progress = on_progress
         self.before_exit = before_exit
         self.stop_work: Callable[[], None] = lambda: None
@@ -89,6 +90,9 @@ class OwnedOperation:
     ) -> bool | None:
         self._stop.set()
         self._watch.join()
+        counts = self._record.counts
+        if self._on_progress and self.is_done and isinstance(counts, OutcomeCounts):
+            self._on_progress(counts.as_progress(), Total(self._record.total))
         return None
 
     @property
@@ -101,9 +105,14 @@ class OwnedOperation:
         self._record = self.folder.read()
         return self._record
 
-    def expect(self, total: int) -> None:
-        """Set the number of files or instances that the job has to account for."""
-        self.total = total
+    def expect(self, total: int, *, is_final: bool = True) -> None:
+        """Set the number of files or instances that the job has to account for.
+
+        Args:
+            total: the number.
+            is_final: False while they are listed: it grows.
+        """
+        self.total, self._is_final = total, is_final
 
     def show_place(self, place: int) -> None:
         """Show at which place an operation waits; 1: it is next."""
@@ -177,7 +186,7 @@ class OwnedOperation:
     def _look(self) -> None:
         progress = self._progress()
         if self._on_progress:
-            self._on_progress(progress, self.total)
+            self._on_progress(progress, Total(self.total, self._is_final))
         if self.folder.is_cancel_requested():
             self._cancel(progress)
         age = time.monotonic() - self._written

@@ -278,6 +278,11 @@ class OperationRecord:
         """Counts of outcomes; all 0 while only progress is known."""
         return self.counts if isinstance(self.counts, OutcomeCounts) else OutcomeCounts()
 
+    @property
+    def is_dry_run(self) -> bool:
+        """Whether it stores nothing."""
+        return self.asked is not None and "dry_run" in self.asked.flags
+
     def finish(self, code: int = 0, message: str = "", samples: Iterable[SampleError] = ()) -> None:
         """Mark the operation as ended.
 
@@ -300,6 +305,8 @@ class OperationRecord:
             message: the reason.
         """
         done, advice = _WHAT_STAYS.get(self.metadata.method, ("", "run it again"))
+        if self.is_dry_run:
+            done, advice = "files were checked, nothing was stored", "run it again"
         if done and self.total:
             message = f"{message.removesuffix('.')}; {self.counts.committed} of {self.total} {done}"
         message = f"{message.removesuffix('.')}; {advice}"

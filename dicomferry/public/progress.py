@@ -2,98 +2,170 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
 
-from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.operations.outcomes import ProgressCounts, Total
 from dicomferry.operations.ownership import ProgressCallback
 
 _LINE_SECONDS = 10.0
+_WIDE = 120
 
 
 @contextmanager
-def progress_bar(verb: str, *, is_shown: bool | None = None) -> Iterator[ProgressCallback | None]:
-    """Yield a function that shows counts and the total (0: not known yet); None shows nothing.
+def progress_bar(
+    verb: str, noun: str = "file", *, is_shown: bool | None = None
+) -> Iterator[ProgressCallback | None]:
+    """Yield a function that shows counts and the total; None shows nothing.
 
     Args:
         verb: import or export.
+        noun: what is counted.
         is_shown: default: in a terminal or a notebook, where somebody looks at it.
     """
     if is_shown is False:
         yield None
     elif _is_notebook():
-        yield _NotebookBar(verb)
+        yield _NotebookBar(verb, noun)
     elif is_shown or sys.stderr.isatty():
-        with Progress(
-            TextColumn(verb),
-            BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} files"),
-            TextColumn("{task.fields[size]}  {task.fields[rate]}"),
-            TextColumn("[red]{task.fields[failed]}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True, force_jupyter=False),
-        ) as bar:
-            yield _TerminalBar(bar, verb)
+        bar = _TerminalBar(verb, noun, Console(stderr=True, force_jupyter=False))
+        with Live(bar, console=bar.console, redirect_stdout=False) as live:
+            try:
+                yield bar
+            finally:
+                live.transient = not bar.has_begun
     else:
         yield None
 
 
-@contextmanager
-def progress_bar_or_lines(verb: str) -> Iterator[ProgressCallback]:
-    """Yield a function that shows a bar in a terminal, and elsewhere a line now and then."""
-    with progress_bar(verb) as bar:
-        yield bar or _Lines(verb)
+def progress_lines(
+    verb: str, noun: str = "file", say: Callable[[str], None] | None = None
+) -> ProgressCallback:
+    """Return a function that says the progress now and then, in a line of its own.
+
+    Args:
+        verb: import or export.
+        noun: what is counted.
+        say: takes the line; default: it goes to standard error.
+    """
+    pace = _Pace(verb, noun)
+    said = time.monotonic()
+
+    def show(counts: ProgressCounts, total: Total) -> None:
+        nonlocal said
+        pace.look(counts, total)
+        now = time.monotonic()
+        if now - said >= _LINE_SECONDS:
+            said = now
+            line = pace.line(is_wide=True)
+            if say:
+                say(f"{verb}: {line}")
+            else:
+                print(f"{verb}: {line}", file=sys.stderr, flush=True)
+
+    return show
+
+
+class _Pace:
+    """What is known of the progress, in words."""
+
+    def __init__(self, verb: str, noun: str) -> None:
+        self.verb = verb
+        self._noun = noun
+        self.counts, self.total = ProgressCounts(), Total(is_final=False)
+        self._began = time.monotonic()
+        self._working_since: float | None = None
+
+    def look(self, counts: ProgressCounts, total: Total) -> None:
+        """Take what a job reports."""
+        self.counts, self.total = counts, total
+        if self._working_since is None and not self.is_listing:
+            # The time of the listing is not part of the rate, as far as it is known.
+            self._working_since = self._began if counts.read else time.monotonic()
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether the total still grows."""
+        return not (self.total.is_final or self.counts.read)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything was processed."""
+        return self.total.is_final and self.counts.read >= self.total.number > 0
+
+    def line(self, *, is_wide: bool) -> str:
+        """Return the progress in a few words."""
+        counts, total = self.counts, self.total.number
+        if self.is_listing:
+            return f"listing … {total:,} found" if total else "starting …"
+        now = time.monotonic()
+        rate = counts.read / max(now - (self._working_since or self._began), 1e-6)
+        parts = [f"{counts.read:,} of {total:,} {self._noun}s"]
+        if counts.read:
+            parts.append(f"{rate:,.0f}/s" if rate >= 1 else f"{rate * 60:,.1f}/min")
+        if is_wide and counts.bytes:
+            parts.append(f"{counts.bytes / 1e6:,.0f} MB")
+        if self.is_done:
+            parts.append(f"in {_clock(now - self._began)}")
+        elif counts.read and total > counts.read:
+            parts.append(f"{_clock((total - counts.read) / rate)} left")
+        if counts.failed:
+            parts.append(f"{counts.failed:,} failed")
+        return ", ".join(parts)
 
 
 class _TerminalBar:
-    def __init__(self, bar: Progress, verb: str) -> None:
-        self._bar = bar
-        self._started = time.monotonic()
-        self._task = bar.add_task(verb, total=0, size="", rate="", failed="")
+    def __init__(self, verb: str, noun: str, console: Console) -> None:
+        self.console = console
+        self._pace = _Pace(verb, noun)
+        self._spinner = Spinner("dots")
 
-    def __call__(self, counts: ProgressCounts, total: int) -> None:
-        self._bar.update(
-            self._task,
-            completed=counts.read,
-            total=total,
-            size=f"{counts.bytes / 1e6:,.0f} MB",
-            rate=f"{_rate(counts, self._started):,.0f} files/s",
-            failed=f"{counts.failed:,} failed" if counts.failed else "",
-        )
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything was processed."""
+        return bool(self._pace.counts.read)
+
+    def __call__(self, counts: ProgressCounts, total: Total) -> None:
+        self._pace.look(counts, total)
+
+    def __rich__(self) -> RenderableType:
+        pace = self._pace
+        is_wide = self.console.width >= _WIDE
+        line = Table.grid(padding=(0, 1))
+        if pace.is_listing:
+            line.add_row(self._spinner, f"{pace.verb}: {pace.line(is_wide=is_wide)}")
+        else:
+            bar = ProgressBar(
+                total=max(pace.total.number, pace.counts.read, 1),
+                completed=pace.counts.read,
+                width=_WIDE // 4 if is_wide else 12,
+            )
+            line.add_row(pace.verb, bar, pace.line(is_wide=is_wide))
+        return line
 
 
 class _NotebookBar:
     """An output of a cell that is replaced; needs no widgets."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, noun: str) -> None:
         from IPython.display import display
 
-        self._verb = verb
-        self._started = time.monotonic()
+        self._pace = _Pace(verb, noun)
         self._output: Any = display({"text/plain": verb}, raw=True, display_id=True)
 
-    def __call__(self, counts: ProgressCounts, total: int) -> None:
-        line = _line(self._verb, counts, total, self._started)
-        bar = f'<progress value="{counts.read}" max="{total or 1}"></progress>'
+    def __call__(self, counts: ProgressCounts, total: Total) -> None:
+        self._pace.look(counts, total)
+        line = f"{self._pace.verb}: {self._pace.line(is_wide=True)}"
+        bar = f'<progress value="{counts.read}" max="{total.number or 1}"></progress>'
         self._output.update({"text/plain": line, "text/html": f"{bar} {line}"}, raw=True)
-
-
-class _Lines:
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
-        self._started = self._said = time.monotonic()
-
-    def __call__(self, counts: ProgressCounts, total: int) -> None:
-        now = time.monotonic()
-        if now - self._said >= _LINE_SECONDS:
-            self._said = now
-            line = _line(self._verb, counts, total, self._started)
-            print(line, file=sys.stderr, flush=True)
 
 
 def _is_notebook() -> bool:
@@ -103,12 +175,6 @@ def _is_notebook() -> bool:
     return type(shell).__name__ in ("ZMQInteractiveShell", "Shell")  # Jupyter, Colab
 
 
-def _line(verb: str, counts: ProgressCounts, total: int, started: float) -> str:
-    return (
-        f"{verb}: {counts.read} of {total} files, {counts.bytes / 1e6:.0f} MB, "
-        f"{_rate(counts, started):.0f} files/s, {counts.failed} failed"
-    )
-
-
-def _rate(counts: ProgressCounts, started: float) -> float:
-    return counts.read / max(time.monotonic() - started, 1e-6)
+def _clock(seconds: float) -> str:
+    """Return a time as h:mm:ss."""
+    return str(timedelta(seconds=round(seconds)))

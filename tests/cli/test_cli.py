@@ -98,25 +98,26 @@ def test_from_files_to_a_store_and_back(dicomferry, files, tmp_path):
     assert re.search(r"outcome\W+instances\b", stdout)
     exported = sorted(path.read_bytes() for path in (tmp_path / "out").rglob("*.dcm"))
     assert exported == sorted(path.read_bytes() for path in files.iterdir())
-    metrics = json.loads(dicomferry("stores", "metrics", "trial")[1])
+    metrics = json.loads(dicomferry("stores", "metrics", "trial", "--format", "json")[1])
     assert metrics["instanceCount"] == "3"
     assert dicomferry("stores", "verify", "trial")[1].strip() == "3 instances, 0 damaged"
 
 
 def test_a_failed_file_costs_the_exit_code_and_is_explained(dicomferry, files):
-    (files / "notes.txt").write_text("SECRET^NAME")
+    whole = dicom_bytes(sop="1.2.9", PatientName="SECRET^NAME")
+    (files / "cut.dcm").write_bytes(whole[:-4])
     dicomferry("stores", "create", "trial")
     code, stdout, stderr = dicomferry("import", "trial", f"{files}/**")
     assert code == 1
-    assert "1 × NOT_DICOM" in stdout
+    assert "1 × TRUNCATED" in stdout
     operation = re.search(r"--retry-failed (\S+)", stdout)[1]
     assert dicomferry("import", "trial", f"{files}/**", "--max-failures", "1")[0] == 0
-    (files / "notes.txt").write_bytes(dicom_bytes(sop="1.2.9"))
+    (files / "cut.dcm").write_bytes(whole)
     code, stdout, stderr2 = dicomferry("import", "trial", "--retry-failed", operation)
     assert code == 0
     assert re.search(r"imported\W+1\b", stdout)
     described = dicomferry("operations", "describe", operation)[1]
-    assert "NOT_DICOM" in described
+    assert "TRUNCATED" in described
     assert "SECRET" not in stdout + stderr + stderr2 + described
 
 

@@ -30,8 +30,10 @@ def dicomferry(root, monkeypatch, capsys):
 
 
 def described(dicomferry, store):
-    _, out, _ = dicomferry("stores", "describe", store)
-    return json.loads(out[: out.rindex("}") + 1])
+    _, out, _ = dicomferry("stores", "describe", store, "--format=json")
+    fields = json.loads(out)
+    del fields["data"], fields["format"]
+    return fields
 
 
 def test_labels_and_streams_are_given_changed_and_taken_away(dicomferry):
@@ -51,6 +53,11 @@ def test_labels_and_streams_are_given_changed_and_taken_away(dicomferry):
     assert described(dicomferry, "trial")["streamConfigs"] == streams
     dicomferry("stores", "update", "trial", "--no-streams", "--remove-label=site")
     assert described(dicomferry, "trial") == {"name": created["name"]}
+
+
+def listed(dicomferry, *flags):
+    _, out, _ = dicomferry("stores", "list", *flags)
+    return [line.split("  ")[0] for line in out.splitlines()[1:]]
 
 
 @pytest.mark.parametrize(
@@ -76,8 +83,8 @@ def test_wrong_requests_are_told(dicomferry, arguments, said):
 def test_stores_are_found_by_their_labels(dicomferry):
     for name, site in (("a", "north"), ("b", "south"), ("c", "north")):
         dicomferry("stores", "create", name, f"--label=site={site}")
-    assert dicomferry("stores", "list")[1].split() == ["a", "b", "c"]
-    assert dicomferry("stores", "list", "--filter=labels.site=north")[1].split() == ["a", "c"]
+    assert listed(dicomferry) == ["a", "b", "c"]
+    assert listed(dicomferry, "--filter=labels.site=north") == ["a", "c"]
     assert "No store matches" in dicomferry("stores", "list", "--filter=labels.site=west")[1]
 
 
@@ -88,7 +95,7 @@ def test_a_store_of_any_name_is_shown_by_its_name(dicomferry, root, name):
     code, out, _ = dicomferry("stores", "create", name)
     assert code == 0
     assert f"/dicomStores/{shown} in " in out
-    assert dicomferry("stores", "list")[1].strip() == shown
+    assert listed(dicomferry) == [shown]
     folder = start_operation(root, parse_store(name), "ImportDicomData")
     assert f" {shown} " in dicomferry("operations", "list")[1]
     assert dicomferry("operations", "cancel", folder.id)[0] == 0

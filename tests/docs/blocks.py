@@ -5,7 +5,9 @@ A block is what is between `<!-- name -->` and `<!-- /name -->`.
 
 import re
 import tomllib
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import typer
 
 from dicomferry.api.access.permissions import permissions_of_methods
 from dicomferry.cli.main import app, load_command
+from dicomferry.cli.settings import common_options
 from dicomferry.errors import Reason
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.flag_table import flag_table
@@ -71,6 +74,11 @@ def commands() -> str:
     return "\n".join(_command(path, command) for path, command in all_commands())
 
 
+def common() -> str:
+    """The flags that every command has."""
+    return _table(("flag", "default", "meaning"), map(_flag, common_options()))
+
+
 def all_commands() -> Iterator[tuple[str, Any]]:
     """Every command that does something, by its words behind `dicomferry`."""
     yield from _below(typer.main.get_command(app), ())
@@ -84,6 +92,7 @@ BLOCKS: dict[str, tuple[str, Callable[[], str]]] = {
     "layers": ("architecture.md", layers),
     "import-flags": ("commands.md", lambda: flag_table(ImportRequest)),
     "export-flags": ("commands.md", lambda: flag_table(ExportRequest)),
+    "common-flags": ("commands.md", common),
     "commands": ("commands.md", commands),
 }
 
@@ -104,11 +113,16 @@ def _command(path: str, command: Any) -> str:
         (name, "", _plain(argument.help or ""))
         for name, argument in zip(names, arguments, strict=True)
     ]
-    rows += [_flag(each) for each in command.params if each.param_type_name == "option"]
+    known = {each.name for each in common_options()}
+    rows += [
+        _flag(each)
+        for each in command.params
+        if each.param_type_name == "option" and each.name not in known
+    ]
     head: Sequence[str] = ("argument or flag", "default", "meaning")
     if not any(default for _, default, _ in rows):  # the meaning names it
         head, rows = head[::2], [row[::2] for row in rows]
-    return "\n".join([*lines, _table(head, rows)])
+    return "\n".join([*lines, _table(head, rows) if rows else ""])
 
 
 def _summary(command: Any) -> str:
@@ -120,9 +134,22 @@ def _flag(option: Any) -> tuple[str, str, str]:
     names = ", ".join(f"`{name}`" for name in option.opts)
     if option.metavar:
         names += f" {option.metavar}"
+    elif choices := _choices(option.type_descriptor.annotation):
+        names += " " + ", ".join(choices)
     is_shown = option.default not in (None, "", [], ()) and not option.is_flag
     default = f"`{option.default}`" if is_shown and not option.required else ""
     return names, default, _plain(option.help or "") + " Required." * bool(option.required)
+
+
+def _choices(kind: Any) -> list[str]:
+    """The values of an enumeration, or of one that may be left out."""
+    kinds = typing.get_args(kind) or (kind,)
+    return [
+        str(value)
+        for each in kinds
+        if isinstance(each, type) and issubclass(each, StrEnum)
+        for value in each
+    ]
 
 
 def _plain(text: str) -> str:

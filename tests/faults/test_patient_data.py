@@ -56,6 +56,7 @@ _COMMANDS = [
     ("stores", "optimize", "trial"),
     ("operations", "list"),
     ("operations", "describe", "{operation}"),
+    ("operations", "describe", "{operation}", "--format=json"),
 ]
 
 

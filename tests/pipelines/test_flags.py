@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dicomferry.cli.main import load_command
+from dicomferry.cli.settings import common_options
 from dicomferry.pipelines import flag_table, flags
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.flags import flags_of, to_argv
@@ -157,7 +158,8 @@ def test_the_help_of_a_pipeline_shows_every_flag_with_its_default_and_choices(ki
     ],
 )
 def test_a_command_has_the_flags_of_its_request(path, kind, group):
-    listed = {parameter.name for parameter in load_command(*path).params} - {"help"}
+    common = {parameter.name for parameter in common_options()}
+    listed = {parameter.name for parameter in load_command(*path).params} - {"help"} - common
     expected = {
         each.name
         for each in flags_of(kind)

@@ -87,7 +87,7 @@ def test_an_import_ends_well_asks_once_and_the_next_one_sends_all(
     assert "did not answer" in str(operation_message(record).metadata.value)
     assert f"{BQ}: OUT_OF_REACH" in str(operation_section(record))
     described = ["operations", "describe", job.folder.id, "--root", streaming.root]
-    assert "lagging" in CliRunner().invoke(main.app, described).output
+    assert f"not all sent  {BQ}" in CliRunner().invoke(main.app, described).output
 
     monkeypatch.setattr(import_dicom, "PART_FILES", 10)
     fake = FakeBigQuery()

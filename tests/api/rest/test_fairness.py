@@ -91,7 +91,7 @@ def test_a_tenant_with_many_jobs_delays_another_by_those_that_run(tenants, root)
     wait_until(lambda: tenants.place("few", few) == 1, 20)
     told = CliRunner().invoke(app, ["operations", "list", "--root", root.root]).output
     assert told.count("queued, place ") == 3
-    described = ["operations", "describe", few, "--root", root.root]
+    described = ["operations", "describe", few, "--format=json", "--root", root.root]
     assert '"placeInQueue": 1' in CliRunner().invoke(app, described).output
     token = {"authorization": f"Bearer {tenants.tokens['few']}"}
     page = tenants.client.raw("GET", f"/console/{few}".encode(), headers=token).body.decode()
