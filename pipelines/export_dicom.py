@@ -129,7 +129,12 @@ def _target(request: ExportRequest, ready: ReadyExport) -> FileTarget | TableTar
         return TableTarget(request.table, request.schema == TableSchema.FLATTENED, source_store)
     assert request.destination is not None
     return FileTarget(
-        ready.data, request.destination, request.mime_type, request.quality, request.derive_uids
+        ready.data,
+        request.destination,
+        request.mime_type,
+        request.quality,
+        request.derive_uids,
+        request.skip_without_pixels,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple
 from dicomferry.operations.record import Method
 from dicomferry.pipelines.flags import Flag, NamedFlag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
-from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_format
+from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_form
 from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
 from dicomferry.places import Access, Overwrite
 from dicomferry.sources.allowed_folders import AllowedFolders
@@ -111,14 +111,25 @@ class ExportRequest(Request):
     mime_type: Annotated[
         Format,
         Flag(
-            "Form of the files; `dicomferry formats` lists all",
-            parse=parse_format,
+            "Form of the files: dicom (as uploaded), j2k, jpegls or htj2k (DICOM, compressed "
+            "without loss), png or jpeg (pictures), or a MIME type of `dicomferry formats`",
+            also="to",
+            metavar="FORM",
+            parse=parse_form,
             format=operator.attrgetter("mime_type"),
             default_help="as uploaded",
             group=FILES,
             is_recorded=True,
         ),
     ] = AS_UPLOADED
+    skip_without_pixels: Annotated[
+        bool,
+        Flag(
+            "Count instances without pixel data, of which there are no pictures, as skipped "
+            "instead of failed",
+            group=FILES,
+        ),
+    ] = False
     filter: Annotated[
         str,
         Flag(

@@ -19,7 +19,8 @@ def flag_table(kind: type[Request]) -> str:
     """A Markdown table with one row per flag: flag, value, default, meaning."""
     rows = ["| flag | value | default | meaning |", "|---|---|---|---|"]
     for each in flags_of(kind):
-        cells = f"`{each.option}`", _value(each), _default(each), each.flag.help
+        names = ", ".join(f"`{option}`" for option in each.options)
+        cells = names, _value(each), _default(each), each.flag.help
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 

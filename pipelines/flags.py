@@ -26,6 +26,7 @@ class Flag:
 
     Attributes:
         help: its meaning; a sentence without its period, and without the default.
+        also: another name of the flag on the command line.
         metavar: name of its value in help texts; default: derived from the flag's name.
         parse: reads a value from text, raising ValueError; default: by the field's type.
         format: writes a value as text that `parse` reads.
@@ -41,6 +42,7 @@ class Flag:
     """
 
     help: str
+    also: str = ""
     metavar: str = ""
     parse: Callable[[str], Any] | None = None
     format: Callable[[Any], str] = str
@@ -77,6 +79,11 @@ class NamedFlag:
     def option(self) -> str:
         """The flag as users write it: --max-failures."""
         return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The flag as users write it, by all of its names."""
+        return (self.option, f"--{self.flag.also}") if self.flag.also else (self.option,)
 
     @property
     def is_switch(self) -> bool:
@@ -182,7 +189,7 @@ def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
         elif each.choices and not each.is_switch:
             options["metavar"] = f"{{{','.join(each.choices)}}}"
         parser.add_argument(
-            *dict.fromkeys((each.option, f"--{each.name}")),  # as commands and templates spell it
+            *dict.fromkeys((*each.options, f"--{each.name}")),  # as commands and templates spell it
             dest=each.name,
             required=each.is_required,
             default=argparse.SUPPRESS,

@@ -50,6 +50,7 @@ class FileTarget(NamedTuple):
         format: of the files.
         quality: of lossy formats.
         derive_uids: whether what becomes lossy gets a SOP Instance UID of its own.
+        skip_without_pixels: whether no pixel data is no failure.
     """
 
     data: Storage
@@ -57,6 +58,7 @@ class FileTarget(NamedTuple):
     format: Format = AS_UPLOADED
     quality: Quality = DEFAULT_QUALITY
     derive_uids: bool = False
+    skip_without_pixels: bool = False
 
 
 def write_all(instances: Sequence[StoredInstance], target: FileTarget) -> list[FileOutcome]:
@@ -99,7 +101,9 @@ def write(
         if written.files or error.code == Reason.WORKER_LOST:
             _delete_frames(instance, target)
         uid = instance.sop_instance_uid
-        return FileOutcome.of_failure(resource_path(instance), error, sop_instance_uid=uid)
+        failed = FileOutcome.of_failure(resource_path(instance), error, sop_instance_uid=uid)
+        is_skipped = target.skip_without_pixels and error.code == Reason.NO_PIXEL_DATA
+        return failed._replace(outcome=Outcome.SKIPPED) if is_skipped else failed
     return FileOutcome(
         resource_path(instance),
         Outcome.EXPORTED,

@@ -12,11 +12,13 @@ def formats() -> None:
 
     Example: [bold]dicomferry formats --format json[/bold]
     """
-    from dicomferry.pixels.formats import FORMATS, source_rows
+    from dicomferry.pixels.formats import FORMATS, SHORT_NAMES, source_rows
 
+    short = {form: name for name, form in SHORT_NAMES.items()}
     requestable = [
         {
             "mimeType": each.mime_type,
+            "shortName": short.get(each, ""),
             "singleFrame": f"{{instance}}{each.extension}",
             "multiFrame": f"{{instance}}{'/{frame}' * each.per_frame}{each.extension}",
         }
@@ -34,7 +36,7 @@ def formats() -> None:
 
     def for_people() -> None:
         _write_table(
-            ("MIME type", "single frame", "multi-frame"),
+            ("MIME type", "short", "single frame", "multi-frame"),
             [tuple(each.values()) for each in requestable],
         )
         _write_table(

@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dicomferry.dicom.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, JPEG_BASELINE, SYNTAXES
+from dicomferry.dicom.transfer_syntaxes import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    HTJ2K_LOSSLESS,
+    JPEG_2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_LS_LOSSLESS,
+    SYNTAXES,
+)
 
 DICOM = "application/dicom"
 OCTET_STREAM = "application/octet-stream"
@@ -41,7 +48,7 @@ class Format(NamedTuple):
 
 
 class UnsupportedFormat(ValueError):  # noqa: N818 (the field's words)
-    """The MIME type cannot be exported; the message lists those that can."""
+    """The form cannot be exported; the message says which can."""
 
 
 class SourceRow(NamedTuple):
@@ -78,6 +85,16 @@ _DEFAULTS = {
     DICOM: EXPLICIT_VR_LITTLE_ENDIAN,
     OCTET_STREAM: EXPLICIT_VR_LITTLE_ENDIAN,
     JPEG: JPEG_BASELINE,
+}
+
+# Of flags, beside MIME types.
+SHORT_NAMES: dict[str, Format] = {
+    "dicom": AS_UPLOADED,
+    "j2k": _BY_NAME[DICOM, JPEG_2000_LOSSLESS],
+    "jpegls": _BY_NAME[DICOM, JPEG_LS_LOSSLESS],
+    "htj2k": _BY_NAME[DICOM, HTJ2K_LOSSLESS],
+    "png": _BY_NAME[PNG, ""],
+    "jpeg": _BY_NAME[JPEG, JPEG_BASELINE],
 }
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -121,6 +138,30 @@ def parse_format(mime_type: str | None) -> Format:
     if found is None:
         raise _unsupported(mime_type, "it is none of these")
     return found
+
+
+def parse_form(text: str) -> Format:
+    """Read the form of a flag: a short name, or a MIME type.
+
+    Of MIME types, application/dicom alone asks for files as uploaded, unlike that of the API.
+
+    Raises:
+        UnsupportedFormat: it is neither; the message lists the short names.
+    """
+    name = text.strip().lower()
+    if name in SHORT_NAMES:
+        return SHORT_NAMES[name]
+    if name.rstrip("; ") == DICOM:
+        return AS_UPLOADED
+    try:
+        return parse_format(text)
+    except UnsupportedFormat:
+        names = ", ".join(SHORT_NAMES)
+        raise UnsupportedFormat(
+            f"{text!r} cannot be exported: use one of {names}, or a MIME type such as image/png "
+            "or 'application/dicom; transfer-syntax=1.2.840.10008.1.2.1'; `dicomferry formats` "
+            "lists all"
+        ) from None
 
 
 def source_rows() -> Iterator[SourceRow]:

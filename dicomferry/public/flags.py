@@ -58,7 +58,9 @@ class ExportFilesFlags(ExportFlags, total=False):
     """Keyword arguments of an export to files.
 
     Attributes:
-        mime_type: form of the files, such as "image/png" (default: as uploaded).
+        mime_type: form of the files: "dicom" (default: as uploaded), "j2k", "jpegls", "htj2k",
+            "png", "jpeg", or a MIME type.
+        skip_without_pixels: count instances without pixel data as skipped, not as failed.
         jpeg_quality: of JPEG, 1 to 100.
         j2k_ratio: compression ratio of lossy JPEG 2000.
         jpegls_near: greatest error of a sample in near-lossless JPEG-LS.
@@ -68,6 +70,7 @@ class ExportFilesFlags(ExportFlags, total=False):
     """
 
     mime_type: str
+    skip_without_pixels: bool
     jpeg_quality: int
     j2k_ratio: float
     jpegls_near: int

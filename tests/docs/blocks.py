@@ -20,7 +20,7 @@ from dicomferry.errors import Reason
 from dicomferry.pipelines.export_request import ExportRequest
 from dicomferry.pipelines.flag_table import flag_table
 from dicomferry.pipelines.import_request import ImportRequest
-from dicomferry.pixels.formats import FORMATS, source_rows
+from dicomferry.pixels.formats import FORMATS, SHORT_NAMES, source_rows
 from dicomferry.store.index_schema import SCHEMA
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,12 +35,14 @@ def reasons() -> str:
 def formats() -> str:
     """What an export can write, and what each stored transfer syntax allows."""
     written = []
+    short = {form: f"`{name}`" for name, form in SHORT_NAMES.items()}
     for each in FORMATS:
         single = f"{{instance}}{each.extension}"
         multi = f"{{instance}}/{{frame}}{each.extension}" if each.per_frame else single
-        written.append((each.mime_type, single, multi))
+        written.append((each.mime_type, short.get(each, ""), single, multi))
     stored = _table(("stored as", "name", "decoded by", "can be exported as"), source_rows())
-    return f"{_table(('MIME type', 'single frame', 'multi-frame'), written)}\n{stored}"
+    head = ("MIME type", "short name", "single frame", "multi-frame")
+    return f"{_table(head, written)}\n{stored}"
 
 
 def methods() -> str:

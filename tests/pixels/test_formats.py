@@ -4,7 +4,14 @@ from hypothesis import strategies as st
 
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from dicomferry.pixels.convert import can_copy
-from dicomferry.pixels.formats import FORMATS, Format, UnsupportedFormat, parse_format, source_rows
+from dicomferry.pixels.formats import (
+    FORMATS,
+    Format,
+    UnsupportedFormat,
+    parse_form,
+    parse_format,
+    source_rows,
+)
 
 SPACES = st.text(" \t", max_size=3)
 
@@ -99,6 +106,26 @@ def test_a_type_alone_means_dicomwebs_default(media_type: str, default: str) -> 
 def test_anything_else_is_refused(mime_type: str) -> None:
     with pytest.raises(UnsupportedFormat, match=r"Supported are"):
         parse_format(mime_type)
+
+
+def test_flags_have_short_names_besides() -> None:
+    dicom = "application/dicom; transfer-syntax=1.2.840.10008.1.2"
+    forms = {
+        "dicom": "application/dicom; transfer-syntax=*",
+        "application/dicom": "application/dicom; transfer-syntax=*",
+        "APPLICATION/DICOM;": "application/dicom; transfer-syntax=*",
+        "": "application/dicom; transfer-syntax=*",
+        "j2k": f"{dicom}.4.90",
+        "jpegls": f"{dicom}.4.80",
+        "htj2k": f"{dicom}.4.201",
+        "png": "image/png",
+        " PNG ": "image/png",
+        "jpeg": "image/jpeg; transfer-syntax=1.2.840.10008.1.2.4.50",
+    }
+    assert {form: parse_form(form).mime_type for form in forms} == forms
+    assert all(parse_form(each.mime_type) == each for each in FORMATS)
+    with pytest.raises(UnsupportedFormat, match="dicom, j2k, jpegls, htj2k, png, jpeg, or a MIME"):
+        parse_form("gif")
 
 
 def test_all_written_syntaxes_and_as_uploaded_can_be_asked_for() -> None:

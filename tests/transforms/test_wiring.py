@@ -1,18 +1,21 @@
 """Listing, reading, grouping and writing, each as Beam runs it."""
 
+from pathlib import Path
+
 import apache_beam as beam
 import google_crc32c
 import pytest
 from apache_beam.metrics import MetricsFilter
 from apache_beam.testing import test_pipeline
 from apache_beam.testing.util import assert_that, equal_to
+from pydicom.data import get_testdata_file
 
 import dicomferry.transforms.list_sources
 import dicomferry.transforms.read_index
 import dicomferry.transforms.write_instance
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.operations.folder import start_operation
-from dicomferry.pixels.formats import parse_format
+from dicomferry.pixels.formats import parse_form, parse_format
 from dicomferry.sources.listing import list_sources
 from dicomferry.sources.local import describe_file
 from dicomferry.sources.uri import parse_source
@@ -188,6 +191,20 @@ def test_frames_of_an_instance_that_breaks_off_are_taken_away_again(tmp_path, mo
     monkeypatch.setattr(dicomferry.transforms.write_instance, "transcode", breaking_off)
     assert write(instance, target)[1:3] == ("failed", "CODE_STREAM_INVALID")
     assert list(out.list()) == []
+
+
+@pytest.mark.parametrize(("is_asked", "outcome"), [(True, "skipped"), (False, "failed")])
+def test_of_an_instance_without_pixels_no_picture_is_a_failure_unless_asked(
+    tmp_path, is_asked, outcome
+):
+    data, out = open_storage(str(tmp_path / "data")), open_storage(str(tmp_path / "out"))
+    report = get_testdata_file("reportsi.dcm", download=False)
+    instance = stored(data, Path(report).read_bytes())
+    target = FileTarget(data, out, parse_form("png"), skip_without_pixels=is_asked)
+    assert write(instance, target)[1:3] == (outcome, "NO_PIXEL_DATA")
+    assert list(out.list()) == []
+    cut = stored(data, dicom_bytes()[:-40])
+    assert write(cut, target).outcome == "failed", "for another reason"
 
 
 def test_an_instance_that_cannot_be_shown_fails_alone_and_in_order(tmp_path):
