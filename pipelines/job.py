@@ -1,6 +1,7 @@
 """A job as a program: it owns an operation, and every way in which it can end is recorded."""
 
 import logging
+import shlex
 import traceback
 from contextlib import suppress
 from types import TracebackType
@@ -35,6 +36,19 @@ class JobError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class JobGoesOn(KeyboardInterrupt):
+    """The program that started a job on other machines was interrupted, not the job.
+
+    Attributes:
+        next: the command that waits for the job.
+    """
+
+    def __init__(self, folder: OperationFolder) -> None:
+        super().__init__(f"interrupted; the job goes on: {folder.name}")
+        root = shlex.quote(folder.root.root)
+        self.next = f"dicomferry operations wait {folder.id} --root {root}"
 
 
 def message_of(error: BaseException) -> str:
@@ -96,8 +110,7 @@ class Job(OwnedOperation):
             return False
         if self.is_handed_over:
             if isinstance(error, KeyboardInterrupt):
-                _LOGGER.warning("the Dataflow job goes on; %s shows its progress", self.folder.name)
-                return False
+                raise JobGoesOn(self.folder) from error
             # Its last step may have written the record before it let the job fail.
             if self.reload().done:
                 return True

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import shlex
 import sys
 from importlib import metadata
 from typing import Annotated, Any, NoReturn
@@ -161,9 +162,11 @@ def main() -> NoReturn:
     try:
         _run()
     except KeyboardInterrupt as error:
-        from dicomferry.cli.output import warn
+        from dicomferry.cli.output import say, warn
 
         warn(str(error) or "interrupted; what was committed stays, run it again to go on")
+        again = shlex.join(["dicomferry", *sys.argv[1:]])
+        say(f"next: {getattr(error, 'next', again)}", style="bold")
         sys.exit(_INTERRUPTED)
     except Exception as error:
         message = _message(error)

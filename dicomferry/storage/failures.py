@@ -6,6 +6,18 @@ import re
 _URLS = re.compile(
     r"(?:\b(?:GET|PUT|POST|HEAD|PATCH|DELETE) )?\bhttps?://[^\s'\"<>]+|(?<=with url: )\S+"
 )
+# Of obstore, which has exceptions of its own only for some requests.
+_STATUS = re.compile(r"status code: (\d{3})\b")
+_OF_TOKENS = ("token request", "invalid_grant")
+_REMEDIES = {
+    401: "Google does not accept these credentials, or they have expired (401): run "
+    "`gcloud auth application-default login`, or name a valid key file in "
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    403: "these credentials have no permission (403): ask for a role on the bucket, such as "
+    "roles/storage.objectAdmin, or log in with another account by "
+    "`gcloud auth application-default login`",
+    404: "there is no such bucket or object (404): create the bucket, or correct its name",
+}
 # deltalake colors its messages.
 _COLORS = re.compile("\x1b\\[[0-9;]*m")
 
@@ -27,7 +39,22 @@ def storage_errors() -> tuple[type[Exception], ...]:
 
 def storage_message(error: Exception) -> str:
     """Return the reason of a failure on one line, without details for debuggers."""
-    return f"storage failed: {failure_text(error)}"
+    return f"storage failed: {_REMEDIES.get(_status(error)) or failure_text(error)}"
+
+
+def _status(error: Exception) -> int:
+    """Return the status of HTTP with which a bucket has refused a request; 0 if it is unknown."""
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    if isinstance(error, GoogleAPICallError):
+        return int(error.code or 0)
+    if isinstance(error, GoogleAuthError):
+        return 0 if isinstance(error, TransportError) else 401
+    text = str(error)
+    if any(each in text for each in _OF_TOKENS):
+        return 401 if (match := _STATUS.search(text)) and match[1].startswith("4") else 0
+    return int(match[1]) if (match := _STATUS.search(text)) else 0
 
 
 def failure_text(error: Exception) -> str:

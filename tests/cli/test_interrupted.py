@@ -1,11 +1,16 @@
 """Ctrl-C ends a job with what is to be said about it, and no traceback."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from dicomferry.cli import main
+from dicomferry.operations.folder import start_operation
+from dicomferry.operations.record import Method
 from dicomferry.pipelines import import_dicom
+from dicomferry.pipelines.job import Job
+from tests.pipelines.jobs import STORE, new_store
 
 
 @pytest.fixture(params=["interrupted: 3 of 5 files", ""])
@@ -25,7 +30,29 @@ def test_of_the_command(said, monkeypatch, capsys, root):
     with pytest.raises(SystemExit) as end:
         main.main()
     assert end.value.code == 130
-    assert said in capsys.readouterr().err
+    out, error = capsys.readouterr()
+    assert said in error
+    assert out == f"next: dicomferry import trial '/in/*.dcm' --root {root.root} --workers 0\n"
+
+
+def test_of_the_starter_of_a_job_that_goes_on(monkeypatch, capsys, root):
+    def interrupted(*_):
+        with Job(SimpleNamespace(root=root, store=STORE), None, folder) as job:
+            job.is_handed_over = True
+            raise KeyboardInterrupt
+
+    new_store(root)
+    folder = start_operation(root, STORE, Method.IMPORT)
+    monkeypatch.setattr(import_dicom, "run", interrupted)
+    arguments = ["import", "trial", "/in/*.dcm", "--workers=0", f"--root={root.root}"]
+    monkeypatch.setattr(sys, "argv", ["dicomferry", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 130
+    out, error = capsys.readouterr()
+    assert "the job goes on" in error
+    assert out == f"next: dicomferry operations wait {folder.id} --root {root.root}\n"
+    assert not folder.read().done
 
 
 def test_of_the_program(said, caplog, root):
