@@ -45,6 +45,7 @@ SLOW = (
     "pipelines/test_handed_over.py",
     "pipelines/test_import_dicom.py",
     "pipelines/test_own_faults.py",
+    "pipelines/test_optimize_store.py",
     "pipelines/test_packaged_files.py",
     "pipelines/test_log_format.py",
     "pipelines/test_portable_runner.py",

@@ -1,19 +1,19 @@
 """Compaction: sort the rows of an index into few files, so that a lookup reads little of it.
 
-Each commit of an import appends a file whose rows are sorted by SOP Instance UID. Random UIDs are
-spread over all files, so that a lookup has to read every one. Compaction merges the files, as a
-log-structured merge tree does, into sorted runs: files, and row groups within them, whose ranges do
-not overlap. Their bounds then show which few can have a UID. A run is merged again only when the
-rows added since have grown to a quarter of it, so a row is rewritten a few times, however large the
-store becomes.
+Each commit of an import appends files whose rows are sorted by SOP Instance UID. Random UIDs of
+many imports are spread over all files, so that a lookup has to read every one. Compaction merges
+the files, as a log-structured merge tree does, into sorted runs: files, and row groups within them,
+whose ranges do not overlap. Their bounds then show which few can have a UID. A run is merged again
+only when the rows added since have grown to a quarter of it, so a row is rewritten a few times,
+however large the store becomes.
 
 Every merge is a commit of its own: it stays if the process is killed, imports continue meanwhile,
-and snapshots of the last 7 days stay readable. Memory: some batches of at most `FAN_IN` runs, and
-one row group.
+and snapshots of the last 7 days stay readable. Its ranges can be written by any number of workers
+(`dicomferry.transforms.sort_index`). Memory: some batches of at most `FAN_IN` runs, and one row
+group.
 """
 
 import itertools
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -22,27 +22,25 @@ import pyarrow.compute as pc
 from dicomferry.storage.base import Storage
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import (
-    IndexFile,
     WrittenFile,
+    group_bounds,
     read_row_group,
     row_group_batches,
     row_groups,
 )
 from dicomferry.store.index_schema import Column
-from dicomferry.store.index_writing import grouped, write_files
+from dicomferry.store.index_writing import IMPORTED, grouped, write_files
 from dicomferry.store.purged_files import repeat_where_purged
+from dicomferry.store.sorted_runs import SORTED, Merge, plan_merges, run_of
 
 _UID = Column.SOP_INSTANCE_UID
-# Names of the files of a run: sorted-{run}-{number}.parquet.
-SORTED = "sorted-"
-FAN_IN = 16
-# A run is merged once all smaller ones together have a quarter of its rows.
-SIZE_RATIO = 4
 # Rows that are sorted in memory at once.
 _PIECE_ROWS = 50_000
 # Rows and bytes that are read of a file at once.
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 2 << 20
+# Rows of a range of a merge that a worker writes: those of a file, with Metadata of 2 KB.
+_RANGE_ROWS = 100_000
 
 
 def sort_index(data: Storage) -> None:
@@ -55,19 +53,69 @@ def sort_index(data: Storage) -> None:
 
 
 def _sort(data: Storage, index: Index) -> None:
-    known, schema = set(index.files), index.schema
+    for merges in passes(data, index):
+        for each in merges:
+            commit_merge(data, each, write_range(data, each, index.schema))
+
+
+def passes(data: Storage, index: Index) -> Iterator[list[Merge]]:
+    """Yield merges until the files that an index has are sorted; each list is done before another.
+
+    No two merges of a list have a file in common.
+    """
+    known = set(index.files)
     for file in sorted(known):
-        if not file.startswith(SORTED) and not _is_sorted(data, file):
-            pieces = (
-                rows.sort_by(_UID) for rows in grouped(_read(data, [file], schema), _PIECE_ROWS)
-            )
-            written = [write_files(data, iter([rows]), SORTED) for rows in pieces]
-            _replace(data, known, [file], list(itertools.chain.from_iterable(written)))
-    while chosen := pick_runs([file for file in Index(data).file_stats() if file.path in known]):
-        runs = sorted(split_into_runs(chosen), key=_rows)[:FAN_IN]
-        merged = merge([_read(data, [file.path for file in run], schema) for run in runs])
-        old = [file.path for run in runs for file in run]
-        _replace(data, known, old, write_files(data, merged, SORTED))
+        if not file.startswith((SORTED, IMPORTED)) and not _is_sorted(data, file):
+            known.update(_sort_file(data, file, index.schema))
+    ours: set[str] = set()
+    while merges := plan_merges(
+        [
+            file
+            for file in Index(data).file_stats()
+            if file.path in known or run_of(file.path) in ours
+        ]
+    ):
+        yield merges
+        ours.update(each.run for each in merges)
+
+
+def ranges_of(data: Storage, whole: Merge) -> Iterator[Merge]:
+    """Divide a merge into ranges, each with about as many rows as a file of an index."""
+    firsts = sorted(
+        (bounds[0], bounds[2]) for file in whole.files for bounds in group_bounds(data, file.path)
+    )
+    bounds: list[str] = []
+    rows = 0
+    for first, count in firsts:
+        if rows >= _RANGE_ROWS and first not in bounds[-1:]:
+            bounds.append(first)
+            rows = 0
+        rows += count
+    yield from whole.divided(bounds)
+
+
+def write_range(data: Storage, part: Merge, schema: pa.Schema) -> list[WrittenFile]:
+    """Write the rows of a range of some runs, sorted, into files that are not yet committed."""
+    runs = [_read_range(data, [file.path for file in run], schema, part) for run in part.runs]
+    return write_files(data, merge(runs), f"{SORTED}{part.run}-")
+
+
+def commit_merge(data: Storage, whole: Merge, written: Sequence[WrittenFile]) -> bool:
+    """Commit the files of all ranges in place of those that were merged.
+
+    Returns:
+        False if another process replaced one of these meanwhile.
+
+    Raises:
+        RuntimeError: the rows are not as many.
+        CommitConflictError: others kept committing first.
+    """
+    old = sum(file.rows for file in whole.files)
+    new = sum(file.bounds().rows for file in written)
+    if old != new:
+        raise RuntimeError(f"a merge of {old} rows has {new}: nothing was committed")
+    paths = [file.path for file in written]
+    return Index(data).replace([file.path for file in whole.files], paths)
 
 
 def rewrite(
@@ -89,44 +137,9 @@ def rewrite(
     Returns:
         New files, not yet committed; none if no row is left.
     """
-    rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, [file], schema))
-    run = _run_of(file)
+    rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, file, schema))
+    run = run_of(file)
     return write_files(data, rows, f"{SORTED}{run}-" if run else start)
-
-
-def pick_runs(files: Sequence[IndexFile]) -> list[IndexFile]:
-    """Select files to merge.
-
-    Returns:
-        Every file outside a sorted run, and each run with at most `SIZE_RATIO` times the rows
-        selected before it.
-    """
-    by_run = defaultdict(list)
-    for file in files:
-        by_run[_run_of(file.path)].append(file)
-    chosen = by_run.pop("", [])
-    total = _rows(chosen)
-    waiting: list[IndexFile] = []
-    for run in sorted(by_run.values(), key=_rows):
-        waiting += run
-        if _rows(run) <= SIZE_RATIO * total:
-            chosen += waiting
-            waiting = []
-        total += _rows(run)
-    return chosen
-
-
-def split_into_runs(files: Sequence[IndexFile]) -> list[list[IndexFile]]:
-    """Split files into as few runs as possible: lists in which no ranges overlap, in order."""
-    runs: list[list[IndexFile]] = []
-    for file in sorted(files, key=lambda file: file.first):
-        for run in runs:
-            if run[-1].last < file.first:
-                run.append(file)
-                break
-        else:
-            runs.append([file])
-    return runs
 
 
 def merge(runs: Sequence[Iterator[pa.Table]], key: str = _UID) -> Iterator[pa.Table]:
@@ -147,25 +160,13 @@ def merge(runs: Sequence[Iterator[pa.Table]], key: str = _UID) -> Iterator[pa.Ta
         heads = left
 
 
-def _rows(files: Sequence[IndexFile]) -> int:
-    return sum(file.rows for file in files)
-
-
-def _run_of(path: str) -> str:
-    return path.split("-")[1] if path.startswith(SORTED) else ""
-
-
-def _replace(
-    data: Storage, known: set[str], old: Sequence[str], written: Sequence[WrittenFile]
-) -> None:
-    """Commit new files, unless another process replaced one of the old files meanwhile.
-
-    Raises:
-        CommitConflictError: others kept committing first.
-    """
-    new = [file.path for file in written]
-    known.update(new)
-    Index(data).replace(old, new)
+def _sort_file(data: Storage, file: str, schema: pa.Schema) -> list[str]:
+    """Replace a file by some that are sorted, each by itself; return their paths."""
+    pieces = (rows.sort_by(_UID) for rows in grouped(_read(data, file, schema), _PIECE_ROWS))
+    written = [write_files(data, iter([rows]), SORTED) for rows in pieces]
+    new = [each.path for each in itertools.chain.from_iterable(written)]
+    Index(data).replace([file], new)
+    return new
 
 
 def _is_sorted(data: Storage, file: str) -> bool:
@@ -179,7 +180,29 @@ def _is_sorted(data: Storage, file: str) -> bool:
     return True
 
 
-def _read(data: Storage, files: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+def _read_range(
+    data: Storage, files: Sequence[str], schema: pa.Schema, part: Merge
+) -> Iterator[pa.Table]:
+    """Yield the rows of files of a run that are in a range."""
     for file in files:
-        for group in range(row_groups(data, file)):
-            yield from row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES)
+        for group, (first, last, _) in enumerate(group_bounds(data, file)):
+            if last < part.low or (part.high is not None and first >= part.high):
+                continue
+            for rows in row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES):
+                some = _within(rows, part)
+                if len(some):
+                    yield some
+
+
+def _within(rows: pa.Table, part: Merge) -> pa.Table:
+    uids = rows[_UID]
+    if uids[0].as_py() < part.low:
+        rows = rows.filter(pc.greater_equal(uids, part.low))
+    if part.high is not None and uids[-1].as_py() >= part.high:
+        rows = rows.filter(pc.less(rows[_UID], part.high))
+    return rows
+
+
+def _read(data: Storage, file: str, schema: pa.Schema) -> Iterator[pa.Table]:
+    for group in range(row_groups(data, file)):
+        yield from row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES)

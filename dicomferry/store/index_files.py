@@ -86,6 +86,23 @@ def row_groups(data: Storage, file: str) -> int:
         return int(parquet.num_row_groups)
 
 
+def group_bounds(data: Storage, file: str) -> list[tuple[str, str, int]]:
+    """Return the first and the last SOP Instance UID of each row group, and its rows.
+
+    Where another program wrote no bounds, a row group can have any UID.
+    """
+    with _open(index_folder(data), file) as parquet:
+        number = column_number(parquet.metadata, Column.SOP_INSTANCE_UID)
+        groups = [parquet.metadata.row_group(each) for each in range(parquet.num_row_groups)]
+        chunks = [group.column(number).statistics for group in groups]
+    return [
+        (chunk.min, chunk.max, group.num_rows)
+        if chunk is not None and chunk.has_min_max
+        else ("", "~", group.num_rows)
+        for chunk, group in zip(chunks, groups, strict=True)
+    ]
+
+
 def read_row_group(data: Storage, file: str, row_group: int, columns: list[str]) -> pa.Table:
     """Return some columns of one row group: the unit in which exports read an index."""
     with _open(index_folder(data), file) as parquet:

@@ -1,9 +1,10 @@
 """Maintenance of a store: count, optimize."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import duckdb
 
+from dicomferry.storage.base import Storage
 from dicomferry.store.compaction import sort_index
 from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.formats import check_format
@@ -39,19 +40,24 @@ def metrics(store: DicomStore) -> dict[str, str]:
     return {"name": str(store.name), **dict(zip(names, map(str, row or ()), strict=True))}
 
 
-def optimize(store: DicomStore, followers: Collection[str] | None = None) -> tuple[int, int]:
+def optimize(
+    store: DicomStore,
+    followers: Collection[str] | None = None,
+    sort: Callable[[Storage], None] = sort_index,
+) -> tuple[int, int]:
     """Sort the index and the known sources into few files, and delete old ones no longer needed.
 
     Args:
         store: which one.
         followers: names of the logs of its streams and topics: what these have not passed stays;
             default: all that there are, also of former ones.
+        sort: sorts the index of a data folder.
 
     Returns:
         The number of files of the index before, and after.
     """
     before = len(Index(store.data).files)
-    sort_index(store.data)
+    sort(store.data)
     sort_sources(store.data)
     names = stream_logs(store.data) if followers is None else followers
     index = Index(store.data)

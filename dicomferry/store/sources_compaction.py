@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicomferry.storage.base import Storage
-from dicomferry.store.compaction import FAN_IN, SORTED, merge, pick_runs, split_into_runs
+from dicomferry.store.compaction import merge
 from dicomferry.store.delta_tables import open_table
 from dicomferry.store.index_files import IndexFile
+from dicomferry.store.sorted_runs import FAN_IN, SORTED, pick_runs, split_into_runs
 from dicomferry.store.sources_table import (
     ERRORS,
     SCHEMA,

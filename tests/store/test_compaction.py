@@ -16,12 +16,20 @@ from hypothesis import strategies as st
 
 import dicomferry.store.compaction
 import dicomferry.store.index_writing
+import dicomferry.store.sorted_runs
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.commit_conflicts import CommitConflictError
-from dicomferry.store.compaction import merge, pick_runs, sort_index, split_into_runs
+from dicomferry.store.compaction import (
+    commit_merge,
+    merge,
+    ranges_of,
+    sort_index,
+    write_range,
+)
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import IndexFile
+from dicomferry.store.sorted_runs import Merge, pick_runs, plan_merges, split_into_runs
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.prepare_instances import prepare
 from tests.factories import make_instance
@@ -267,7 +275,7 @@ class KilledError(BaseException):
 
 @pytest.mark.parametrize("call", range(4))
 def test_what_was_killed_leaves_every_row_and_is_done_again(data, monkeypatch, call):
-    monkeypatch.setattr(dicomferry.store.compaction, "FAN_IN", 3)
+    monkeypatch.setattr(dicomferry.store.sorted_runs, "FAN_IN", 3)
     add(data, commits(10))
     before, version = rows(data), Index(data).version
 
@@ -318,6 +326,39 @@ def test_an_index_in_a_bucket_is_sorted_too(gcs):
     assert rows(data).equals(before)
 
 
+# Workers that share a merge.
+
+
+def test_ranges_that_workers_write_make_the_run_that_one_would_write(data, monkeypatch):
+    monkeypatch.setattr(dicomferry.store.compaction, "_RANGE_ROWS", 100)
+    add(data, commits(16))
+    before, index = rows(data), Index(data)
+    [whole] = plan_merges(index.file_stats())
+    parts = list(ranges_of(data, whole))
+    assert len(parts) >= 5
+    written = [write_range(data, part, index.schema) for part in reversed(parts)]
+    assert sum(file.bounds().rows for file in written[0]) < 250
+    files = list(itertools.chain.from_iterable(written))
+    with pytest.raises(RuntimeError, match="nothing was committed"):
+        commit_merge(data, whole, files[1:])
+    assert commit_merge(data, whole, files)
+    assert rows(data).equals(before)
+    assert overlaps(group_bounds(data)) == 0
+    assert commit_merge(data, whole, files), "another attempt finds it committed"
+    assert plan_merges(Index(data).file_stats()) == []
+
+
+def test_large_files_of_a_job_that_do_not_overlap_are_a_run_as_they_are(data, monkeypatch):
+    monkeypatch.setattr(dicomferry.store.sorted_runs, "_LARGE_ROWS", _COMMIT)
+    add(data, commits(30), uid=lambda number: f"1.2.{10_000 + number}")
+    version = Index(data).version
+    sort_index(data)
+    assert Index(data).version == version
+    add(data, commits(10, 2000))
+    sort_index(data)
+    assert overlaps(group_bounds(data)) == 0
+
+
 # The plain functions.
 
 runs = st.lists(st.lists(st.integers(0, 999), min_size=1).map(sorted), max_size=6)
@@ -345,6 +386,36 @@ def test_runs_do_not_overlap_and_are_as_few_as_can_be(allowed_folders):
         assert all(one.last < other.first for one, other in itertools.pairwise(chain))
     depths = [sum(f.first <= file.first <= f.last for f in files) for file in files]
     assert len(found) == max(depths, default=0)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=5), min_size=1, max_size=5),
+    st.lists(st.integers(0, 99), max_size=4, unique=True),
+)
+def test_ranges_have_the_files_that_overlap_them(runs, bounds):
+    """Each file of a run has one number, and runs are sorted."""
+
+    def text(number):
+        return f"{number:02}"
+
+    chains = [
+        tuple(
+            IndexFile(f"{nth}-{number}", 1, text(number), text(number))
+            for number in sorted(set(run))
+        )
+        for nth, run in enumerate(runs)
+    ]
+    parts = list(Merge("x", tuple(chains)).divided(sorted(map(text, bounds))))
+    assert [part.low for part in parts] == ["", *sorted(map(text, bounds))]
+    for part in parts:
+        inside = {
+            file
+            for chain in chains
+            for file in chain
+            if part.low <= file.first and (part.high is None or file.first < part.high)
+        }
+        assert set(part.files) == inside
+    assert sorted(file for part in parts for file in part.files) == sorted(itertools.chain(*chains))
 
 
 @given(st.lists(st.integers(1, 10**6), max_size=8), st.lists(st.integers(1, 10**4), max_size=4))
