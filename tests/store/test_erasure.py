@@ -83,7 +83,7 @@ def test_rows_that_another_program_is_rewriting_stay(data, run):
 
 LOOKERS = {
     "an import": (Index, "lookup", lambda data: commit(data, [instance(15, "1.9")], "op")),
-    "optimize": (compaction, "_is_sorted", sort_index),
+    "optimize": (compaction, "plan_merges", sort_index),
     "optimize, in a merge": (compaction, "row_group_batches", sort_index),
     "a deletion": (erasure, "_rows", lambda data: erase_rows(data, study_of(instance(3, "1.9")))),
 }
