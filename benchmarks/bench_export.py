@@ -187,8 +187,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"Medians of {rounds} rounds, fewer where time was short (runs); page cache warm; earlier "
         "writes synced before each run; memory and cores of a run of its own.\n"
         f"Whole: {size.few} files or one of {size.few_frames} frames, start included. Steady: "
-        "more of them less these.\nPeers: the same files; what Orthanc needs to start and to take "
-        "in the files is left out."
+        "more of them less these.\nPeers: the same files; the time in which Orthanc starts and "
+        "imports the files is left out."
     )
     console.print(method, highlight=False)
     shutil.rmtree(RUN, ignore_errors=True)

@@ -126,8 +126,8 @@ def _check_place(stream: Stream, options: AppendToStreams) -> None:
 
 def _gone(versions: Sequence[int]) -> str:
     return (
-        f"what was imported in versions {min(versions)} to {max(versions)} of the store can no "
-        "longer be told apart, and is not in it: export the table anew, with WRITE_TRUNCATE"
+        f"rows imported in versions {min(versions)} to {max(versions)} of the store can no longer "
+        "be determined, and are missing: export the table again, with WRITE_TRUNCATE"
     )
 
 

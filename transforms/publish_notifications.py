@@ -318,8 +318,8 @@ def _list_failed(
 def _list_gone(append: Append, topic: Topic, gone: Sequence[int], folder: OperationFolder) -> None:
     """List the versions whose rows cannot be found again; how many these are is unknown."""
     reason = (
-        f"what was imported in versions {min(gone)} to {max(gone)} of the store can no longer be "
-        "told apart, and is not notified any more"
+        f"instances imported in versions {min(gone)} to {max(gone)} of the store can no longer be "
+        "determined, and are never notified"
     )
     line = json.dumps({"topic": topic.name, "code": GONE, "reason": reason})
     _LOGGER.warning("not notified: %s", line)

@@ -173,8 +173,8 @@ def delete_instances(
         typer.Option(
             "--filter",
             metavar="FILE",
-            help="File, local or gs://, with one path per line; the instances below these are "
-            "deleted: /studies/UID[/series/UID[/instances/UID]]",
+            help="File, local or gs://, with one path per line: /studies/UID, "
+            "/studies/UID/series/UID or /studies/UID/series/UID/instances/UID.",
         ),
     ],
     purge_history: Annotated[

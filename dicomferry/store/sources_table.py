@@ -185,7 +185,7 @@ def _begin_anew(data: Storage) -> bool:
         sources_folder(data).subfolder("_delta_log").remove_all()
         create_known_sources(data)
     except (OSError, DeltaError) as error:  # another process does the same
-        _warn("made anew", error)
+        _warn("rebuilt", error)
         return False
     return True
 

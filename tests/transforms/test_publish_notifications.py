@@ -247,7 +247,7 @@ def test_what_is_no_longer_told_apart_is_named_and_the_topic_goes_on(root, tmp_p
     pubsub.topic("made-late")
     job = run_import(root, source)
     [error] = errors_of(job)
-    assert (error["code"], "no longer be told apart" in error["reason"]) == ("GONE", True)
+    assert (error["code"], "no longer be determined" in error["reason"]) == ("GONE", True)
     assert (job.code, job.operation["error"]["code"]) == (1, DATA_LOSS)
     new = write_files(tmp_path / "new", {"new": dicom_bytes(sop="1.2.1.1.9")})
     assert errors_of(run_import(root, new)) == []

@@ -104,7 +104,9 @@ def _fill(response: Any, services: Sequence[str], files: dict[str, FileDescripto
         found = _file_of(request.file_containing_symbol, files)
     else:
         response.error_response.error_code = UNIMPLEMENTED
-        response.error_response.error_message = "files, symbols and services can be asked for"
+        response.error_response.error_message = (
+            "a request names a file, a symbol or the list of services"
+        )
         return
     if found is None:
         response.error_response.error_code = NOT_FOUND

@@ -144,6 +144,4 @@ def _is_free(field: FieldDescriptor) -> bool:
 
 
 def _refusal(problem: str) -> ApiError:
-    return ApiError(
-        INVALID_ARGUMENT, f"fields: {problem}. Fields are asked for as in name,a/b,c(d,e)"
-    )
+    return ApiError(INVALID_ARGUMENT, f"fields: {problem}. Write fields as in name,a/b,c(d,e)")
