@@ -26,7 +26,7 @@ ODD = {
     r"\b(can|to) be had\b": "is available",
     r"\basked for\b": "requested",
     r"\b(that|it|which|what) (is|are) no (?!longer|more|such)\w+": "is not a",
-    r"\b(line|row|path|column|attribute|entries) an? (line|row|path|column|attribute|list)\b": "per",
+    r"\b(line|row|path|column|entries) an? (line|row|path|attribute|list)\b": "per",
     r"\bone's own\b": "your own",
     r"\bgoes? round\b": "alternate",
     r"\bbegun again\b": "rebuilt",
