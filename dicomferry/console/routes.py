@@ -13,10 +13,12 @@ from dicomferry.api.dispatch import to_api_error
 from dicomferry.api.errors import ApiError
 from dicomferry.api.own_threads import OwnThreads
 from dicomferry.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
+from dicomferry.console.operation_pages import OperationPages
 from dicomferry.console.pages import Pages
 from dicomferry.console.thumbnails import Pictures
 from dicomferry.console.views import layout
 from dicomferry.console.walk_pages import WalkPages
+from dicomferry.jobs.elsewhere import OperationReader
 from dicomferry.resource_names import ResourceNameError
 from dicomferry.storage.base import Storage
 from dicomferry.store.formats import StoreFormatError
@@ -36,6 +38,8 @@ _PAGES_AT_ONCE = 16
 _PICTURES_AT_ONCE = 4
 # One query runs at a time, and each has a deadline.
 _WALKS_AT_ONCE = 4
+# Pages ask every two seconds; Dataflow updates the counters of a job about this often.
+_ASK_DATAFLOW_SECONDS = 10.0
 _ASSETS = {
     "style.css": "text/css",
     "page.js": "text/javascript",
@@ -51,8 +55,9 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         authenticate: returns the principal of an Authorization header, or raises ApiError. A
             browser sends no such header, so its login is a cookie with the same token.
     """
-    drawn = Pictures()
-    pages, walk = Pages(root, drawn), WalkPages(root, drawn)
+    drawn, reader = Pictures(), OperationReader(_ASK_DATAFLOW_SECONDS)
+    pages, walk = Pages(root, drawn, reader), WalkPages(root, drawn)
+    jobs = OperationPages(root, reader)
     texts, pictures = OwnThreads(_PAGES_AT_ONCE), OwnThreads(_PICTURES_AT_ONCE)
     walks = OwnThreads(_WALKS_AT_ONCE)
 
@@ -81,8 +86,8 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         Route(_INSTANCE, guarded(walk.instance, walks)),
         Route(f"{_INSTANCE}/elements", guarded(walk.elements, walks)),
         Route(_PICTURE, guarded(pages.picture, pictures)),
-        Route(_OPERATION, guarded(pages.operation)),
-        Route(f"{_OPERATION}/outcomes.jsonl", guarded(pages.outcomes)),
+        Route(_OPERATION, guarded(jobs.operation)),
+        Route(f"{_OPERATION}/outcomes.jsonl", guarded(jobs.outcomes)),
     ]
 
 

@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from dicomferry.console.queries import outcomes, stores
+from dicomferry.console.queries import operations, outcomes
+from dicomferry.console.queries.outcomes import OutcomesFilter
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.resource_names import parse_store
@@ -52,7 +53,7 @@ class TestOperations:
         assert "looking for files" in browser.page("/")
 
     def test_come_page_by_page_newest_first(self, browser, root, monkeypatch):
-        monkeypatch.setattr(stores, "OPERATIONS_PAGE", 2)
+        monkeypatch.setattr(operations, "OPERATIONS_PAGE", 2)
         new_store(root)
         other = parse_store("other")
         for number in range(6):
@@ -67,9 +68,72 @@ class TestOperations:
                 path = more[1].replace("&amp;", "&") if more else ""
             assert "".join(seen) == wanted
 
+    def test_are_limited_by_method_state_store_and_day(self, browser, root):
+        new_store(root)
+        other = parse_store("other")
+        for number, (store, method) in enumerate(
+            [(STORE, "ImportDicomData"), (STORE, "ExportDicomData"), (other, "ImportDicomData")]
+        ):
+            folder = start_operation(root, store, method, f"202601{number + 10}120000-{number}")
+            record = folder.read()
+            if number == 1:
+                record.finish()
+            folder.write(record)
+
+        def found(path):
+            return re.findall(r'operations/20260\d+-(\d)">', browser.page(path))
+
+        assert found("/") == ["2", "1", "0"]
+        assert found("/?method=ImportDicomData") == ["2", "0"]
+        assert found("/?state=done") == ["1"]
+        assert found("/?store=trial&state=running") == ["0"]
+        assert found("/?first=2026-01-11") == ["2", "1"]
+        assert found("/?last=2026-01-11") == ["1", "0"]
+        assert found("/?first=2026-01-11&last=2026-01-11") == ["1"]
+        assert found(f"{TRIAL}?method=ImportDicomData") == ["0"]
+        assert found("/?last=9999-12-31&first=0001-01-01") == ["2", "1", "0"]
+        text = browser.page("/?store=none&state=cancelling")
+        assert "No operations match." in text
+        assert '<option value="cancelling" selected>' in text
+        for query in ("method=x", "state=x", "first=x", "last=2026-02-30"):
+            assert browser.get(f"/?{query}").status == 400
+
+    def test_what_limits_them_is_kept_on_the_next_page_and_in_the_part_that_is_reloaded(
+        self, browser, root, monkeypatch
+    ):
+        monkeypatch.setattr(operations, "OPERATIONS_PAGE", 1)
+        monkeypatch.setattr(operations, "_MAX_LOOKED_AT", 2)
+        new_store(root)
+        for number in range(9):
+            method = "ExportDicomData" if number in (0, 4) else "ImportDicomData"
+            start_operation(root, STORE, method, f"20260101-{number}")
+        path, seen, pages = "/?method=ExportDicomData", [], 0
+        while path:
+            text = browser.page(path)
+            live = re.search(r'data-live="([^"]+)"', text)
+            part = browser.page(live[1].replace("&amp;", "&")) if live else ""
+            numbers = re.findall(r'operations/20260101-(\d)">', text)
+            assert not live or re.findall(r'operations/20260101-(\d)">', part) == numbers
+            seen, pages = seen + numbers, pages + 1
+            more = re.search(r'<p class="more"><a href="([^"]+)">(Older|None)', text)
+            path = more[1].replace("&amp;", "&") if more else ""
+        assert seen == ["4", "0"]
+        assert pages > 3
+
+    def test_one_says_who_asked_for_what_and_what_comes_next(self, browser, trial):
+        text = browser.page(page_of(trial.folder))
+        asked = trial.operation["request"]
+        assert f"Asked for by <b><bdi>{asked['principal']}</bdi></b>, started" in text
+        assert re.search(r", took \d+ s</p>", text)
+        assert f"<dt>Source</dt><dd>{asked['flags']['source']}</dd>" in text
+        assert f"dicomferry import trial --retry-failed {trial.folder.id} --root " in text
+        order = ["<h1>", "Why files failed", ">Next<", ">Request<", "Outcome of every file"]
+        assert [text.index(each) for each in order] == sorted(text.index(each) for each in order)
+
     def test_why_files_failed_is_counted_and_every_file_listed(self, browser, trial):
         text = browser.page(page_of(trial.folder))
-        assert "<b>2 ×</b><div><code>NOT_DICOM</code>" in text
+        assert re.search(r"<b>2 ×</b><div>\s*<p>.*<code>NOT_DICOM</code> not a DICOM file", text)
+        assert text.index("NOT_DICOM") < text.index("Outcome of every file")
         assert text.count("<tr><td") == 5
         assert "1.2.1.1.1" in text
 
@@ -80,6 +144,18 @@ class TestOperations:
         assert text.count("<tr><td") == 3
         assert "NOT_DICOM" not in text
         assert browser.get(f"{page_of(trial.folder)}?outcome=nonsense").status == 400
+
+    def test_outcomes_are_limited_by_code_and_by_text(self, browser, trial):
+        path = page_of(trial.folder)
+        assert browser.page(f"{path}?code=not_dicom").count("<tr><td") == 2
+        assert browser.page(f"{path}?text=NOT-%25FF").count("<tr><td") == 1
+        assert browser.page(f"{path}?text=%3Cscript%3E&outcome=failed").count("<tr><td") == 1
+        text = browser.page(f"{path}?code=NOT_DICOM&text=nowhere")
+        assert "No results match." in text
+        assert 'name="text" value="nowhere"' in text
+        assert browser.get(f"{path}?code=%22").status == 400
+        lines = browser.page(f"{path}/outcomes.jsonl?code=NOT_DICOM&text=script").splitlines()
+        assert len(lines) == 1
 
     def test_outcomes_are_downloaded_as_they_were_written(self, browser, trial):
         path = f"{page_of(trial.folder)}/outcomes.jsonl"
@@ -124,11 +200,11 @@ class TestOutcomePages:
         wanted = [line for line in lines if outcome in ("", line["outcome"])]
         found, after, pages = [], "", 0
         while pages == 0 or after:
-            page = outcomes.page_of_outcomes(folder, outcome, after)
+            page = outcomes.page_of_outcomes(folder, OutcomesFilter(outcome), after)
             assert len(page.lines) <= 4
             found, after, pages = found + page.lines, page.after, pages + 1
         assert found == wanted
-        streamed = b"".join(outcomes.stream(folder, outcome)).splitlines()
+        streamed = b"".join(outcomes.stream(folder, OutcomesFilter(outcome))).splitlines()
         assert list(map(json.loads, streamed)) == wanted
 
     def test_a_search_for_few_among_many_goes_on_from_a_link(self, root, monkeypatch, browser):
@@ -144,7 +220,7 @@ class TestOutcomePages:
             steps += 1
         assert found == 1
         assert steps > 5
-        assert not outcomes.reasons(folder, "").is_complete
+        assert not outcomes.problems(folder).is_complete
 
     def test_a_fault_of_ours_is_shown_with_its_place(self, root, browser):
         fault = "IndexError at dicomferry/pixels/render/grayscale.py:118"
@@ -152,13 +228,29 @@ class TestOutcomePages:
         lines = [{"source": f"/{n}", "outcome": "failed", **why, "bytes": 1} for n in range(2)]
         folder = self._folder(root, {"00000-00000": lines})
         assert browser.page(f"/console/{folder.name}?outcome=failed").count(fault) >= 2
-        assert outcomes.reasons(folder, "").counts == {("INTERNAL_ERROR", "a fault", fault): 2}
+        found = outcomes.problems(folder)
+        assert found.counts == {("failed", "INTERNAL_ERROR", "a fault", fault): 2}
+        assert list(found.examples.values()) == [["/0", "/1"]]
+
+    @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [
+            ("", [0, 1, 2, 3]), ("CT", [0]), ("ct", [0]), ("ü", [1]), ("Ü", [1]), ('a"b', [2]),
+            ("kelvin", [3]), ("\\", []), ("failed", []), ("N", [3]),
+        ],
+    )  # fmt: skip
+    def test_text_is_looked_for_in_sources_alone(self, root, text, wanted):
+        sources = ["/ct/1", "/Ü/2", '/a"b/3', "/\u212aelvin/4"]
+        lines = [{"source": each, "outcome": "failed", "code": "NOT_DICOM"} for each in sources]
+        folder = self._folder(root, {"00000-00000": lines})
+        page = outcomes.page_of_outcomes(folder, OutcomesFilter(text=text), "")
+        assert [sources.index(line["source"]) for line in page.lines] == wanted
 
     def test_names_that_look_like_outcomes_are_none(self, root):
         line = {"source": '/a"outcome": "failed"', "outcome": "imported", "bytes": 1}
         folder = self._folder(root, {"00000-00000": [line]})
-        assert outcomes.page_of_outcomes(folder, "failed", "").lines == []
-        assert outcomes.page_of_outcomes(folder, "imported", "").lines == [line]
+        assert outcomes.page_of_outcomes(folder, OutcomesFilter("failed"), "").lines == []
+        assert outcomes.page_of_outcomes(folder, OutcomesFilter("imported"), "").lines == [line]
 
     @pytest.mark.parametrize("after", ["x", "../x:1", "a:-1", "a:" + "9" * 99, "\u0661:\u0661"])
     def test_positions_that_are_none_are_refused(self, browser, trial, after):

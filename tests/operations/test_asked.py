@@ -11,7 +11,7 @@ import dicomferry
 from dicomferry.api.proto.generated import error_details_pb2, operation_metadata_pb2
 from dicomferry.api.resources import operation_message
 from dicomferry.cli.main import app
-from dicomferry.console.views.operations import operation_section
+from dicomferry.console.views.operation import operation_section, request_section
 from dicomferry.operations.asked import without_secrets
 from dicomferry.pipelines.job import Job
 from dicomferry.tables.destination import WriteDisposition
@@ -104,7 +104,7 @@ def test_every_reader_sees_it_and_clients_that_do_not_know_it_do_not_break(root,
     for command in (["list"], ["describe", folder.id]):
         shown = CliRunner().invoke(app, ["operations", *command, "--root", root.root])
         assert "/in/<b>*.dcm" in shown.output
-    page = str(operation_section(record))
+    page = operation_section(record) + request_section(record)
     assert "/in/&lt;b&gt;*.dcm" in page
     assert getpass.getuser() in page
     message = operation_message(record)

@@ -17,9 +17,14 @@ from dicomferry.api.access import ANYONE
 from dicomferry.api.operations_service import OperationsService
 from dicomferry.api.resources import operation_message
 from dicomferry.cli.main import app
-from dicomferry.console.queries.outcomes import page_of_outcomes
-from dicomferry.console.queries.stores import OperationsPage, OperationsQuery, page_of_operations
-from dicomferry.console.views.operations import operation_section, operations_section
+from dicomferry.console.queries.operations import (
+    OperationsPage,
+    OperationsQuery,
+    page_of_operations,
+)
+from dicomferry.console.queries.outcomes import OutcomesFilter, page_of_outcomes
+from dicomferry.console.views.operation import operation_section
+from dicomferry.console.views.operations import operations_section
 from dicomferry.jobs.elsewhere import OperationReader
 from dicomferry.operations.folder import NotOwnedError, OperationFolder, start_operation
 from dicomferry.operations.listing import delete_operation, list_operations, prune
@@ -165,7 +170,7 @@ def test_a_line_of_outcomes_that_was_cut_is_shown_as_one(root, cut):
     folder.storage.write("outcomes-00000.jsonl", lines.encode())
     found = list(folder.outcomes())
     assert found == [whole, whole if not cut else UNREADABLE_OUTCOME]
-    assert page_of_outcomes(folder, "", "").lines == found
+    assert page_of_outcomes(folder, OutcomesFilter(), "").lines == found
 
 
 def test_a_damaged_list_of_outcomes_is_no_list_of_what_to_try_again(root):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from dicomferry.api.resources import operation_message
 from dicomferry.cli import main
-from dicomferry.console.views.operations import operation_section
+from dicomferry.console.views.operation import operation_section
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.record import Method
 from dicomferry.pipelines import export_dicom, import_dicom

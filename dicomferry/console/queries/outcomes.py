@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from google.rpc.code_pb2 import INVALID_ARGUMENT
@@ -16,6 +16,11 @@ PAGE = 100
 _BLOCK_BYTES = 1 << 20
 # Read for one page at most; a longer search goes on from a link.
 _SCAN_BYTES = 256 << 20
+EXAMPLES = 3
+_MAX_TEXT = 1000
+_CODE = re.compile(r"[A-Z0-9_]{1,64}")
+# Text that a line of JSON has as it is.
+_PLAIN = re.compile(r"[A-Za-z0-9/._:+ -]*")
 _POSITION = re.compile(r"([A-Za-z0-9-]{1,64}):([0-9]{1,15})")
 
 
@@ -26,26 +31,59 @@ class OutcomesPage(NamedTuple):
     after: str
 
 
-class Reasons(NamedTuple):
-    """How often files failed for which code, reason and fault, and whether all were counted."""
+class OutcomesFilter(NamedTuple):
+    """Outcomes to show; '' is any.
 
-    counts: Counter[tuple[str, str, str]]
+    Attributes:
+        outcome: an `Outcome`.
+        code: of the reason.
+        text: in the URI of the file, or the path of the instance; upper and lower case are alike.
+    """
+
+    outcome: str = ""
+    code: str = ""
+    text: str = ""
+
+
+class Why(NamedTuple):
+    """Why a file failed."""
+
+    outcome: str
+    code: str
+    reason: str
+    fault: str
+
+
+class Problems(NamedTuple):
+    """What a person has to look at.
+
+    Attributes:
+        counts: how often each happened.
+        examples: the first sources of each.
+        is_complete: whether all were counted.
+    """
+
+    counts: Counter[Why]
+    examples: dict[Why, list[str]]
     is_complete: bool
 
 
-def check_outcome(outcome: str) -> str:
-    """Return the outcome to filter by; '' is all.
+def check_filter(query: Mapping[str, str]) -> OutcomesFilter:
+    """Return the filter that the parameters of a page give.
 
     Raises:
-        ApiError: there is no such outcome.
+        ApiError: there is no such outcome or code.
     """
+    outcome, code = query.get("outcome", ""), query.get("code", "").strip().upper()
     if outcome and outcome not in list(Outcome):
         raise ApiError(INVALID_ARGUMENT, f"{outcome!r} is not an outcome: use {', '.join(Outcome)}")
-    return outcome
+    if code and not _CODE.fullmatch(code):
+        raise ApiError(INVALID_ARGUMENT, "a code is a word in capitals, such as NOT_DICOM")
+    return OutcomesFilter(outcome, code, query.get("text", "").strip()[:_MAX_TEXT])
 
 
-def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> OutcomesPage:
-    """Read a page, of one outcome or of all.
+def page_of_outcomes(folder: OperationFolder, wanted: OutcomesFilter, after: str) -> OutcomesPage:
+    """Read a page.
 
     Raises:
         ApiError: `after` is not a position.
@@ -57,16 +95,16 @@ def page_of_outcomes(folder: OperationFolder, outcome: str, after: str) -> Outco
             return OutcomesPage(page, after)
         scanned += len(line)
         after = position
-        if _is_of(line, outcome):
-            page.append(parse_outcome(line))
+        if record := _matching(line, wanted):
+            page.append(record)
     return OutcomesPage(page, "")
 
 
-def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:
-    """Yield all outcomes, or those of one kind, as JSON Lines, in blocks."""
+def stream(folder: OperationFolder, wanted: OutcomesFilter) -> Iterator[bytes]:
+    """Yield outcomes as JSON Lines, in blocks."""
     block = bytearray()
     for line, _ in _lines(folder, ""):
-        if _is_of(line, outcome):
+        if wanted == OutcomesFilter() or _matching(line, wanted):
             block += line
         if len(block) >= _BLOCK_BYTES:
             yield bytes(block)
@@ -74,25 +112,36 @@ def stream(folder: OperationFolder, outcome: str) -> Iterator[bytes]:
     yield bytes(block)
 
 
-def reasons(folder: OperationFolder, outcome: str) -> Reasons:
-    """Count why files failed, in at most `_SCAN_BYTES` of outcomes.
-
-    Args:
-        folder: the operation's.
-        outcome: only failures of this kind; '' is all.
-    """
-    kinds = [kind for kind in PROBLEMS if outcome in ("", kind)]
-    counts: Counter[tuple[str, str, str]] = Counter()
+def problems(folder: OperationFolder) -> Problems:
+    """Count why files failed, in at most `_SCAN_BYTES` of outcomes."""
+    found = Problems(Counter(), {}, True)
     scanned = 0
     for line, _ in _lines(folder, ""):
         scanned += len(line)
         if scanned > _SCAN_BYTES:
-            return Reasons(counts, False)
-        if any(_is_of(line, kind) for kind in kinds):
+            return found._replace(is_complete=False)
+        if any(_is_of(line, kind) for kind in PROBLEMS):
             record = parse_outcome(line)
-            why = record.get("code", ""), record.get("reason", ""), record.get("fault", "")
-            counts[why] += 1
-    return Reasons(counts, True)
+            why = Why(*(record.get(field, "") for field in Why._fields))
+            found.counts[why] += 1
+            sources = found.examples.setdefault(why, [])
+            if len(sources) < EXAMPLES:
+                sources.append(record["source"])
+    return found
+
+
+def _matching(line: bytes, wanted: OutcomesFilter) -> dict[str, Any] | None:
+    """Return the outcome of a line, if it is one of those that are wanted."""
+    # Most lines of a long list are none of them, and need not be parsed.
+    if not _is_of(line, wanted.outcome) or wanted.code.encode() not in line:
+        return None
+    is_as_written = line.isascii() and _PLAIN.fullmatch(wanted.text)
+    if is_as_written and wanted.text.lower().encode() not in line.lower():
+        return None
+    record = parse_outcome(line)
+    is_coded = wanted.code in ("", record.get("code", ""))
+    has_text = wanted.text.casefold() in record["source"].casefold()
+    return record if is_coded and has_text else None
 
 
 def _is_of(line: bytes, outcome: str) -> bool:

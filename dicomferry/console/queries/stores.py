@@ -1,19 +1,15 @@
-"""Datasets, their stores and their operations, a page at a time."""
+"""Datasets and their stores, a page at a time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from dicomferry.api.access import Principal
-from dicomferry.jobs.elsewhere import OperationReader
-from dicomferry.operations.listing import operation_ids, read_operations
-from dicomferry.operations.record import OperationRecord
-from dicomferry.resource_names import DatasetName, StoreName
+from dicomferry.resource_names import DatasetName
 from dicomferry.storage.base import Storage
 from dicomferry.store.dataset import dataset_names
 from dicomferry.store.dicom_store import DicomStore, store_in
 
 STORES_PAGE = 48
-OPERATIONS_PAGE = 25
 # A caller with few permissions must not make the server read everything for one page.
 _MAX_LOOKED_AT = 500
 
@@ -23,32 +19,6 @@ class StoresPage(NamedTuple):
 
     stores: list[DicomStore]
     after: str
-
-
-class OperationsPage(NamedTuple):
-    """Some operations, the newest first, and where the older ones start; '' at the end."""
-
-    operations: list[OperationRecord]
-    before: str
-
-    @property
-    def is_running(self) -> bool:
-        """Whether one of them is running."""
-        return any(not record.done for record in self.operations)
-
-
-class OperationsQuery(NamedTuple):
-    """Operations to list.
-
-    Attributes:
-        parent: dataset that they are in.
-        before: list those with an id before this one; '' for the newest.
-        store: list those of this store; None for all.
-    """
-
-    parent: DatasetName
-    before: str = ""
-    store: StoreName | None = None
 
 
 def datasets(root: Storage, principal: Principal) -> list[DatasetName]:
@@ -72,24 +42,6 @@ def page_of_stores(
         if store and (may_list or principal.may("healthcare.dicomStores.get", str(store.name))):
             stores.append(store)
     return StoresPage(stores, "")
-
-
-def page_of_operations(
-    root: Storage, query: OperationsQuery, principal: Principal, reader: OperationReader
-) -> OperationsPage:
-    """Return operations that a principal may see, the newest first."""
-    ids = operation_ids(root, query.parent, query.before)
-    page: list[OperationRecord] = []
-    for looked_at, listed in enumerate(read_operations(root, query.parent, ids)):
-        if len(page) == OPERATIONS_PAGE or looked_at == _MAX_LOOKED_AT:
-            return OperationsPage(page, ids[looked_at - 1])
-        if listed is None:
-            continue
-        names = listed.record.name, str(listed.record.store)
-        is_wanted = query.store in (None, listed.record.store)
-        if is_wanted and principal.may("healthcare.operations.get", *names):
-            page.append(reader.reconcile(*listed))
-    return OperationsPage(page, "")
 
 
 def _datasets(root: Storage) -> Iterator[DatasetName]:

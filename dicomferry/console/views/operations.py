@@ -1,30 +1,59 @@
-"""Views of operations: the newest as rows, and one with its progress."""
+"""View of operations: the newest as rows, with a form that limits them."""
 
-from dicomferry.console.queries.stores import OperationsPage
+from dicomferry.console.queries.operations import OperationsFilter, OperationsPage
 from dicomferry.console.views import formatting
-from dicomferry.console.views.layout import definitions
+from dicomferry.console.views.forms import choice, field, filters
 from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.console.views.progress import progress_bar, progress_line
-from dicomferry.operations.record import OperationRecord
-from dicomferry.operations.state import has_reached_end
+from dicomferry.operations.record import Method, OperationRecord
+from dicomferry.operations.state import State
 
-_SECTION = """<section class="operations"{live}><h2>Operations</h2>
+LIVE = ' data-live="{href}" data-seconds="{seconds}"'
+_SECTION = """<section class="operations" aria-label="Operations"{live}>
 {rows}{more}</section>"""
-_LIVE = ' data-live="{href}" data-seconds="{seconds}"'
+_HEAD = """<h2 id="operations">Operations</h2>
+{form}"""
 _ROW = """<li><div class="head"><a href="{href}">{verb} · {store}</a>{state}{time}</div>
 {bar}<p class="progress">{progress}</p></li>"""
 _NONE = """<p class="empty">No operations yet.
 Start with <code>dicomferry import STORE '/data/**'</code>.</p>"""
-_TOP = """<section class="operation"{live}>
-{path}
-<h1>{verb} {state}</h1>
-{bar}<p class="progress">{progress}</p>
-{error}{facts}</section>"""
+_METHODS = {
+    Method.IMPORT: "import",
+    Method.EXPORT: "export",
+    Method.DELETE_INSTANCES: "delete instances",
+    Method.DELETE_STORE: "delete store",
+    Method.CREATE_DATASET: "create dataset",
+}
 
 
 def operation_path(record: OperationRecord) -> str:
     """Return the path of an operation's page."""
     return f"/console/{record.name}"
+
+
+def operations_filter(
+    page: OperationsPage, wanted: OperationsFilter, path: str, kept: dict[str, str]
+) -> Html:
+    """Show the heading of operations, with the form that limits them.
+
+    Args:
+        page: of these operations; if there are none at all, there is no form.
+        wanted: what they are limited to now.
+        path: of the page that they are on.
+        kept: what else that page asks for: its dataset; one of a store has no field for it.
+    """
+    methods = {str(method): name for method, name in _METHODS.items()}
+    fields = [
+        choice("Method", "method", methods, wanted.method),
+        choice("State", "state", {str(state): str(state) for state in State}, wanted.state),
+        field("From (UTC)", "first", str(wanted.first or ""), kind="date"),
+        field("To (UTC)", "last", str(wanted.last or ""), kind="date"),
+    ]
+    if kept:
+        fields.insert(1, field("Store", "store", wanted.store))
+    is_limited = wanted != OperationsFilter()
+    form = filters(fields, f"{path}#operations", kept, is_limited=is_limited)
+    return html(_HEAD, form=form if page.operations or page.before or is_limited else Html())
 
 
 def operations_section(page: OperationsPage, path: str, query: dict[str, str]) -> Html:
@@ -39,54 +68,22 @@ def operations_section(page: OperationsPage, path: str, query: dict[str, str]) -
     href = link(path, **query, part="operations")
     older = link(path, **{**query, "before": page.before})
     rows = join(_row(record) for record in page.operations)
-    live = html(_LIVE, href=href, seconds=2 if running else 10)
+    live = html(LIVE, href=href, seconds=2 if running else 10)
+    words = "Older operations" if rows else "None so far: search further"
     return html(
         _SECTION,
         live=live if running or not query.get("before") else Html(),
-        rows=html("<ul>{rows}</ul>", rows=rows) if rows else Html(_NONE),
-        more=html('<p class="more"><a href="{href}">Older operations</a></p>', href=older)
+        rows=html("<ul>{rows}</ul>", rows=rows) if rows else _nothing(query),
+        more=html('<p class="more"><a href="{href}">{words}</a></p>', href=older, words=words)
         if page.before
         else Html(),
     )
 
 
-def operation_section(record: OperationRecord) -> Html:
-    """Show one operation and its progress; the script reloads it while it runs."""
-    metadata = record.metadata
-    href = link(operation_path(record), part="operation")
-    seconds = formatting.seconds_between(metadata.create_time, metadata.end_time)
-    facts: list[tuple[str, str | Html]] = [
-        ("Started", formatting.moment(metadata.create_time)),
-        ("Took" if record.done else "Running for", formatting.duration(seconds)),
-        ("Operation", record.name),
-        ("Results", metadata.logs_url),
-    ]
-    if record.asked:
-        flags = record.asked.flags.items()
-        facts += [(name.replace("_", " ").capitalize(), value) for name, value in flags]
-        facts += [("Asked by", record.asked.principal), ("Version", record.asked.version)]
-    error = Html()
-    if record.error:
-        error = html(
-            '<p class="problem{kind}">{text}</p>',
-            kind=" warn" if has_reached_end(record) else "",
-            text=record.error.message,
-        )
-    behind = [
-        html('<p class="problem warn">{text}</p>', text=f"{each.resource}: {each.message}")
-        for each in metadata.lagging
-    ]
-    return html(
-        _TOP,
-        live=Html() if record.done else html(_LIVE, href=href, seconds=2),
-        path=_store_link(record),
-        verb=record.metadata.method.verb,
-        state=formatting.state(record),
-        bar=progress_bar(record),
-        progress=progress_line(record),
-        error=join([error, *behind]),
-        facts=definitions(facts),
-    )
+def _nothing(query: dict[str, str]) -> Html:
+    if not any(query.get(name) for name in OperationsFilter._fields):
+        return Html(_NONE)
+    return html('<p class="empty">{text}</p>', text="No operations match.")
 
 
 def _row(record: OperationRecord) -> Html:
@@ -99,14 +96,4 @@ def _row(record: OperationRecord) -> Html:
         time=formatting.moment(record.metadata.create_time),
         bar=progress_bar(record),
         progress=progress_line(record),
-    )
-
-
-def _store_link(record: OperationRecord) -> Html:
-    if not record.store.id:
-        return Html()
-    return html(
-        '<p class="path"><a href="{href}">{store}</a></p>',
-        href=link(f"/console/{record.store}"),
-        store=record.store.id,
     )

@@ -1,10 +1,11 @@
-"""View of the outcome of every file: filters, why files failed, a page of the list."""
+"""View of the outcome of every file: filters, and a page of the list."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from dicomferry.console.queries.outcomes import OutcomesPage, Reasons
+from dicomferry.console.queries.outcomes import OutcomesFilter, OutcomesPage
 from dicomferry.console.views import formatting
+from dicomferry.console.views.forms import field, filters
 from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.console.views.operations import operation_path
 from dicomferry.console.views.progress import SHOWN
@@ -12,7 +13,7 @@ from dicomferry.operations.record import OperationRecord
 
 _SECTION = """<section id="outcomes"><h2>Outcome of every {noun}</h2>
 <nav aria-label="Outcomes">{chips}</nav>
-{reasons}{table}{more}
+{form}{table}{more}
 <p class="links"><a href="{download}" download>Download as JSON Lines</a></p></section>"""
 _TABLE = """<table class="outcomes"><thead><tr><th>{noun}</th><th>Outcome</th><th>Why</th>
 <th class="number">Size</th></tr></thead><tbody>{rows}</tbody></table>"""
@@ -22,38 +23,51 @@ _LINE = """<tr><td class="uri">{source}{uid}{derived}{other}</td>
 
 
 def outcomes_section(
-    record: OperationRecord, page: OutcomesPage, why: Reasons | None, outcome: str, is_first: bool
+    record: OperationRecord, page: OutcomesPage, wanted: OutcomesFilter, *, is_first: bool
 ) -> Html:
-    """Show a page of outcomes, with links to those of one kind."""
-    path = operation_path(record)
+    """Show a page of outcomes, with a form that limits them."""
+    path, query = operation_path(record), wanted._asdict()
     noun = record.metadata.method.noun
-    following = link(path, outcome=outcome, after=page.after) + "#outcomes"
+    following = link(path, **query, after=page.after) + "#outcomes"
     words = "More" if page.lines else "No matches so far: search further"
     links = []
     if not is_first:
-        first = link(path, outcome=outcome) + "#outcomes"
+        first = link(path, **query) + "#outcomes"
         links.append(html('<a href="{href}">First page</a>', href=first))
     if page.after:
         links.append(html('<a rel="next" href="{href}">{words}</a>', href=following, words=words))
     table = html(_TABLE, noun=noun.capitalize(), rows=join(map(_line, page.lines)))
     if not page.lines:
-        nothing = (
-            "No results" if record.done else "No results yet; they appear as each part finishes"
-        )
+        nothing = "No results yet; they appear as each part finishes"
+        if record.done:
+            nothing = "No results" if wanted == OutcomesFilter() else "No results match."
         table = html('<p class="empty">{text}</p>', text=nothing)
     return html(
         _SECTION,
         noun=noun,
-        chips=join(_chips(record, outcome)),
-        reasons=_reasons(why, noun) if why and why.counts else Html(),
+        chips=join(_chips(record, wanted)),
+        form=_form(record, wanted) if page.lines or wanted != OutcomesFilter() else Html(),
         table=table,
         more=html('<p class="more">{links}</p>', links=join(links)) if links else Html(),
-        download=link(f"{path}/outcomes.jsonl", outcome=outcome),
+        download=link(f"{path}/outcomes.jsonl", **query),
     )
 
 
-def _chips(record: OperationRecord, chosen: str) -> Sequence[Html]:
-    path = operation_path(record)
+def _form(record: OperationRecord, wanted: OutcomesFilter) -> Html:
+    fields = [
+        field("Code", "code", wanted.code),
+        field("Text in the name", "text", wanted.text),
+    ]
+    return filters(
+        fields,
+        f"{operation_path(record)}#outcomes",
+        {"outcome": wanted.outcome},
+        is_limited=bool(wanted.code or wanted.text),
+    )
+
+
+def _chips(record: OperationRecord, wanted: OutcomesFilter) -> Sequence[Html]:
+    path, chosen = operation_path(record), wanted.outcome
     counts = record.outcome_counts
     known = {str(outcome): counts.of(outcome) for outcome in SHOWN if counts.of(outcome)}
     if chosen:
@@ -62,29 +76,12 @@ def _chips(record: OperationRecord, chosen: str) -> Sequence[Html]:
     return [
         html(
             '<a href="{href}"{current}>{words}</a>',
-            href=link(path, outcome=value) + "#outcomes",
+            href=link(path, **wanted._replace(outcome=value)._asdict()) + "#outcomes",
             current=Html(' aria-current="page"' if value == chosen else ""),
             words=f"{words} {number:,}" if number else words,
         )
         for value, words, number in chips
     ]
-
-
-def _reasons(why: Reasons, noun: str) -> Html:
-    items = (
-        html(
-            "<li><b>{number}</b><div><code>{code}</code> {reason}{fault}</div></li>",
-            number=f"{number:,} ×",
-            code=code,
-            reason=reason,
-            fault=_fault(fault),
-        )
-        for (code, reason, fault), number in why.counts.most_common()
-    )
-    heading = f"Why {noun}s failed" + ("" if why.is_complete else ", in the part that was searched")
-    return html(
-        '<h3>{heading}</h3><ul class="reasons">{items}</ul>', heading=heading, items=join(items)
-    )
 
 
 def _fault(text: str) -> Html:
