@@ -12,6 +12,8 @@ from dicomferry.api.access import Principal
 from dicomferry.api.dispatch import to_api_error
 from dicomferry.api.errors import ApiError
 from dicomferry.api.own_threads import OwnThreads
+from dicomferry.console.download_pages import DownloadPages
+from dicomferry.console.downloads import AT_ONCE
 from dicomferry.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
 from dicomferry.console.operation_pages import OperationPages
 from dicomferry.console.pages import Pages
@@ -59,7 +61,8 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
     pages, walk = Pages(root, drawn, reader), WalkPages(root, drawn)
     jobs = OperationPages(root, reader)
     texts, pictures = OwnThreads(_PAGES_AT_ONCE), OwnThreads(_PICTURES_AT_ONCE)
-    walks = OwnThreads(_WALKS_AT_ONCE)
+    downloads = DownloadPages(root, walk.queries)
+    walks, converted = OwnThreads(_WALKS_AT_ONCE), OwnThreads(AT_ONCE)
 
     def guarded(page: _Page, threads: OwnThreads = texts) -> _Endpoint:
         async def endpoint(request: Request) -> Response:
@@ -84,6 +87,8 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         Route(_STUDY, guarded(walk.study, walks)),
         Route(_SERIES, guarded(walk.series, walks)),
         Route(_INSTANCE, guarded(walk.instance, walks)),
+        Route(f"{_SERIES}/download", guarded(downloads.series, converted)),
+        Route(f"{_INSTANCE}/download", guarded(downloads.instance, converted)),
         Route(f"{_INSTANCE}/elements", guarded(walk.elements, walks)),
         Route(_PICTURE, guarded(pages.picture, pictures)),
         Route(_OPERATION, guarded(jobs.operation)),

@@ -3,6 +3,7 @@
 import pytest
 
 from dicomferry.api.access import NoLogin
+from dicomferry.console import downloads
 from dicomferry.console.queries import slow
 from tests.console.chromium import PROGRAM, chromium
 from tests.console.consoles import run_trial, serving
@@ -13,6 +14,7 @@ def _queries_run_here(monkeypatch):
     """Starting a process takes longer than the queries; test_walk.py tests one of their own."""
     pool = slow.WorkerPool
     monkeypatch.setattr(slow, "WorkerPool", lambda _: pool(0))
+    monkeypatch.setattr(downloads, "WorkerPool", lambda _: pool(0))
 
 
 @pytest.fixture
