@@ -103,7 +103,10 @@ def running(root, store=STORE, total=200, **counts):
 
 def all_pages(folder):
     """Paths of all pages, for what holds for each; the operation is that of a folder."""
-    return ["/", TRIAL, f"{TRIAL}/preview", f"{TRIAL}/studies", page_of(folder)]
+    study = f"{TRIAL}/studies/1.2.1"
+    series = f"{study}/series/1.2.1.1"
+    walk = [f"{TRIAL}/studies", study, series, f"{series}/instances/1.2.1.1.1"]
+    return ["/", TRIAL, f"{TRIAL}/preview", *walk, page_of(folder)]
 
 
 def page_of(folder):
