@@ -144,7 +144,7 @@ class TestInstance:
         assert status == 400
         assert any(reason.value in content.decode() for reason in Reason)
 
-    @pytest.mark.parametrize("uid", ["1.9.2", "1.9.7", "%2e%2e", "x", "%0d%0aa: b"])
+    @pytest.mark.parametrize("uid", ["1.9.2", "1.9.7", "%2e%2e", "x", "%0d%0aa:%20b"])
     def test_that_is_not_there_is_not_found(self, ask, uid):
         assert ask(f"{WHOLE}/instances/{uid}/download")[0] == 404
         assert ask(f"{STUDY}/series/{uid}/download")[0] == 404
