@@ -161,7 +161,7 @@ class TestSeries:
     def test_lists_those_that_failed(self, ask):
         found = _unzipped(ask(f"{BROKEN}/download", "image/png")[2])
         names = [name for name in found if name.endswith(".png")]
-        assert names == ["1.9.7/1.png", *(f"1.9.9/{n}.png" for n in (1, 2, 3))]
+        assert names == ["1.9.7.png", *(f"1.9.9/{n}.png" for n in (1, 2, 3))]
         [failure] = csv.DictReader(io.StringIO(found["failures.csv"].decode()))
         assert failure["SOPInstanceUID"] == "1.9.8"
         assert Reason(failure["code"]).sentence == failure["reason"]
