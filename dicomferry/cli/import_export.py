@@ -30,7 +30,8 @@ def _import(context: typer.Context, values: FlagValues) -> None:
     Examples:
     [bold]dicomferry import trial '/data/**.dcm'[/bold]
     [bold]dicomferry import trial 'gs://bucket/incoming/**' --max-failures 10[/bold]
-    [bold]dicomferry import trial --retry-failed 20261124161502-3f9a12cd[/bold]
+    [bold]dicomferry import trial '/data/**.dcm' --dry-run --format json[/bold]
+    [bold]dicomferry import trial --retry-failed 20261124193740-ac319da9[/bold]
     """
     from dicomferry.transforms.ingest import ingest_all
 
@@ -71,9 +72,10 @@ def _export_files(context: typer.Context, values: FlagValues) -> None:
 
     Examples:
     [bold]dicomferry export files trial ./out[/bold]
-    [bold]dicomferry export files trial ./png --mime-type image/png --filter series.txt[/bold]
-    [bold]dicomferry export files trial gs://b/j2k \
-      --mime-type 'application/dicom; transfer-syntax=1.2.840.10008.1.2.4.90'[/bold]
+    [bold]dicomferry export files trial ./png --to png --skip-without-pixels[/bold]
+    [bold]dicomferry export files trial gs://bucket/j2k --to j2k --filter series.txt[/bold]
+    [bold]dicomferry export files trial ./raw \
+      --to 'application/octet-stream; transfer-syntax=*'[/bold]
     """
     from dicomferry.transforms.write_instance import write_all
 

@@ -115,6 +115,8 @@ def delete(
     """Delete the record of an operation that has ended, or that cannot be read.
 
     Its lists of outcomes go with it; what the job committed stays.
+
+    Example: [bold]dicomferry operations delete 20261124193740-ac319da9[/bold]
     """
     folder = OperationFolder(open_storage(root), DatasetName(), operation_id.rpartition("/")[2])
     delete_operation(folder, elsewhere.read(folder))

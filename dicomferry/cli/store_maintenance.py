@@ -129,6 +129,8 @@ def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
     """Bring a store to the format of this version, once no job of an earlier version runs on it.
 
     Earlier versions may refuse the store afterward.
+
+    Example: [bold]dicomferry stores upgrade trial[/bold]
     """
     before = find_store(root, store)
     reader = elsewhere.OperationReader()
@@ -143,7 +145,10 @@ def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
 
 
 def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Sort the index into few files, so that imports and exports read less of it."""
+    """Sort the index into few files, so that imports and exports read less of it.
+
+    Example: [bold]dicomferry stores optimize trial[/bold]
+    """
     found = find_store(root, store)
     streams = streams_of(found.resource, str(found.name))
     followers = [stream.log_name for stream in streams]

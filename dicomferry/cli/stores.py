@@ -111,7 +111,10 @@ def list_(
     ] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """List the stores of the local dataset."""
+    """List the stores of the local dataset.
+
+    Example: [bold]dicomferry stores list --filter 'labels.site=north' --format json[/bold]
+    """
     from dicomferry.api.label_filter import parse_filter
 
     wanted = parse_filter(filter_)
@@ -147,6 +150,8 @@ def delete(
     """Delete a store and every instance in it.
 
     A deletion that broke off goes on when it is run again.
+
+    Example: [bold]dicomferry stores delete trial --yes[/bold]
     """
     name, storage = parse_store(store), open_storage(root)
     if not deletion.has_anything(storage, name):
