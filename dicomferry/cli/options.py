@@ -91,10 +91,10 @@ def _parameter(each: NamedFlag, is_argument: bool, group: str) -> inspect.Parame
         info: Any = typer.Argument(help=text, show_default=False)
     elif each.is_switch:
         annotation, default = bool, False
-        info = typer.Option(*each.options, help=text)
+        info = typer.Option(*each.options[::-1], help=text)
     else:
         annotation = _annotation(each)
-        info = typer.Option(*each.options, help=text, metavar=metavar, show_default=False)
+        info = typer.Option(*each.options[::-1], help=text, metavar=metavar, show_default=False)
     return inspect.Parameter(
         each.name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

@@ -35,6 +35,7 @@ def examples() -> Iterator[tuple[str, list[str]]]:
 
 
 EXAMPLES = list(examples())
+IDS = [" ".join(words) for _, words in EXAMPLES]
 
 
 def test_every_command_has_examples_of_itself():
