@@ -21,6 +21,7 @@ from dicomferry.cli.output import (
     write_fields,
 )
 from dicomferry.cli.progress import progress
+from dicomferry.cli.settings import settings
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import deletion, dicom_store
@@ -160,7 +161,7 @@ def delete(
     question = f"Delete {name} with its {count} instances for good?"
     if not dicom_store.find_store(storage, name):
         question = f"Delete what is left of {name}, which was deleted before?"
-    if not yes and not typer.confirm(question):
+    if not yes and not typer.confirm(question, err=not settings.is_table):
         raise typer.Exit(1)
     with progress("delete", "blob") as on_progress:
         operation = deletion.delete_store(storage, name, on_progress)
@@ -206,7 +207,7 @@ def delete_instances(
     question = f"Delete {count:,} instances of {found.name} for good?"
     if unmatched:
         question = f"{len(unmatched):,} paths match no instance. {question}"
-    if not yes and not typer.confirm(question):
+    if not yes and not typer.confirm(question, err=not settings.is_table):
         raise typer.Exit(1)
     storage = open_storage(root)
     with progress("delete", "instance") as on_progress:

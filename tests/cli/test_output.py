@@ -40,8 +40,8 @@ TOLD = {
     "stores vacuum": [STORE.id],
     "stores upgrade": [STORE.id],
     "stores optimize": [STORE.id],
-    "stores delete-instances": [STORE.id, "--yes", "--filter"],
-    "stores delete": ["other", "--yes"],
+    "stores delete-instances": [STORE.id, "--filter"],
+    "stores delete": ["other"],
     "operations list": [],
     "operations describe": [ID],
     "operations wait": [ID],
@@ -61,7 +61,8 @@ def call(root):
 
     def run(*arguments):
         has_root = arguments[0] not in ("formats", "tokens")
-        return CliRunner().invoke(app, [*arguments, *[f"--root={root.root}"] * has_root])
+        words = [*arguments, *[f"--root={root.root}"] * has_root]
+        return CliRunner().invoke(app, words, input="y\n")
 
     yield run
     settings.__init__()
