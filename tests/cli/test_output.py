@@ -40,8 +40,8 @@ TOLD = {
     "stores vacuum": [STORE.id],
     "stores upgrade": [STORE.id],
     "stores optimize": [STORE.id],
-    "stores delete-instances": [STORE.id, "--filter"],
-    "stores delete": ["other"],
+    "stores delete-instances": [STORE.id, "--yes", "--filter"],
+    "stores delete": ["other", "--yes"],
     "operations list": [],
     "operations describe": [ID],
     "operations wait": [ID],
@@ -61,8 +61,7 @@ def call(root):
 
     def run(*arguments):
         has_root = arguments[0] not in ("formats", "tokens")
-        words = [*arguments, *[f"--root={root.root}"] * has_root]
-        return CliRunner().invoke(app, words, input="y\n")
+        return CliRunner().invoke(app, [*arguments, *[f"--root={root.root}"] * has_root])
 
     yield run
     settings.__init__()

@@ -132,6 +132,15 @@ def test_instances_are_deleted_after_a_question(dicomferry, root, tmp_path, monk
     assert wrong[0] == 2
 
 
+def test_a_question_is_not_among_the_json_of_the_answer(dicomferry, monkeypatch):
+    dicomferry("stores", "create", "trial")
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    code, out, error = dicomferry("stores", "delete", "trial", "--format=json")
+    assert code == 0
+    assert json.loads(out)["name"].endswith("/dicomStores/trial")
+    assert "for good?" in error
+
+
 def test_no_error_gives_a_terminal_orders(dicomferry):
     for wrong in ("--label=\x1b[2J", "--label=a\nerror: b", "--stream-to=\x9b2J:"):
         code, out, error = dicomferry("stores", "create", "trial", wrong)
