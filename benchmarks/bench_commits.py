@@ -3,7 +3,7 @@
 - grouped: W writers prepare 5 files of 100 rows each, at once; one step commits them, beside a
   rival import that commits a second after its last commit
 - apart: W imports commit one file each, all at once
-- log: what opening an index of 10,000 files takes, whose files need not exist for that
+- log: what opening an index of 1,000 and of 10,000 files takes, which need not exist for that
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.bench_scale import make_instance
+from benchmarks.machine import bytes_read
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -80,13 +81,15 @@ def log(data: Storage, files: int) -> str:
     for start in range(0, files, 1000):
         names = (f"import-{number:032x}-00000.parquet" for number in range(start, start + 1000))
         Index(data).append([WrittenFile(name, 1000, statistics) for name in names])
-    began = time.monotonic()
+    began, cpu, read = time.monotonic(), time.process_time(), bytes_read()
     index = Index(data)
-    opened = time.monotonic() - began
+    opened, opened_cpu = time.monotonic() - began, time.process_time() - cpu
+    read = bytes_read() - read
     count = len(index.file_stats())
     return (
-        f"an index of {count:,} files: opened in {opened:.2f} s, with the bounds of all in "
-        f"{time.monotonic() - began:.2f} s"
+        f"an index of {count:,} files: opened in {opened:.2f} s, {opened_cpu:.2f} s of CPU, "
+        f"{read / 1e6:.1f} MB read; with the bounds of all in {time.monotonic() - began:.2f} s, "
+        f"{time.process_time() - cpu:.2f} s of CPU"
     )
 
 
@@ -96,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--writers", type=int, nargs="+", default=[80, 400])
     options = parser.parse_args(argv)
     runs = [(grouped, writers) for writers in options.writers]
-    for run, size in [*runs, (apart, options.writers[0]), (log, 10_000)]:
+    for run, size in [*runs, (apart, options.writers[0]), (log, 1_000), (log, 10_000)]:
         with tempfile.TemporaryDirectory() as folder:
             store = create_store(open_storage(folder), parse_store("commits"))
             print(run(store.data, size), flush=True)

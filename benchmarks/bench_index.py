@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.machine import describe_machine, load
+from benchmarks.machine import bytes_read, describe_machine, load
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
@@ -106,18 +106,14 @@ def make_index(data: Storage, count: int, runs: int) -> None:
 
 def measured(name: str, call: Callable[[], T]) -> T:
     """Call a function, show what it took, and return what it returns."""
-    read, clock, cpu = _bytes_read(), time.perf_counter(), time.process_time()
+    read, clock, cpu = bytes_read(), time.perf_counter(), time.process_time()
     result = call()
     taken = f"{time.perf_counter() - clock:.2f} s, {time.process_time() - cpu:.2f} s of CPU"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     found = f", {len(result)} found" if isinstance(result, pa.Table) else ""
-    read = _bytes_read() - read
+    read = bytes_read() - read
     print(f"  {name}: {taken}, {read / 1e6:.1f} MB read{found}; so far at most {peak} MB")
     return result
-
-
-def _bytes_read() -> int:
-    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def measure(root: str, name: str) -> None:

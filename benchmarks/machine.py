@@ -24,6 +24,11 @@ def load() -> str:
     return "load average " + ", ".join(f"{average:.1f}" for average in os.getloadavg())
 
 
+def bytes_read() -> int:
+    """Return how many bytes this process has read so far, of a disk or its cache."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
 def _cpu() -> str:
     if _CPU_INFO.exists():
         for line in _CPU_INFO.read_text().splitlines():
