@@ -1,5 +1,7 @@
 """Beam's Prism, as `make engines` builds it from its sources, in place of a download."""
 
+import atexit
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,20 @@ class PrismJobServer(prism_runner.PrismJobServer):
         return str(BINARY)
 
 
+class SharedJobServer(job_server.StopOnExitJobServer):
+    """Starts in any thread: Beam's sets a handler of SIGINT, as only the main thread may."""
+
+    def start(self):
+        with self._lock:
+            if not self._started:
+                self._endpoint = self._job_server.start()
+                self._started = True
+                atexit.register(self.stop)
+        return self._endpoint
+
+
 _SERVERS: dict[type, job_server.JobServer] = {}
+_LOCK = threading.Lock()
 
 
 def stop_prism():
@@ -37,7 +52,7 @@ class PrismRunner(prism_runner.PrismRunner):
 
     def default_job_server(self, options):
         kind = type(options)
-        if kind not in _SERVERS:
-            server = PrismJobServer(kind(["--prism_log_level=warn"]))
-            _SERVERS[kind] = job_server.StopOnExitJobServer(server)
-        return _SERVERS[kind]
+        with _LOCK:
+            if kind not in _SERVERS:
+                _SERVERS[kind] = SharedJobServer(PrismJobServer(kind(["--prism_log_level=warn"])))
+            return _SERVERS[kind]
