@@ -33,7 +33,8 @@ class ExportJob:
         instances: the export is limited to these; None: all.
         workers: processes that read and write; 0: the runner's own.
         is_remote: whether the work happens on other machines.
-        ends_operation: whether the graph's last step loads the table and ends the operation.
+        ends_operation: whether the graph's last step ends the operation. It loads the table,
+            too, as every remote graph does.
         disposition: of that load.
         total: how many instances there are, for that step and the lists of outcomes.
         finds_paths: whether the graph compares the index with the filter, reports the paths that
@@ -131,7 +132,9 @@ class ExportInstances(beam.PTransform):
         job = self.job
         rows = ExportTable(job.data, job.folder, target, job.workers, progress, job.instances)
         written = files | "ExportTable" >> rows
-        if not job.ends_operation:
+        if not (job.ends_operation or job.is_remote):
             return written  # the caller loads
         load = LoadTable(job.folder, target.destination, job.disposition, job.covered, job.rules)
-        return written | "LoadTable" >> load
+        loaded = written | "LoadTable" >> load
+        # The process that waits for an engine learns from the record that the rows are loaded.
+        return loaded if job.ends_operation else written

@@ -69,8 +69,8 @@ def _end(folder: OperationFolder, record: OperationRecord, state: str) -> None:
         record.cut_short(CANCELLED, "cancelled on its engine")
     elif state != "DONE":
         record.cut_short(UNAVAILABLE, "the engine gave the job up, and its log says why")
-    elif flags.get("table"):
-        record.cut_short(UNAVAILABLE, "the process that would have loaded the rows is gone")
+    elif flags.get("table") and counts.failed and not counts.exported:
+        record.cut_short(UNAVAILABLE, "the table has none of the rows")
     elif not total and flags.get("source"):
         record.finish(NOT_FOUND, f"source {flags['source']!r} matches no files")
     else:
