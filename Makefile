@@ -107,9 +107,9 @@ docs: .venv-docs/done  ## the site of the documentation, in build/site; a broken
 
 lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	echo 'uv>=0.5' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o requirements-uv.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements.txt --override deploy/server/overrides.txt pyproject.toml -o deploy/server/requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra all pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev --extra all -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 -c requirements.txt --extra all --override deploy/server/overrides.txt pyproject.toml -o deploy/server/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/audit-requirements.in -o tests/audit-requirements.txt

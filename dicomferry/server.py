@@ -29,7 +29,7 @@ from dicomferry.api.rest.connections import IDLE_SECONDS, BoundedProtocol, raise
 from dicomferry.api.rest.front import Front
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
 from dicomferry.api.rpcs import Handlers, all_rpcs
-from dicomferry.console import console_routes
+from dicomferry.console.routes import console_routes
 from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.jobs.launch import JobRunner
 from dicomferry.jobs.turns import DEFAULT_LIMITS, WaitingLimits

@@ -99,11 +99,11 @@ def main(
         run: runs the pipeline.
         argv: the arguments; default: those of this process.
     """
-    request, options = parse(kind, sys.argv[1:] if argv is None else argv)
-    is_dataflow = dataflow_job(options) is not None
-    if log_format.choose(request.log_format, is_dataflow=is_dataflow) == LogFormat.JSON:
-        log_format.set_up(LogFormat.JSON)
     try:
+        request, options = parse(kind, sys.argv[1:] if argv is None else argv)
+        is_dataflow = dataflow_job(options) is not None
+        if log_format.choose(request.log_format, is_dataflow=is_dataflow) == LogFormat.JSON:
+            log_format.set_up(LogFormat.JSON)
         if request.operation and not is_dataflow:
             _wait_for_record()
             _confine(request)

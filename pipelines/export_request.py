@@ -5,6 +5,7 @@ import enum
 import operator
 from typing import Annotated, ClassVar, NamedTuple
 
+from dicomferry.extras import require
 from dicomferry.operations.record import Method
 from dicomferry.pipelines.flags import Flag, NamedFlag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
@@ -218,11 +219,12 @@ class ExportRequest(Request):
         What the load of a table would refuse is refused now, as far as it can be known.
 
         Raises:
-            ValueError, LookupError: with what is wrong and what to do.
+            ValueError, LookupError, MissingExtraError: with what is wrong and what to do.
         """
         self.check_reach(remote_runner)
         self._check_places()
         if self.table is not None:
+            require(self.table.extra, self.table.uri)
             self.table.check(self.write_disposition)
         data = get_store(self.root, self.store).data
         instances = read_instance_filter(self.filter, self._filter_folders) if self.filter else None

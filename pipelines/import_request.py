@@ -6,6 +6,7 @@ import operator
 import os
 from typing import Annotated, ClassVar, NamedTuple
 
+from dicomferry.extras import require
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import Method
 from dicomferry.operations.state import has_reached_end
@@ -22,6 +23,7 @@ from dicomferry.storage.registry import (
     refuse_missing_bucket,
 )
 from dicomferry.store.dicom_store import DicomStore, get_store
+from dicomferry.store.notifications import import_topics
 from dicomferry.tables.stream import Stream, refuse_local_tables, streams_of
 
 
@@ -129,13 +131,17 @@ class ImportRequest(Request):
         """Validate the request and resolve the store, its streams and the files to retry.
 
         Raises:
-            ValueError, LookupError: with what is wrong and what to do.
+            ValueError, LookupError, MissingExtraError: with what is wrong and what to do.
         """
         self.check_reach(remote_runner)
         if self.rules and self.source:
             self.rules.check(self.source.uri, Access.READ)
         store = get_store(self.root, self.store)
         streams = streams_of(store.resource, str(store.name))
+        for stream in streams:
+            require(stream.destination.extra, f"the stream to {stream.destination}")
+        if import_topics(store.resource):
+            require("gcp", "a store that notifies Pub/Sub topics")
         if remote_runner:
             refuse_local_tables(streams)
         return ReadyImport(store, streams, _uris_to_retry(self) if self.retry_failed else None)

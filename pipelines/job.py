@@ -9,6 +9,7 @@ from types import TracebackType
 import grpc
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, NOT_FOUND, UNAVAILABLE
 
+from dicomferry.extras import MissingExtraError, missing_extra
 from dicomferry.operations.completion import OutcomeCountMismatchError
 from dicomferry.operations.faults import fault_of
 from dicomferry.operations.folder import OperationFolder, new_operation_id
@@ -53,10 +54,12 @@ class JobGoesOn(KeyboardInterrupt):
 
 def message_of(error: BaseException) -> str:
     """Return what to say of an exception that has ended or prevented a job; no patient data."""
-    if isinstance(error, (JobError, ValueError, LookupError, KeyboardInterrupt)):
+    if isinstance(error, (JobError, MissingExtraError, ValueError, LookupError, KeyboardInterrupt)):
         return str(error)
     if isinstance(error, storage_errors()):
         return storage_message(error)
+    if missing := missing_extra(error):
+        return str(missing)
     return f"the job broke with {fault_of(error)}; please report this"
 
 

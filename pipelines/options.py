@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
 )
 
+from dicomferry.extras import require
 from dicomferry.operations.folder import new_operation_id
 from dicomferry.operations.owner import DataflowJob
 from dicomferry.pipelines.flags import add_flags, flags_of, from_namespace
@@ -120,6 +121,7 @@ def dataflow_job(options: PipelineOptions) -> DataflowJob | None:
 
 def _check_dataflow(options: PipelineOptions) -> None:
     if job := dataflow_job(options):
+        require("gcp", "DataflowRunner")
         for flag, value in (("--project", job.project), ("--region", job.region)):
             if not value:
                 raise ValueError(f"DataflowRunner needs {flag}: name the one that the job runs in")

@@ -65,6 +65,7 @@ SLOW = (
     "tables/test_flattened_properties.py",
     "tables/test_own_kind.py",
     "test_api.py",
+    "test_extras.py",
     "test_package.py",
     "test_server.py",
     "transforms/test_every_call.py",

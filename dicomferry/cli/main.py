@@ -183,12 +183,22 @@ def main() -> NoReturn:
 def _message(error: Exception) -> str | None:
     """Return what to say of an error with a remedy; None for a fault of this program."""
     from dicomferry.api.errors import ApiError
+    from dicomferry.extras import MissingExtraError, missing_extra
     from dicomferry.jobs.dataflow_client import DataflowError
     from dicomferry.pipelines.job import JobError
     from dicomferry.pipelines.job_service import EngineError
     from dicomferry.storage.failures import storage_errors, storage_message
 
-    told = (JobError, ApiError, DataflowError, EngineError, ValueError, LookupError)
+    error = missing_extra(error) or error
+    told = (
+        JobError,
+        ApiError,
+        DataflowError,
+        EngineError,
+        MissingExtraError,
+        ValueError,
+        LookupError,
+    )
     if isinstance(error, told):
         return str(error)
     if isinstance(error, storage_errors()):

@@ -32,6 +32,7 @@ class BigQueryTable(Destination):
     """bq://project.dataset.table."""
 
     prefix: ClassVar[str] = "bq://"
+    extra: ClassVar[str] = "bigquery"
     form: ClassVar[str] = "bq://project.dataset.table"
     limits: ClassVar[Limits] = BIGQUERY
     # A load job takes 10,000 files and 15 TB: so many of this size, and the last one of each of the

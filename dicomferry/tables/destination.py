@@ -85,6 +85,8 @@ class Destination(abc.ABC):
     """How the URIs of this kind are spelled, for messages."""
     limits: ClassVar[Limits]
     """What it takes of one instance."""
+    extra: ClassVar[str] = ""
+    """The extra of the package that it needs; '' for none."""
     shard_bytes: ClassVar[int] = 256 << 20
     """Size of the shards that it is loaded from; most kinds copy those of a bucket to a disk."""
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import uvicorn
 from starlette.applications import Starlette
 
-from dicomferry.console import console_routes
+from dicomferry.console.routes import console_routes
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import ProgressCounts
 from tests.pipelines.jobs import STORE, images, new_store, run_import, write_files

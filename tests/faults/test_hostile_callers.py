@@ -20,7 +20,7 @@ import pytest
 from dicomferry.api.access import NoLogin, make_token, token_file
 from dicomferry.api.rest.http_rule import routes_of
 from dicomferry.api.rpcs import Handlers, all_rpcs
-from dicomferry.console import console_routes
+from dicomferry.console.routes import console_routes
 from dicomferry.operations.folder import OperationFolder, start_operation
 from dicomferry.places import Bounds, PlaceRules
 from dicomferry.resource_names import parse_store
