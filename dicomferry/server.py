@@ -24,11 +24,14 @@ from dicomferry.api.access import NoLogin, TokenFile
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.grpc.server import make_server
 from dicomferry.api.log_rate import LogRate
+from dicomferry.api.metrics import Metrics
+from dicomferry.api.readiness import Readiness
 from dicomferry.api.rest.app import RestApp
 from dicomferry.api.rest.connections import IDLE_SECONDS, BoundedProtocol, raise_descriptor_limit
 from dicomferry.api.rest.front import Front
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
 from dicomferry.api.rpcs import Handlers, all_rpcs
+from dicomferry.api.tls import bound_handshakes, check_pair, grpc_credentials
 from dicomferry.console.routes import console_routes
 from dicomferry.jobs.dataflow_client import Templates
 from dicomferry.jobs.launch import JobRunner
@@ -69,12 +72,19 @@ class Settings:
     max_waiting: int = DEFAULT_LIMITS.in_all
     max_waiting_each: int = DEFAULT_LIMITS.of_caller
     url: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """http, or https."""
+        return "https" if self.tls_cert else "http"
 
     @property
     def public_url(self) -> str:
         """Where others find the page of this server, without a slash at its end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return self.url.rstrip("/") or f"http://{host}:{self.port}"
+        return self.url.rstrip("/") or f"{self.scheme}://{host}:{self.port}"
 
     @property
     def templates(self) -> Templates | None:
@@ -114,6 +124,8 @@ class Settings:
             raise ValueError(
                 f"--url {self.url} is not the URL of a server: use http://HOST or https://HOST"
             )
+        if self.tls_cert or self.tls_key:
+            check_pair(self.tls_cert, self.tls_key)
         for flag in ("max_jobs", "max_waiting", "max_waiting_each"):
             if (number := getattr(self, flag)) < 1:
                 name = flag.replace("_", "-")
@@ -141,11 +153,13 @@ class Service:
         handlers = Handlers(settings.root, rules, settings.runner, settings.public_url)
         self._operations = handlers.operations
         rpcs = all_rpcs(handlers)
-        dispatcher = Dispatcher(authenticator)
+        metrics = Metrics()
+        dispatcher = Dispatcher(authenticator, metrics)
         pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
         # REST answers every path that is not a page of the console, and 404 if it is unknown.
         pages.router.default = RestApp(rpcs, dispatcher)
-        self.app: ASGIApp = Front(pages if settings.auth else LocalhostGuard(pages))
+        guarded: ASGIApp = pages if settings.auth else LocalhostGuard(pages)
+        self.app: ASGIApp = Front(guarded, Readiness(settings.root), metrics, authenticator)
         self.grpc_server: grpc.Server = make_server(rpcs, dispatcher)
 
     def stop(self) -> None:
@@ -190,13 +204,17 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     # Images of patients: what this process and its jobs write is the user's own.
     os.umask(0o077)
     raise_descriptor_limit()
+    bound_handshakes()
     for logger in _LOGGERS_OF_STRANGERS:
         logging.getLogger(logger).addFilter(LogRate())
     settings.check()
     listener = _listen(settings.host, settings.port)
     service = Service(dataclasses.replace(settings, port=listener.getsockname()[1]))
-    grpc_port = _add_port(service.grpc_server, settings.host, settings.grpc_port)
-    server = _HttpServer(http_config(service.app), service.stop)
+    grpc_port = _add_port(service.grpc_server, settings)
+    tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key}
+    server = _HttpServer(
+        http_config(service.app, **(tls if settings.tls_cert else {})), service.stop
+    )
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         server.should_exit = True
@@ -244,10 +262,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _add_port(server: grpc.Server, host: str, port: int) -> int:
+def _add_port(server: grpc.Server, settings: Settings) -> int:
+    host, port = settings.host, settings.grpc_port
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return int(server.add_insecure_port(address))
+        if not settings.tls_cert:
+            return int(server.add_insecure_port(address))
+        credentials = grpc_credentials(settings.tls_cert, settings.tls_key)
+        return int(server.add_secure_port(address, credentials))
     except RuntimeError:
         raise ValueError(
             f"cannot serve gRPC on {address}: choose another --host or --grpc-port"

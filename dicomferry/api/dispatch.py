@@ -1,6 +1,7 @@
 """Handle one call from either transport: authenticate, validate, dispatch, log."""
 
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
 
 from dicomferry.api.access import Authenticator, Principal
 from dicomferry.api.errors import ApiError
+from dicomferry.api.metrics import Metrics
 from dicomferry.api.request_fields import check_required, check_values
 from dicomferry.api.rpcs import Rpc
 from dicomferry.storage.failures import storage_errors
@@ -18,14 +20,19 @@ _LOGGER = logging.getLogger(__name__)
 # Calls without a known token: everybody can make them, so the rate of these lines is bounded.
 _STRANGERS = _LOGGER.getChild("strangers")
 _NOBODY = "nobody"
+_NO_RESOURCE = "-"
+# Fields of requests that name their resource, and the form of a name.
+_NAMES = ("name", "parent", "resource")
+_RESOURCE = re.compile(r"projects(/[\w.-]{1,256}){1,9}", re.ASCII)
 
 
 class Dispatcher:
     """Answers calls."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
-        """Keep the authenticator, which resolves Authorization headers to principals."""
+    def __init__(self, authenticator: Authenticator, metrics: Metrics) -> None:
+        """Keep what resolves Authorization headers to principals, and what counts calls."""
         self._authenticator = authenticator
+        self._metrics = metrics
 
     def answer(self, rpc: Rpc, read: Callable[[Principal], Any], authorization: str | None) -> Any:
         """Return the response.
@@ -39,11 +46,12 @@ class Dispatcher:
             ApiError: for every failure; no other exception leaves here.
         """
         started = time.monotonic()
-        caller, code = _NOBODY, 0
+        caller, code, resource = _NOBODY, 0, _NO_RESOURCE
         try:
             principal = self._authenticator.authenticate(authorization)
             caller = principal.name
             request = read(principal)
+            resource = _resource(request)
             check_values(request)
             check_required(request)
             return rpc.handler(request, principal)
@@ -55,7 +63,7 @@ class Dispatcher:
             code = refusal.code
             raise refusal from None
         finally:
-            _log(rpc.name, caller, code, started)
+            self._log(f"{rpc.name} {resource}", caller, code, started)
 
     def require_login(self, method: str, authorization: str | None) -> None:
         """Refuse an unknown caller before anything of the call is read.
@@ -67,20 +75,27 @@ class Dispatcher:
         try:
             self._authenticator.authenticate(authorization)
         except ApiError as error:
-            _log(method, _NOBODY, error.code, started)
+            self._log(f"{method} {_NO_RESOURCE}", _NOBODY, error.code, started)
             raise
 
+    def _log(self, called: str, caller: str, code: int, started: float) -> None:
+        """Log and count a call; `called` is its method and its resource, without contents."""
+        seconds = time.monotonic() - started
+        logger = _STRANGERS if caller == _NOBODY else _LOGGER
+        logger.info("%s by %s: %s in %.0f ms", called, caller, Code.Name(code), seconds * 1000)
+        self._metrics.count(called.partition(" ")[0], Code.Name(code), seconds)
 
-def _log(method: str, caller: str, code: int, started: float) -> None:
-    # Neither names nor contents: requests can hold patient data.
-    logger = _STRANGERS if caller == _NOBODY else _LOGGER
-    logger.info(
-        "%s by %s: %s in %.0f ms",
-        method,
-        caller,
-        Code.Name(code),
-        (time.monotonic() - started) * 1000,
-    )
+
+def _resource(request: Any) -> str:
+    """Return the name of a request's resource as far as it has the form of one.
+
+    Other contents of requests stay out of logs: they can hold patient data.
+    """
+    for field in _NAMES:
+        name = getattr(request, field, "")
+        if isinstance(name, str) and _RESOURCE.fullmatch(name):
+            return name
+    return _NO_RESOURCE
 
 
 def to_api_error(error: Exception, method: str) -> ApiError:

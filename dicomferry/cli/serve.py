@@ -1,6 +1,7 @@
 """`dicomferry serve`: the API and the console, for others."""
 
 import logging
+import time
 from typing import Annotated
 
 import typer
@@ -9,6 +10,15 @@ from dicomferry.cli.options import DEFAULT_ROOT, Root
 from dicomferry.cli.output import show, write_fields
 from dicomferry.places import Overwrite
 from dicomferry.storage.registry import open_storage
+
+
+def _log_with_times() -> None:
+    """Log calls, each line with its time in UTC."""
+    formatter = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(formatter)
+    logging.getLogger("dicomferry").setLevel(logging.INFO)
 
 
 def serve_(
@@ -84,6 +94,11 @@ def serve_(
             "and --port.",
         ),
     ] = "",
+    tls_cert: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="Certificate, with its chain, in PEM: serve TLS."),
+    ] = "",
+    tls_key: Annotated[str, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Serve the API of Google's DicomService, REST and gRPC, and a page that shows it.
@@ -95,7 +110,7 @@ def serve_(
     """
     from dicomferry.server import Settings, serve
 
-    logging.getLogger("dicomferry").setLevel(logging.INFO)
+    _log_with_times()
     settings = Settings(
         open_storage(root),
         host,
@@ -114,14 +129,16 @@ def serve_(
         max_waiting,
         max_waiting_each,
         url,
+        tls_cert,
+        tls_key,
     )
 
     def announce(rest: int, grpc: int) -> None:
         shown = f"[{host}]" if ":" in host else host
         places = {
-            "REST": f"http://{shown}:{rest}/v1/",
+            "REST": f"{settings.scheme}://{shown}:{rest}/v1/",
             "gRPC": f"{shown}:{grpc}",
-            "page": f"http://{shown}:{rest}/",
+            "page": f"{settings.scheme}://{shown}:{rest}/",
         }
         show(places, lambda: write_fields(places.items()))
 
