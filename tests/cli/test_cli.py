@@ -160,9 +160,13 @@ def test_a_preview_is_one_page_without_patient_data(dicomferry, tmp_path):
         shutil.copy(Path(pydicom.data.__file__).parent / "test_files" / name, source)
     dicomferry("stores", "create", "trial")
     dicomferry("import", "trial", f"{source}/**")
+    code, stdout, _ = dicomferry("preview", "trial", "-o", "page.html", "--limit", "2")
+    assert (code, (tmp_path / "page.html").read_text().count("<figure>")) == (0, 2)
+    assert "2 of 3 series are shown" in " ".join(stdout.split())
     assert dicomferry("preview", "trial", "-o", "page.html")[0] == 0
     page = (tmp_path / "page.html").read_text()
     assert page.count("<figure>") == 3
+    assert not re.search(r"\b0\.0 |\b1 frame\b|are shown", page)
     assert page.count("data:image/jpeg;base64,") == 2
     assert "has no pixel data" in page
     assert "CompressedSamples" not in page  # the patient's name in CT_small.dcm

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydicom.uid import UID
 
 from dicomferry.console.metrics_cache import Metrics
-from dicomferry.console.preview import Series
-from dicomferry.console.queries.series import SeriesPage
+from dicomferry.console.queries.series import Series, SeriesPage
 from dicomferry.console.queries.stores import StoresPage
 from dicomferry.console.views import formatting
 from dicomferry.console.views.layout import definitions
