@@ -20,7 +20,7 @@ from dicomferry.operations.recorded import recorded
 from dicomferry.resource_names import StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.store.dicom_store import get_store
-from dicomferry.store.erasure import erase_blobs, erase_broken_writes, erase_rows
+from dicomferry.store.erasure import erase_blobs, erase_broken_writes, erase_kept_reads, erase_rows
 from dicomferry.store.index import Index
 from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.instance_filter import InstanceFilter
@@ -68,6 +68,7 @@ def run(deletion: Deletion, on_progress: ProgressCallback | None = None) -> Oper
     with recorded(folder, on_progress) as job:
         rows, cutoff = erase_rows(data, instances)
         job.expect(len(rows))
+        erase_kept_reads(data, cutoff)
         known = set(_uids(rows))
         _write(folder, "rows", _outcomes(rows))
         blobs = _erase_blobs(data, instances, cutoff, folder)

@@ -14,6 +14,7 @@ from dicomferry.store.notifications import Topic
 from dicomferry.tables.stream import Stream
 from dicomferry.transforms.append_to_streams import AppendToStreams
 from dicomferry.transforms.commit_instances import CommitInstances
+from dicomferry.transforms.delete_kept_reads import DeleteKeptReads
 from dicomferry.transforms.finish_operation import FinishOperation
 from dicomferry.transforms.group_by_bucket import GroupByBucket
 from dicomferry.transforms.ingest import ImportTarget
@@ -113,6 +114,8 @@ class ImportInstances(beam.PTransform):
             | "AllOutcomes" >> beam.Flatten()
             | "WriteOutcomes" >> self._write_outcomes(beam.pvalue.AsSingleton(bounds))
         )
+        delete = DeleteKeptReads(job.data, beam.pvalue.AsSingleton(counts))
+        _ = read.kept | "DeleteKeptReads" >> delete
         followed = self._follow(committed)
         if job.ends_operation:
             end = FinishOperation(

@@ -66,11 +66,21 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
         else:
             with ThreadPoolExecutor(concurrency) as threads:
                 results = list(threads.map(lambda source: ingest(source, batched), sources))
-    if not target.dry_run and is_deleted(target.data):
-        # The deletion may have listed the folder before these blobs were there.
-        purge(target.data)
-        raise StoreNotFoundError(f"{target.data.root} is gone: the store was deleted")
+    if not target.dry_run:
+        end_if_deleted(target.data)
     return [r._replace(stored=started) if isinstance(r, Instance) else r for r in results]
+
+
+def end_if_deleted(data: Storage) -> None:
+    """Find out, after something was written, whether the store was deleted meanwhile.
+
+    Raises:
+        StoreNotFoundError: it was; nothing is left of what was written.
+    """
+    if is_deleted(data):
+        # The deletion may have listed the folder before.
+        purge(data)
+        raise StoreNotFoundError(f"{data.root} is gone: the store was deleted")
 
 
 def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from dicomferry.storage.registry import capabilities_of
 from dicomferry.storage.retries import patience
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.ingest import ImportTarget, ingest_all
+from dicomferry.transforms.keep_reads import KeptReads
 from dicomferry.transforms.progress import ProgressReporter
+from dicomferry.transforms.read_units import Result
 from dicomferry.transforms.records import FileOutcome, Instance
 from dicomferry.transforms.worker_pool import shared_pool
 
@@ -32,9 +35,11 @@ class ReadAndStore(beam.PTransform):
     """Turn shares of sources into instances whose blobs are stored.
 
     At least once; harmless, since a blob is named after its content. A pool of processes reads the
-    files (`workers`; 0: in this process).
+    files (`workers`; 0: in this process). What was read is kept in the store until it is deleted by
+    name (`DeleteKeptReads`), and what an earlier import kept is not read again.
 
-    Counters, in namespace "read": files, bytes, failed. Distribution: file_bytes.
+    Counters, in namespace "read": files, bytes, failed; of these files, kept: not read again.
+    Distribution: file_bytes.
     """
 
     target: ImportTarget
@@ -47,11 +52,12 @@ class ReadAndStore(beam.PTransform):
         Returns:
             A tuple of PCollections, whose annotation Beam would warn about. `instances`: an
             `Instance` per file whose blob is stored; `outcomes`: a `FileOutcome` per file that
-            failed alone or has no instance of its own. A file is in exactly one.
+            failed alone or has no instance of its own. A file is in exactly one. `kept`: names of
+            what is kept in the store.
         """
         return shares | "Read" >> beam.ParDo(
             _ReadFn(self.target, self.workers, self.progress)
-        ).with_outputs("outcomes", main="instances")
+        ).with_outputs("outcomes", "kept", main="instances")
 
 
 class _ReadFn(beam.DoFn):
@@ -62,23 +68,43 @@ class _ReadFn(beam.DoFn):
         self._files = Metrics.counter("read", "files")
         self._bytes = Metrics.counter("read", "bytes")
         self._failed = Metrics.counter("read", "failed")
+        self._kept = Metrics.counter("read", "kept")
         self._file_bytes = Metrics.distribution("read", "file_bytes")
 
+    def start_bundle(self) -> None:
+        self._reads = KeptReads(self._target)
+
     def process(self, share: list[Source]) -> Iterator[Any]:
+        units = self._reads.take(share)
+        for unit in units:
+            if unit.name:
+                yield TaggedOutput("kept", unit.name)
+            if unit.taken:
+                self._kept.inc(len(unit.taken))
+                self._count(unit.taken)
+                yield from map(_tagged, unit.taken)
+        waiting = deque(unit for unit in units if unit.missing)
+        for results in self._read([source for unit in waiting for source in unit.missing]):
+            self._count(results)
+            for result in results:
+                yield _tagged(result)
+                if waiting[0].add(result):
+                    self._reads.keep(waiting.popleft())
+
+    def _read(self, sources: Sequence[Source]) -> Iterator[Sequence[Result]]:
+        """Yield the results of sources, in their order."""
         pool = shared_pool(self._workers)
         # A partial of a function that knows no Beam: workers stay small and start fast.
         ingest = functools.partial(ingest_all, target=self._target)
         timeout_for = functools.partial(_timeout_for, data=self._target.data)
-        chunks = batch_by_size(share, _size, _CHUNK_FILES, _CHUNK_BYTES)
-        for results in pool.map(ingest, chunks, _on_worker_lost, timeout_for):
-            self._count(results)
-            for result in results:
-                yield result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
+        chunks = batch_by_size(sources, _size, _CHUNK_FILES, _CHUNK_BYTES)
+        yield from pool.map(ingest, chunks, _on_worker_lost, timeout_for)
 
     def finish_bundle(self) -> None:
+        self._reads.finish()
         self._progress.report()
 
-    def _count(self, results: Sequence[Instance | FileOutcome]) -> None:
+    def _count(self, results: Sequence[Result]) -> None:
         failed = sum(isinstance(r, FileOutcome) and r.outcome == Outcome.FAILED for r in results)
         size = sum(result.size for result in results)
         for result in results:
@@ -87,6 +113,10 @@ class _ReadFn(beam.DoFn):
         self._bytes.inc(size)
         self._failed.inc(failed)
         self._progress.add(ProgressCounts(read=len(results), bytes=size, failed=failed))
+
+
+def _tagged(result: Result) -> Any:
+    return result if isinstance(result, Instance) else TaggedOutput("outcomes", result)
 
 
 def _size(source: Source) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,13 +16,12 @@ from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import KnownSources
 from dicomferry.transforms.batch_by_size import batch_by_size
+from dicomferry.transforms.read_units import UNIT_FILES, units
 from dicomferry.transforms.records import FileOutcome
 
 # A share is small enough to divide the work evenly, and large enough to be worth a hand-over: a
 # remote runner gives shares to many workers, our own pool divides a single one.
-_SHARE_FILES = 1024
-_SHARE_BYTES = 1 << 30
-_REMOTE_FRACTION = 8
+_SHARE_UNITS = 8
 
 
 @dataclasses.dataclass
@@ -46,14 +46,12 @@ class SkipKnown(beam.PTransform):
 
 
 def shares(sources: Sequence[Source], is_remote: bool = False) -> Iterator[list[Source]]:
-    """Divide a listing into shares of at most 1,024 files and, if more than one, 1 GiB.
-
-    Those for remote workers have an eighth of that: 128 files, 128 MiB.
-    """
-    part = _REMOTE_FRACTION if is_remote else 1
-    return batch_by_size(
-        sources, lambda source: source.size, _SHARE_FILES // part, _SHARE_BYTES // part
-    )
+    """Divide a listing into shares of whole units: one for a remote worker, else up to eight."""
+    if is_remote:
+        yield from units(sources)
+        return
+    for some in batch_by_size(units(sources), len, _SHARE_UNITS, _SHARE_UNITS * UNIT_FILES):
+        yield list(itertools.chain.from_iterable(some))
 
 
 class _SkipFn(beam.DoFn):

@@ -4,6 +4,8 @@ Rows go in one commit that raises the cut-off of the index (`vacuum` says what t
 whose commit comes later renews its blobs, or finds that they are gone. So all blobs below the paths
 can be deleted at once, also those that no row pointed at. Whoever breaks off and runs it again
 finds the blobs that are left, since their paths are made of the UIDs.
+
+What imports kept of their reading goes as a whole: the new cut-off makes it worthless.
 """
 
 import os
@@ -15,6 +17,7 @@ import pyarrow as pa
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
+from dicomferry.store import kept_reads
 from dicomferry.store.blobs import FOLDER
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import rewrite
@@ -108,6 +111,14 @@ def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iter
         while some := list(islice(paths, _BATCH)):
             for deleted in data.delete_older(some, cutoff):
                 yield "/".join(deleted.split("/")[1:4])
+
+
+def erase_kept_reads(data: Storage, cutoff: float) -> None:
+    """Delete what imports kept of their reading until a cut-off that was committed."""
+    folder = kept_reads.FOLDER
+    paths = chain((entry.path for entry in data.list(folder)), _abandoned(data, folder, cutoff))
+    while some := list(islice(paths, _BATCH)):
+        data.delete_older(some, cutoff)
 
 
 def erase_broken_writes(

@@ -18,6 +18,7 @@ import pyarrow as pa
 from dicomferry.storage.base import Storage
 from dicomferry.storage.clock import StorageClock
 from dicomferry.storage.retries import repeat_until_committed
+from dicomferry.store import kept_reads
 from dicomferry.store.blobs import FOLDER, INCOMING
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.dicom_store import DicomStore
@@ -32,6 +33,8 @@ _MEMORY = "256MB"
 
 def vacuum(store: DicomStore, *, dry_run: bool = False) -> Iterator[str]:
     """Delete blobs without a row that were last written 7 days ago or earlier; yield their paths.
+
+    So it does with what imports kept of their reading, which points at such blobs.
 
     Args:
         store: which one; jobs may run on it.
@@ -66,7 +69,7 @@ def raise_cutoff(data: Storage, cutoff: float) -> Index:
 
 
 def _older(data: Storage, cutoff: float) -> Iterator[str]:
-    for folder in (FOLDER, INCOMING):
+    for folder in (FOLDER, INCOMING, kept_reads.FOLDER):
         # Files that a killed process was writing are in no listing.
         for entry in chain(data.list(folder), data.partial_files(folder)):
             if entry.modified.timestamp() <= cutoff:
