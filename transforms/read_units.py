@@ -19,13 +19,15 @@ from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.source import Source
 from dicomferry.transforms.records import FileOutcome, Instance
 
-UNIT_FILES = 128
+UNIT_FILES = 256
 UNIT_BYTES = 128 << 20
-# A unit ends before its half at the end of a listing only, and then with one more source in so many
-# of a whole unit: one in seven is full before.
+# No unit but the last of a listing is smaller. The less it is, the sooner units that begin
+# differently end alike.
+_LEAST = 1 / 8
+# Then one source ends it of those that fill a quarter of it: 93 small files on average.
 _ENDS = 4
-# A smaller one is read again as fast as it is kept.
-_KEPT_SHARE = 1 / 8
+# Less is read again as fast as it is kept.
+_KEPT_SHARE = 1 / 16
 _KEPT_BYTES = 8 << 20
 # Raised whenever what is kept, or what is read of a file, changes.
 _FORMAT = 1
@@ -80,8 +82,8 @@ Result = Instance | FileOutcome
 def units(sources: Sequence[Source]) -> Iterator[list[Source]]:
     """Divide sources into units, in their order.
 
-    A unit has at most 128 files, and at most 128 MiB before its last one. It ends there, or from
-    the half of that on at a source whose hash says so.
+    A unit has at most 256 files, and at most 128 MiB before its last one. It ends there, or after
+    an eighth of that at a source whose hash says so.
     """
     unit: list[Source] = []
     filled = 0.0
@@ -89,7 +91,7 @@ def units(sources: Sequence[Source]) -> Iterator[list[Source]]:
         unit.append(source)
         share = _share(source)
         filled += share
-        if filled >= 1 or (filled >= 1 / 2 and _hash(source) < _ENDS * share):
+        if filled >= 1 or (filled >= _LEAST and _hash(source) < _ENDS * share):
             yield unit
             unit, filled = [], 0.0
     if unit:

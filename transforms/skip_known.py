@@ -16,11 +16,12 @@ from dicomferry.sources.source import Source
 from dicomferry.storage.base import Storage
 from dicomferry.store.known_sources import KnownSources
 from dicomferry.transforms.batch_by_size import batch_by_size
-from dicomferry.transforms.read_units import UNIT_FILES, units
+from dicomferry.transforms.read_units import units
 from dicomferry.transforms.records import FileOutcome
 
 # A share is small enough to divide the work evenly, and large enough to be worth a hand-over: a
 # remote runner gives shares to many workers, our own pool divides a single one.
+_SHARE_FILES = 1024
 _SHARE_UNITS = 8
 
 
@@ -50,7 +51,7 @@ def shares(sources: Sequence[Source], is_remote: bool = False) -> Iterator[list[
     if is_remote:
         yield from units(sources)
         return
-    for some in batch_by_size(units(sources), len, _SHARE_UNITS, _SHARE_UNITS * UNIT_FILES):
+    for some in batch_by_size(units(sources), len, _SHARE_UNITS, _SHARE_FILES):
         yield list(itertools.chain.from_iterable(some))
 
 
