@@ -121,5 +121,6 @@ class KeptReads:
         self._threads.shutdown()
 
     def _write(self, name: str, results: Sequence[Result]) -> None:
-        write_kept(self._target.data, name, to_table(results))
+        stored = [result.stored for result in results if isinstance(result, Instance)]
+        write_kept(self._target.data, name, to_table(results), min(stored, default=0.0))
         end_if_deleted(self._target.data)

@@ -122,7 +122,7 @@ def vacuum(
             yield {"blob": path}
 
     show_rows(rows(), lambda found: write_each(row["blob"] for row in found))
-    say(f"{removed} blobs {'would be' if dry_run else 'were'} deleted")
+    say(f"{removed} files {'would be' if dry_run else 'were'} deleted")
 
 
 def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:

@@ -114,11 +114,14 @@ def erase_blobs(data: Storage, instances: InstanceFilter, cutoff: float) -> Iter
 
 
 def erase_kept_reads(data: Storage, cutoff: float) -> None:
-    """Delete what imports kept of their reading until a cut-off that was committed."""
-    folder = kept_reads.FOLDER
-    paths = chain((entry.path for entry in data.list(folder)), _abandoned(data, folder, cutoff))
-    while some := list(islice(paths, _BATCH)):
-        data.delete_older(some, cutoff)
+    """Delete what imports kept of their reading; the cut-off that makes it worthless is committed.
+
+    Args:
+        data: the data folder of the store.
+        cutoff: of the commit that took the rows out.
+    """
+    kept_reads.erase_all_kept(data)
+    data.delete_older(list(_abandoned(data, kept_reads.FOLDER, cutoff)), cutoff)
 
 
 def erase_broken_writes(
