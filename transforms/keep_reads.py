@@ -17,7 +17,6 @@ from dicomferry.store.index import Index
 from dicomferry.store.kept_reads import read_kept, write_kept
 from dicomferry.store.renewal import safe_time
 from dicomferry.transforms.ingest import ImportTarget, end_if_deleted
-from dicomferry.transforms.records import Instance
 from dicomferry.transforms.read_units import (
     SCHEMA,
     Result,
@@ -28,6 +27,7 @@ from dicomferry.transforms.read_units import (
     to_table,
     units,
 )
+from dicomferry.transforms.records import Instance
 
 # A day before vacuum may take the blobs.
 _TAKEN_SECONDS = 6 * 24 * 3600
