@@ -51,7 +51,7 @@ class Reason(StrEnum):
         "NOT_DICOM",
         "not a DICOM file: neither 'DICM' at byte 128 nor a data set at the start",
     )
-    EMPTY_FILE = ("EMPTY_FILE", "the file is empty: copy it again from where it came from")
+    EMPTY_FILE = ("EMPTY_FILE", "the file is empty: copy it again from its source")
     GZIPPED = ("GZIPPED", "the file is compressed with gzip: unpack it first, e.g. with gunzip")
     ZIPPED = ("ZIPPED", "the file is a zip archive: unpack it first and import what it holds")
     DICOMDIR = (
@@ -62,7 +62,7 @@ class Reason(StrEnum):
     # Files that are broken.
     TRUNCATED = (
         "TRUNCATED",
-        "the file ends before its data set does: copy it again from where it came from",
+        "the file ends before its data set does: copy it again from its source",
     )
     MALFORMED = (
         "MALFORMED",
@@ -79,7 +79,7 @@ class Reason(StrEnum):
     )
     BROKEN_DEFLATE = (
         "BROKEN_DEFLATE",
-        "the deflated data set is damaged: copy it again from where it came from",
+        "the deflated data set is damaged: copy it again from its source",
     )
     INFLATED_TOO_LARGE = (
         "INFLATED_TOO_LARGE",
@@ -101,15 +101,15 @@ class Reason(StrEnum):
     )
     INVALID_STUDY_INSTANCE_UID = (
         "INVALID_STUDY_INSTANCE_UID",
-        "(0020,000D) Study Instance UID is not one UID of digits and dots, at most 64: correct it",
+        "(0020,000D) Study Instance UID is not one UID of at most 64 digits and dots: correct it",
     )
     INVALID_SERIES_INSTANCE_UID = (
         "INVALID_SERIES_INSTANCE_UID",
-        "(0020,000E) Series Instance UID is not one UID of digits and dots, at most 64: correct it",
+        "(0020,000E) Series Instance UID is not one UID of at most 64 digits and dots: correct it",
     )
     INVALID_SOP_INSTANCE_UID = (
         "INVALID_SOP_INSTANCE_UID",
-        "(0008,0018) SOP Instance UID is not one UID of digits and dots, at most 64: correct it",
+        "(0008,0018) SOP Instance UID is not one UID of at most 64 digits and dots: correct it",
     )
 
     # What an import decides.
@@ -119,7 +119,7 @@ class Reason(StrEnum):
     )
     ALREADY_EXISTS = (
         "ALREADY_EXISTS",
-        "another file with the same SOP Instance UID, but other bytes or another study or "
+        "another file with the same SOP Instance UID, but different bytes or another study or "
         "series, came first and stays: compare the two sources",
     )
     SOURCE_GONE = ("SOURCE_GONE", "the file is no longer there: put it back, or leave it out")
@@ -129,8 +129,8 @@ class Reason(StrEnum):
     )
     WRONG_CHECKSUM = (
         "WRONG_CHECKSUM",
-        "the bytes read are not those whose CRC-32C the bucket keeps, three times in a row: "
-        "try it again, then copy the object again from where it came from",
+        "the bytes read did not match the CRC-32C of the object, three times in a row: "
+        "try again, then copy the object again from its source",
     )
     BLOB_CORRUPT = (
         "BLOB_CORRUPT",
@@ -153,19 +153,19 @@ class Reason(StrEnum):
     )
     WORKER_LOST = (
         "WORKER_LOST",
-        "the process that worked on it died or hung: try again, then report it",
+        "the process that worked on it crashed or hung: try again, then report it",
     )
 
     INTERNAL_ERROR = (
         "INTERNAL_ERROR",
-        "a fault of dicomferry, not of the file: report it with the kind of error and the place "
+        "a bug in dicomferry, not in the file: report it with the kind of error and the place "
         "in the code that are listed with it",
     )
 
     # Transcoding: the data set, then the pixels, then what a target can hold.
     DATA_SET_INVALID = (
         "DATA_SET_INVALID",
-        "the data set cannot be read to its end: lengths or tags make no sense; export it "
+        "the data set cannot be read to its end: lengths or tags are invalid; export it "
         "as uploaded (transfer-syntax=*) and repair it",
     )
     DATA_SET_TOO_LARGE = (
@@ -178,11 +178,11 @@ class Reason(StrEnum):
         "no decoder for the transfer syntax that it is stored in; export it as uploaded "
         "(transfer-syntax=*)",
     )
-    NO_PIXEL_DATA = ("NO_PIXEL_DATA", "has no pixel data: ask for application/dicom")
+    NO_PIXEL_DATA = ("NO_PIXEL_DATA", "has no pixel data: use application/dicom")
     PIXEL_ATTRIBUTES_INVALID = (
         "PIXEL_ATTRIBUTES_INVALID",
         "Rows, Columns, Samples per Pixel, Bits Allocated or another attribute of the "
-        "pixels is missing or makes no sense; export it as uploaded (transfer-syntax=*)",
+        "pixels is missing or invalid; export it as uploaded (transfer-syntax=*)",
     )
     PIXEL_DATA_TRUNCATED = (
         "PIXEL_DATA_TRUNCATED",
@@ -191,8 +191,8 @@ class Reason(StrEnum):
     )
     FRAMES_NOT_FOUND = (
         "FRAMES_NOT_FOUND",
-        "the frames cannot be found in the encapsulated pixel data, or are not as many as "
-        "Number of Frames says; export it as uploaded (transfer-syntax=*)",
+        "the frames cannot be found in the encapsulated pixel data, or their number "
+        "differs from Number of Frames; export it as uploaded (transfer-syntax=*)",
     )
     FRAME_TOO_LARGE = (
         "FRAME_TOO_LARGE",
@@ -210,66 +210,66 @@ class Reason(StrEnum):
     )
     TOO_DEEP_FOR_BASELINE = (
         "TOO_DEEP_FOR_BASELINE",
-        "has more than 8 bits a sample, too many for JPEG Baseline (4.50): ask for "
-        "1.2.840.10008.1.2.4.51 (up to 12 bits), .4.70 or .4.90, or for image/jpeg",
+        "has more than 8 bits per sample, too many for JPEG Baseline (4.50): use "
+        "1.2.840.10008.1.2.4.51 (up to 12 bits), .4.70 or .4.90, or image/jpeg",
     )
     TOO_DEEP_FOR_EXTENDED = (
         "TOO_DEEP_FOR_EXTENDED",
-        "has more than 12 bits a sample, too many for JPEG Extended (4.51): ask for "
-        "1.2.840.10008.1.2.4.70, .4.80 or .4.90, or for image/jpeg",
+        "has more than 12 bits per sample, too many for JPEG Extended (4.51): use "
+        "1.2.840.10008.1.2.4.70, .4.80 or .4.90, or image/jpeg",
     )
     UNFIT_FOR_COMPRESSION = (
         "UNFIT_FOR_COMPRESSION",
         "1-bit, 32-bit, 64-bit and floating-point pixels do not fit this transfer syntax: "
-        "ask for an uncompressed one (1.2.840.10008.1.2.1 or .1.2.1.99)",
+        "use an uncompressed one (1.2.840.10008.1.2.1 or .1.2.1.99)",
     )
     UNFIT_FOR_RLE = (
         "UNFIT_FOR_RLE",
-        "this many bytes a pixel, or this pixel type, does not fit RLE Lossless: ask for "
+        "this number of bytes per pixel, or this pixel type, does not fit RLE Lossless: use "
         "1.2.840.10008.1.2.1 or .1.2.1.99",
     )
     PALETTE_NOT_LOSSY = (
         "PALETTE_NOT_LOSSY",
-        "palette indices must not be compressed lossily: ask for a lossless transfer "
+        "palette indices must not be compressed lossily: use a lossless transfer "
         "syntax, image/jpeg or image/png",
     )
     SIGNED_NOT_LOSSY = (
         "SIGNED_NOT_LOSSY",
-        "signed pixels cannot be held by this lossy transfer syntax: ask for "
+        "signed pixels do not fit this lossy transfer syntax: use "
         "1.2.840.10008.1.2.4.81, .4.91, .4.203 or a lossless one",
     )
     COLOUR_UNFIT = (
         "COLOUR_UNFIT",
-        "this color space does not fit the transfer syntax: ask for 1.2.840.10008.1.2.1, "
+        "this color space does not fit the transfer syntax: use 1.2.840.10008.1.2.1, "
         ".4.80 or .4.90",
     )
     COLOUR_UNFIT_FOR_JPEG_XL = (
         "COLOUR_UNFIT_FOR_JPEG_XL",
-        "YBR samples do not fit JPEG XL without rounding: ask for 1.2.840.10008.1.2.4.111 "
-        "if stored as JPEG, else for .4.80 or .4.90",
+        "YBR samples do not fit JPEG XL without rounding: use 1.2.840.10008.1.2.4.111 "
+        "if stored as JPEG, else .4.80 or .4.90",
     )
     COLOUR_SPACE_UNKNOWN = (
         "COLOUR_SPACE_UNKNOWN",
-        "its color space cannot be converted to RGB: ask for a lossless transfer syntax",
+        "its color space cannot be converted to RGB: use a lossless transfer syntax",
     )
     NOT_JPEG_BASELINE = (
         "NOT_JPEG_BASELINE",
-        "JPEG XL JPEG Recompression (4.111) holds only what is stored as JPEG Baseline: ask "
-        "for 1.2.840.10008.1.2.4.110 or .4.112",
+        "JPEG XL JPEG Recompression (4.111) accepts only images stored as JPEG Baseline: use "
+        "1.2.840.10008.1.2.4.110 or .4.112",
     )
     IMAGE_TOO_LARGE_FOR_TARGET = (
         "IMAGE_TOO_LARGE_FOR_TARGET",
-        "Rows, Columns or the whole length exceed what the target can hold: ask for "
+        "Rows, Columns or the whole length exceed the limits of the target: use "
         "1.2.840.10008.1.2.4.90",
     )
     LOOKUP_TABLE_INVALID = (
         "LOOKUP_TABLE_INVALID",
-        "its palette, Modality LUT or VOI LUT is missing, damaged or shorter than it says: ask for "
+        "its palette, Modality LUT or VOI LUT is missing, damaged or shorter than it says: use "
         "application/dicom",
     )
     NOT_RENDERABLE = (
         "NOT_RENDERABLE",
-        "its pixels cannot be rendered as a picture: ask for application/dicom",
+        "its pixels cannot be rendered as a picture: use application/dicom",
     )
 
 

@@ -152,7 +152,7 @@ class ExportRequest(Request):
         float, Flag("Compression ratio of lossy JPEG 2000 (4.91, 4.203)", group=FILES)
     ] = DEFAULT_QUALITY.j2k_ratio
     jpegls_near: Annotated[
-        int, Flag("Greatest error of a sample in near-lossless JPEG-LS (4.81)", group=FILES)
+        int, Flag("Largest error of a sample in near-lossless JPEG-LS (4.81)", group=FILES)
     ] = DEFAULT_QUALITY.jpegls_near
     jxl_distance: Annotated[
         float,

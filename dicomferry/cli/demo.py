@@ -23,7 +23,7 @@ def demo(
 ) -> None:
     """Import real DICOM files into a store, export them again, and show the results.
 
-    All that it writes is in the folder demo/.
+    Everything is written into the folder demo/.
 
     Examples:
     [bold]dicomferry demo[/bold]

@@ -8,7 +8,7 @@ from dicomferry.cli.output import console, show
 
 
 def formats() -> None:
-    """Show the formats of exports, and which of them each stored transfer syntax allows.
+    """Show the export formats, and which of them each stored transfer syntax allows.
 
     Example: [bold]dicomferry formats --format json[/bold]
     """

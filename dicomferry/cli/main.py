@@ -32,17 +32,17 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
     ),
     LazyCommand(
         "preview",
-        "Write one page of thumbnails, series by series: the contents of a store at a glance.",
+        "Write an HTML page with a thumbnail of each series of a store.",
         "dicomferry.cli.preview:preview",
     ),
     LazyCommand(
         "formats",
-        "Show the formats of exports, and which of them each stored transfer syntax allows.",
+        "Show the export formats, and which of them each stored transfer syntax allows.",
         "dicomferry.cli.formats:formats",
     ),
     LazyCommand(
         "serve",
-        "Serve the API of Google's DicomService, REST and gRPC, and a page that shows it.",
+        "Serve the API of Google's DicomService over REST and gRPC, and a console for browsers.",
         "dicomferry.cli.serve:serve_",
     ),
     lazy_group(
@@ -51,11 +51,11 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         "dicomferry.cli.stores:stores_app",
         {
             "create": "Create a store.",
-            "update": "Change a store's labels and streams; what is not named stays the same.",
+            "update": "Change labels and streams of a store; everything else stays the same.",
             "list": "List the stores of the local dataset.",
             "describe": "Show a store: its labels, its streams, and the location of its data.",
             "delete": "Delete a store and every instance in it.",
-            "delete-instances": "Delete the instances below some paths: rows and files, at once.",
+            "delete-instances": "Delete the studies, series and instances that a file lists.",
             "metrics": "Show the number of studies, series, instances and bytes.",
             "verify": "Check that every row's blob exists and has the right checksum.",
             "vacuum": "Delete blobs that no row points at and that are older than 7 days; "
@@ -82,12 +82,12 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         "dicomferry.cli.operations:operations_app",
         {
             "list": "List operations, the newest first.",
-            "describe": "Show an operation: what was asked, how it ended, and why files failed.",
-            "wait": "Wait until an operation has ended, and show its state.",
-            "delete": "Delete the record of an operation that has ended, or that cannot be read.",
+            "describe": "Show an operation: its request, how it ended, and why files failed.",
+            "wait": "Wait until an operation ends, then show its state.",
+            "delete": "Delete the record of an operation that has ended or is unreadable.",
             "prune": "Delete the records of operations that ended long ago, with their lists of "
             "outcomes.",
-            "cancel": "Cancel a job, wherever it runs; what it committed stays.",
+            "cancel": "Cancel a job on any machine; what it committed stays.",
         },
     ),
     lazy_group(
@@ -164,7 +164,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt as error:
         from dicomferry.cli.output import say, warn
 
-        warn(str(error) or "interrupted; what was committed stays, run it again to go on")
+        warn(str(error) or "interrupted; what was committed stays, run it again to continue")
         again = shlex.join(["dicomferry", *sys.argv[1:]])
         say(f"next: {getattr(error, 'next', again)}", style="bold")
         sys.exit(_INTERRUPTED)

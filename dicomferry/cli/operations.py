@@ -61,7 +61,7 @@ def describe(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Show an operation: what was asked, how it ended, and why files failed.
+    """Show an operation: its request, how it ended, and why files failed.
 
     Example: [bold]dicomferry operations describe 20261124193740-ac319da9 --format json[/bold]
     """
@@ -75,11 +75,11 @@ def describe(
 def wait(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Wait no longer than this.")
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Stop waiting after this time.")
     ] = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Wait until an operation has ended, and show its state.
+    """Wait until an operation ends, then show its state.
 
     Exits with 0 if it did its work, with 1 if files failed, with 2 if it is still running after
     --timeout, and with 3 if it ended in another way.
@@ -112,7 +112,7 @@ def delete(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Delete the record of an operation that has ended, or that cannot be read.
+    """Delete the record of an operation that has ended or is unreadable.
 
     Its lists of outcomes go with it; what the job committed stays.
 
@@ -128,10 +128,12 @@ def prune(
     older_than: Annotated[
         str,
         typer.Option(
-            metavar="AGE", help="Those that ended longer ago than this, such as 90d or 12h."
+            metavar="AGE", help="Delete those that ended longer ago than this, such as 90d or 12h."
         ),
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List them, but delete nothing.")
+    ] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Delete the records of operations that ended long ago, with their lists of outcomes.
@@ -162,7 +164,7 @@ def cancel(
     operation_id: Annotated[str, typer.Argument(metavar="ID")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Cancel a job, wherever it runs; what it committed stays.
+    """Cancel a job on any machine; what it committed stays.
 
     Example: [bold]dicomferry operations cancel 20261124193740-ac319da9[/bold]
     """

@@ -24,7 +24,7 @@ def preview(
     ] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Write one page of thumbnails, series by series: the contents of a store at a glance.
+    """Write an HTML page with a thumbnail of each series of a store.
 
     Example: [bold]dicomferry preview trial -o preview.html[/bold]
     """

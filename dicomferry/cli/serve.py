@@ -70,8 +70,8 @@ def serve_(
             help="Run jobs on Dataflow, from the templates in this folder (`make template`).",
         ),
     ] = "",
-    dataflow_project: Annotated[str, typer.Option(help="Project that runs these jobs.")] = "",
-    dataflow_region: Annotated[str, typer.Option(help="Region that they run in.")] = "",
+    dataflow_project: Annotated[str, typer.Option(help="Project in which these jobs run.")] = "",
+    dataflow_region: Annotated[str, typer.Option(help="Region in which these jobs run.")] = "",
     max_jobs: Annotated[
         int,
         typer.Option(
@@ -81,7 +81,7 @@ def serve_(
     ] = 4,
     max_waiting: Annotated[
         int,
-        typer.Option(metavar="N", help="Jobs that may be queued, in about 20 MB each."),
+        typer.Option(metavar="N", help="Jobs that may be queued; each takes about 20 MB."),
     ] = 200,
     max_waiting_each: Annotated[
         int, typer.Option(metavar="N", help="Queued jobs that one token may have.")
@@ -101,7 +101,7 @@ def serve_(
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Serve the API of Google's DicomService, REST and gRPC, and a page that shows it.
+    """Serve the API of Google's DicomService over REST and gRPC, and a console for browsers.
 
     Examples:
     [bold]dicomferry serve --allow-path /data[/bold]

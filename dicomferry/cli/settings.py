@@ -85,7 +85,7 @@ def _options(
             callback=_set_format,
             expose_value=False,
             rich_help_panel=_PANEL,
-            help="Form of the results; with json and jsonl, standard output has nothing else.",
+            help="Format of the results; with json and jsonl, standard output has nothing else.",
         ),
     ] = OutputFormat.TABLE,
     _quiet: Annotated[
@@ -117,7 +117,7 @@ def _options(
             callback=_set_log_format,
             expose_value=False,
             rich_help_panel=_PANEL,
-            help="Form of what goes to standard error; json is what Cloud Logging parses.",
+            help="Format of the log on standard error; json is for Cloud Logging.",
         ),
     ] = LogFormat.TEXT,
 ) -> None:

@@ -106,10 +106,12 @@ def verify(
 
 def vacuum(
     store: StoreArgument,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List them, but delete nothing.")
+    ] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Delete blobs that no row points at and that are older than 7 days; jobs may run meanwhile.
+    """Delete blobs older than 7 days that no row points at; safe while jobs run.
 
     Example: [bold]dicomferry stores vacuum trial --dry-run[/bold]
     """
@@ -126,7 +128,7 @@ def vacuum(
 
 
 def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Bring a store to the format of this version, once no job of an earlier version runs on it.
+    """Upgrade a store to the format of this version, when no job runs on it.
 
     Earlier versions may refuse the store afterward.
 
@@ -145,7 +147,7 @@ def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
 
 
 def optimize(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Sort the index into few files, so that imports and exports read less of it.
+    """Sort the index into a few files, so that imports and exports read less of it.
 
     Example: [bold]dicomferry stores optimize trial[/bold]
     """

@@ -34,7 +34,7 @@ from dicomferry.tables.stream import streams_of
 stores_app = typer.Typer(help="Create, show and maintain DICOM stores.", no_args_is_help=True)
 Labels = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="A label of the store, to find it by; up to 64."),
+    typer.Option(metavar="KEY=VALUE", help="Label of the store, for filters; up to 64."),
 ]
 
 
@@ -78,7 +78,7 @@ def update(
     no_streams: Annotated[bool, typer.Option("--no-streams", help="Stop all streams.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Change a store's labels and streams; what is not named stays the same.
+    """Change labels and streams of a store; everything else stays the same.
 
     Example: [bold]dicomferry stores update trial --label site=north --remove-label draft[/bold]
     """
@@ -145,12 +145,12 @@ def describe(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
 @stores_app.command()
 def delete(
     store: StoreArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Delete a store and every instance in it.
 
-    A deletion that broke off goes on when it is run again.
+    Run an interrupted deletion again to continue it.
 
     Example: [bold]dicomferry stores delete trial --yes[/bold]
     """
@@ -191,12 +191,12 @@ def delete_instances(
             "without it they stay for 7 days, and until `optimize`.",
         ),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Delete the instances below some paths: rows and files, at once.
+    """Delete the studies, series and instances that a file lists.
 
-    A deletion that broke off goes on when it is run again. Exits with 1 if nothing is below a path.
+    Run an interrupted deletion again to continue it. Exits with 1 if a path has no instances.
 
     Example: [bold]dicomferry stores delete-instances trial --filter patient.txt[/bold]
     """

@@ -24,7 +24,7 @@ def create_token(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="Store that it admits to; a dataset or project admits to all in it, * to all.",
+            help="Store that the token may use; a dataset or project means all in it, * all.",
         ),
     ],
     read: Annotated[
@@ -43,7 +43,7 @@ def create_token(
         ),
     ] = None,
 ) -> None:
-    """Create a token: print its line for the auth file, and, once, the token on standard error.
+    """Create a token: print its line for the auth file, and the token on standard error.
 
     Example:
     [bold]dicomferry tokens create airflow --store trial \\

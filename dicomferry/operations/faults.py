@@ -95,7 +95,7 @@ def _log_once(fault: Fault) -> None:
     if fault.place not in _logged:
         _logged.add(fault.place)
         _LOGGER.error(
-            "a fault of dicomferry, please report it: %s; called by: %s",
+            "a bug in dicomferry, please report it: %s; called by: %s",
             fault,
             ", ".join(fault.frames),
         )

@@ -63,7 +63,7 @@ class ExportFilesFlags(ExportFlags, total=False):
         skip_without_pixels: count instances without pixel data as skipped, not as failed.
         jpeg_quality: of JPEG, 1 to 100.
         j2k_ratio: compression ratio of lossy JPEG 2000.
-        jpegls_near: greatest error of a sample in near-lossless JPEG-LS.
+        jpegls_near: largest error of a sample in near-lossless JPEG-LS.
         jxl_distance: Butteraugli distance of lossy JPEG XL.
         overwrite: files that may be replaced: "never", "own" or "any" (default).
         derive_uids: give files of lossy formats a SOP Instance UID of their own.

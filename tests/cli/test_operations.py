@@ -95,5 +95,5 @@ def test_describe_shows_kind_and_place_of_a_fault_of_ours(root):
     lines = [to_line(FileOutcome.of_failure(f"/studies/{n}", error)) for n in range(2)]
     folder.write_outcomes("00000-00000", "\n".join(lines).encode())
     shown = call(root, "describe", folder.id)
-    assert "2 × INTERNAL_ERROR: a fault of dicomferry, not of the file" in shown
+    assert "2 × INTERNAL_ERROR: a bug in dicomferry, not in the file" in shown
     assert "IndexError at dicomferry/pixels/render/grayscale.py:118" in shown

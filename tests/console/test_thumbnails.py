@@ -101,5 +101,5 @@ def test_a_tile_says_where_a_fault_of_ours_is():
     image, kind = to_image(InstanceError(Reason.INTERNAL_ERROR, fault))
     text = " ".join(re.findall(r"<tspan[^>]*>([^<]*)</tspan>", image.decode()))
     assert kind == "image/svg+xml"
-    assert text.startswith("a fault of dicomferry, not of the file: IndexError at")
+    assert text.startswith("a bug in dicomferry, not in the file: IndexError at")
     assert text.replace("/ ", "/").endswith("dicomferry/pixels/render/grayscale.py:118")
