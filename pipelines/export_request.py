@@ -112,7 +112,7 @@ class ExportRequest(Request):
     mime_type: Annotated[
         Format,
         Flag(
-            "Form of the files: dicom (as uploaded), j2k, jpegls or htj2k (DICOM, compressed "
+            "Format of the files: dicom (as uploaded), j2k, jpegls or htj2k (DICOM, compressed "
             "without loss), png or jpeg (pictures), or a MIME type of `dicomferry formats`",
             also="to",
             metavar="FORM",
@@ -171,7 +171,7 @@ class ExportRequest(Request):
         bool,
         Flag(
             "Give files of lossy formats a SOP Instance UID of their own, derived from the "
-            "instance's; their names have it",
+            "instance's, and name them by it",
             group=FILES,
         ),
     ] = False

@@ -75,7 +75,7 @@ def write_operation(
             ("method", metadata.method.verb.lower()),
             ("store", record.store.id),
             *((name.replace("_", " "), text) for name, text in flags.items()),
-            ("asked by", asked.principal if asked else ""),
+            ("requested by", asked.principal if asked else ""),
             ("version", asked.version if asked else ""),
             ("started", _local(metadata.create_time)),
             ("ended", ended),
