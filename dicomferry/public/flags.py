@@ -58,7 +58,7 @@ class ExportFilesFlags(ExportFlags, total=False):
     """Keyword arguments of an export to files.
 
     Attributes:
-        mime_type: form of the files: "dicom" (default: as uploaded), "j2k", "jpegls", "htj2k",
+        mime_type: format of the files: "dicom" (default: as uploaded), "j2k", "jpegls", "htj2k",
             "png", "jpeg", or a MIME type.
         skip_without_pixels: count instances without pixel data as skipped, not as failed.
         jpeg_quality: of JPEG, 1 to 100.

@@ -192,7 +192,7 @@ class Store:
 
         Args:
             destination: folder, or gs://bucket/prefix.
-            mime_type: form of the files; default: as uploaded.
+            mime_type: format of the files; default: as uploaded.
             options: Beam's, the same as the pipeline's; default: the local runner.
 
         Raises:
