@@ -123,7 +123,7 @@ class TestOperations:
     def test_one_says_who_asked_for_what_and_what_comes_next(self, browser, trial):
         text = browser.page(page_of(trial.folder))
         asked = trial.operation["request"]
-        assert f"Asked for by <b><bdi>{asked['principal']}</bdi></b>, started" in text
+        assert f"Requested by <b><bdi>{asked['principal']}</bdi></b>, started" in text
         assert re.search(r", took \d+ s</p>", text)
         assert f"<dt>Source</dt><dd>{asked['flags']['source']}</dd>" in text
         assert f"dicomferry import trial --retry-failed {trial.folder.id} --root " in text

@@ -69,7 +69,7 @@ def _about(record: OperationRecord) -> Html:
     who = record.asked.principal if record.asked else ""
     return html(
         "{who} {time}, {took}",
-        who=html("Asked for by <b><bdi>{name}</bdi></b>, started", name=who)
+        who=html("Requested by <b><bdi>{name}</bdi></b>, started", name=who)
         if who
         else Html("Started"),
         time=formatting.moment(metadata.create_time),
