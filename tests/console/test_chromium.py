@@ -99,6 +99,24 @@ def test_times_are_shown_in_the_readers_zone(tab, site):
         tab.call("Emulation.setTimezoneOverride", timezoneId="")
 
 
+@pytest.mark.parametrize(
+    ("clipboard", "shown"),
+    [
+        ("{writeText: async text => { window.copied = text }}", "Copied"),
+        ("{writeText: async () => { throw new DOMException('', 'NotAllowedError') }}", "Copy"),
+        ("undefined", "Copy"),  # a page without TLS
+    ],
+)
+def test_a_button_copies_the_next_command_or_selects_it(tab, site, clipboard, shown):
+    tab.open(site.done)
+    tab.run(f"Object.defineProperty(navigator, 'clipboard', {{value: {clipboard}}}); 1")
+    tab.run("document.querySelector('code.command + button').click()")
+    assert "--retry-failed" in tab.run("getSelection().toString()")
+    assert tab.run("document.querySelector('code.command + button').textContent") == shown
+    assert tab.run("!window.copied || getSelection().toString() === window.copied")
+    assert tab.complaints == []
+
+
 def test_the_keyboard_reaches_everything_and_the_focus_is_seen(tab, site):
     tab.look(1280, "light")
     tab.open(site.done)

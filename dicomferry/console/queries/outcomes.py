@@ -19,8 +19,6 @@ _SCAN_BYTES = 256 << 20
 EXAMPLES = 3
 _MAX_TEXT = 1000
 _CODE = re.compile(r"[A-Z0-9_]{1,64}")
-# Text that a line of JSON has as it is.
-_PLAIN = re.compile(r"[A-Za-z0-9/._:+ -]*")
 _POSITION = re.compile(r"([A-Za-z0-9-]{1,64}):([0-9]{1,15})")
 
 
@@ -135,12 +133,13 @@ def _matching(line: bytes, wanted: OutcomesFilter) -> dict[str, Any] | None:
     # Most lines of a long list are none of them, and need not be parsed.
     if not _is_of(line, wanted.outcome) or wanted.code.encode() not in line:
         return None
-    is_as_written = line.isascii() and _PLAIN.fullmatch(wanted.text)
-    if is_as_written and wanted.text.lower().encode() not in line.lower():
+    text = wanted.text.casefold()
+    # Without a backslash nothing in it is escaped.
+    if text and b"\\" not in line and text not in line.decode("utf-8", "replace").casefold():
         return None
     record = parse_outcome(line)
     is_coded = wanted.code in ("", record.get("code", ""))
-    has_text = wanted.text.casefold() in record["source"].casefold()
+    has_text = text in record["source"].casefold()
     return record if is_coded and has_text else None
 
 

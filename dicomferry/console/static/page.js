@@ -23,10 +23,13 @@ function copyButton(command) {
   button.ariaLabel = "Copy the command " + command.textContent;
   button.addEventListener("click", async () => {
     getSelection().selectAllChildren(command);
-    // Browsers give pages without TLS no clipboard; what is selected can be copied by hand.
-    if (!navigator.clipboard) return;
-    await navigator.clipboard.writeText(command.textContent);
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+    } catch {
+      return; // no clipboard without TLS, or without permission: copy what is selected by hand
+    }
     button.textContent = "Copied";
+    button.ariaLabel = "Copied the command " + command.textContent;
   });
   return button;
 }
