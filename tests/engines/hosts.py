@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,13 +49,6 @@ class Host:
         for program in self._programs:
             program.wait()
         self._programs.clear()
-
-    def crawl(self, stop: threading.Event) -> None:
-        """Let everything on it run a tenth of each second, until `stop`."""
-        while not stop.wait(0.1):
-            self._send(signal.SIGSTOP)
-            stop.wait(0.9)
-            self._send(signal.SIGCONT)
 
     def _send(self, signal_number: int) -> None:
         found = subprocess.run(

@@ -230,17 +230,3 @@ def test_a_host_that_was_cut_off_for_30_seconds_changes_nothing(cluster, local, 
 
     with disturbing(cluster, host, dice, cut):
         assert loop(cluster, f"cut-{run}", *cluster.flags) == local
-
-
-def test_a_host_that_crawls_delays_a_job_and_changes_nothing(cluster, local):
-    stop = threading.Event()
-    crawling = threading.Thread(target=cluster.hosts[0].crawl, args=(stop,))
-    before = len(cluster.told())
-    crawling.start()
-    try:
-        assert loop(cluster, "crawled", *cluster.flags) == local
-    finally:
-        stop.set()
-        crawling.join()
-    ends = [line for line in cluster.told(before) if line.get("error") == ""]
-    assert any(line["pool"].startswith(cluster.hosts[0].address) for line in ends), "it did nothing"
