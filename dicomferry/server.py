@@ -20,7 +20,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from dicomferry.api.access import NoLogin, TokenFile
+from dicomferry.api.access import Authenticator, NoLogin, OidcLogin, OidcSettings, TokenFile
 from dicomferry.api.dispatch import Dispatcher
 from dicomferry.api.grpc.server import make_server
 from dicomferry.api.log_rate import LogRate
@@ -74,6 +74,9 @@ class Settings:
     url: str = ""
     tls_cert: str = ""
     tls_key: str = ""
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_groups_claim: str = "groups"
 
     @property
     def scheme(self) -> str:
@@ -108,6 +111,24 @@ class Settings:
         limits = WaitingLimits(self.max_waiting, self.max_waiting_each)
         return JobRunner(self.templates, self.max_jobs, limits)
 
+    @property
+    def oidc(self) -> OidcSettings | None:
+        """Whose tokens are taken beside those of the auth file, or None."""
+        if not (self.oidc_issuer or self.oidc_audience):
+            return None
+        return OidcSettings(self.oidc_issuer, self.oidc_audience, self.oidc_groups_claim)
+
+    def authenticator(self) -> Authenticator:
+        """Return what resolves the Authorization headers of callers.
+
+        Raises:
+            AuthFileError: the auth file is wrong.
+        """
+        if not self.auth:
+            return NoLogin()
+        file = TokenFile(self.auth)
+        return OidcLogin(self.oidc, file) if self.oidc else file
+
     def check(self) -> None:
         """Check the settings.
 
@@ -124,6 +145,10 @@ class Settings:
             raise ValueError(
                 f"--url {self.url} is not the URL of a server: use http://HOST or https://HOST"
             )
+        if self.oidc:
+            self.oidc.check()
+            if not self.auth:
+                raise ValueError("--oidc-issuer needs --auth: the file that gives groups rights")
         if self.tls_cert or self.tls_key:
             check_pair(self.tls_cert, self.tls_key)
         for flag in ("max_jobs", "max_waiting", "max_waiting_each"):
@@ -148,7 +173,7 @@ class Service:
         """
         settings.check()
         settings.root.check_writable()
-        authenticator = TokenFile(settings.auth) if settings.auth else NoLogin()
+        authenticator = settings.authenticator()
         rules = PlaceRules(settings.bounds, root=settings.root, overwrite=settings.overwrite)
         handlers = Handlers(settings.root, rules, settings.runner, settings.public_url)
         self._operations = handlers.operations

@@ -99,6 +99,18 @@ def serve_(
         typer.Option(metavar="FILE", help="Certificate, with its chain, in PEM: serve TLS."),
     ] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = "",
+    oidc_issuer: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Take tokens of this issuer of OpenID Connect, beside --auth."
+        ),
+    ] = "",
+    oidc_audience: Annotated[
+        str, typer.Option(metavar="AUD", help="What such tokens have in their claim aud.")
+    ] = "",
+    oidc_groups_claim: Annotated[
+        str, typer.Option(metavar="CLAIM", help="Their claim that lists the caller's groups.")
+    ] = "groups",
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Serve the API of Google's DicomService over REST and gRPC, and a console for browsers.
@@ -131,6 +143,9 @@ def serve_(
         url,
         tls_cert,
         tls_key,
+        oidc_issuer,
+        oidc_audience,
+        oidc_groups_claim,
     )
 
     def announce(rest: int, grpc: int) -> None:

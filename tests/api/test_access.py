@@ -158,7 +158,7 @@ class TestTokenFile:
             ({"resources": ["trial"]}, "is not a resource"),
             ({"resources": ["projects/p/"]}, "is not a resource"),
             ({"resources": ["projects/*"]}, "is not a resource"),
-            ({"stores": ["*"]}, "exactly name, sha256"),
+            ({"stores": ["*"]}, "exactly name, permissions, resources, either sha256 or group"),
             ({"read": "/in"}, "'read' must be a list"),
             ({"write": [7]}, "'write' must be a list"),
             ({"write": ["s3://b"]}, "'write' s3://b is not a place"),

@@ -24,6 +24,7 @@ Where there are two resources, a grant on one of them is enough. To set `stream_
 the store is needed too. `dicomferry.places` says which places a request may name.
 """
 
+from dicomferry.api.access.oidc import OidcLogin, OidcSettings
 from dicomferry.api.access.principal import (
     ALL_PERMISSIONS,
     ANYONE,
@@ -45,6 +46,8 @@ __all__ = [
     "Authenticator",
     "Grant",
     "NoLogin",
+    "OidcLogin",
+    "OidcSettings",
     "Principal",
     "TokenFile",
     "make_token",

@@ -68,6 +68,10 @@ class Principal:
         self.bounds = bounds
         self._grants = grants
 
+    def named(self, name: str) -> "Principal":
+        """Return who has the same rights under another name."""
+        return Principal(name, self._grants, self.bounds)
+
     def may(self, permission: str, *resources: str) -> bool:
         """Whether it has a permission on one of the resources, whether or not they exist."""
         return any(

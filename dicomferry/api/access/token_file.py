@@ -7,6 +7,9 @@
 (each on a single line). `read` and `write` are places that its requests may name; without one of
 them, they may name all that the server allows. SHA-256 is enough, since a token has 256 random
 bits and cannot be guessed. Removing a line revokes its token at once.
+
+A line with `group` in place of `sha256` is for callers whom an OpenID Connect issuer knows as
+members of that group: see `oidc`.
 """
 
 import hashlib
@@ -16,8 +19,8 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 from google.rpc.code_pb2 import UNAUTHENTICATED, UNAVAILABLE
 
@@ -26,7 +29,8 @@ from dicomferry.api.errors import ApiError
 from dicomferry.places import Bounds, Places, parse_places
 
 _LOGGER = logging.getLogger(__name__)
-_FIELDS = ("name", "sha256", "permissions", "resources")
+_FIELDS = ("name", "permissions", "resources")
+_KEYS = ("sha256", "group")
 _PLACES = ("read", "write")
 _ANYWHERE = Places(("/",), None)
 _REMEDY = (
@@ -53,7 +57,7 @@ class TokenFile:
         """
         self._path = path
         self._content = _read(path)
-        self._tokens = _parse(self._content, path)
+        self._entries = _parse(self._content, path)
 
     def authenticate(self, authorization: str | None) -> Principal:
         """Return the principal of the token in an Authorization header.
@@ -62,7 +66,7 @@ class TokenFile:
             ApiError: UNAUTHENTICATED without a known token; UNAVAILABLE while the file cannot be
                 used.
         """
-        tokens = self._current()
+        tokens = self._current().tokens
         scheme, _, token = (authorization or "").strip().partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -85,12 +89,21 @@ class TokenFile:
             )
         return match
 
-    def _current(self) -> dict[str, Principal]:
+    def of_groups(self, groups: Collection[str]) -> Principal | None:
+        """Return the principal of the first line that names one of some groups.
+
+        Raises:
+            ApiError: UNAVAILABLE while the file cannot be used.
+        """
+        known = self._current().groups
+        return next((known[group] for group in known if group in groups), None)
+
+    def _current(self) -> "_Entries":
         # The content is compared, not its time: two changes can fall on one tick of the clock.
         try:
             content = _read(self._path)
             if content != self._content:
-                self._tokens = _parse(content, self._path)
+                self._entries = _parse(content, self._path)
                 self._content = content
         except AuthFileError as error:
             _LOGGER.error("all logins are refused: %s", error)
@@ -98,7 +111,14 @@ class TokenFile:
                 UNAVAILABLE,
                 "logins cannot be checked at the moment; the server's log has the reason",
             ) from None
-        return self._tokens
+        return self._entries
+
+
+class _Entries(NamedTuple):
+    """Principals of a file: by the hash of their token, and by group in the order of lines."""
+
+    tokens: dict[str, Principal]
+    groups: dict[str, Principal]
 
 
 def make_token(
@@ -153,9 +173,8 @@ def _read(path: str) -> bytes:
         ) from None
 
 
-def _parse(content: bytes, path: str) -> dict[str, Principal]:
-    """Return the principals of a file, by the hash of their token."""
-    tokens: dict[str, Principal] = {}
+def _parse(content: bytes, path: str) -> _Entries:
+    entries = _Entries({}, {})
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -168,19 +187,24 @@ def _parse(content: bytes, path: str) -> dict[str, Principal]:
                 f"line {number} of the auth file {path}: {problem}; "
                 "`dicomferry tokens create` shows the format of a line"
             ) from None
-        if entry["sha256"] in tokens:
+        key, principals = (
+            (entry["group"], entries.groups)
+            if "group" in entry
+            else (entry["sha256"], entries.tokens)
+        )
+        if key in principals:
             raise AuthFileError(
-                f"line {number} of the auth file {path} repeats a token: list all of its "
+                f"line {number} of the auth file {path} repeats a token or group: list all of its "
                 "permissions in one line"
             )
         grant = Grant(tuple(entry["permissions"]), tuple(entry["resources"]))
-        tokens[entry["sha256"]] = Principal(entry["name"], (grant,), _bounds(entry))
-    if not tokens:
+        principals[key] = Principal(entry["name"], (grant,), _bounds(entry))
+    if not any(entries):
         raise AuthFileError(
             f"the auth file {path} has no token, so nobody can log in: "
             f"`dicomferry tokens create … >> {path}` adds one"
         )
-    return tokens
+    return entries
 
 
 def _bounds(entry: dict[str, Any]) -> Bounds | None:
@@ -198,14 +222,17 @@ def _bounds(entry: dict[str, Any]) -> Bounds | None:
 
 def _check(entry: Any) -> None:
     """Refuse an entry that does not have the format above."""
-    if not isinstance(entry, dict) or set(entry) - set(_PLACES) != set(_FIELDS):
+    keys = set(entry) & set(_KEYS) if isinstance(entry, dict) else set()
+    if len(keys) != 1 or set(entry) - set(_PLACES) - keys != set(_FIELDS):
         raise AuthFileError(
-            f"it must be a JSON object with exactly {', '.join(_FIELDS)}, and, to limit it to "
-            f"places, {' and '.join(_PLACES)}"
+            f"it must be a JSON object with exactly {', '.join(_FIELDS)}, either "
+            f"{' or '.join(_KEYS)}, and, to limit it to places, {' and '.join(_PLACES)}"
         )
     if not isinstance(entry["name"], str) or not entry["name"].strip():
         raise AuthFileError("'name' must be a string")
-    digest = entry["sha256"]
+    digest = entry.get("sha256", "0" * _HASH_CHARACTERS)
+    if not isinstance(entry.get("group", "-"), str) or not entry.get("group", "-").strip():
+        raise AuthFileError("'group' must be the name of a group, as the issuer has it")
     if (
         not isinstance(digest, str)
         or len(digest) != _HASH_CHARACTERS
