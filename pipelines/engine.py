@@ -90,6 +90,14 @@ class EnginePipeline(beam.Pipeline):
         return result
 
 
+def run_to_the_end(pipeline: beam.Pipeline) -> None:
+    """Run the graph of a job that belongs to no operation; it may take any time."""
+    result = pipeline.run()
+    if isinstance(result, PipelineResult):
+        _follow_to_the_end(result)
+    result.wait_until_finish()
+
+
 def _follow_to_the_end(result: PipelineResult) -> None:
     """Ask for the states and messages of a job anew, without the deadline that Beam gives them.
 

@@ -18,6 +18,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from dicomferry.pipelines import entry_point, exit_codes
+from dicomferry.pipelines.engine import run_to_the_end
 from dicomferry.pipelines.job import message_of
 from dicomferry.pipelines.options import FlagParser, beam_options, remote_runner
 from dicomferry.pipelines.requests import default_root, refuse_local_paths
@@ -36,8 +37,9 @@ _LOGGER = logging.getLogger(__name__)
 def sort_on_workers(data: Storage, options: PipelineOptions) -> None:
     """Sort the files that an index has now; files appended meanwhile are for the next call."""
     for merges in passes(data, Index(data)):
-        with beam.Pipeline(options=options) as pipeline:
-            _ = pipeline | beam.Create(merges, reshuffle=False) | SortIndex(data)
+        pipeline = beam.Pipeline(options=options)
+        _ = pipeline | beam.Create(merges, reshuffle=False) | SortIndex(data)
+        run_to_the_end(pipeline)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,11 +15,12 @@ import time
 import pytest
 from deltalake import DeltaTable
 
-from dicomferry.pipelines import export_dicom
+from dicomferry.pipelines import export_dicom, optimize_store
 from dicomferry.storage.gs_clients import delta_storage_options
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store
 from dicomferry.store.index import Index
+from dicomferry.store.sorted_runs import run_of
 from tests.engines.prism import BINARY, REPOSITORY, needs_prism
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import (
@@ -142,7 +143,7 @@ def remote_flags(request, service, workers):
 
 
 # A worker that does not start keeps a job service waiting for ever.
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote_flags, tmp_path):
     bucket = gcs.bucket(f"portable-{os.urandom(6).hex()}")
     for name, content in FILES.items():
@@ -156,6 +157,7 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
         create_store(root, STORE, {"streamConfigs": [stream]})
         jobs[runner] = run_import(root, f"gs://{bucket.name}/in/**", *flags)
         check_accounts(jobs[runner], [f"gs://{bucket.name}/in/{name}" for name in FILES])
+        assert optimize_store.main([f"--store={STORE.id}", f"--root={root.root}", *flags]) == 0
         export = run_export(root, f"{base}/out", *flags)
         assert export.code == 0, export.operation
         only = f"gs://{bucket.name}/only.txt"
@@ -172,6 +174,7 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
     assert jobs["remote"].outcomes == jobs["local"].outcomes
     assert rows["remote"] == rows["local"]
     assert len(rows["local"]) == 7
+    assert all(run_of(file) for file in Index(data_folder(root)).files)
     assert files["remote"] == files["local"]
     assert len(files["local"]) == 7
     assert tables["remote"] == tables["local"]
