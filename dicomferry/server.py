@@ -180,7 +180,11 @@ class Service:
         rpcs = all_rpcs(handlers)
         metrics = Metrics()
         dispatcher = Dispatcher(authenticator, metrics)
-        pages = Starlette(routes=console_routes(settings.root, authenticator.authenticate))
+        pages = Starlette(
+            routes=console_routes(
+                settings.root, authenticator.authenticate, dispatcher.calling(rpcs)
+            )
+        )
         # REST answers every path that is not a page of the console, and 404 if it is unknown.
         pages.router.default = RestApp(rpcs, dispatcher)
         guarded: ASGIApp = pages if settings.auth else LocalhostGuard(pages)

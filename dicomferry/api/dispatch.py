@@ -4,7 +4,7 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
@@ -64,6 +64,19 @@ class Dispatcher:
             raise refusal from None
         finally:
             self._log(f"{rpc.name} {resource}", caller, code, started)
+
+    def calling(self, rpcs: Iterable[Rpc]) -> Callable[[str, Any, str | None], Any]:
+        """Return a function that calls methods by name, for callers in this process.
+
+        It takes the method's name, its message, and the Authorization of who asks; it returns and
+        raises as `answer` does.
+        """
+        by_name = {rpc.name: rpc for rpc in rpcs}
+
+        def call(method: str, message: Any, authorization: str | None) -> Any:
+            return self.answer(by_name[method], lambda _: message, authorization)
+
+        return call
 
     def require_login(self, method: str, authorization: str | None) -> None:
         """Refuse an unknown caller before anything of the call is read.

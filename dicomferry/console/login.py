@@ -1,19 +1,19 @@
 """Login of the console: browsers send no Authorization header, so a cookie has the token."""
 
 from collections.abc import Callable
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED
+from google.rpc.code_pb2 import UNAUTHENTICATED
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from dicomferry.api.access import Principal
 from dicomferry.api.errors import ApiError
+from dicomferry.console.form_bodies import check_origin, read_form
 from dicomferry.console.views import layout
 
 COOKIE = "dicomferry_token"
-_MAX_LOGIN_BYTES = 16_384
 
 Authenticate = Callable[[str | None], Principal]
 
@@ -27,21 +27,13 @@ def authorization(request: Request) -> str | None:
 
 async def log_in(request: Request, authenticate: Authenticate) -> Response:
     """Set a cookie with the token from the form, and redirect to the page that was requested."""
-    if response := _from_elsewhere(request):
-        return response
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_LOGIN_BYTES:
-            error = ApiError(INVALID_ARGUMENT, "The form is too large: a token is much shorter.")
-            return layout.error_page(error, None)
     try:
-        fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
-    except ValueError:
-        error = ApiError(INVALID_ARGUMENT, "The form has too many fields.")
+        check_origin(request)
+        fields = await read_form(request)
+    except ApiError as error:
         return layout.error_page(error, None)
-    token = fields.get("token", [""])[0].strip()
-    after = own_path(fields.get("next", ["/"])[0])
+    token = fields.get("token", "")
+    after = own_path(fields.get("next", "/"))
     try:
         await run_in_threadpool(authenticate, f"Bearer {token}")
     except ApiError as error:
@@ -57,8 +49,10 @@ async def log_in(request: Request, authenticate: Authenticate) -> Response:
 
 async def log_out(request: Request) -> Response:
     """Delete the cookie, and redirect to the start page."""
-    if response := _from_elsewhere(request):
-        return response
+    try:
+        check_origin(request)
+    except ApiError as error:
+        return layout.error_page(error, None)
     response = RedirectResponse("/", 303, layout.SECURITY_HEADERS)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
@@ -72,16 +66,6 @@ def _came_by_tls(request: Request) -> bool:
     forwarded = request.headers.get("Forwarded", "").lower().replace('"', "").replace(" ", "")
     by_proxy = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
     return "https" in (request.url.scheme, by_proxy) or "proto=https" in forwarded
-
-
-def _from_elsewhere(request: Request) -> Response | None:
-    """Return an error page for a form of another site."""
-    origin = request.headers.get("Origin")
-    if origin is None or origin.partition("://")[2] == request.headers.get("Host"):
-        return None
-    return layout.error_page(
-        ApiError(PERMISSION_DENIED, "This form belongs to another site."), None
-    )
 
 
 def own_path(url: str) -> str:

@@ -92,7 +92,12 @@ class Pages:
         if request.query_params.get("part") == "charts":
             return layout.fragment(charts)
         metrics = self._metrics.get([store], _COUNT_SECONDS)[str(store.name)]
-        body = join([store_body(store, metrics), charts, head, section])
+        changes = [
+            verb
+            for verb in ("import", "export")
+            if principal.may(f"healthcare.dicomStores.{verb}", str(store.name))
+        ]
+        body = join([store_body(store, metrics, changes), charts, head, section])
         is_counting = metrics is None or not is_known
         refresh = _NO_SCRIPT_SECONDS if is_counting or is_running else 0
         return layout.page(store.name.id, body, principal, refresh_seconds=refresh)

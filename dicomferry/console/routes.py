@@ -12,8 +12,10 @@ from dicomferry.api.access import Principal
 from dicomferry.api.dispatch import to_api_error
 from dicomferry.api.errors import ApiError
 from dicomferry.api.own_threads import OwnThreads
+from dicomferry.console.change_pages import Call, ChangePages
 from dicomferry.console.download_pages import DownloadPages
 from dicomferry.console.downloads import AT_ONCE
+from dicomferry.console.form_bodies import check_origin, read_form
 from dicomferry.console.login import COOKIE, Authenticate, authorization, log_in, log_out, own_path
 from dicomferry.console.operation_pages import OperationPages
 from dicomferry.console.pages import Pages
@@ -26,6 +28,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.store.formats import StoreFormatError
 
 _Page = Callable[[Request, Principal], Response]
+_Form = Callable[[Request, Principal, dict[str, str]], Response]
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 _DATASET = "/console/projects/{project}/locations/{location}/datasets/{dataset}"
@@ -38,6 +41,7 @@ _OPERATION = _DATASET + "/operations/{operation}"
 _PAGES_AT_ONCE = 16
 # One is drawn at a time; others are at hand.
 _PICTURES_AT_ONCE = 4
+_CHANGES_AT_ONCE = 4
 # One query runs at a time, and each has a deadline.
 _WALKS_AT_ONCE = 4
 # Pages ask every two seconds; Dataflow updates the counters of a job about this often.
@@ -49,18 +53,20 @@ _ASSETS = {
 }
 
 
-def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
-    """Return the routes of the console. Only those of the login change anything.
+def console_routes(root: Storage, authenticate: Authenticate, call: Call) -> list[Route]:
+    """Return the routes of the console. What changes anything is a POST.
 
     Args:
         root: where stores are.
         authenticate: returns the principal of an Authorization header, or raises ApiError. A
             browser sends no such header, so its login is a cookie with the same token.
+        call: calls a method of the API.
     """
     drawn, reader = Pictures(), OperationReader(_ASK_DATAFLOW_SECONDS)
     pages, walk = Pages(root, drawn, reader), WalkPages(root, drawn)
     jobs = OperationPages(root, reader)
     texts, pictures = OwnThreads(_PAGES_AT_ONCE), OwnThreads(_PICTURES_AT_ONCE)
+    changes, changing = ChangePages(root, call), OwnThreads(_CHANGES_AT_ONCE)
     downloads = DownloadPages(root, walk.queries)
     walks, converted = OwnThreads(_WALKS_AT_ONCE), OwnThreads(AT_ONCE)
 
@@ -68,6 +74,21 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         async def endpoint(request: Request) -> Response:
             try:
                 return await threads.run(lambda: _answer(request, page, authenticate))
+            except ApiError as error:
+                return layout.error_page(error, None)
+
+        return endpoint
+
+    def posted(page: _Form) -> _Endpoint:
+        async def endpoint(request: Request) -> Response:
+            try:
+                check_origin(request)
+                fields = await read_form(request)
+                return await changing.run(
+                    lambda: _answer(
+                        request, lambda asked, who: page(asked, who, fields), authenticate
+                    )
+                )
             except ApiError as error:
                 return layout.error_page(error, None)
 
@@ -83,6 +104,12 @@ def console_routes(root: Storage, authenticate: Authenticate) -> list[Route]:
         *(Route(f"/console/{name}", _asset(name, kind)) for name, kind in _ASSETS.items()),
         Route(_STORE, guarded(pages.store)),
         Route(f"{_STORE}/preview", guarded(pages.preview)),
+        Route(f"{_STORE}/import", guarded(changes.import_form)),
+        Route(f"{_STORE}/import", posted(changes.start_import), methods=["POST"]),
+        Route(f"{_STORE}/export", guarded(changes.export_form)),
+        Route(f"{_STORE}/export", posted(changes.start_export), methods=["POST"]),
+        Route(f"{_OPERATION}/cancel", guarded(changes.cancel_form)),
+        Route(f"{_OPERATION}/cancel", posted(changes.cancel), methods=["POST"]),
         Route(f"{_STORE}/studies", guarded(walk.studies, walks)),
         Route(_STUDY, guarded(walk.study, walks)),
         Route(_SERIES, guarded(walk.series, walks)),

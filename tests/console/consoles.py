@@ -59,8 +59,8 @@ class Browser:
 
 
 @contextmanager
-def serving(root, authenticator, *others):
-    app = Starlette(routes=[*console_routes(root, authenticator.authenticate), *others])
+def serving(root, authenticator, *others, call=None):
+    app = Starlette(routes=[*console_routes(root, authenticator.authenticate, call), *others])
     answered = []
 
     async def noting(scope, receive, send):

@@ -148,7 +148,7 @@ def test_no_grpc_method_answers_without_a_token(service, rpc, token):
 
 
 def test_no_page_of_the_console_shows_anything_without_a_login(service):
-    routes = console_routes(open_storage("nowhere"), NoLogin().authenticate)
+    routes = console_routes(open_storage("nowhere"), NoLogin().authenticate, print)
     places = KNOWN | {"project": "p", "location": "l", "dataset": "d", "store": "trial"}
     seen = 0
     for route in routes:

@@ -24,7 +24,8 @@ _LIVE = ' data-live="{href}" data-seconds="{seconds}"'
 _STORE = """<p class="path">{parent}</p>
 <h1>{id}</h1>
 {labels}{numbers}
-<p class="links"><a href="{studies}">Studies</a> <a href="{pictures}">Pictures</a></p>
+<p class="links"><a href="{studies}">Studies</a> <a href="{pictures}">Pictures</a>
+{changes}</p>
 {configuration}"""
 _PICTURES = """<p class="path"><a href="{store}">{name}</a></p>
 <h1>Pictures</h1>
@@ -76,8 +77,14 @@ def stores_section(
     )
 
 
-def store_body(store: DicomStore, metrics: Metrics | None) -> Html:
-    """Show a store with its metrics, and the topics and tables that get its new instances."""
+def store_body(store: DicomStore, metrics: Metrics | None, changes: Sequence[str]) -> Html:
+    """Show a store with its metrics, and the topics and tables that get its new instances.
+
+    Args:
+        store: which one.
+        metrics: of it; None: being counted.
+        changes: that may be started: import, export.
+    """
     resource = store.resource
     configs = [*resource.get("notificationConfigs", [])]
     configs += [resource["notificationConfig"]] if "notificationConfig" in resource else []
@@ -94,6 +101,14 @@ def store_body(store: DicomStore, metrics: Metrics | None) -> Html:
         id=store.name.id,
         labels=_labels(store),
         numbers=_numbers(metrics),
+        changes=join(
+            html(
+                '<a href="{href}">{words}</a>',
+                href=link(f"{store_path(store)}/{verb}"),
+                words=verb.capitalize(),
+            )
+            for verb in changes
+        ),
         studies=link(f"{store_path(store)}/studies"),
         pictures=link(f"{store_path(store)}/preview"),
         configuration=definitions(pairs) if pairs else Html(),
