@@ -1,1 +1,1 @@
-"""Web console: stores, operations, outcomes of files, pictures."""
+"""Web console: stores, operations, outcomes of files, pictures; it starts and cancels jobs."""

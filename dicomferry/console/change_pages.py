@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from google.longrunning import operations_pb2
-from google.rpc.code_pb2 import INVALID_ARGUMENT, NOT_FOUND
+from google.rpc.code_pb2 import FAILED_PRECONDITION, INVALID_ARGUMENT, NOT_FOUND
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -116,6 +116,8 @@ class ChangePages:
         principal.require(permission, name, *([str(record.store)] if record else []))
         if record is None:
             raise ApiError(NOT_FOUND, f"{name} does not exist")
+        if record.done:
+            raise ApiError(FAILED_PRECONDITION, f"Operation {record.id} has ended already.")
         paths = (f"/console/{name}/cancel", f"/console/{name}", record.id)
         facts = [("Operation", record.id), ("Store", str(record.store))]
 

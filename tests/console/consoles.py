@@ -10,9 +10,12 @@ from urllib.parse import urlencode
 import uvicorn
 from starlette.applications import Starlette
 
+from dicomferry.api.dispatch import Dispatcher
+from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.console.routes import console_routes
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.outcomes import ProgressCounts
+from dicomferry.places import Bounds, PlaceRules
 from tests.pipelines.jobs import STORE, images, new_store, run_import, write_files
 
 DATASET = "projects/local/locations/local/datasets/default"
@@ -59,7 +62,10 @@ class Browser:
 
 
 @contextmanager
-def serving(root, authenticator, *others, call=None):
+def serving(root, authenticator, *others, allowed=()):
+    """A console, whose requests may name some places."""
+    rpcs = all_rpcs(Handlers(root, PlaceRules(Bounds.of_server(allowed), root=root)))
+    call = Dispatcher(authenticator).calling(rpcs)
     app = Starlette(routes=[*console_routes(root, authenticator.authenticate, call), *others])
     answered = []
 
@@ -106,7 +112,8 @@ def all_pages(folder):
     study = f"{TRIAL}/studies/1.2.1"
     series = f"{study}/series/1.2.1.1"
     walk = [f"{TRIAL}/studies", study, series, f"{series}/instances/1.2.1.1.1"]
-    return ["/", TRIAL, f"{TRIAL}/preview", *walk, page_of(folder)]
+    forms = [f"{TRIAL}/import", f"{TRIAL}/export"]
+    return ["/", TRIAL, f"{TRIAL}/preview", *walk, *forms, page_of(folder)]
 
 
 def page_of(folder):
