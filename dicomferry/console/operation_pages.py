@@ -8,13 +8,19 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from dicomferry.api.access import Principal
+from dicomferry.api.access.permissions import METHOD_PERMISSIONS
 from dicomferry.api.errors import ApiError
 from dicomferry.console.queries import outcomes
 from dicomferry.console.queries.outcomes import OutcomesFilter
 from dicomferry.console.requests import dataset_of
 from dicomferry.console.views import layout
-from dicomferry.console.views.markup import join
-from dicomferry.console.views.operation import next_section, operation_section, request_section
+from dicomferry.console.views.markup import Html, join
+from dicomferry.console.views.operation import (
+    cancel_link,
+    next_section,
+    operation_section,
+    request_section,
+)
 from dicomferry.console.views.outcomes import outcomes_section
 from dicomferry.console.views.problems import problems_section
 from dicomferry.jobs.elsewhere import OperationReader
@@ -48,8 +54,11 @@ class OperationPages:
         if not after and wanted == OutcomesFilter() and _has_problems(record):
             problems = outcomes.problems(folder)
         listed = outcomes_section(record, page, wanted, is_first=not after)
+        permission, names = METHOD_PERMISSIONS["CancelOperation"], (folder.name, str(record.store))
+        may_cancel = not record.done and principal.may(permission, *names)
         body = [
             section,
+            cancel_link(record) if may_cancel else Html(),
             problems_section(record, problems),
             next_section(next_steps(record, self._root.root)),
             request_section(record),

@@ -198,6 +198,8 @@ class TestChanges:
     def test_an_operation_is_canceled_after_a_confirmation(self, log_in, root):
         operation = start_operation(root, STORE, "ImportDicomData")
         path, send = f"{page_of(operation)}/cancel", log_in("all")
+        assert f'href="{path}"' in send(page_of(operation)).text
+        assert f'href="{path}"' not in log_in("reader")(page_of(operation)).text
         asked = send(path)
         assert asked.status == 200
         assert not operation.is_cancel_requested()

@@ -39,6 +39,14 @@ def operation_section(record: OperationRecord) -> Html:
     )
 
 
+def cancel_link(record: OperationRecord) -> Html:
+    """Return a link to the page that asks whether to cancel an operation."""
+    return html(
+        '<p class="links"><a href="{href}">Cancel</a></p>',
+        href=link(f"{operation_path(record)}/cancel"),
+    )
+
+
 def next_section(steps: Sequence[NextStep]) -> Html:
     """Show the commands that make sense now; the script adds a button that copies each."""
     if not steps:
