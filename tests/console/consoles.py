@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from dicomferry.api.dispatch import Dispatcher
+from dicomferry.api.metrics import Metrics
 from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.console.routes import console_routes
 from dicomferry.operations.folder import start_operation
@@ -65,7 +66,7 @@ class Browser:
 def serving(root, authenticator, *others, allowed=()):
     """A console, whose requests may name some places."""
     rpcs = all_rpcs(Handlers(root, PlaceRules(Bounds.of_server(allowed), root=root)))
-    call = Dispatcher(authenticator).calling(rpcs)
+    call = Dispatcher(authenticator, Metrics()).calling(rpcs)
     app = Starlette(routes=[*console_routes(root, authenticator.authenticate, call), *others])
     answered = []
 
