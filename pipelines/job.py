@@ -204,7 +204,8 @@ def _explain_chain(chain: list[BaseException]) -> tuple[int, str]:
     if any(isinstance(error, KeyboardInterrupt) for error in chain):
         return CANCELLED, "interrupted"
     for error in reversed(chain):
-        if isinstance(error, storage_errors()):
+        # A bare error of gRPC comes from Beam's job service: clients of storage wrap theirs.
+        if isinstance(error, storage_errors()) and not isinstance(error, grpc.RpcError):
             return UNAVAILABLE, storage_message(error)
     if told := next(filter(None, map(engine.explain, reversed(chain))), None):
         return told

@@ -1,5 +1,6 @@
 """Whatever ends a job is the error of its operation, with a code and without patient data."""
 
+import grpc
 import pytest
 from deltalake.exceptions import DeltaError
 from google.rpc.code_pb2 import CANCELLED, FAILED_PRECONDITION, INTERNAL, NOT_FOUND, UNAVAILABLE
@@ -33,6 +34,7 @@ def test_a_job_whose_outcomes_do_not_add_up_is_an_error(job):
     [
         (OSError(28, "No space left on device"), UNAVAILABLE, "storage failed: .*No space left"),
         (DeltaError(PATIENT), UNAVAILABLE, "storage failed: DeltaError"),
+        (grpc.RpcError(PATIENT), UNAVAILABLE, "the job service does not answer: is it running"),
         (ZeroDivisionError(PATIENT), INTERNAL, "the job broke with ZeroDivisionError"),
     ],
 )
