@@ -79,6 +79,8 @@ def pytest_collection_modifyitems(items):
     slow = [here / name for name in SLOW]
     if lost := [str(path) for path in slow if not path.exists()]:
         raise pytest.UsageError(f"tests/conftest.py lists files that do not exist: {lost}")
+    if unstable := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"ids that differ between processes: {unstable}")
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)

@@ -165,7 +165,6 @@ def test_tokens_of_the_file_go_on(login, auth_file, issuer):
         {"key": None, "algorithm": "none"},
         {"note": "x" * (20 << 10)},
     ],
-    ids=str,
 )
 def test_whatever_the_issuer_did_not_sign_for_this_server_is_refused(login, issuer, changes):
     assert refusal(login, issuer.token(**changes))[0] == UNAUTHENTICATED
