@@ -27,9 +27,15 @@ from dicomferry.api.log_rate import LogRate
 from dicomferry.api.metrics import Metrics
 from dicomferry.api.readiness import Readiness
 from dicomferry.api.rest.app import RestApp
-from dicomferry.api.rest.connections import IDLE_SECONDS, BoundedProtocol, raise_descriptor_limit
+from dicomferry.api.rest.connections import (
+    IDLE_SECONDS,
+    BoundedListener,
+    BoundedProtocol,
+    raise_descriptor_limit,
+)
 from dicomferry.api.rest.front import Front
 from dicomferry.api.rest.localhost_guard import LocalhostGuard, is_loopback
+from dicomferry.api.rest.operator_paths import OperatorPaths
 from dicomferry.api.rpcs import Handlers, all_rpcs
 from dicomferry.api.tls import bound_handshakes, check_pair, grpc_credentials
 from dicomferry.console.routes import console_routes
@@ -46,6 +52,8 @@ _LAST_SECONDS = 2
 _LOGGERS_OF_STRANGERS = (
     "asyncio",
     "uvicorn.error",
+    "dicomferry.api.access.oidc",
+    "dicomferry.api.access.token_file",
     "dicomferry.api.dispatch.strangers",
     "dicomferry.api.rest.connections",
 )
@@ -187,8 +195,8 @@ class Service:
         )
         # REST answers every path that is not a page of the console, and 404 if it is unknown.
         pages.router.default = RestApp(rpcs, dispatcher)
-        guarded: ASGIApp = pages if settings.auth else LocalhostGuard(pages)
-        self.app: ASGIApp = Front(guarded, Readiness(settings.root), metrics, authenticator)
+        app = OperatorPaths(pages, Readiness(settings.root), metrics, authenticator)
+        self.app: ASGIApp = Front(app if settings.auth else LocalhostGuard(app))
         self.grpc_server: grpc.Server = make_server(rpcs, dispatcher)
 
     def stop(self) -> None:
@@ -237,7 +245,7 @@ def serve(settings: Settings, announce: Callable[[int, int], None]) -> None:
     for logger in _LOGGERS_OF_STRANGERS:
         logging.getLogger(logger).addFilter(LogRate())
     settings.check()
-    listener = _listen(settings.host, settings.port)
+    listener = _listen(settings)
     service = Service(dataclasses.replace(settings, port=listener.getsockname()[1]))
     grpc_port = _add_port(service.grpc_server, settings)
     tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key}
@@ -275,12 +283,14 @@ class _HttpServer(uvicorn.Server):
         threading.Thread(target=self._stop_others, daemon=True).start()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.host, settings.port
+    kind_of_socket = BoundedListener if settings.tls_cert else socket.socket
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = kind_of_socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen()  # clients can connect before uvicorn is ready

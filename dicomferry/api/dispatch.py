@@ -59,7 +59,7 @@ class Dispatcher:
             code = error.code
             raise
         except Exception as error:  # the boundary: the caller gets an answer
-            refusal = to_api_error(error, rpc.name)
+            refusal = to_api_error(error, rpc.name, _STRANGERS if caller == _NOBODY else _LOGGER)
             code = refusal.code
             raise refusal from None
         finally:
@@ -111,11 +111,11 @@ def _resource(request: Any) -> str:
     return _NO_RESOURCE
 
 
-def to_api_error(error: Exception, method: str) -> ApiError:
+def to_api_error(error: Exception, method: str, logger: logging.Logger = _LOGGER) -> ApiError:
     """Return an error for the caller without details, and log where it was raised."""
     places = "".join(traceback.format_tb(error.__traceback__))
     # The places, not the message: exception texts can hold patient data.
-    _LOGGER.error("%s broke with %s:\n%s", method, type(error).__name__, places)
+    logger.error("%s broke with %s:\n%s", method, type(error).__name__, places)
     if isinstance(error, storage_errors()):
         return ApiError(UNAVAILABLE, "the storage behind this server failed; try again")
     return ApiError(

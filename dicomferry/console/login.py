@@ -14,6 +14,8 @@ from dicomferry.console.form_bodies import check_origin, read_form
 from dicomferry.console.views import layout
 
 COOKIE = "dicomferry_token"
+# A browser drops larger cookies without a word (RFC 6265, section 6.1: 4,096 bytes with the rest).
+_MAX_COOKIE = 3800
 
 Authenticate = Callable[[str | None], Principal]
 
@@ -34,6 +36,12 @@ async def log_in(request: Request, authenticate: Authenticate) -> Response:
         return layout.error_page(error, None)
     token = fields.get("token", "")
     after = own_path(fields.get("next", "/"))
+    if len(token) > _MAX_COOKIE:
+        return layout.login_page(
+            after,
+            "browsers keep no token of more than 3,800 characters: log in with one that "
+            "names fewer groups",
+        )
     try:
         await run_in_threadpool(authenticate, f"Bearer {token}")
     except ApiError as error:

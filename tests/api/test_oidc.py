@@ -1,7 +1,9 @@
 """Logins by OpenID Connect: what an issuer signed for this server, and nothing else."""
 
+import contextlib
 import http.server
 import json
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.rpc.code_pb2 import PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 
 from dicomferry.api.access import AuthFileError, OidcLogin, OidcSettings, TokenFile, make_token
+from dicomferry.api.access.issuer import is_issuer_url
 from dicomferry.api.errors import ApiError
 from dicomferry.server import Settings
 
@@ -207,12 +210,59 @@ def test_a_new_key_of_the_issuer_is_found(login, issuer, monkeypatch):
     assert login.authenticate(f"Bearer {issuer.token(STRANGER, 'new')}").name == "readers/user-1"
 
 
-def test_known_keys_serve_while_the_issuer_is_away(login, issuer, monkeypatch):
+def test_known_keys_serve_for_a_day_while_the_issuer_is_away(login, issuer, monkeypatch):
     login.authenticate(f"Bearer {issuer.token()}")
     monkeypatch.setattr("dicomferry.api.access.issuer._FRESH_SECONDS", 0)
+    monkeypatch.setattr("dicomferry.api.access.issuer._AGAIN_SECONDS", 0)
     issuer.keys.clear()
     assert login.authenticate(f"Bearer {issuer.token()}").name == "readers/user-1"
     assert issuer.asked == 2
+    monkeypatch.setattr("dicomferry.api.access.issuer._STALE_SECONDS", 0)
+    assert refusal(login, issuer.token())[0] == UNAVAILABLE
+
+
+def test_a_token_without_an_id_takes_the_only_key(login, issuer):
+    del issuer.keys[1:]
+    token = jwt.encode(issuer.claims(), RSA, "RS256")
+    assert login.authenticate(f"Bearer {token}").name == "readers/user-1"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"no http\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
+        b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (2 << 20),
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 500 Error\r\nContent-Length: 0\r\n\r\n",
+        b"",
+    ],
+)
+def test_whatever_an_issuer_answers_is_a_fault_of_now(auth_file, answer):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        login = OidcLogin(OidcSettings(url, "dicomferry"), TokenFile(auth_file[0]))
+
+        def reply():
+            with server.accept()[0] as connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        token = jwt.encode({"sub": "a"}, RSA, "RS256", {"kid": "rsa"})
+        assert refusal(login, token)[0] == UNAVAILABLE
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://localhost.evil.example", "http://i.example", "https://a@b.example", "file:///etc"],
+)
+def test_an_issuer_is_reached_by_tls_alone(url):
+    assert not is_issuer_url(url)
 
 
 @pytest.mark.parametrize("fault", ["another name", "no keys", "gone"])

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jwt
 from google.rpc.code_pb2 import PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 
-from dicomferry.api.access.issuer import IssuerError, IssuerKeys
+from dicomferry.api.access.issuer import IssuerError, IssuerKeys, is_issuer_url
 from dicomferry.api.access.principal import Principal
 from dicomferry.api.access.token_file import TokenFile
 from dicomferry.api.errors import ApiError
@@ -28,9 +28,6 @@ _LEEWAY_SECONDS = 30
 _MAX_CHARACTERS = 16 << 10
 _JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)
 _MAX_NAME = 100
-_ISSUER = re.compile(
-    r"https://[^\s/?#]+(/[^\s?#]*)?|http://(localhost|127\.0\.0\.1)(:\d+)?(/[^\s?#]*)?"
-)
 
 
 class OidcSettings(NamedTuple):
@@ -54,7 +51,7 @@ class OidcSettings(NamedTuple):
         """
         if not (self.issuer and self.audience):
             raise ValueError("OpenID Connect takes --oidc-issuer and --oidc-audience: name both")
-        if not _ISSUER.fullmatch(self.issuer):
+        if not is_issuer_url(self.issuer):
             raise ValueError(
                 f"--oidc-issuer {self.issuer} is not the URL of an issuer: use https://…"
             )
@@ -116,7 +113,9 @@ class OidcLogin:
             raise ApiError(
                 UNAVAILABLE, "the issuer's keys cannot be had at the moment; try again"
             ) from None
-        except jwt.PyJWTError as error:
+        except ApiError:
+            raise
+        except Exception as error:  # whatever a token makes a library raise, it is not accepted
             raise _refused(type(error).__name__) from None
         return claims
 

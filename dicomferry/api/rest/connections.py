@@ -10,8 +10,9 @@ no room for a new one.
 import asyncio
 import logging
 import resource
+import socket
 from collections import Counter
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -20,6 +21,9 @@ from dicomferry.api.rest.localhost_guard import is_loopback
 MAX_CONNECTIONS = 1000
 # A proxy on this machine brings everybody: loopback addresses may have all.
 MAX_CONNECTIONS_OF_AN_ADDRESS = 200
+# Accepted, but not known to be HTTP yet: during TLS handshakes.
+MAX_GREETING = 500
+MAX_GREETING_OF_AN_ADDRESS = 100
 # Longer than load balancers keep connections to a server: Google Cloud's for 600 seconds.
 IDLE_SECONDS = 620
 # By what the client has to do next.
@@ -34,6 +38,50 @@ def raise_descriptor_limit() -> None:
     wanted = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class BoundedListener(socket.socket):
+    """Listens for TLS, and bounds the connections whose handshake goes on.
+
+    Until it ends a connection has no protocol; `tls.bound_handshakes` limits its time.
+    """
+
+    _greeting: ClassVar[dict[Any, None]] = {}
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection.
+
+        Raises:
+            ConnectionAbortedError: there are too many, and it was closed; asyncio goes on.
+        """
+        connection, address = super().accept()
+        limit = MAX_GREETING if is_loopback(address[0]) else MAX_GREETING_OF_AN_ADDRESS
+        of_address = sum(each[0] == address[0] for each in self._greeting)
+        if len(self._greeting) >= MAX_GREETING or of_address >= limit:
+            connection.close()
+            _LOGGER.warning("too many connections: one more was closed")
+            raise ConnectionAbortedError
+        self._greeting[address] = None
+        return _Greeting(connection, address), address
+
+    @classmethod
+    def greeted(cls, address: Any) -> None:
+        """Count a connection no longer."""
+        cls._greeting.pop(address, None)
+
+
+class _Greeting(socket.socket):
+    """A connection that is counted until it has greeted, or is closed."""
+
+    def __init__(self, connection: socket.socket, address: Any) -> None:
+        family, kind, protocol = connection.family, connection.type, connection.proto
+        super().__init__(family, kind, protocol, connection.detach())
+        self._address = address
+
+    def close(self) -> None:
+        """Close it."""
+        BoundedListener.greeted(self._address)
+        super().close()
 
 
 class BoundedProtocol(H11Protocol):
@@ -51,6 +99,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Admit a connection, or close it at once."""
         super().connection_made(transport)
+        BoundedListener.greeted(transport.get_extra_info("peername"))
         address = self.client[0] if self.client else ""
         if not self._make_room(address):
             _LOGGER.warning("too many connections: one more was closed")
@@ -105,7 +154,9 @@ class BoundedProtocol(H11Protocol):
         if idle is None:
             return False
         idle._forget()
-        idle.transport.close()
+        # With TLS a plain end would wait for a peer that may never answer.
+        is_tls = idle.transport.get_extra_info("sslcontext") is not None
+        (idle.transport.abort if is_tls else idle.transport.close)()
         return True
 
     def _forget(self) -> None:

@@ -1,8 +1,10 @@
 """What operators of a server ask for: whether it lives and works, what it counts, who called."""
 
+import contextlib
 import datetime
 import json
 import logging
+import socket
 import ssl
 import threading
 import urllib.error
@@ -10,6 +12,7 @@ import urllib.request
 
 import grpc
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,8 +23,10 @@ from dicomferry.api.access.token_file import make_token
 from dicomferry.api.proto.generated import dicom_service_pb2 as pb
 from dicomferry.api.proto.generated.dicom_service_pb2_grpc import DicomServiceStub
 from dicomferry.api.readiness import Readiness
-from dicomferry.server import Settings
-from tests.api.serving import DATASET, TRIAL, client_of, served_by_process
+from dicomferry.api.rest import connections
+from dicomferry.api.rest.connections import BoundedListener
+from dicomferry.server import Service, Settings, http_config
+from tests.api.serving import DATASET, TRIAL, client_of, served_by_process, wait_until
 
 
 def metrics_of(client, headers=()):
@@ -61,16 +66,25 @@ def test_names_of_callers_make_no_new_counters(root):
 
 
 def test_metrics_take_a_token_where_the_server_does(root, tmp_path):
-    token, entry = make_token("prometheus", ["healthcare.operations.get"], ["projects/none"])
+    token, entry = make_token("prometheus", ["healthcare.operations.list"], ["*"])
+    tenant, other = make_token("tenant", ["healthcare.*"], ["projects/p"])
     tokens = tmp_path / "tokens"
-    tokens.write_text(json.dumps(entry))
+    tokens.write_text(f"{json.dumps(entry)}\n{json.dumps(other)}\n")
     tokens.chmod(0o600)
     client = client_of(root, auth=str(tokens))
     refused = client.raw("GET", b"/metrics")
     assert "no token" in refused.refused(401, "UNAUTHENTICATED")
+    refused = client.raw("GET", b"/metrics", headers={"authorization": f"Bearer {tenant}"})
+    assert "healthcare.operations.list" in refused.refused(403, "PERMISSION_DENIED")
     assert metrics_of(client, {"authorization": f"Bearer {token}"})
     for path in (b"/healthz", b"/readyz"):
         assert client.raw("GET", path).status == 200
+
+
+@pytest.mark.parametrize("path", [b"/metrics", b"/readyz"])
+def test_pages_of_other_sites_see_nothing_of_a_server_without_login(root, path):
+    answer = client_of(root).raw("GET", path, headers={"host": "evil.example"})
+    assert answer.status == 403
 
 
 def test_it_is_ready_while_its_storage_answers(root, monkeypatch):
@@ -87,8 +101,11 @@ def test_it_is_ready_while_its_storage_answers(root, monkeypatch):
     assert client.raw("GET", b"/healthz").status == 200
 
 
-def test_storage_that_hangs_is_asked_by_one_thread_alone(root, monkeypatch):
-    asked, goes_on = threading.Semaphore(0), threading.Event()
+def test_storage_is_asked_by_one_thread_and_the_others_get_its_last_answer(root, monkeypatch):
+    asked, goes_on, seconds = threading.Semaphore(0), threading.Event(), [100.0]
+    monkeypatch.setattr("dicomferry.api.readiness.time.monotonic", lambda: seconds[0])
+    readiness = Readiness(root)
+    assert readiness.check()
 
     def hang(*_):
         asked.release()
@@ -96,10 +113,12 @@ def test_storage_that_hangs_is_asked_by_one_thread_alone(root, monkeypatch):
         return iter(())
 
     monkeypatch.setattr(type(root), "folders", hang)
-    readiness = Readiness(root)
+    seconds[0] += 3
     first = threading.Thread(target=readiness.check)
     first.start()
     assert asked.acquire(timeout=60)
+    assert [readiness.check() for _ in range(10)] == [True] * 10
+    seconds[0] += 6
     assert [readiness.check() for _ in range(10)] == [False] * 10
     goes_on.set()
     first.join()
@@ -168,6 +187,37 @@ def test_both_transports_speak_tls(root, pair):
             assert json.load(answer) == {"name": TRIAL}
         with pytest.raises((urllib.error.URLError, ConnectionError)):
             urllib.request.urlopen(ports.rest.replace("https", "http", 1))
+
+
+def test_strangers_that_do_not_greet_are_bounded(root, pair, monkeypatch):
+    """Each holds a descriptor and 0.3 MB, and no protocol that could count it."""
+    monkeypatch.setattr(connections, "MAX_GREETING", 5)
+    context = ssl.create_default_context(cafile=f"{pair}/cert.pem")
+    with contextlib.ExitStack() as until_end:
+        listener = until_end.enter_context(BoundedListener())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        files = {"ssl_certfile": f"{pair}/cert.pem", "ssl_keyfile": f"{pair}/key.pem"}
+        server = uvicorn.Server(http_config(Service(Settings(root)).app, **files))
+        monkeypatch.setattr(server, "capture_signals", contextlib.nullcontext)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        address = listener.getsockname()
+        try:
+            silent = [socket.create_connection(address) for _ in range(10)]
+            wait_until(lambda: len(BoundedListener._greeting) == 5)
+            ended = sum(not each.recv(1) for each in silent[5:])
+            assert ended == 5
+            for each in silent:
+                each.close()
+            wait_until(lambda: not BoundedListener._greeting)
+            url = f"https://localhost:{address[1]}/healthz"
+            for _ in range(12):
+                with urllib.request.urlopen(url, context=context) as answer:
+                    assert answer.read() == b"ok\n"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.mark.parametrize(
