@@ -32,6 +32,7 @@ from dicomferry.sources.listing import describe_sources, list_sources, no_match_
 from dicomferry.sources.source import Source
 from dicomferry.store.formats import takes_new_columns
 from dicomferry.store.index import add_columns
+from dicomferry.store.kept_reads import delete_stale
 from dicomferry.store.notifications import import_topics
 from dicomferry.transforms.append_to_streams import begin_streams
 from dicomferry.transforms.import_instances import ImportInstances, ImportJob
@@ -91,6 +92,8 @@ def make_job(
     store, topics = ready.store, import_topics(ready.store.resource)
     if takes_new_columns(store.format):
         add_columns(store.data)
+    if not request.dry_run:
+        delete_stale(store.data)
     begin_streams(ready.streams, store.data)
     begin_notifications(topics, store.data)
     return ImportJob(

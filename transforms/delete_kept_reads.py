@@ -13,7 +13,7 @@ _DELETED_AT_ONCE = 1000
 
 @dataclasses.dataclass
 class DeleteKeptReads(beam.PTransform):
-    """Delete files by their names, the elements in; outputs nothing.
+    """Delete files by their paths, the elements in; outputs nothing.
 
     Another import that would have taken one reads its sources, or finds them known.
 
@@ -25,9 +25,9 @@ class DeleteKeptReads(beam.PTransform):
     data: Storage
     after: beam.pvalue.AsSingleton
 
-    def expand(self, names: beam.PCollection[str]) -> beam.PCollection[Any]:
+    def expand(self, paths: beam.PCollection[str]) -> beam.PCollection[Any]:
         """Delete many at once."""
-        return names | "Delete" >> beam.ParDo(_DeleteFn(self.data), self.after)
+        return paths | "Delete" >> beam.ParDo(_DeleteFn(self.data), self.after)
 
 
 class _DeleteFn(beam.DoFn):
@@ -35,13 +35,13 @@ class _DeleteFn(beam.DoFn):
         self._data = data
 
     def start_bundle(self) -> None:
-        self._names: list[str] = []
+        self._paths: list[str] = []
 
-    def process(self, name: str, after: object) -> None:
-        self._names.append(name)
-        if len(self._names) == _DELETED_AT_ONCE:
+    def process(self, path: str, after: object) -> None:
+        self._paths.append(path)
+        if len(self._paths) == _DELETED_AT_ONCE:
             self.finish_bundle()
 
     def finish_bundle(self) -> None:
-        names, self._names = self._names, []
-        delete_kept(self._data, names)
+        paths, self._paths = self._paths, []
+        delete_kept(self._data, paths)

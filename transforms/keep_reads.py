@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dicomferry.sources.source import Source
 from dicomferry.storage.clock import clock_of
 from dicomferry.store.index import Index
-from dicomferry.store.kept_reads import read_kept, write_kept
+from dicomferry.store.kept_reads import folder_of_reads, read_kept, write_kept
 from dicomferry.store.renewal import safe_time
 from dicomferry.transforms.ingest import ImportTarget, end_if_deleted
 from dicomferry.transforms.read_units import (
@@ -32,33 +32,41 @@ from dicomferry.transforms.records import Instance
 # A day before vacuum may take the blobs.
 _TAKEN_SECONDS = 6 * 24 * 3600
 _WRITTEN_BEHIND = 2
+# Metadata of a unit. What is beyond is read again.
+_KEPT_BYTES = 8 << 20
 
 
 class Unit:
     """Sources that are kept as a whole.
 
     Attributes:
-        name: of the file that they are kept in; '' if it is not worth one.
+        path: of the file that they are kept in; '' if they are not worth one.
         taken: what an earlier import read of some.
         missing: the others.
     """
 
-    def __init__(self, name: str, sources: Sequence[Source], kept: Sequence[Result]) -> None:
+    def __init__(self, path: str, sources: Sequence[Source], kept: Sequence[Result]) -> None:
         """Divide sources by whether there is a result of them."""
         results = {source_of(result): result for result in kept}
         found = [results.get((source.uri, source.version)) for source in sources]
-        self.name = name
+        self.path = path
         self.taken = [result for result in found if result]
         self.missing = [s for s, result in zip(sources, found, strict=True) if not result]
         self._read: list[Result] = []
+        self._read_count = 0
+        self._size = sum(map(_metadata_size, self.taken))
 
     def add(self, result: Result) -> bool:
         """Add what was read of the next source that was missing; return whether it was the last."""
-        self._read.append(result)
-        return len(self._read) == len(self.missing)
+        self._read_count += 1
+        size = self._size + _metadata_size(result)
+        if self.path and size <= _KEPT_BYTES:
+            self._read.append(result)
+            self._size = size
+        return self._read_count == len(self.missing)
 
     def results(self) -> list[Result]:
-        """Return all that was taken and read."""
+        """Return what was taken and read, with no more than 8 MiB of Metadata."""
         return self.taken + self._read
 
 
@@ -78,20 +86,24 @@ class KeptReads:
     def take(self, sources: Sequence[Source]) -> list[Unit]:
         """Divide sources into units, with what is kept of them."""
         divided = list(units(sources))
-        names = [self._name_of(unit) for unit in divided]
-        kept = self._threads.map(self._read, names)
+        paths = [self._path_of(unit) for unit in divided]
+        kept = self._threads.map(self._read, paths)
         return [
-            Unit(name, unit, list(self._valid(results)))
-            for name, unit, results in zip(names, divided, kept, strict=True)
+            Unit(path, unit, list(self._valid(results)))
+            for path, unit, results in zip(paths, divided, kept, strict=True)
         ]
 
-    def _name_of(self, sources: Sequence[Source]) -> str:
+    def _path_of(self, sources: Sequence[Source]) -> str:
         if self._target.dry_run or not is_worth_keeping(sources):
             return ""
-        return name_of(sources, self._target.allowed_folders)
+        return f"{self._folder}/{name_of(sources, self._target.allowed_folders)}"
 
-    def _read(self, name: str) -> list[Result]:
-        table = read_kept(self._target.data, name, SCHEMA) if name else None
+    @functools.cached_property
+    def _folder(self) -> str:
+        return folder_of_reads(self._target.data)
+
+    def _read(self, path: str) -> list[Result]:
+        table = read_kept(self._target.data, path, SCHEMA) if path else None
         return [] if table is None else from_table(table)
 
     def _valid(self, results: Sequence[Result]) -> Iterator[Result]:
@@ -109,8 +121,8 @@ class KeptReads:
 
     def keep(self, unit: Unit) -> None:
         """Keep a unit whose sources are all read; it may be written a little later."""
-        if unit.name:
-            self._written.append(self._threads.submit(self._write, unit.name, unit.results()))
+        if unit.path:
+            self._written.append(self._threads.submit(self._write, unit.path, unit.results()))
         while len(self._written) > _WRITTEN_BEHIND:
             self._written.popleft().result()
 
@@ -120,7 +132,10 @@ class KeptReads:
             self._written.popleft().result()
         self._threads.shutdown()
 
-    def _write(self, name: str, results: Sequence[Result]) -> None:
-        stored = [result.stored for result in results if isinstance(result, Instance)]
-        write_kept(self._target.data, name, to_table(results), min(stored, default=0.0))
+    def _write(self, path: str, results: Sequence[Result]) -> None:
+        write_kept(self._target.data, path, to_table(results))
         end_if_deleted(self._target.data)
+
+
+def _metadata_size(result: Result) -> int:
+    return len(result.metadata) if isinstance(result, Instance) else 0

@@ -18,7 +18,7 @@ from dicomferry.storage.registry import capabilities_of
 from dicomferry.storage.retries import patience
 from dicomferry.transforms.batch_by_size import batch_by_size
 from dicomferry.transforms.ingest import ImportTarget, ingest_all
-from dicomferry.transforms.keep_reads import KeptReads
+from dicomferry.transforms.keep_reads import KeptReads, Unit
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.read_units import Result
 from dicomferry.transforms.records import FileOutcome, Instance
@@ -36,7 +36,7 @@ class ReadAndStore(beam.PTransform):
 
     At least once; harmless, since a blob is named after its content. A pool of processes reads the
     files (`workers`; 0: in this process). What was read is kept in the store until it is deleted by
-    name (`DeleteKeptReads`), and what an earlier import kept is not read again.
+    path (`DeleteKeptReads`), and what an earlier import kept is not read again.
 
     Counters, in namespace "read": files, bytes, failed; of these files, kept: not read again.
     Distribution: file_bytes.
@@ -52,7 +52,7 @@ class ReadAndStore(beam.PTransform):
         Returns:
             A tuple of PCollections, whose annotation Beam would warn about. `instances`: an
             `Instance` per file whose blob is stored; `outcomes`: a `FileOutcome` per file that
-            failed alone or has no instance of its own. A file is in exactly one. `kept`: names of
+            failed alone or has no instance of its own. A file is in exactly one. `kept`: paths of
             what is kept in the store.
         """
         return shares | "Read" >> beam.ParDo(
@@ -75,21 +75,26 @@ class _ReadFn(beam.DoFn):
         self._reads = KeptReads(self._target)
 
     def process(self, share: list[Source]) -> Iterator[Any]:
-        units = self._reads.take(share)
-        for unit in units:
-            if unit.name:
-                yield TaggedOutput("kept", unit.name)
-            if unit.taken:
-                self._kept.inc(len(unit.taken))
-                self._count(unit.taken)
-                yield from map(_tagged, unit.taken)
-        waiting = deque(unit for unit in units if unit.missing)
+        waiting: deque[Unit] = deque()
+        yield from self._take(share, waiting)
         for results in self._read([source for unit in waiting for source in unit.missing]):
             self._count(results)
             for result in results:
                 yield _tagged(result)
                 if waiting[0].add(result):
                     self._reads.keep(waiting.popleft())
+
+    def _take(self, share: Sequence[Source], waiting: deque[Unit]) -> Iterator[Any]:
+        """Yield what is kept of a share; units of which something is missing are left waiting."""
+        for unit in self._reads.take(share):
+            if unit.path:
+                yield TaggedOutput("kept", unit.path)
+            if unit.taken:
+                self._kept.inc(len(unit.taken))
+                self._count(unit.taken)
+                yield from map(_tagged, unit.taken)
+            if unit.missing:
+                waiting.append(unit)
 
     def _read(self, sources: Sequence[Source]) -> Iterator[Sequence[Result]]:
         """Yield the results of sources, in their order."""

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 import dicomferry
-from dicomferry.errors import Reason
+from dicomferry.errors import InstanceError, Reason
+from dicomferry.operations.faults import fails_alone
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.source import Source
@@ -28,7 +29,6 @@ _LEAST = 1 / 8
 _ENDS = 4
 # Less is read again as fast as it is kept.
 _KEPT_SHARE = 1 / 16
-_KEPT_BYTES = 8 << 20
 # Raised whenever what is kept, or what is read of a file, changes.
 _FORMAT = 1
 # Reasons that follow from the bytes of a file alone. Others may be gone at the next attempt.
@@ -117,18 +117,14 @@ def name_of(sources: Sequence[Source], allowed_folders: AllowedFolders | None) -
 def to_table(results: Sequence[Result]) -> pa.Table:
     """Return results as a table (`SCHEMA`), without those that may differ at the next attempt.
 
-    Nor does it have more than 8 MiB of Metadata: what is left out is read again.
+    Nor has it those that Arrow cannot represent. What is left out is read again.
     """
-    rows, size = [], 0
-    for result in results:
-        if not _is_lasting(result):
-            continue
-        if isinstance(result, Instance):
-            size += len(result.metadata)
-            if size > _KEPT_BYTES:
-                break
-        rows.append(_to_row(result))
-    return pa.Table.from_pylist(rows, SCHEMA)
+    rows = [_to_row(result) for result in results if _is_lasting(result)]
+    table = _convert(rows)
+    if table is None:
+        rows = [row for row in rows if _convert([row]) is not None]
+        table = pa.Table.from_pylist(rows, SCHEMA)
+    return table
 
 
 def from_table(table: pa.Table) -> list[Result]:
@@ -152,6 +148,14 @@ def _hash(source: Source) -> float:
     """Return a number in [0, 1) that depends on a source alone."""
     key = "\0".join((source.uri, str(source.size), source.version))
     return zlib.crc32(key.encode("utf-8", "surrogateescape")) / (1 << 32)
+
+
+def _convert(rows: list[dict[str, Any]]) -> pa.Table | None:
+    try:
+        with fails_alone():
+            return pa.Table.from_pylist(rows, SCHEMA)
+    except InstanceError:
+        return None
 
 
 def _is_lasting(result: Result) -> bool:

@@ -26,6 +26,8 @@ from dicomferry.pipelines.summary_file import summary_of
 from dicomferry.resource_names import DatasetName
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import deletion
+from dicomferry.store.dicom_store import list_stores
+from dicomferry.store.kept_reads import delete_stale
 
 _LOOK_SECONDS = 1.0
 _EXIT_CODES = {State.DONE: 0, State.DONE_WITH_FAILURES: exit_codes.FILES_FAILED}
@@ -139,7 +141,7 @@ def prune(
     """Delete the records of operations that ended long ago, with their lists of outcomes.
 
     What their jobs committed stays. What processes that were killed have left of deleted stores
-    goes. An import whose record is gone cannot be named in
+    and instances goes. An import whose record is gone cannot be named in
     --retry-failed any more.
 
     Example: [bold]dicomferry operations prune --older-than 90d[/bold]
@@ -156,6 +158,8 @@ def prune(
     show_rows(rows(), lambda found: write_each(row["id"] for row in found))
     if not dry_run:
         deletion.sweep(open_storage(root), DatasetName())
+        for store in list_stores(open_storage(root), DatasetName()):
+            delete_stale(store.data)
     say(f"{pruned} operations {'would be' if dry_run else 'were'} deleted")
 
 

@@ -9,26 +9,30 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import dicomferry
+from dicomferry.cli.main import app
 from dicomferry.errors import InstanceError, Reason
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.sources.listing import list_sources
 from dicomferry.sources.source import Source
 from dicomferry.sources.uri import parse_source
+from dicomferry.storage.partial_files import _HOST
 from dicomferry.store.dicom_store import StoreNotFoundError
 from dicomferry.store.erasure import erase_kept_reads
-from dicomferry.store.kept_reads import FOLDER, delete_kept
+from dicomferry.store.kept_reads import FOLDER, delete_kept, folder_of_reads, write_kept
 from dicomferry.store.vacuum import raise_cutoff, vacuum
-from dicomferry.transforms import ingest, keep_reads, read_units
+from dicomferry.transforms import ingest, keep_reads, read_and_store, read_units
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.ingest import ImportTarget
+from dicomferry.transforms.keep_reads import Unit
 from dicomferry.transforms.progress import ProgressReporter
 from dicomferry.transforms.read_and_store import _ReadFn
 from dicomferry.transforms.read_units import UNIT_BYTES, UNIT_FILES, name_of, to_table, units
 from dicomferry.transforms.records import Instance
 from tests.factories import make_instance
-from tests.pipelines.jobs import images, lose_store, new_store, write_files
+from tests.pipelines.jobs import images, lose_store, new_store, run_import, write_files
 
 COUNT = 40
 
@@ -80,7 +84,7 @@ def test_a_unit_has_another_name_if_anything_of_it_is_another(monkeypatch):
     assert len(names) == len(sources) + 4
 
 
-def test_what_may_be_otherwise_at_the_next_attempt_is_not_kept(monkeypatch):
+def test_what_may_be_otherwise_at_the_next_attempt_is_not_kept():
     found = [make_instance(), make_instance(source_version="")]
     found += [ingest.FileOutcome("/a", "failed", code, size=1, version="1") for code in Reason]
     table = to_table(found)
@@ -89,9 +93,75 @@ def test_what_may_be_otherwise_at_the_next_attempt_is_not_kept(monkeypatch):
     assert not codes & {Reason.SOURCE_GONE, Reason.WORKER_LOST, Reason.INTERNAL_ERROR}
     assert read_units.from_table(table)[0] == found[0]
     assert len(table) == 1 + len(codes)
-    monkeypatch.setattr(read_units, "_KEPT_BYTES", 25)
-    large = [make_instance(metadata=b"x" * 10) for _ in range(5)]
-    assert len(to_table(large)) == 2
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [{"modality": "\udcff"}, {"number_of_frames": 1 << 63}, {"crc32c": "x"}],
+    ids=["lone surrogate", "65 bits", "another type"],
+)
+def test_what_has_no_row_in_arrow_is_left_out(hostile):
+    found = [make_instance(sop_instance_uid=f"1.{number}") for number in range(3)]
+    table = to_table([found[0], make_instance(**hostile), *found[1:]])
+    assert read_units.from_table(table) == found
+    assert len(to_table([make_instance(**hostile)])) == 0
+
+
+def test_a_unit_holds_no_more_than_it_keeps(monkeypatch):
+    monkeypatch.setattr(keep_reads, "_KEPT_BYTES", 25)
+    sources = numbered(*range(6))
+    read = [
+        make_instance(source_uri=source.uri, source_version="1", metadata=b"x" * size)
+        for source, size in zip(sources, (10, 100, 10, 10, 5, 10), strict=True)
+    ]
+    unit = Unit("read/a", sources, [])
+    assert [unit.add(result) for result in read] == [False] * 5 + [True]
+    assert unit.results() == [read[0], read[2], read[4]]
+    unit = Unit("read/a", sources, unit.results())
+    assert [unit.add(read[number]) for number in (1, 3, 5)] == [False, False, True]
+    assert unit.results() == [read[0], read[2], read[4]]
+
+
+class Counted(bytes):
+    """Metadata, of which it is known how many there are at once."""
+
+    lock = threading.Lock()
+    alive = most = 0
+
+    def __init__(self, _):
+        with self.lock:
+            Counted.alive += 1
+            Counted.most = max(self.alive, self.most)
+
+    def __del__(self):
+        with self.lock:
+            Counted.alive -= 1
+
+
+@pytest.mark.parametrize(
+    ("dry_run", "most"), [(True, 32), (False, 32 + 4 * 64)], ids=["dry run", "import"]
+)
+def test_memory_does_not_grow_with_a_share(root, monkeypatch, dry_run, most):
+    class Pool:
+        def map(self, ingest, chunks, *_):
+            for chunk in chunks:
+                yield [
+                    make_instance(source_uri=source.uri, metadata=Counted(b"x")) for source in chunk
+                ]
+
+    monkeypatch.setattr(read_and_store, "shared_pool", lambda workers: Pool())
+    monkeypatch.setattr(read_units, "_hash", lambda source: 1.0)
+    monkeypatch.setattr(keep_reads, "_KEPT_BYTES", 64)
+    monkeypatch.setattr(Counted, "most", 0)
+    read = _ReadFn(ImportTarget(new_store(root).data, dry_run), 0, ProgressReporter(None))
+    read.start_bundle()
+    found = sum(
+        isinstance(each, Instance) for each in read.process(numbered(*range(20 * UNIT_FILES)))
+    )
+    read.finish_bundle()
+    assert found == 20 * UNIT_FILES
+    # Two chunks of 16, and four units: one is read, and two are written behind another.
+    assert Counted.most <= most
 
 
 class Store:
@@ -249,15 +319,63 @@ def test_a_deletion_of_instances_takes_all_also_what_is_written_later(store, mon
 
     def late(*args):
         erase_kept_reads(store.data, time.time())
-        write_kept(*args)
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store.data), "write", None)
+            write_kept(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(keep_reads, "write_kept", late)
         store.read_all(dry_run=False)
     assert store.kept() == []
-    os.utime(store.data.uri("reads-erased"), (1, 1))
+    with monkeypatch.context() as patch:
+        erase_at_write(store.data, patch)
+        store.read_all(dry_run=False)
+    assert store.kept() == []
     store.read_all(dry_run=False)
     assert len(store.kept()) == 1
+    assert store.read_all(dry_run=False)[1] == 0
+
+
+def erase_at_write(data, patch, is_killed=False):
+    """Delete all that is kept when the next file is written; kill its writer after that."""
+    write, erasures = type(data).write, []
+
+    def late(self, path, content):
+        if path.startswith(f"{FOLDER}/"):
+            erasures.append(erase_kept_reads(data, time.time()))
+        write(self, path, content)
+        if is_killed and erasures:
+            raise KeyboardInterrupt
+
+    patch.setattr(type(data), "write", late)
+
+
+@pytest.mark.parametrize("by", ["an import", "operations prune", "another deletion"])
+def test_what_a_writer_that_was_killed_left_of_instances_that_are_deleted_goes(
+    root, tmp_path, monkeypatch, by
+):
+    data = new_store(root).data
+    table = to_table([make_instance()])
+    for name in ("a", "b"):
+        before = folder_of_reads(data)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            erase_at_write(data, patch, is_killed=True)
+            write_kept(data, f"{before}/{name}", table)
+    half = Path(data.uri(f"{before}/c.{_HOST}-99999999-00000000.partial"))
+    half.write_bytes(b"")
+    new = f"{folder_of_reads(data)}/b"
+    write_kept(data, new, table)
+    assert [entry.path for entry in data.list(FOLDER)] != [new]
+    if by == "an import":
+        run_import(root, f"{tmp_path}/none/*.dcm")
+    elif by == "operations prune":
+        call = ["operations", "prune", "--older-than", "9d", "--root", root.root]
+        assert CliRunner().invoke(app, call).exit_code == 0
+    else:
+        erase_kept_reads(data, time.time())
+    left = [] if by == "another deletion" else [new]
+    assert [entry.path for entry in data.list(FOLDER)] == left
+    assert not half.exists()
 
 
 def test_nothing_is_kept_in_a_store_that_was_deleted_meanwhile(store, monkeypatch):
@@ -278,7 +396,7 @@ def test_imports_that_share_what_is_kept_do_not_disturb_each_other(store):
 
     def deleting():
         while not done.is_set():
-            delete_kept(store.data, [path.rpartition("/")[2] for path in store.kept()])
+            delete_kept(store.data, store.kept())
 
     others = threading.Thread(target=deleting)
     others.start()
