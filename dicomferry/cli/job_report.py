@@ -7,7 +7,8 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from dicomferry.cli.output import console, say, show, warn, write
+from dicomferry.cli.output import console, say, show, warn, with_root, write
+from dicomferry.cli.standard_output import name_job
 from dicomferry.errors import NO_RETRY
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import Outcome
@@ -29,6 +30,7 @@ def report(record: OperationRecord, root: Storage, max_failures: int) -> None:
         max_failures: files that may fail.
     """
     folder = OperationFolder(root, record.store.parent, record.id)
+    name_job(with_root(f"dicomferry operations describe {folder.id}", root.root))
     failures = failures_of(folder) if record.counts.failures else []
     value = summary_of(record, folder, exit_codes.of_record(record, max_failures))
     show(value | {"failures": failures}, lambda: _write_report(record, failures))

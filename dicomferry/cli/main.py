@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from dicomferry.cli.lazy_commands import LazyCommand, LazyGroup, lazy_group
+from dicomferry.cli.standard_output import StandardOutput
 from dicomferry.pipelines import log_format
 from dicomferry.pipelines.log_format import LogFormat
 
@@ -159,15 +160,28 @@ def main() -> NoReturn:
     # What Beam's modules make as they are imported stays; to look for garbage in it takes longer.
     gc.set_threshold(_COLLECT_AFTER)
     log_format.set_up(LogFormat.TEXT, level=logging.WARNING)
+    with StandardOutput() as out:
+        code, lost = out.end(_exit_code())
+        if lost:
+            from dicomferry.cli.output import fail, warn
+
+            (fail if code else warn)(lost)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
+    """Run the command, and say why it ends if that is not well."""
     try:
         _run()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt as error:
         from dicomferry.cli.output import say, warn
 
         warn(str(error) or "interrupted; what was committed stays, run it again to continue")
         again = shlex.join(["dicomferry", *sys.argv[1:]])
         say(f"next: {getattr(error, 'next', again)}", style="bold")
-        sys.exit(_INTERRUPTED)
+        return _INTERRUPTED
     except Exception as error:
         message = _message(error)
         if message is None:
@@ -176,8 +190,8 @@ def main() -> NoReturn:
         from dicomferry.pipelines import exit_codes
 
         fail(message)
-        sys.exit(exit_codes.of_error(error))
-    sys.exit(0)
+        return exit_codes.of_error(error)
+    return 0
 
 
 def _message(error: Exception) -> str | None:

@@ -16,12 +16,14 @@ from dicomferry.cli.output import (
     show,
     show_rows,
     suggest,
+    with_root,
     write,
     write_columns,
     write_fields,
 )
 from dicomferry.cli.progress import progress
 from dicomferry.cli.settings import settings
+from dicomferry.cli.standard_output import name_job
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store import deletion, dicom_store
@@ -165,6 +167,7 @@ def delete(
         raise typer.Exit(1)
     with progress("delete", "blob") as on_progress:
         operation = deletion.delete_store(storage, name, on_progress)
+    name_job(with_root(f"dicomferry operations describe {operation.id}", root))
     blobs = operation.outcome_counts.deleted
     value = {"name": str(name), "blobs": blobs, "operation": operation.id}
     show(value, lambda: write(f"Deleted {name}"))
