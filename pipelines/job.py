@@ -149,7 +149,7 @@ class Job(OwnedOperation):
             return error.code, str(error)
         if isinstance(error, OutcomeCountMismatchError):
             return INTERNAL, str(error)
-        code, message = _explain_chain(_chain(error))
+        code, message = explain(error)
         if code != CANCELLED and self._is_store_deleted():
             self._purge()
             return NOT_FOUND, f"{self._store} was deleted meanwhile"
@@ -199,14 +199,15 @@ def _chain(error: BaseException) -> list[BaseException]:
     ] or [error]
 
 
-def _explain_chain(chain: list[BaseException]) -> tuple[int, str]:
-    """Return a google.rpc.Code and a message without patient data."""
-    if any(isinstance(error, KeyboardInterrupt) for error in chain):
+def explain(error: BaseException) -> tuple[int, str]:
+    """Return a google.rpc.Code and a message for what broke a job; no patient data."""
+    chain = _chain(error)
+    if any(isinstance(each, KeyboardInterrupt) for each in chain):
         return CANCELLED, "interrupted"
-    for error in reversed(chain):
+    for each in reversed(chain):
         # A bare error of gRPC comes from Beam's job service: clients of storage wrap theirs.
-        if isinstance(error, storage_errors()) and not isinstance(error, grpc.RpcError):
-            return UNAVAILABLE, storage_message(error)
+        if isinstance(each, storage_errors()) and not isinstance(each, grpc.RpcError):
+            return UNAVAILABLE, storage_message(each)
     if told := next(filter(None, map(engine.explain, reversed(chain))), None):
         return told
     return INTERNAL, f"the job broke with {type(chain[-1]).__name__}; please report this"

@@ -19,27 +19,40 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from dicomferry.pipelines import entry_point, exit_codes
 from dicomferry.pipelines.engine import run_to_the_end
-from dicomferry.pipelines.job import message_of
+from dicomferry.pipelines.job import JobError, explain, message_of
 from dicomferry.pipelines.options import FlagParser, beam_options, remote_runner
 from dicomferry.pipelines.requests import default_root, refuse_local_paths
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
-from dicomferry.store.compaction import passes
+from dicomferry.store.compaction import sort_index
+from dicomferry.store.deletion import end_if_deleted
 from dicomferry.store.dicom_store import get_store
-from dicomferry.store.index import Index
 from dicomferry.store.maintenance import optimize
+from dicomferry.store.sorted_runs import Merge
 from dicomferry.transforms.sort_index import SortIndex
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def sort_on_workers(data: Storage, options: PipelineOptions) -> None:
-    """Sort the files that an index has now; files appended meanwhile are for the next call."""
-    for merges in passes(data, Index(data)):
+    """Sort the files that an index has now; files appended meanwhile are for the next call.
+
+    Raises:
+        LookupError: the store was deleted meanwhile; nothing is left of what was written.
+        JobError: a job broke.
+    """
+
+    def carry_out(merges: list[Merge]) -> None:
         pipeline = beam.Pipeline(options=options)
         _ = pipeline | beam.Create(merges, reshuffle=False) | SortIndex(data)
-        run_to_the_end(pipeline)
+        try:
+            run_to_the_end(pipeline)
+        except Exception as error:
+            end_if_deleted(data)
+            raise JobError(*explain(error)) from error
+
+    sort_index(data, carry_out)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,9 +21,7 @@ from dicomferry.storage.capabilities import ServerSideCopy
 from dicomferry.storage.clock import clock_of
 from dicomferry.storage.registry import capabilities_of
 from dicomferry.store.blobs import blob_path, copy_into_blob, large_blob, write_blob
-from dicomferry.store.deletion import purge
-from dicomferry.store.dicom_store import StoreNotFoundError
-from dicomferry.store.index_files import is_deleted
+from dicomferry.store.deletion import end_if_deleted
 from dicomferry.transforms.records import FileOutcome, Instance
 
 # Up to here a file is read whole, hashed and written from memory.
@@ -69,18 +67,6 @@ def ingest_all(sources: Sequence[Source], target: ImportTarget) -> list[Instance
     if not target.dry_run:
         end_if_deleted(target.data)
     return [r._replace(stored=started) if isinstance(r, Instance) else r for r in results]
-
-
-def end_if_deleted(data: Storage) -> None:
-    """Find out, after something was written, whether the store was deleted meanwhile.
-
-    Raises:
-        StoreNotFoundError: it was; nothing is left of what was written.
-    """
-    if is_deleted(data):
-        # The deletion may have listed the folder before.
-        purge(data)
-        raise StoreNotFoundError(f"{data.root} is gone: the store was deleted")
 
 
 def ingest(source: Source, target: ImportTarget) -> Instance | FileOutcome:

@@ -13,10 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from dicomferry.sources.source import Source
 from dicomferry.storage.clock import clock_of
+from dicomferry.store.deletion import end_if_deleted
 from dicomferry.store.index import Index
 from dicomferry.store.kept_reads import folder_of_reads, read_kept, write_kept
 from dicomferry.store.renewal import safe_time
-from dicomferry.transforms.ingest import ImportTarget, end_if_deleted
+from dicomferry.transforms.ingest import ImportTarget
 from dicomferry.transforms.read_units import (
     SCHEMA,
     Result,

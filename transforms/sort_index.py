@@ -1,13 +1,14 @@
 """Sort the files of an index on all workers: every range of a merge by any of them."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
 
 from dicomferry.storage.base import Storage
-from dicomferry.store.compaction import commit_merge, ranges_of, write_range
+from dicomferry.store.compaction import commit_merge, is_void, ranges_of, write_range
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import WrittenFile
 from dicomferry.store.sorted_runs import Merge
@@ -19,7 +20,8 @@ class SortIndex(beam.PTransform):
 
     Input: a `Merge` of whole runs for each new run. Each is divided into ranges, which workers
     write at once, and committed when the last of them is written. At least once: files of a second
-    attempt are in no version, and a merge that is committed is found so.
+    attempt are in no version, and a merge that is committed is found so. A merge whose files a
+    deletion replaces meanwhile is passed over: what is left is planned anew.
     """
 
     data: Storage
@@ -45,11 +47,24 @@ def _named(whole: Merge) -> tuple[str, Merge]:
 
 
 def _divide(whole: Merge, data: Storage) -> Iterable[Merge]:
-    return ranges_of(data, whole)
+    with _unless_void(data, whole):
+        yield from ranges_of(data, whole)
 
 
 def _write(part: Merge, data: Storage) -> Iterable[tuple[str, WrittenFile]]:
-    return [(part.run, file) for file in write_range(data, part, Index(data).schema)]
+    with _unless_void(data, part):
+        for file in write_range(data, part, Index(data).schema):
+            yield part.run, file
+
+
+@contextmanager
+def _unless_void(data: Storage, part: Merge) -> Iterator[None]:
+    """Leave a merge, files of which a deletion has purged, to `_commit`, which finds it void."""
+    try:
+        yield
+    except FileNotFoundError:
+        if not is_void(data, part):
+            raise
 
 
 def _commit(gathered: tuple[str, Any], data: Storage) -> Iterable[str]:

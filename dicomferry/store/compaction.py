@@ -13,7 +13,6 @@ and snapshots of the last 7 days stay readable. Its ranges can be written by any
 group.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -24,41 +23,58 @@ from dicomferry.store.index import Index
 from dicomferry.store.index_files import (
     WrittenFile,
     group_bounds,
+    index_folder,
     read_row_group,
     row_group_batches,
     row_groups,
 )
 from dicomferry.store.index_schema import Column
-from dicomferry.store.index_writing import IMPORTED, grouped, write_files
+from dicomferry.store.index_writing import IMPORTED, grouped
 from dicomferry.store.purged_files import repeat_where_purged
+from dicomferry.store.rewriting import (
+    BATCH_BYTES,
+    BATCH_ROWS,
+    discard_files,
+    read_rows,
+    replace_files,
+    write_anew,
+)
 from dicomferry.store.sorted_runs import SORTED, Merge, plan_merges, run_of
 
 _UID = Column.SOP_INSTANCE_UID
 # Rows that are sorted in memory at once.
 _PIECE_ROWS = 50_000
-# Rows and bytes that are read of a file at once.
-_BATCH_ROWS = 1024
-_BATCH_BYTES = 2 << 20
 # Rows of a range of a merge that a worker writes: those of a file, with Metadata of 2 KB.
 _RANGE_ROWS = 100_000
 
 
-def sort_index(data: Storage) -> None:
+def sort_index(data: Storage, carry_out: Callable[[list[Merge]], None] | None = None) -> None:
     """Sort the files that the index has now; files appended meanwhile are for the next call.
 
     Where a deletion purges files meanwhile, it begins again: the merges that are committed stay.
+
+    Args:
+        data: the data folder of a store.
+        carry_out: writes and commits merges, no two of which have a file in common; default: here,
+            one after another.
+
+    Raises:
+        LookupError: the store was deleted meanwhile; nothing is left of what was written.
     """
     index = Index(data)
-    repeat_where_purged(index, lambda: _sort(data, index))
 
-
-def _sort(data: Storage, index: Index) -> None:
-    for merges in passes(data, index):
+    def merge_here(merges: list[Merge]) -> None:
         for each in merges:
             commit_merge(data, each, write_range(data, each, index.schema))
 
+    def sort() -> None:
+        for merges in _passes(data, index):
+            (carry_out or merge_here)(merges)
 
-def passes(data: Storage, index: Index) -> Iterator[list[Merge]]:
+    repeat_where_purged(index, sort)
+
+
+def _passes(data: Storage, index: Index) -> Iterator[list[Merge]]:
     """Yield merges until the files that an index has are sorted; each list is done before another.
 
     No two merges of a list have a file in common.
@@ -95,51 +111,46 @@ def ranges_of(data: Storage, whole: Merge) -> Iterator[Merge]:
 
 
 def write_range(data: Storage, part: Merge, schema: pa.Schema) -> list[WrittenFile]:
-    """Write the rows of a range of some runs, sorted, into files that are not yet committed."""
+    """Write the rows of a range of some runs, sorted, into files that are not yet committed.
+
+    Raises:
+        FileNotFoundError: a file was deleted; where the merge `is_void`, a deletion purged it.
+        LookupError: the store was deleted meanwhile; nothing is left of what was written.
+    """
     runs = [_read_range(data, [file.path for file in run], schema, part) for run in part.runs]
-    return write_files(data, merge(runs), f"{SORTED}{part.run}-")
+    return write_anew(data, merge(runs), f"{SORTED}{part.run}-")
+
+
+def is_void(data: Storage, part: Merge) -> bool:
+    """Whether another process replaced a file of a merge: it can no longer be committed, ever.
+
+    Raises:
+        LookupError: the store was deleted meanwhile.
+    """
+    return not {file.path for file in part.files} <= set(Index(data).files)
 
 
 def commit_merge(data: Storage, whole: Merge, written: Sequence[WrittenFile]) -> bool:
     """Commit the files of all ranges in place of those that were merged.
 
     Returns:
-        False if another process replaced one of these meanwhile.
+        False if another process replaced one of these meanwhile: then nothing is left of what was
+        written. It may have taken out rows, which these files still have.
 
     Raises:
         RuntimeError: the rows are not as many.
         CommitConflictError: others kept committing first.
+        LookupError: the store was deleted meanwhile; nothing is left of what was written.
     """
     old = sum(file.rows for file in whole.files)
     new = sum(file.bounds().rows for file in written)
-    if old != new:
-        raise RuntimeError(f"a merge of {old} rows has {new}: nothing was committed")
     paths = [file.path for file in written]
-    return Index(data).replace([file.path for file in whole.files], paths)
-
-
-def rewrite(
-    data: Storage,
-    file: str,
-    schema: pa.Schema,
-    is_left_out: Callable[[pa.Table], pa.Array],
-    start: str = "rest-",
-) -> list[WrittenFile]:
-    """Write the rows of a file anew without some of them, in the same run.
-
-    Args:
-        data: the data folder of a store.
-        file: one of `Index.files`, or about to be.
-        schema: of the index.
-        is_left_out: returns which rows of a table are left out.
-        start: of the names of the new files, unless they are of a sorted run.
-
-    Returns:
-        New files, not yet committed; none if no row is left.
-    """
-    rows = (table.filter(pc.invert(is_left_out(table))) for table in _read(data, file, schema))
-    run = run_of(file)
-    return write_files(data, rows, f"{SORTED}{run}-" if run else start)
+    if old == new:
+        return replace_files(data, [file.path for file in whole.files], paths)
+    if not is_void(data, whole):
+        raise RuntimeError(f"a merge of {old} rows has {new}: nothing was committed")
+    discard_files(data, paths)
+    return False
 
 
 def merge(runs: Sequence[Iterator[pa.Table]], key: str = _UID) -> Iterator[pa.Table]:
@@ -162,10 +173,14 @@ def merge(runs: Sequence[Iterator[pa.Table]], key: str = _UID) -> Iterator[pa.Ta
 
 def _sort_file(data: Storage, file: str, schema: pa.Schema) -> list[str]:
     """Replace a file by some that are sorted, each by itself; return their paths."""
-    pieces = (rows.sort_by(_UID) for rows in grouped(_read(data, file, schema), _PIECE_ROWS))
-    written = [write_files(data, iter([rows]), SORTED) for rows in pieces]
-    new = [each.path for each in itertools.chain.from_iterable(written)]
-    Index(data).replace([file], new)
+    new: list[str] = []
+    try:
+        for rows in grouped(read_rows(data, file, schema), _PIECE_ROWS):
+            new += [each.path for each in write_anew(data, iter([rows.sort_by(_UID)]), SORTED)]
+    except FileNotFoundError:  # as `write_files`
+        index_folder(data).delete(new)
+        raise
+    replace_files(data, [file], new)
     return new
 
 
@@ -188,7 +203,7 @@ def _read_range(
         for group, (first, last, _) in enumerate(group_bounds(data, file)):
             if last < part.low or (part.high is not None and first >= part.high):
                 continue
-            for rows in row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES):
+            for rows in row_group_batches(data, file, group, schema, BATCH_ROWS, BATCH_BYTES):
                 some = _within(rows, part)
                 if len(some):
                     yield some
@@ -201,8 +216,3 @@ def _within(rows: pa.Table, part: Merge) -> pa.Table:
     if part.high is not None and uids[-1].as_py() >= part.high:
         rows = rows.filter(pc.less(rows[_UID], part.high))
     return rows
-
-
-def _read(data: Storage, file: str, schema: pa.Schema) -> Iterator[pa.Table]:
-    for group in range(row_groups(data, file)):
-        yield from row_group_batches(data, file, group, schema, _BATCH_ROWS, _BATCH_BYTES)

@@ -4,9 +4,9 @@ The record of the store goes first. Each version of it that stays names a data f
 are not the living store's are deleted, however often a deletion was broken off before. Within a
 folder the index goes first: who writes there looks for it afterwards, and deletes what it wrote if
 it is gone. So a file is either there before the index is gone, and then the deletion lists it, or
-its writer deletes it. Jobs that may be killed in between are waited for (`writers`), and what they
-left is deleted at the end. Whatever comes later still, from a machine that was cut off meanwhile,
-`sweep` deletes.
+its writer deletes it (`end_if_deleted`). Jobs that may be killed in between are waited for
+(`writers`), and what they left is deleted at the end. Whatever comes later still, from a machine
+that was cut off meanwhile, `sweep` deletes.
 """
 
 import time
@@ -28,6 +28,7 @@ from dicomferry.resource_names import DatasetName, StoreName
 from dicomferry.storage.base import Storage
 from dicomferry.store.blobs import FOLDER
 from dicomferry.store.dicom_store import (
+    StoreNotFoundError,
     all_deleted_data,
     deleted_data,
     find_store,
@@ -35,7 +36,7 @@ from dicomferry.store.dicom_store import (
     mark_deleted,
 )
 from dicomferry.store.index import Index
-from dicomferry.store.index_files import index_folder
+from dicomferry.store.index_files import index_folder, is_deleted
 from dicomferry.store.writers import Writers
 
 _ATTEMPTS = 10
@@ -130,6 +131,18 @@ def purge(data: Storage, count: Callable[[Sequence[str]], None] = lambda paths: 
                 raise
         else:
             return
+
+
+def end_if_deleted(data: Storage) -> None:
+    """Find out, after something was written, whether the store was deleted meanwhile.
+
+    Raises:
+        StoreNotFoundError: it was; nothing is left of what was written.
+    """
+    if is_deleted(data):
+        # The deletion may have listed the folder before.
+        purge(data)
+        raise StoreNotFoundError(f"{data.root} is gone: the store was deleted")
 
 
 class _Deleted:

@@ -10,6 +10,7 @@ What imports kept of their reading goes as a whole: the new cut-off makes it wor
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -20,7 +21,6 @@ from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store import kept_reads
 from dicomferry.store.blobs import FOLDER
 from dicomferry.store.commit_conflicts import CommitConflictError
-from dicomferry.store.compaction import rewrite
 from dicomferry.store.forgotten_sources import forget_sources
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import index_folder, read_row_group, replaced_files, row_groups
@@ -28,9 +28,11 @@ from dicomferry.store.index_schema import UID_COLUMNS, Column
 from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.store.purged_files import repeat_where_purged
+from dicomferry.store.rewriting import rewrite
 
 # Times of files may be cut to the second.
 _CEILING_SECONDS = 1.0
+_UID = Column.SOP_INSTANCE_UID
 _COLUMNS = [*UID_COLUMNS, Column.SOURCE_URI, Column.BLOB_STORAGE_SIZE]
 _BATCH = 1000
 # A blob is written in less.
@@ -127,9 +129,11 @@ def erase_kept_reads(data: Storage, cutoff: float) -> None:
 def erase_broken_writes(
     data: Storage, instances: InstanceFilter, is_running: Callable[[str], bool]
 ) -> None:
-    """Delete the files of rows of some instances that killed imports wrote and did not commit.
+    """Delete files of rows of some instances that are in no version, and come into none.
 
-    Those that were not complete go whatever is in them, if they were written on this host.
+    Those of killed imports, and those that compaction and erasure made of files which this deletion
+    replaced: their commits are refused. Those that were not complete go whatever is in them, if
+    they were written on this host.
 
     Args:
         data: the data folder of the store.
@@ -140,28 +144,21 @@ def erase_broken_writes(
         LookupError: the store was deleted meanwhile.
     """
     index_folder(data).remove_partial("")
-    found = [
-        file for file in Index(data).uncommitted() if _is_broken(data, file, instances, is_running)
-    ]
-    # Their writers may have committed them since they were listed. Those have ended by now, and
-    # commit nothing more, so this version tells for good.
-    index_folder(data).delete(sorted(set(found) & set(Index(data).uncommitted())))
-
-
-def _is_broken(
-    data: Storage, file: str, instances: InstanceFilter, is_running: Callable[[str], bool]
-) -> bool:
-    """Whether an import that has ended wrote rows of some instances into a file.
-
-    The rows of other files do not tell who wrote them: compaction and erasure rewrite those of
-    imports that ended long ago.
-    """
-    if not file.startswith(IMPORTED):
-        return False
-    try:
-        return len(_rows(data, file, instances)) > 0 and not is_running(_writer_of(data, file))
-    except FileNotFoundError:  # another deletion was faster
-        return False
+    found: dict[str, set[str]] = {}
+    for file in Index(data).uncommitted():
+        with suppress(FileNotFoundError):  # another deletion was faster
+            uids = set(_rows(data, file, instances)[_UID].to_pylist())
+            is_import = file.startswith(IMPORTED)
+            if uids and not (is_import and is_running(_writer_of(data, file))):
+                found[file] = set() if is_import else uids
+    # Their writers may have committed them since they were listed. Imports have ended by now, and
+    # commit nothing more. Others commit in place of files that have the same rows: where a version
+    # of later has none of these, the files are replaced. Both are so for good.
+    index = Index(data)
+    merged = sorted(set(chain.from_iterable(found.values())))
+    stored = repeat_where_purged(index, lambda: index.lookup(merged))[_UID].to_pylist()
+    broken = {file for file, rows in found.items() if rows.isdisjoint(stored)}
+    index_folder(data).delete(sorted(broken & set(index.uncommitted())))
 
 
 def _writer_of(data: Storage, file: str) -> str:

@@ -21,13 +21,13 @@ import pyarrow as pa
 from dicomferry.storage.base import Storage
 from dicomferry.storage.retries import repeat_until_committed
 from dicomferry.store.commit_conflicts import CommitConflictError
-from dicomferry.store.compaction import rewrite
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import IndexFile, WrittenFile, index_folder, read_column
 from dicomferry.store.index_rivals import OwnFile, Rivals, in_threads
 from dicomferry.store.index_schema import Column
 from dicomferry.store.index_writing import IMPORTED
 from dicomferry.store.renewal import renew, safe_time
+from dicomferry.store.rewriting import rewrite
 
 # Of one commit: its entry in the log has half a megabyte, and 16 bytes a row are in memory.
 _MAX_FILES = 1000

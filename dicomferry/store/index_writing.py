@@ -40,17 +40,25 @@ def write_files(data: Storage, rows: Iterator[pa.Table], start: str) -> list[Wri
         data: the data folder of a store.
         rows: sorted by SOP Instance UID, a slice at a time.
         start: of the names of the files, before what distinguishes them.
+
+    Raises:
+        FileNotFoundError: a file that the rows are read from was deleted meanwhile: as they may be
+            deleted for good, nothing is left of what was written.
     """
     name = uuid.uuid4().hex
     folder, groups = index_folder(data), grouped(rows, _GROUP_ROWS)
     written: list[WrittenFile] = []
-    for group in groups:
-        path = f"{start}{name}-{len(written):05d}.parquet"
-        with folder.writing() as (file, keep):
-            statistics = _write_file(file, itertools.chain([group], groups), group.schema)
-            size = file.tell()
-            keep(path)
-        written.append(WrittenFile(path, size, statistics))
+    try:
+        for group in groups:
+            path = f"{start}{name}-{len(written):05d}.parquet"
+            with folder.writing() as (file, keep):
+                statistics = _write_file(file, itertools.chain([group], groups), group.schema)
+                size = file.tell()
+                keep(path)
+            written.append(WrittenFile(path, size, statistics))
+    except FileNotFoundError:
+        folder.delete([each.path for each in written])
+        raise
     return written
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from dicomferry.storage.base import Storage
 from dicomferry.store.compaction import merge
+from dicomferry.store.deletion import end_if_deleted
 from dicomferry.store.delta_tables import open_table
 from dicomferry.store.index_files import IndexFile
 from dicomferry.store.sorted_runs import FAN_IN, SORTED, pick_runs, split_into_runs
@@ -34,7 +35,11 @@ _LAST = "\U0010ffff"
 
 
 def sort_sources(data: Storage) -> None:
-    """Merge the files of the table, and delete those that none of the last 7 days' versions has."""
+    """Merge the files of the table, and delete those that none of the last 7 days' versions has.
+
+    Raises:
+        StoreNotFoundError: the store was deleted meanwhile; nothing is left of what was written.
+    """
     try:
         while chosen := pick_runs(_files(data)):
             if len(chosen) == 1:
@@ -50,6 +55,8 @@ def sort_sources(data: Storage) -> None:
         folder.delete(table.vacuum(retention_hours=_RETENTION_HOURS, dry_run=True, full=True))
     except ERRORS as error:
         report(data, "sorted", error)
+    finally:
+        end_if_deleted(data)
 
 
 def _files(data: Storage) -> list[IndexFile]:

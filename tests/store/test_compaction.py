@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import dicomferry.store.compaction
 import dicomferry.store.index_writing
+import dicomferry.store.rewriting
 import dicomferry.store.sorted_runs
+import dicomferry.store.sources_compaction
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.commit_conflicts import CommitConflictError
 from dicomferry.store.compaction import (
@@ -26,14 +28,20 @@ from dicomferry.store.compaction import (
     sort_index,
     write_range,
 )
+from dicomferry.store.deletion import delete_store
+from dicomferry.store.dicom_store import StoreNotFoundError
+from dicomferry.store.erasure import erase_broken_writes, erase_rows
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import IndexFile
+from dicomferry.store.instance_filter import InstanceFilter
 from dicomferry.store.sorted_runs import Merge, pick_runs, plan_merges, split_into_runs
+from dicomferry.store.sources_compaction import sort_sources
+from dicomferry.store.sources_table import remember_sources
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.prepare_instances import prepare
 from tests.factories import make_instance
-from tests.pipelines.jobs import new_store
+from tests.pipelines.jobs import STORE, new_store
 
 _COMMIT = 40
 _numbers = itertools.count()
@@ -191,7 +199,7 @@ def test_what_has_no_value_has_none_afterwards(data):
 
 def test_large_metadata_makes_small_row_groups(data, monkeypatch):
     monkeypatch.setattr(dicomferry.store.index_writing, "_GROUP_BYTES", 4_000)
-    monkeypatch.setattr(dicomferry.store.compaction, "_BATCH_BYTES", 1_500)
+    monkeypatch.setattr(dicomferry.store.compaction, "BATCH_BYTES", 1_500)
     add(data, commits(3), metadata=b'{"x":"' + b"y" * 1000 + b'"}')
     before = rows(data)
     sort_index(data)
@@ -300,6 +308,90 @@ def test_what_was_killed_leaves_every_row_and_is_done_again(data, monkeypatch, c
     assert rows(data, version).equals(before)
     assert not left & {path.name for path in Path(data.uri("index")).iterdir()}
     assert rows(data).equals(before)
+
+
+def nothing(data):
+    pass
+
+
+def merged_by_another_program(data):
+    DeltaTable(data.uri("index")).optimize.compact()
+
+
+@pytest.mark.parametrize("make", [nothing, merged_by_another_program])
+def test_of_a_store_that_is_deleted_while_its_index_is_sorted_nothing_is_left(
+    root, data, monkeypatch, make
+):
+    add(data, commits(2))
+    make(data)
+    deleted_at(monkeypatch, root, dicomferry.store.rewriting, "write_files")
+    with pytest.raises(StoreNotFoundError):
+        sort_index(data)
+    assert list(data.list()) == []
+
+
+def test_of_a_store_that_is_deleted_while_its_sources_are_sorted_nothing_is_left(
+    root, data, monkeypatch
+):
+    for number in range(3):
+        remember_sources(data, [(f"/in/{number}.dcm", 1, "v", "imported")])
+    deleted_at(monkeypatch, root, dicomferry.store.sources_compaction, "write_file")
+    with pytest.raises(StoreNotFoundError):
+        sort_sources(data)
+    assert list(data.list()) == []
+
+
+def deleted_at(monkeypatch, root, place, name):
+    """Delete the store when a function that writes files has read what it writes."""
+    write, waiting = getattr(place, name), [True]
+
+    def late(data, rows, *start):
+        rows = rows if isinstance(rows, pa.Table) else iter(list(rows))
+        if waiting:
+            waiting.pop()
+            delete_store(root, STORE)
+        return write(data, rows, *start)
+
+    monkeypatch.setattr(place, name, late)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "make"),
+    [
+        ("commit_merge", 0, nothing),  # all is written
+        ("row_group_batches", 14, nothing),  # some is
+        ("write_anew", 3, merged_by_another_program),
+    ],
+)
+@pytest.mark.parametrize("is_purged_whole", [True, False])
+def test_what_a_deletion_takes_out_and_purges_is_in_no_file_of_a_merge(
+    data, monkeypatch, name, call, make, is_purged_whole
+):
+    add(data, commits(10))
+    make(data)
+    lost = min(rows(data)["SOPInstanceUID"].to_pylist())
+    erased = InstanceFilter(frozenset(), frozenset(), frozenset({f"1.2.1/1.2.1.1/{lost}"}))
+    function, calls = getattr(dicomferry.store.compaction, name), itertools.count()
+
+    def late(*arguments):
+        if next(calls) == call:
+            assert any(lost in uids_of(data, file) for file in Index(data).uncommitted())
+            assert len(erase_rows(data, erased)[0]) == 1
+            Index(data).purge_history()
+            if is_purged_whole:
+                erase_broken_writes(data, erased, lambda operation: False)
+        return function(*arguments)
+
+    monkeypatch.setattr(dicomferry.store.compaction, name, late)
+    sort_index(data)
+    assert next(calls) > call
+    files = [path.name for path in Path(data.uri("index")).glob("*.parquet")]
+    assert not any(lost in uids_of(data, file) for file in files)
+    assert Index(data).count() == 10 * _COMMIT - 1
+
+
+def uids_of(data, file):
+    return pq.read_table(data.uri(f"index/{file}"))["SOPInstanceUID"].to_pylist()
 
 
 def test_a_full_disk_says_so_and_leaves_every_row(data, monkeypatch):

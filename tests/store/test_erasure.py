@@ -9,13 +9,14 @@ import zstandard
 
 from dicomferry.store import compaction, erasure
 from dicomferry.store.commit_conflicts import CommitConflictError
-from dicomferry.store.compaction import rewrite, sort_index
+from dicomferry.store.compaction import sort_index
 from dicomferry.store.erasure import erase_broken_writes, erase_rows
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import index_folder
 from dicomferry.store.index_schema import SCHEMA
 from dicomferry.store.instance_filter import InstanceFilter
+from dicomferry.store.rewriting import rewrite
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.prepare_instances import prepare
 from tests.factories import make_instance
@@ -66,19 +67,27 @@ def test_a_file_that_is_committed_while_others_are_read_stays(data, monkeypatch)
     assert Index(data).lookup(["1.2.1"]).num_rows == 1
 
 
-@pytest.mark.parametrize("run", ["import-", "sorted-run-"])
-def test_rows_that_another_program_is_rewriting_stay(data, run):
-    [prepared] = prepare(data, [instance(1)], ENDED).files
-    folder = index_folder(data)
-    source = f"{run}0.parquet"
-    folder.write(source, folder.read(prepared.file.path))
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_rows_that_another_program_rewrites_stay_until_they_are_taken_out(data, is_sorted):
+    for number in (1, 2):
+        commit(data, [instance(number)], ENDED)
+    if is_sorted:
+        sort_index(data)
+        Index(data).purge_history()
+    source = Index(data).files[0]
 
     def nothing(rows):
         return pa.array([False] * len(rows))
 
     [rewritten] = rewrite(data, source, SCHEMA, nothing)
+    assert rewritten.path.startswith("sorted-" if is_sorted else "rest-")
     erase_broken_writes(data, study_of(instance(1)), has_ended)
-    assert Index(data).uncommitted() == sorted({rewritten.path, source} - {"import-0.parquet"})
+    assert Index(data).uncommitted() == [rewritten.path]
+    erase_rows(data, study_of(instance(1)))
+    assert not Index(data).replace([source], [rewritten.path])
+    commit(data, [instance(3)], ENDED)  # which tells nothing of the others
+    erase_broken_writes(data, study_of(instance(1)), has_ended)
+    assert Index(data).uncommitted() == []
 
 
 LOOKERS = {
