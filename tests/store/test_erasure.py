@@ -16,7 +16,7 @@ from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import index_folder
 from dicomferry.store.index_schema import SCHEMA
 from dicomferry.store.instance_filter import InstanceFilter
-from dicomferry.store.rewriting import rewrite
+from dicomferry.store.rewriting import replace_files, rewrite
 from dicomferry.transforms.commit_instances import commit
 from dicomferry.transforms.prepare_instances import prepare
 from tests.factories import make_instance
@@ -88,6 +88,7 @@ def test_rows_that_another_program_rewrites_stay_until_they_are_taken_out(data, 
     commit(data, [instance(3)], ENDED)  # which tells nothing of the others
     erase_broken_writes(data, study_of(instance(1)), has_ended)
     assert Index(data).uncommitted() == []
+    assert not replace_files(data, [source], [rewritten.path]), "its writer finds it gone"
 
 
 LOOKERS = {
