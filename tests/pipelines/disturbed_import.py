@@ -17,6 +17,7 @@ import dicomferry.store.index
 import dicomferry.transforms.append_to_streams
 import dicomferry.transforms.commit_instances
 import dicomferry.transforms.ingest
+import dicomferry.transforms.keep_reads
 import dicomferry.transforms.prepare_instances
 import dicomferry.transforms.read_and_store
 import dicomferry.transforms.write_outcomes
@@ -35,6 +36,7 @@ POINTS = {
     "read_large": (dicomferry.transforms.ingest, "_chunks"),
     "take_results": (dicomferry.transforms.read_and_store._ReadFn, "_count"),
     "append": (dicomferry.store.index.Index, "append"),
+    "write_kept": (dicomferry.transforms.keep_reads, "write_kept"),
     "write_rows": (dicomferry.transforms.prepare_instances, "write_files"),
     "confirm": (dicomferry.transforms.commit_instances, "confirm"),
     "publish": (dicomferry.storage.delta_commits, "_publish"),
