@@ -31,7 +31,7 @@ from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import ProgressCounts
 from dicomferry.operations.owner import EngineJob
 from dicomferry.operations.ownership import OwnedOperation
-from dicomferry.pipelines.job_service import EngineError, JobService
+from dicomferry.pipelines.job_service import EngineError, JobService, what_failed
 from dicomferry.pipelines.options import is_remote
 from dicomferry.storage.errors import StorageError
 from dicomferry.storage.failures import storage_errors, storage_message
@@ -112,13 +112,18 @@ def _follow_to_the_end(result: PipelineResult) -> None:
 
 def _report_progress(engine: EngineJob, folder: OperationFolder, ended: threading.Event) -> None:
     """Report the counters of a job as those of one worker, until it has ended."""
-    told = ProgressCounts()
+    told, job = ProgressCounts(), None
     with JobService(engine.endpoint) as service:
         while not ended.wait(_REPORT_SECONDS):
             # It is an estimate: the next one will do.
-            with contextlib.suppress(EngineError, *storage_errors()):
-                job = service.find(engine)
-                if job and (counts := service.progress(job)) != told:
+            with contextlib.suppress(*storage_errors()):
+                try:
+                    job = job or service.find(engine)
+                    counts = service.progress(job) if job else told
+                except EngineError:
+                    job = None  # a service that was started anew has other ids
+                    continue
+                if counts != told:
                     folder.report_progress("00000-engine", counts)
                     told = counts
 
@@ -177,7 +182,10 @@ def explain(error: BaseException) -> tuple[int, str] | None:
     can hold patient data.
     """
     if isinstance(error, (grpc.RpcError, grpc.FutureTimeoutError)):
-        return UNAVAILABLE, "the job service does not answer: is it running at --job_endpoint?"
+        said = what_failed(error)
+        is_silent = said == "does not answer"
+        remedy = "is it running at --job_endpoint?" if is_silent else "its log says why"
+        return UNAVAILABLE, f"the job service {said}: {remedy}"
     if not isinstance(error, RuntimeError) or "failed in state" not in str(error):
         return None
     text = str(error)

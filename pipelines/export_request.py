@@ -15,6 +15,7 @@ from dicomferry.places import Access, Overwrite
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage, refuse_missing_bucket
+from dicomferry.storage.writable import is_writable
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
 from dicomferry.store.instance_filter import InstanceFilter, check_filter_file, read_instance_filter
@@ -223,6 +224,8 @@ class ExportRequest(Request):
         """
         self.check_reach(remote_runner)
         self._check_places()
+        if self.destination is not None and not is_writable(self.destination):
+            raise ValueError(f"{self.destination.root} cannot be written: name another destination")
         if self.table is not None:
             require(self.table.extra, self.table.uri)
             self.table.check(self.write_disposition)

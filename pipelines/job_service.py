@@ -15,16 +15,25 @@ from dicomferry.operations.owner import EngineJob
 from dicomferry.transforms.progress import COUNTERS
 
 _TIMEOUT_SECONDS = 5
+# A service tells of all of its jobs at once, with the options of each.
+_ANY_SIZE = (("grpc.max_receive_message_length", -1),)
+_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class EngineError(RuntimeError):
-    """A job service does not answer."""
+    """A job service does not answer, or answers with an error."""
+
+
+def what_failed(error: BaseException) -> str:
+    """Return what to say of a job service that has failed a call."""
+    code = error.code() if isinstance(error, grpc.Call) else None
+    return "does not answer" if code is None or code in _SILENT else f"answers with {code.name}"
 
 
 class JobService:
     """The job service of an engine, as a context manager.
 
-    Its methods raise `EngineError` if the service does not answer.
+    Its methods raise `EngineError` if the service does not answer, or with an error.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -38,7 +47,7 @@ class JobService:
 
         self._messages = beam_job_api_pb2
         self._endpoint = endpoint
-        self._channel = grpc.insecure_channel(endpoint)
+        self._channel = grpc.insecure_channel(endpoint, _ANY_SIZE)
         self._stub = beam_job_api_pb2_grpc.JobServiceStub(self._channel)
 
     def __enter__(self) -> "JobService":
@@ -87,7 +96,7 @@ class JobService:
     def _call(self, method: str, request: Any) -> Any:
         try:
             return getattr(self._stub, method)(request, timeout=_TIMEOUT_SECONDS)
-        except grpc.RpcError:
+        except grpc.RpcError as error:
             raise EngineError(
-                f"the job service at {self._endpoint} does not answer: the job may go on there"
+                f"the job service at {self._endpoint} {what_failed(error)}: the job may go on there"
             ) from None

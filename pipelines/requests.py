@@ -20,6 +20,7 @@ from dicomferry.places.bounds import parse_bounds
 from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_file, open_storage
+from dicomferry.storage.writable import is_writable
 
 ROOT_VARIABLE = "DICOMFERRY_ROOT"
 DEFAULT_ROOT = "./dicomferry-data"
@@ -133,7 +134,7 @@ class Request(abc.ABC):
         return [*self.bounds.write.folders, *filter(None, paths)]
 
     def check(self) -> None:
-        """Refuse what is wrong by itself, without a look at any storage.
+        """Refuse what is wrong by itself, without a look at the stores or any bucket.
 
         Raises:
             ValueError: with what is wrong and what to do.
@@ -142,6 +143,8 @@ class Request(abc.ABC):
             each.check(getattr(self, each.name))
         if self.summary_file and not open_file(self.summary_file)[1]:
             raise ValueError(f"--summary-file {self.summary_file} is a folder: name a file in it")
+        if self.summary_file and not is_writable(open_file(self.summary_file)[0]):
+            raise ValueError(f"--summary-file {self.summary_file} cannot be written: name another")
 
     def asked(self, principal: str = "") -> Asked:
         """Return what the record of its operation says of it: what was given, and the form.

@@ -11,6 +11,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections import deque
@@ -50,9 +51,12 @@ class _WorkerProcess(ForkServerProcess):
             name: main.pop(name) for name in ("__file__", "__spec__") if name in main
         }
         main["__spec__"] = None
+        # The fork server, which the first start starts, and its children inherit the mask.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             super().start()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             main.update(hidden)
 
 
@@ -237,7 +241,8 @@ class Work(Generic[T, R]):
 
 
 def _become_worker(cores: CoreBudget, formatter: logging.Formatter | None) -> None:
-    """Make this process a worker of a pool."""
+    """Make this process a worker of a pool, which its owner ends: Ctrl-C reaches both."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_up_log(formatter)
     _set_cores(cores)
     threading.Thread(target=_exit_with_parent, daemon=True).start()

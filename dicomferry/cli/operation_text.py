@@ -56,7 +56,8 @@ def write_list(rows: Iterable[Mapping[str, Any]]) -> None:
                 row["source"] or row["destination"],
             )
         )
-    write_columns(table, _LIST)
+    if len(table) > 1:
+        write_columns(table, _LIST)
 
 
 def write_operation(

@@ -49,13 +49,19 @@ def list_(
     [bold]dicomferry operations list --format jsonl | jq -r 'select(.failed > 0) | .id'[/bold]
     """
 
+    shown = 0
+
     def rows() -> Iterator[dict[str, Any]]:
+        nonlocal shown
         reader = elsewhere.OperationReader()
         listed = list_operations(open_storage(root), DatasetName())
         for folder, read in itertools.islice(listed, limit):
+            shown += 1
             yield row_of(reader.reconcile(folder, read))
 
     show_rows(rows(), write_list)
+    if not shown:
+        say(f"No operations under {open_storage(root).root}")
 
 
 @operations_app.command("describe")
@@ -184,6 +190,8 @@ def cancel(
 
 def _age(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,6})([dh])", text)
-    if not match:
-        raise ValueError(f"--older-than {text} must be a number of days or hours: 90d, 12h")
+    if not match or not int(match[1]):
+        raise ValueError(
+            f"--older-than {text} must be a number of days or hours, 1 or more: 90d, 12h"
+        )
     return timedelta(**{"days" if match[2] == "d" else "hours": int(match[1])})

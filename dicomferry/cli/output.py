@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -119,6 +120,24 @@ def fail(message: str) -> None:
     else:
         line = Text.assemble(("error:", "red"), " ", printable(message))
         errors.print(line, soft_wrap=True, highlight=False, emoji=False)
+
+
+def confirm(question: str) -> None:
+    """Ask whether to go on; the command ends with 1 if not.
+
+    Raises:
+        ValueError: nobody answers.
+    """
+    try:
+        is_wanted = sys.stdin is not None and typer.confirm(question, err=not settings.is_table)
+    except typer.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):
+            raise KeyboardInterrupt from None
+        raise ValueError("nobody answers the question: add --yes") from None
+    if sys.stdin is None:
+        raise ValueError("nobody answers the question: add --yes")
+    if not is_wanted:
+        raise typer.Exit(1)
 
 
 def suggest(command: str, root: str) -> None:

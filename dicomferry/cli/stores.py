@@ -11,6 +11,7 @@ from dicomferry.cli.columns import Layout
 from dicomferry.cli.job_report import exit_with, report
 from dicomferry.cli.options import DEFAULT_ROOT, Root, StoreArgument
 from dicomferry.cli.output import (
+    confirm,
     find_store,
     say,
     show,
@@ -22,7 +23,6 @@ from dicomferry.cli.output import (
     write_fields,
 )
 from dicomferry.cli.progress import progress
-from dicomferry.cli.settings import settings
 from dicomferry.cli.standard_output import name_job
 from dicomferry.resource_names import DatasetName, parse_store
 from dicomferry.storage.registry import open_storage
@@ -163,8 +163,8 @@ def delete(
     question = f"Delete {name} with its {count} instances for good?"
     if not dicom_store.find_store(storage, name):
         question = f"Delete what is left of {name}, which was deleted before?"
-    if not yes and not typer.confirm(question, err=not settings.is_table):
-        raise typer.Exit(1)
+    if not yes:
+        confirm(question)
     with progress("delete", "blob") as on_progress:
         operation = deletion.delete_store(storage, name, on_progress)
     name_job(with_root(f"dicomferry operations describe {operation.id}", root))
@@ -210,8 +210,8 @@ def delete_instances(
     question = f"Delete {count:,} instances of {found.name} for good?"
     if unmatched:
         question = f"{len(unmatched):,} paths match no instance. {question}"
-    if not yes and not typer.confirm(question, err=not settings.is_table):
-        raise typer.Exit(1)
+    if not yes:
+        confirm(question)
     storage = open_storage(root)
     with progress("delete", "instance") as on_progress:
         deletion = program.Deletion(storage, found.name, instances, filter_, purge_history)

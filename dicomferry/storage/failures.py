@@ -1,5 +1,6 @@
 """Failures of disks and buckets, as they arrive once all retries are used up."""
 
+import errno
 import re
 
 # Of requests: they name emulators and proxies, and objects by what a bucket calls them.
@@ -17,6 +18,18 @@ _REMEDIES = {
     "roles/storage.objectAdmin, or log in with another account by "
     "`gcloud auth application-default login`",
     404: "there is no such bucket or object (404): create the bucket, or correct its name",
+}
+# Of the system, as Python and obstore spell them.
+_ERRNO = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
+_NOT_ALLOWED = "let this user read and write there, or name another place"
+_SYSTEM_REMEDIES = {
+    errno.EACCES: _NOT_ALLOWED,
+    errno.EPERM: _NOT_ALLOWED,
+    errno.ENOENT: "nothing has this name: correct it, or create what it names",
+    errno.ENOTDIR: "a part of this path is a file, not a folder: name another place",
+    errno.EROFS: "this file system is read-only: name another place",
+    errno.ENOSPC: "free some space there, then run it again",
+    errno.EDQUOT: "free some space there, then run it again",
 }
 # deltalake colors its messages.
 _COLORS = re.compile("\x1b\\[[0-9;]*m")
@@ -39,7 +52,12 @@ def storage_errors() -> tuple[type[Exception], ...]:
 
 def storage_message(error: Exception) -> str:
     """Return the reason of a failure on one line, without details for debuggers."""
-    return f"storage failed: {_REMEDIES.get(_status(error)) or failure_text(error)}"
+    if remedy := _REMEDIES.get(_status(error)):
+        return f"storage failed: {remedy}"
+    text = failure_text(error)
+    found = _ERRNO.search(text)
+    remedy = _SYSTEM_REMEDIES.get(int(found[1] or found[2])) if found else None
+    return f"storage failed: {text}{f': {remedy}' if remedy else ''}"
 
 
 def _status(error: Exception) -> int:

@@ -8,6 +8,7 @@ import zstandard
 
 from dicomferry.cli import main
 from dicomferry.operations.folder import start_operation
+from dicomferry.operations.record import Method
 from dicomferry.resource_names import parse_store
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
@@ -147,3 +148,25 @@ def test_no_error_gives_a_terminal_orders(dicomferry):
         assert code == 2
         assert error.count("\n") == 1
         assert not {"\x1b", "\x9b"} & set(out + error)
+
+
+@pytest.mark.parametrize("stdin", ["", None])
+def test_a_deletion_that_nobody_confirms_is_refused_with_its_remedy(dicomferry, monkeypatch, stdin):
+    dicomferry("stores", "create", "trial")
+    monkeypatch.setattr("sys.stdin", None if stdin is None else io.StringIO(stdin))
+    code, _, error = dicomferry("stores", "delete", "trial")
+    assert code == 2
+    assert error == "error: nobody answers the question: add --yes\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert dicomferry("stores", "delete", "trial")[0] == 1
+    assert dicomferry("stores", "describe", "trial")[0] == 0
+
+
+def test_operations_where_there_are_none_and_an_age_of_nothing(dicomferry, root):
+    code, out, _ = dicomferry("operations", "list")
+    assert (code, out) == (0, f"No operations under {root.root}\n")
+    start_operation(root, parse_store("trial"), Method.IMPORT)
+    for age in ("0d", "00h"):
+        code, _, error = dicomferry("operations", "prune", "--older-than", age)
+        assert code == 2
+        assert "1 or more: 90d, 12h" in error

@@ -38,9 +38,13 @@ class Engine(beam_job_api_pb2_grpc.JobServiceServicer):
     def __init__(self):
         self.states = {JOB: "RUNNING"}
         self.asked = 0
+        self.option = ""
+        self.error = None
 
     def GetJobs(self, request, context):
         self.asked += 1
+        if self.error:
+            context.abort(self.error, "")
         response = api.GetJobsResponse()
         for number, (name, state) in enumerate(self.states.items()):
             # Prism gives every job of a Python SDK the same name, beside its options.
@@ -48,6 +52,7 @@ class Engine(beam_job_api_pb2_grpc.JobServiceServicer):
                 job_id=f"job-{number}", job_name="job", state=api.JobState.Enum.Value(state)
             )
             job.pipeline_options["beam:option:job_name:v1"] = name
+            job.pipeline_options["beam:option:more:v1"] = self.option
         return response
 
     def GetJobMetrics(self, request, context):
@@ -116,6 +121,18 @@ def test_a_process_that_waits_reports_what_the_engine_counts(left, engine, monke
         assert time.monotonic() < deadline
     ended.set()
     reporting.join()
+    assert engine.asked == 1, "it is looked up by its name once"
+
+
+def test_a_service_may_tell_of_many_jobs(left, engine):
+    engine.option = "x" * (5 << 20)
+    assert not elsewhere.read(left).done
+
+
+def test_a_service_that_answers_with_an_error_is_not_silent(root, left, engine):
+    engine.error = grpc.StatusCode.INTERNAL
+    said = str(invoke("cancel", left.id, f"--root={root.root}").exception)
+    assert f"{engine.endpoint} answers with INTERNAL" in said
 
 
 @pytest.mark.parametrize("counts", [OutcomeCounts(imported=3), OutcomeCounts(imported=2, failed=1)])

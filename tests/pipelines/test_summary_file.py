@@ -5,6 +5,7 @@ import json
 import pytest
 from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE
 
+from dicomferry.operations.listing import list_operations
 from dicomferry.pipelines import export_dicom, import_dicom
 from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.storage.errors import NoCredentialsError
@@ -110,6 +111,24 @@ def test_an_interrupted_job_is_summed_up(store, tmp_path, summary, monkeypatch):
 
 def test_a_folder_is_refused(store, tmp_path):
     assert run_import(store, "/in/**", f"--summary-file={tmp_path}/").code == 2
+
+
+def test_one_that_cannot_be_written_is_refused_before_the_operation(store, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "summary.json"
+    assert run_import(store, "/in/**", f"--summary-file={path}").code == 2
+    assert f"--summary-file {path} cannot be written: name another" in capsys.readouterr().err
+    assert list(list_operations(store, STORE.parent)) == []
+
+
+def test_a_destination_that_cannot_be_written_is_refused_before_the_operation(
+    store, tmp_path, caplog
+):
+    (tmp_path / "file").touch()
+    job = run(export_dicom.main, store, f"--destination={tmp_path}/file/out")
+    assert job.code == 2
+    assert "cannot be written: name another destination" in caplog.text
+    assert list(list_operations(store, STORE.parent)) == []
 
 
 def test_a_summary_in_a_bucket(store, tmp_path, gcs):

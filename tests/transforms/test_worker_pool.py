@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import time
 
 import pytest
@@ -31,6 +32,10 @@ def pool():
     pool = WorkerPool(2)
     yield pool
     pool.close()
+
+
+def test_ctrl_c_is_left_to_the_owner_of_the_pool(pool):
+    assert pool.submit(signal.getsignal, signal.SIGINT).result() is signal.SIG_IGN
 
 
 def results(pool, chunks, seconds=20.0):
