@@ -30,7 +30,7 @@ from dicomferry.store.compaction import (
 )
 from dicomferry.store.deletion import delete_store
 from dicomferry.store.dicom_store import StoreNotFoundError
-from dicomferry.store.erasure import erase_broken_writes, erase_rows
+from dicomferry.store.erasure import erase_rows
 from dicomferry.store.index import Index
 from dicomferry.store.index_commit import commit_files
 from dicomferry.store.index_files import IndexFile
@@ -363,9 +363,8 @@ def deleted_at(monkeypatch, root, place, name):
         ("write_anew", 3, merged_by_another_program),
     ],
 )
-@pytest.mark.parametrize("is_purged_whole", [True, False])
 def test_what_a_deletion_takes_out_and_purges_is_in_no_file_of_a_merge(
-    data, monkeypatch, name, call, make, is_purged_whole
+    data, monkeypatch, name, call, make
 ):
     add(data, commits(10))
     make(data)
@@ -378,8 +377,6 @@ def test_what_a_deletion_takes_out_and_purges_is_in_no_file_of_a_merge(
             assert any(lost in uids_of(data, file) for file in Index(data).uncommitted())
             assert len(erase_rows(data, erased)[0]) == 1
             Index(data).purge_history()
-            if is_purged_whole:
-                erase_broken_writes(data, erased, lambda operation: False)
         return function(*arguments)
 
     monkeypatch.setattr(dicomferry.store.compaction, name, late)
