@@ -1,7 +1,7 @@
 """Downloads of an instance or a series: who may have which, and the form."""
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from dicomferry.api.access import SEE_IMAGES, VIEW_PATIENT_DATA, Principal
 from dicomferry.console.downloads import (
@@ -16,6 +16,7 @@ from dicomferry.console.queries import walk
 from dicomferry.console.queries.slow import Query, SlowQueries
 from dicomferry.console.requests import not_found, store_of, uids_of
 from dicomferry.console.views.download import download_form
+from dicomferry.console.views.layout import SECURITY_HEADERS
 from dicomferry.console.views.markup import Html
 from dicomferry.pixels.formats import PNG, Format
 from dicomferry.storage.base import Storage
@@ -38,7 +39,10 @@ class DownloadPages:
         rows = self._queries.get(Query(walk.one_instance, store.data, tuple(uids)))
         if not rows:
             raise not_found()
-        return self._downloads.instance(Series(store.data, uids[0], uids[1], rows), form)
+        if request.method == "HEAD":
+            return _head()
+        wanted = Series(store.data, uids[0], uids[1], rows)
+        return self._downloads.instance(wanted, form, principal.name)
 
     def series(self, request: Request, principal: Principal) -> Response:
         """Send a series as a ZIP file."""
@@ -50,7 +54,15 @@ class DownloadPages:
         rows = self._queries.ask(Query(walk.first_instances, store.data, (study, series, limit)))
         if not rows:
             raise not_found()
-        return self._downloads.series(Series(store.data, study, series, rows), form)
+        if request.method == "HEAD":
+            return _head()
+        wanted = Series(store.data, study, series, rows)
+        return self._downloads.series(wanted, form, principal.name)
+
+
+def _head() -> Response:
+    """Return the answer to HEAD: what there is to download is not converted for it."""
+    return StreamingResponse(iter(()), headers=SECURITY_HEADERS)
 
 
 def permissions_for(form: Format) -> tuple[str, ...]:

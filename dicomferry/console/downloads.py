@@ -6,25 +6,22 @@ one instance. One that fails is listed in the ZIP; a download that breaks off ha
 browsers report.
 """
 
-import asyncio
 import functools
-import logging
 import tempfile
 import time
-import zipfile
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 from typing import NamedTuple
 
 from google.rpc.code_pb2 import FAILED_PRECONDITION, INVALID_ARGUMENT, UNAVAILABLE
-from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from dicomferry.api.errors import ApiError
 from dicomferry.console.queries.walk import StoredRow
-from dicomferry.console.views.layout import SECURITY_HEADERS
+from dicomferry.console.streams import File, Stream, StreamLimitError
+from dicomferry.console.zip_stream import chunks_of, zipped
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from dicomferry.errors import Reason
 from dicomferry.operations.outcomes import Outcome
@@ -54,10 +51,10 @@ MAX_SECONDS = 1800.0
 INSTANCE_SECONDS = 120.0
 # Each has a thread while it converts, and the disk space of one instance.
 AT_ONCE = 4
+# So that no caller has all of them.
+AT_ONCE_EACH = 2
 OFFERED: tuple[Format, ...] = tuple(form for form in FORMATS if form.media_type in (DICOM, PNG))
-_CHUNK_BYTES = 1 << 20
 _FAILURES = "failures.csv"
-_LOGGER = logging.getLogger(__name__)
 
 
 class Series(NamedTuple):
@@ -98,55 +95,62 @@ class Downloads:
         """Create the pool; its process starts with the first download."""
         self._pool = WorkerPool(1)
         self._converting = Lock()
-        self._free = BoundedSemaphore(AT_ONCE)
+        self._lock = Lock()
+        self._running: Counter[str] = Counter()
 
-    def instance(self, wanted: Series, form: Format) -> "Download":
+    def instance(self, wanted: Series, form: Format, caller: str) -> Stream:
         """Return one instance as a file, or as a ZIP file of its frames.
 
         Raises:
-            ApiError: it cannot be converted, or there are too many downloads.
+            ApiError: it cannot be converted, is too large, or there are too many downloads.
         """
-        self._check_size(wanted)
+        _check_size(len(wanted.rows), sum(row.size for row in wanted.rows))
         with ExitStack() as stack:
-            folder = self._begin(stack)
+            folder = self._begin(stack, caller)
             files, outcome = self._convert(wanted, wanted.rows[0], form, folder)
             if outcome.outcome == Outcome.FAILED:
                 reason = Reason(outcome.code)
                 raise ApiError(FAILED_PRECONDITION, f"{outcome.code}: {reason.sentence}")
+            _check_size(1, sum(path.stat().st_size for path in files))
             uid = wanted.rows[0].uid
             if len(files) == 1:
                 kind = form.media_type if form.media_type == PNG else DICOM
-                name = f"{uid}{form.extension}"
-                return Download(_read(files[0]), name, kind, stack.pop_all())
+                file = File(f"{uid}{form.extension}", kind)
+                return Stream(chunks_of(files[0]), file, stack.pop_all(), MAX_SECONDS)
             named = ((path.relative_to(folder).name, path) for path in sorted(files, key=_frame))
-            return Download(zipped(named), f"{uid}.zip", "application/zip", stack.pop_all())
+            file = File(f"{uid}.zip", "application/zip")
+            return Stream(zipped(named), file, stack.pop_all(), MAX_SECONDS)
 
-    def series(self, wanted: Series, form: Format) -> "Download":
+    def series(self, wanted: Series, form: Format, caller: str) -> Stream:
         """Return the instances of a series as a ZIP file.
 
         Raises:
             ApiError: it is too large, or there are too many downloads.
         """
-        self._check_size(wanted)
+        _check_size(len(wanted.rows), sum(row.size for row in wanted.rows))
         with ExitStack() as stack:
-            files = self._files(wanted, form, self._begin(stack))
-            name = f"{wanted.series}.zip"
-            return Download(zipped(files), name, "application/zip", stack.pop_all())
+            files = self._files(wanted, form, self._begin(stack, caller))
+            file = File(f"{wanted.series}.zip", "application/zip")
+            return Stream(zipped(files), file, stack.pop_all(), MAX_SECONDS)
 
-    def _check_size(self, wanted: Series) -> None:
-        size = sum(row.size for row in wanted.rows)
-        if len(wanted.rows) > MAX_INSTANCES or size > MAX_BYTES:
-            raise ApiError(
-                FAILED_PRECONDITION,
-                f"this is too large for a download: the most are {MAX_INSTANCES:,} instances and "
-                f"{MAX_BYTES / 1e9:.0f} GB. An export has no limit",
-            )
-
-    def _begin(self, stack: ExitStack) -> Path:
-        if not self._free.acquire(blocking=False):
-            raise ApiError(UNAVAILABLE, "there are too many downloads; try again later")
-        stack.callback(self._free.release)
+    def _begin(self, stack: ExitStack, caller: str) -> Path:
+        with self._lock:
+            if self._running[caller] >= AT_ONCE_EACH:
+                raise ApiError(
+                    UNAVAILABLE,
+                    f"{AT_ONCE_EACH} downloads of yours are running; wait until one has ended",
+                )
+            if self._running.total() >= AT_ONCE:
+                raise ApiError(UNAVAILABLE, "there are too many downloads; try again later")
+            self._running[caller] += 1
+        stack.callback(self._end, caller)
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dicomferry-download-")))
+
+    def _end(self, caller: str) -> None:
+        with self._lock:
+            self._running[caller] -= 1
+            # Callers who left take no memory.
+            self._running += Counter()
 
     def _files(self, wanted: Series, form: Format, folder: Path) -> Iterator[tuple[str, Path]]:
         """Yield names and files of all instances, then the list of those that failed."""
@@ -161,7 +165,7 @@ class Downloads:
                 for path in sorted(files, key=_frame):
                     size += path.stat().st_size
                     if size > MAX_BYTES or time.monotonic() > end:
-                        raise DownloadLimitError
+                        raise StreamLimitError
                     yield str(path.relative_to(Path(name, wanted.study, wanted.series))), path
         if len(failures) > 1:
             path = folder / _FAILURES
@@ -194,78 +198,13 @@ class Downloads:
         return [path for path in folder.rglob("*") if path.is_file()], outcome
 
 
-class DownloadLimitError(Exception):
-    """A download took too long, or became too large."""
-
-
-class Download(StreamingResponse):
-    """A file that is sent while it is made; what it holds is released however it ends."""
-
-    def __init__(
-        self, chunks: Generator[bytes, None, None], name: str, kind: str, held: ExitStack
-    ) -> None:
-        """Send chunks as a file.
-
-        Args:
-            chunks: of the file.
-            name: of the file, from UIDs alone.
-            kind: media type.
-            held: what the chunks need.
-        """
-        disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-        super().__init__(chunks, media_type=kind, headers=SECURITY_HEADERS | disposition)
-        self._chunks = chunks
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, in limited time."""
-        try:
-            async with asyncio.timeout(MAX_SECONDS):
-                await super().__call__(scope, receive, send)
-        except (DownloadLimitError, TimeoutError):
-            # Without its end: the server closes the connection, and browsers report a failure.
-            _LOGGER.warning("a download reached its limit and was broken off")
-        finally:
-            self._chunks.close()
-            self._held.close()
-
-
-def zipped(files: Iterator[tuple[str, Path]]) -> Generator[bytes, None, None]:
-    """Yield a ZIP file of files, uncompressed, a chunk at a time."""
-    sink = _Sink()
-    with zipfile.ZipFile(sink, "w") as archive:  # type: ignore[call-overload]
-        for name, path in files:
-            # The same bytes each time: entries have no time of their own.
-            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
-                for chunk in _read(path):
-                    member.write(chunk)
-                    yield sink.taken()
-            yield sink.taken()
-    yield sink.taken()
-
-
-class _Sink:
-    """What was written since it was taken last. It cannot seek, as a connection cannot."""
-
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
-
-    def write(self, chunk: bytes) -> int:
-        self._chunks.append(bytes(chunk))
-        return len(chunk)
-
-    def flush(self) -> None:
-        pass
-
-    def taken(self) -> bytes:
-        chunks, self._chunks = self._chunks, []
-        return b"".join(chunks)
-
-
-def _read(path: Path) -> Generator[bytes, None, None]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+def _check_size(instances: int, size: int) -> None:
+    if instances > MAX_INSTANCES or size > MAX_BYTES:
+        raise ApiError(
+            FAILED_PRECONDITION,
+            f"this is too large for a download: the most are {MAX_INSTANCES:,} instances and "
+            f"{MAX_BYTES / 1e9:.0f} GB. An export has no limit",
+        )
 
 
 def _frame(path: Path) -> tuple[str, int]:

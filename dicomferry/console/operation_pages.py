@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from google.rpc.code_pb2 import NOT_FOUND
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from dicomferry.api.access import Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
@@ -13,6 +13,7 @@ from dicomferry.api.errors import ApiError
 from dicomferry.console.queries import outcomes
 from dicomferry.console.queries.outcomes import OutcomesFilter
 from dicomferry.console.requests import dataset_of
+from dicomferry.console.streams import File, Stream
 from dicomferry.console.views import layout
 from dicomferry.console.views.markup import Html, join
 from dicomferry.console.views.operation import (
@@ -73,14 +74,8 @@ class OperationPages:
         folder, _ = self._operation(request, principal)
         wanted = outcomes.check_filter(request.query_params)
         parts = [folder.id, wanted.outcome, wanted.code, "outcomes.jsonl"]
-        disposition = {
-            "Content-Disposition": f'attachment; filename="{"-".join(filter(None, parts))}"'
-        }
-        return StreamingResponse(
-            outcomes.stream(folder, wanted),
-            media_type="application/jsonl",
-            headers=layout.SECURITY_HEADERS | disposition,
-        )
+        file = File("-".join(filter(None, parts)), "application/jsonl")
+        return Stream(outcomes.stream(folder, wanted), file)
 
     def _operation(
         self, request: Request, principal: Principal

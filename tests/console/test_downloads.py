@@ -16,12 +16,14 @@ import pytest
 from PIL import Image
 
 from dicomferry.api.access import TokenFile, make_token
+from dicomferry.api.errors import ApiError
 from dicomferry.console import downloads
 from dicomferry.console.downloads import OFFERED, format_name
 from dicomferry.errors import Reason
 from dicomferry.pixels.formats import AS_UPLOADED
 from dicomferry.storage.registry import open_storage
 from tests.console.consoles import DATASET, TRIAL, serving
+from tests.console.test_streams import release
 from tests.factories import dicom_bytes
 from tests.pipelines.jobs import new_store, run_import, write_files
 
@@ -73,10 +75,10 @@ def ask(root, tmp_path, monkeypatch):
     path.chmod(0o600)
     with serving(root, TokenFile(str(path))) as browser:
 
-        def of(path, mime_type="", token="all"):
+        def of(path, mime_type="", token="all", method="GET"):
             connection = HTTPConnection(browser.url.removeprefix("http://"), timeout=60)
             path = f"{path}?format={quote(mime_type)}"
-            connection.request("GET", path, None, {"Authorization": f"Bearer {tokens[token][0]}"})
+            connection.request(method, path, None, {"Authorization": f"Bearer {tokens[token][0]}"})
             response = connection.getresponse()
             return response.status, response.headers, response.read()
 
@@ -144,6 +146,18 @@ class TestInstance:
         assert status == 400
         assert any(reason.value in content.decode() for reason in Reason)
 
+    def test_that_becomes_too_large_is_refused(self, ask, files, monkeypatch):
+        monkeypatch.setattr(downloads, "MAX_BYTES", len(files["1"]))
+        assert ask(self.PATH)[0] == 200
+        status, _, content = ask(self.PATH, RLE)
+        assert (status, b"An export has no limit" in content) == (400, True)
+
+    def test_is_not_converted_for_head(self, ask, monkeypatch):
+        monkeypatch.delattr(downloads, "write_all")
+        for path in (self.PATH, f"{WHOLE}/download"):
+            assert ask(path, method="HEAD")[::2] == (200, b"")
+            assert ask(path, token="get", method="HEAD")[0] == 403
+
     @pytest.mark.parametrize("uid", ["1.9.2", "1.9.7", "%2e%2e", "x", "%0d%0aa:%20b"])
     def test_that_is_not_there_is_not_found(self, ask, uid):
         assert ask(f"{WHOLE}/instances/{uid}/download")[0] == 404
@@ -178,8 +192,23 @@ class TestSeries:
         with pytest.raises(IncompleteRead):
             ask(f"{BROKEN}/download")
 
-    def test_more_than_a_few_at_once_wait_for_a_later_time(self, ask, monkeypatch):
-        monkeypatch.setattr(downloads.BoundedSemaphore, "acquire", lambda *_, **__: False)
+    def test_a_caller_has_a_share_and_all_together_a_limit(self, ask, root, monkeypatch):
+        running, wanted = downloads.Downloads(), downloads.Series(root, "1.2.1", "1.4", ())
+
+        def begin(caller):
+            return running.series(wanted, AS_UPLOADED, caller)
+
+        first = [begin("a"), begin("a")]
+        with pytest.raises(ApiError, match="downloads of yours"):
+            begin("a")
+        others = [begin("b"), begin("b")]
+        with pytest.raises(ApiError, match="too many downloads"):
+            begin("c")
+        release(first.pop())
+        others.append(begin("c"))
+        for each in first + others:
+            release(each)
+        monkeypatch.setattr(downloads, "AT_ONCE_EACH", 0)
         assert ask(f"{BROKEN}/download")[0] == 503
 
 

@@ -269,5 +269,20 @@ def test_a_query_that_hangs_ends_with_its_process(root, monkeypatch):
     assert queries.soon(query, 60) == (True, None)
 
 
+def test_a_query_that_nobody_waited_for_leaves_nothing_but_its_answer(root):
+    queries, over = slow.SlowQueries(60), threading.Event()
+    query = slow.Query(_wait, get_store(root, STORE).data, (over,))
+    assert queries.soon(query, 0) == (False, None)
+    over.set()
+    queries._threads.shutdown()
+    assert not queries._coming
+    assert queries.soon(query, 0) == (True, "answer")
+
+
+def _wait(_, over):
+    over.wait(60)
+    return "answer"
+
+
 def _hang(_):
     time.sleep(60)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from google.rpc.code_pb2 import INVALID_ARGUMENT
@@ -98,7 +98,7 @@ def page_of_outcomes(folder: OperationFolder, wanted: OutcomesFilter, after: str
     return OutcomesPage(page, "")
 
 
-def stream(folder: OperationFolder, wanted: OutcomesFilter) -> Iterator[bytes]:
+def stream(folder: OperationFolder, wanted: OutcomesFilter) -> Generator[bytes, None, None]:
     """Yield outcomes as JSON Lines, in blocks."""
     block = bytearray()
     for line, _ in _lines(folder, ""):

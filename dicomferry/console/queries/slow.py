@@ -78,13 +78,13 @@ class SlowQueries:
         with self._lock:
             if key in self._kept:
                 return True, self._kept[key]
-            if key not in self._coming:
-                self._coming[key] = self._threads.submit(self._get, key, query)
-            future = self._coming[key]
+            future = self._coming.get(key)
+            if future is None:
+                future = self._coming[key] = self._threads.submit(self._get, key, query)
+                # Whether or not anyone still waits for it.
+                future.add_done_callback(lambda _: self._coming.pop(key, None))
         if not wait([future], seconds).done:
             return False, None
-        with self._lock:
-            self._coming.pop(key, None)
         return True, future.result()
 
     def _get(self, key: _Key, query: Query) -> Any:
