@@ -195,7 +195,7 @@ class ExportRequest(Request):
         super().check()
         if (self.destination is None) == (self.table is None):
             raise ValueError("name either a --destination for files or a --table for rows")
-        self.quality.validate()
+        self.quality.validate().refuse_unused(self.mime_type.transfer_syntax)
 
     def check_reach(self, remote_runner: str = "") -> None:
         """Refuse what a quick look shows; see `Request.check_reach`."""

@@ -176,6 +176,18 @@ def _flags_of(kind: Any) -> tuple[NamedFlag, ...]:
     )
 
 
+class _Once(argparse.Action):
+    """A flag of several names, of which another would be dropped without a word."""
+
+    def __call__(
+        self, _parser: object, namespace: argparse.Namespace, values: Any, *_: object
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            names = [name for name in self.option_strings if "_" not in name]
+            raise argparse.ArgumentError(None, f"{' and '.join(names)} are one flag: give it once")
+        setattr(namespace, self.dest, values)
+
+
 def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
     """Add the flags of a kind of request to a parser, as texts; one not given is left out."""
     for each in flags_of(kind):
@@ -184,6 +196,8 @@ def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
             options |= {"nargs": "?", "const": "true", "metavar": "true"}
         elif each.is_repeated:
             options |= {"action": "append"}
+        elif each.flag.also:
+            options |= {"action": _Once}
         if each.flag.metavar:
             options["metavar"] = each.flag.metavar
         elif each.choices and not each.is_switch:

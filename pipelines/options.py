@@ -81,7 +81,8 @@ def _refuse_unknown(kind: type[Request], beam_args: list[str], options: Pipeline
     _, unknown = beam.parse_known_args(beam_args)
     if unknown:
         flag = unknown[0].partition("=")[0]
-        names = [f"--{each.name}" if "_" in flag else each.option for each in flags_of(kind)]
+        typed = [each for each in flags_of(kind) if each.flag.in_commands]
+        names = [f"--{each.name}" if "_" in flag else each.option for each in typed]
         close = difflib.get_close_matches(flag, names, n=1, cutoff=0.8)
         hint = f"did you mean {close[0]}?" if close else "--help lists them"
         raise ValueError(f"{flag} is neither a flag of this command nor of Beam: {hint}")

@@ -7,8 +7,11 @@ import sys
 def log_formatter() -> logging.Formatter | None:
     """Return what formats the lines of this process's log; None if no log was set up."""
     handlers = logging.getLogger().handlers
-    # Subclasses, such as those of test tools, can have formatters that do not cross to a process.
-    return next((each.formatter for each in handlers if type(each) is logging.StreamHandler), None)
+    # Others, such as those of test tools, can have formatters that do not cross to a process.
+    own = (
+        each for each in handlers if type(each).__module__.startswith(("logging", "dicomferry."))
+    )
+    return next((each.formatter for each in own if isinstance(each, logging.StreamHandler)), None)
 
 
 def set_up_log(formatter: logging.Formatter | None) -> None:

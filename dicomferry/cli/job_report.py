@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dicomferry.cli.output import console, say, show, warn, with_root, write
 from dicomferry.cli.standard_output import name_job
-from dicomferry.errors import NO_RETRY
+from dicomferry.errors import NO_RETRY, Reason
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import Outcome
 from dicomferry.operations.record import OperationRecord
@@ -88,6 +88,8 @@ def write_failures(failures: Sequence[Failure], limit: int) -> None:
         if fault := each.get("fault"):
             write(f"      {fault}")
         write(f"      e.g. {each['example']!r}")
+        if each["code"] == Reason.NO_PIXEL_DATA:
+            write("      --skip-without-pixels counts these as skipped")
 
 
 def is_worth_a_retry(folder: OperationFolder) -> bool:

@@ -70,7 +70,7 @@ def to_argv(values: FlagValues, kind: type[Request]) -> list[str]:
         if value is not None and value is not False:
             argv += [
                 f"{each.option}={one if isinstance(one, str) else each.format(one)}"
-                for one in (value if each.is_repeated else [value])
+                for one in (value if isinstance(value, list | tuple) else [value])
             ]
     return argv
 
@@ -104,6 +104,7 @@ def _parameter(each: NamedFlag, is_argument: bool, group: str) -> inspect.Parame
 
 
 def _annotation(each: NamedFlag) -> Any:
-    if each.is_repeated:
+    # Of a flag that has several names, all that was given counts: the program takes one.
+    if each.is_repeated or each.flag.also:
         return list[str] | None
     return each.type | None if each.choices or each.type in (int, float) else str | None

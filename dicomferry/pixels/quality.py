@@ -3,6 +3,16 @@
 import math
 from typing import NamedTuple
 
+from dicomferry.dicom.transfer_syntaxes import SYNTAXES
+
+_BY_FAMILY = {
+    "jpeg": "jpeg_quality",
+    "jpeg2000": "j2k_ratio",
+    "htj2k": "j2k_ratio",
+    "jpegls": "jpegls_near",
+    "jpegxl": "jxl_distance",
+}
+
 
 class Quality(NamedTuple):
     """Settings of the lossy encoders. Lossless syntaxes take none of them.
@@ -45,6 +55,31 @@ class Quality(NamedTuple):
                 " or ask for 1.2.840.10008.1.2.4.110, which is lossless"
             )
         return self
+
+    def refuse_unused(self, transfer_syntax: str) -> None:
+        """Refuse a setting other than its default that the encoder would not look at.
+
+        Args:
+            transfer_syntax: what is encoded; anything that is no UID takes no setting.
+
+        Raises:
+            ValueError: the message names the syntaxes that take it.
+        """
+        used = setting_of(transfer_syntax)
+        for name, value, default in zip(self._fields, self, DEFAULT_QUALITY, strict=True):
+            if value != default and name != used:
+                takers = [uid for uid, each in SYNTAXES.items() if each.written]
+                takers = [uid for uid in takers if setting_of(uid) == name]
+                raise ValueError(
+                    f"--{name.replace('_', '-')} has no effect on this format: leave it out, or "
+                    f"ask for 'application/dicom; transfer-syntax={takers[0]}'"
+                )
+
+
+def setting_of(transfer_syntax: str) -> str:
+    """Return the field of `Quality` that a transfer syntax takes; '' for none."""
+    syntax = SYNTAXES.get(transfer_syntax)
+    return _BY_FAMILY[syntax.family] if syntax and syntax.lossy else ""
 
 
 DEFAULT_QUALITY = Quality()

@@ -95,7 +95,7 @@ def get_store(root: Storage, name: StoreName) -> DicomStore:
     if not record or record["deleted"]:
         raise StoreNotFoundError(
             f"{name} does not exist under {root.root}; "
-            f"`dicomferry stores create {name.id}` makes it"
+            f"`dicomferry stores create {name.id}` makes it, `dicomferry stores list` shows others"
         )
     return _store(root, name, version, record)
 

@@ -47,7 +47,7 @@ VALUES = {
         "root": "gs://bucket/stores",
         "store": "trial",
         "destination": "gs://bucket/out",
-        "jpeg_quality": "80",
+        "mime_type": "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.91",
         "j2k_ratio": "12.5",
         "include_source_store": "true",
         "schema": "json",

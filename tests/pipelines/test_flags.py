@@ -15,7 +15,8 @@ from dicomferry.pipelines.flags import flags_of, to_argv
 from dicomferry.pipelines.import_request import ImportRequest
 from dicomferry.pipelines.options import make_parser, parse
 from dicomferry.pipelines.requests import Request
-from dicomferry.pixels.formats import FORMATS
+from dicomferry.pixels.formats import AS_UPLOADED, FORMATS
+from dicomferry.pixels.quality import Quality, setting_of
 from dicomferry.places import Bounds, Places
 from dicomferry.resource_names import StoreName, parse_store
 from dicomferry.sources.uri import parse_source
@@ -67,11 +68,14 @@ def command_lines(draw):
     """A kind of request, and a command line with some of its flags, in any order and spelling."""
     kind = draw(st.sampled_from([ImportRequest, ExportRequest]))
     always = draw(st.sampled_from(alternatives[kind]))
-    never = {"store", *alternatives[kind]} - {always}
+    form = draw(special["mime_type"])
+    unused = {*Quality._fields} - {setting_of(form.transfer_syntax)}
+    never = {"store", *alternatives[kind], *unused} - {always}
     argv = ["--store=trial"]
     for each in flags_of(kind):
-        if each.name == always or (each.name not in never and draw(st.booleans())):
-            value = draw(values_of(each))
+        is_needed = each.name == always or (each.name == "mime_type" and form != AS_UPLOADED)
+        if is_needed or (each.name not in never and draw(st.booleans())):
+            value = form if each.name == "mime_type" else draw(values_of(each))
             option = draw(st.sampled_from([each.option, f"--{each.name}"]))
             argv += [f"{option}={each.format(v)}" for v in (value if each.is_repeated else [value])]
     return kind, draw(st.permutations(argv))

@@ -1,9 +1,16 @@
 """Flags of both pipelines, and those that belong to nobody."""
 
+import sys
+
 import pytest
 from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
+from typer.testing import CliRunner
 
+from dicomferry.cli.main import app
+from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.pixels.codecs.registry import codec
+from dicomferry.pixels.quality import setting_of
 
 IMPORT = ["--store=trial", "--source=/data/**"]
 
@@ -17,6 +24,7 @@ IMPORT = ["--store=trial", "--source=/data/**"]
         (["--dryrun"], "did you mean --dry-run?"),
         (["--color", "red"], "--color is neither a flag of this command nor of Beam: --help"),
         (["--on-conflict=overwrite"], "--on-conflict must be fail or ignore, got 'overwrite'"),
+        (["--bound=x"], "of Beam: --help lists them"),
         (["--runner=DataflowRunner", "--project=p", "--region=r", "--regoin=q"], "--regoin"),
     ],
 )  # fmt: skip
@@ -45,3 +53,38 @@ def test_flags_of_beam_reach_beam():
 def test_a_job_server_may_have_flags_of_its_own():
     flags = ["--runner=PortableRunner", "--job_endpoint=localhost:1", "--object_reuse_of_mine=1"]
     assert import_dicom.parse_args([*IMPORT, *flags])
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--to=png", "--mime-type=image/jpeg"], "--mime-type and --to are one flag"),
+        (["--to=png", "--mime_type=image/jpeg"], "--mime-type and --to are one flag"),
+        (["--to=png", "--j2k-ratio=5"], "--j2k-ratio has no effect on this format"),
+        (["--to=j2k", "--j2k-ratio=5"], "transfer-syntax=1.2.840.10008.1.2.4.91"),
+        (["--jpeg-quality=80"], "--jpeg-quality has no effect on this format"),
+    ],
+)
+def test_no_flag_of_an_export_is_dropped_in_silence(capsys, flags, told):
+    with pytest.raises(SystemExit) as ended:
+        export_dicom.parse_args(["--store=trial", "--destination=out", *flags])
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert told in line
+
+
+@pytest.mark.parametrize("uid", [uid for uid, each in SYNTAXES.items() if each.written])
+def test_a_setting_is_that_of_the_codec(uid):
+    taken = codec(uid).setting if SYNTAXES[uid].lossy else ""
+    assert setting_of(uid) == taken
+
+
+def test_the_command_passes_on_both_names_of_a_flag(monkeypatch):
+    given = []
+    monkeypatch.setattr(export_dicom, "parse_args", lambda argv: given.extend(argv) or sys.exit(2))
+    words = ["export", "files", "trial", "out", "--workers=0", "--to=png", "--mime-type=image/jpeg"]
+    assert CliRunner().invoke(app, words).exit_code == 2
+    assert [each for each in given if "mime" in each] == [
+        "--mime-type=png",
+        "--mime-type=image/jpeg",
+    ]
