@@ -1,5 +1,6 @@
 """Conversion between resources as stores keep them, proto JSON, and messages of the contract."""
 
+import dataclasses
 import re
 from typing import Any
 from urllib.parse import quote
@@ -57,21 +58,32 @@ def operation_message(record: OperationRecord, url: str = "") -> Any:
         record: of the operation.
         url: of the server, whose page stands for a folder of this machine; '' for paths alone.
     """
-    fields = record.api_fields()
-    folder = record.metadata.logs_url
-    if not in_bucket(folder):
-        page = f"{url}/console/{quote(record.name)}"
-        fields["metadata"]["logsUrl"] = page
-        # What stands below the root is nobody's business.
-        root = folder.removesuffix(f"/{record.store.parent.folder}/operations/{record.id}")
-
-        def told(text: str) -> str:
-            text = text.replace(f"{folder}/outcomes-*.jsonl", f"{page}/outcomes.jsonl")
-            text = _OF_SYSTEM.sub(r"\1", text.replace(f"{folder}/*-errors-*.jsonl", page))
-            return text.replace(root, "ROOT") if root != folder else text
-
-        if record.error:
-            fields["error"]["message"] = told(record.error.message)
-        for each in fields["metadata"].get("lagging", ()):
-            each["error"]["message"] = told(each["error"]["message"])
+    fields = without_folders(record, url).api_fields()
     return json_format.ParseDict(fields, operations_pb2.Operation(), ignore_unknown_fields=True)
+
+
+def without_folders(record: OperationRecord, url: str = "") -> OperationRecord:
+    """Return a record whose texts name no folder of this machine, for callers elsewhere.
+
+    Args:
+        record: of the operation.
+        url: of the server, whose page stands for a folder of this machine; '' for paths alone.
+    """
+    folder = record.metadata.logs_url
+    if in_bucket(folder):
+        return record
+    page = f"{url}/console/{quote(record.name)}"
+    # What stands below the root is nobody's business.
+    root = folder.removesuffix(f"/{record.store.parent.folder}/operations/{record.id}")
+
+    def told(text: str) -> str:
+        text = text.replace(f"{folder}/outcomes-*.jsonl", f"{page}/outcomes.jsonl")
+        text = _OF_SYSTEM.sub(r"\1", text.replace(f"{folder}/*-errors-*.jsonl", page))
+        return text.replace(root, "ROOT") if root != folder else text
+
+    lagging = tuple(each._replace(message=told(each.message)) for each in record.metadata.lagging)
+    return dataclasses.replace(
+        record,
+        metadata=dataclasses.replace(record.metadata, logs_url=page, lagging=lagging),
+        error=record.error and record.error._replace(message=told(record.error.message)),
+    )

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from dicomferry.api.access import Principal
 from dicomferry.api.access.permissions import METHOD_PERMISSIONS
 from dicomferry.api.errors import ApiError
+from dicomferry.api.resources import without_folders
 from dicomferry.console.queries import outcomes
 from dicomferry.console.queries.outcomes import OutcomesFilter
 from dicomferry.console.requests import dataset_of
@@ -45,6 +46,10 @@ class OperationPages:
     def operation(self, request: Request, principal: Principal) -> Response:
         """Show one operation, what failed, and a page of its outcomes."""
         folder, record = self._operation(request, principal)
+        # Who may see all operations may know where they are on this machine.
+        is_for_all = principal.may(_GET_OPERATION, "*")
+        root = self._root.root if is_for_all else ""
+        record = record if is_for_all else without_folders(record)
         section = operation_section(record)
         if request.query_params.get("part") == "operation":
             return layout.fragment(section)
@@ -61,7 +66,7 @@ class OperationPages:
             section,
             cancel_link(record) if may_cancel else Html(),
             problems_section(record, problems),
-            next_section(next_steps(record, self._root.root)),
+            next_section(next_steps(record, root)),
             request_section(record),
             listed,
         ]

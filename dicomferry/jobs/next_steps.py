@@ -28,11 +28,12 @@ def next_steps(record: OperationRecord, root: str) -> list[NextStep]:
 
     Args:
         record: of the operation.
-        root: where its store is.
+        root: where its store is; '' if this is not for the reader, who adds it.
     """
+    where = ["--root", root] if root else []
     found = [(purpose, words) for purpose, words in _steps(record) if words]
     return [
-        NextStep(_with_credentials(purpose, words), shlex.join([*words, "--root", root]))
+        NextStep(_with_credentials(purpose, words), shlex.join([*words, *where]))
         for purpose, words in found
     ]
 

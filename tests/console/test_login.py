@@ -120,6 +120,18 @@ class TestLogin:
             none = browser.get(f"/console/{DATASET}/dicomStores/none", **headers)
             assert (other.status, none.status) == ((200, 404) if name == "all" else (403, 403))
 
+    def test_folders_of_the_server_are_shown_to_who_may_see_all_operations(
+        self, tokens, trial, root
+    ):
+        browser, known, _ = tokens
+        page = page_of(trial.folder)
+        for name, is_shown in (("all", True), ("operations", False)):
+            text = browser.get(page, Authorization=f"Bearer {known[name]}").text
+            assert "which and why: " in text
+            assert (root.root in text) == is_shown
+            assert (" --root " in text) == is_shown
+            assert (f"which and why: {page}/outcomes.jsonl" in text) != is_shown
+
     def test_the_front_page_shows_what_a_token_may_see(self, tokens, trial, root):
         browser, known, _ = tokens
         create_store(root, parse_store("other"))
