@@ -221,7 +221,7 @@ class Reason(StrEnum):
     UNFIT_FOR_COMPRESSION = (
         "UNFIT_FOR_COMPRESSION",
         "1-bit, 32-bit, 64-bit and floating-point pixels do not fit this transfer syntax: "
-        "use an uncompressed one (1.2.840.10008.1.2.1 or .1.2.1.99)",
+        "use 'application/dicom; transfer-syntax=1.2.840.10008.1.2.1', which does not compress",
     )
     UNFIT_FOR_RLE = (
         "UNFIT_FOR_RLE",
