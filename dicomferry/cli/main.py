@@ -59,11 +59,9 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
             "delete-instances": "Delete the studies, series and instances that a file lists.",
             "metrics": "Show the number of studies, series, instances and bytes.",
             "verify": "Check that every row's blob exists and has the right checksum.",
-            "vacuum": "Delete blobs that no row points at and that are older than 7 days; "
-            "jobs may run meanwhile.",
-            "upgrade": "Bring a store to the format of this version, once no job of an earlier "
-            "version runs on it.",
-            "optimize": "Sort the index into few files, so that imports and exports read less of "
+            "vacuum": "Delete blobs older than 7 days that no row points at; safe while jobs run.",
+            "upgrade": "Upgrade a store to the format of this version, when no job runs on it.",
+            "optimize": "Sort the index into a few files, so that imports and exports read less of "
             "it.",
         },
     ),
@@ -96,8 +94,8 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
         "Create tokens for callers of a server that runs with --auth.",
         "dicomferry.cli.tokens:tokens_app",
         {
-            "create": "Create a token: print its line for the auth file, and, once, the token on "
-            "standard error.",
+            "create": "Create a token: print its line for the auth file, and the token on standard "
+            "error.",
         },
     ),
 ]
