@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmwrite
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import FileMetaDataset
+from pydicom.values import TEXT_VR_DELIMS
 
 from dicomferry.dicom.elements import Element, ElementReader
 from dicomferry.dicom.encoding import (
@@ -52,7 +53,18 @@ def found_differences(file: bytes, deflated_at: int | None = None) -> list[str]:
         data_set = zlib.decompress(file[deflated_at:], -zlib.MAX_WBITS)
     ours = resolved_metadata(metadata_of(file), file, data_set)
     found = differences(ours, expected_metadata(file))
+    if found:
+        # pydicom keeps a character set beyond a backslash; the first returns (PS3.5 6.1.2.5.3).
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pydicom.values, "TEXT_VR_DELIMS", {*TEXT_VR_DELIMS, ord("\\")})
+            again = differences(ours, expected_metadata(file))
+        found = [each for each in found if _of_ours(each) in map(_of_ours, again)]
     return [difference for difference in found if not _is_given_up(difference)]
+
+
+def _of_ours(difference: str) -> str:
+    """The place of a difference, and what we read there."""
+    return difference.partition(" != ")[0]
 
 
 def _is_given_up(difference: str) -> bool:

@@ -124,7 +124,7 @@ def test_a_cancelled_job_takes_the_prism_along_that_beam_started_for_it(root, tm
     elsewhere.request_cancel(operation_folders(root)[0])
     assert launcher.wait(_SECONDS) == 1
     assert operation_folders(root)[0].read().error.code == CANCELLED
-    assert not prism.exists()
+    until(lambda: not prism.exists())
 
 
 def children(pid):

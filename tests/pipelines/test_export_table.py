@@ -434,7 +434,7 @@ def test_the_command_tells_what_was_exported_and_where_warnings_are(unfit, tmp_p
 
 def documented_queries():
     text = (REPOSITORY / "docs" / "tables.md").read_text()
-    section = text.partition("## Ask questions of a store")[2]
+    section = text.partition("## Query a store")[2]
     block = section.partition("```sql\n")[2].partition("```")[0]
     return [query for query in block.split(";") if query.strip()]
 

@@ -320,7 +320,7 @@ def test_rows_that_are_no_longer_told_apart_are_named_and_the_stream_goes_on(roo
     assert job.operation["error"]["code"] == DATA_LOSS
     [line] = lines_of(job, "errors")
     assert line["code"] == "GONE"
-    assert "export the table anew, with WRITE_TRUNCATE" in line["reason"]
+    assert "export the table again, with WRITE_TRUNCATE" in line["reason"]
     new = write_files(tmp_path / "new", {"new": dicom_bytes(sop="1.2.9")})
     job = run_import(root, new)
     assert lines_of(job, "errors") == []

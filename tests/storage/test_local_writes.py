@@ -15,6 +15,9 @@ WRITERS = {
     "storage/local_locks.py": "locks are empty files",
     "store/verification.py": "the log of a run that can be repeated",
     "tables/shards.py": "temporary copies of shards",
+    "console/downloads.py": "temporary files of a download",
+    "console/zip_stream.py": "a stream, not a file",
+    "cli/standard_output.py": "the null device, in place of a closed standard output",
     "jobs/launch.py": "logs of processes",
     "jobs/waiting_room.py": "locks are empty files",
 }
