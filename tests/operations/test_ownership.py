@@ -7,7 +7,7 @@ import pytest
 
 from dicomferry.operations import ownership
 from dicomferry.operations.folder import OperationFolder, start_operation
-from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts
+from dicomferry.operations.outcomes import OutcomeCounts, ProgressCounts, Total
 from dicomferry.operations.ownership import OwnedOperation
 from dicomferry.operations.record import Method
 from tests.pipelines.jobs import STORE, new_store
@@ -39,7 +39,9 @@ def test_a_running_job_shows_the_sum_of_its_workers(root, brisk):
         owned.folder.report_progress("a", ProgressCounts(read=3, failed=1, bytes=100))
         owned.folder.report_progress("a", ProgressCounts(4, 1, 150, committed=2))
         owned.folder.report_progress("b", ProgressCounts(read=2, bytes=50))
-        wait_until(lambda: shown and shown[-1] == (ProgressCounts(6, 1, 200, committed=2), 10))
+        wait_until(
+            lambda: shown and shown[-1] == (ProgressCounts(6, 1, 200, committed=2), Total(10))
+        )
         wait_until(lambda: owned.folder.read().total == 10)
         operation = owned.folder.read()
         assert operation.metadata.counter == (7, 2, 1), "what was only read is no success"
