@@ -64,7 +64,7 @@ ON_ENGINES ?= tests/pipelines tests/transforms/test_publish_notifications.py
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5
 test-faults: .venv/dev  ## kills, failing storage, hostile and odd files, hostile callers
-	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 DICOMFERRY_GENERATED=$$(expr $(RUNS) '*' 2000) $(BIN)/python -m pytest -s --timeout=0 tests/faults tests/generated
+	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 DICOMFERRY_GENERATED=$$(expr $(RUNS) '*' 2000) $(PYTEST) -rsP --show-capture=stdout --timeout=0 tests/faults tests/generated
 
 .venv/fuzz/done: .venv/dev tests/faults/fuzz-requirements.txt
 	$(BIN)/pip install --quiet --require-hashes --target .venv/fuzz -r tests/faults/fuzz-requirements.txt

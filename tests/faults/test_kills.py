@@ -11,6 +11,7 @@ from deltalake import DeltaTable
 
 from dicomferry.pipelines import import_dicom
 from dicomferry.storage.base import Storage
+from dicomferry.storage.partial_files import is_partial
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import get_store
 from dicomferry.store.index import Index
@@ -57,9 +58,9 @@ class Undisturbed(NamedTuple):
 
 
 def blobs(root):
-    """Path and SHA-256 of the blobs; what obstore was writing when it was killed has a '#'."""
+    """Path and SHA-256 of the blobs, without what a killed job was writing: vacuum deletes it."""
     found = tree(data_folder(root).subfolder("instances").root)
-    return {path: digest for path, digest in found.items() if "#" not in path}
+    return {path: digest for path, digest in found.items() if not is_partial(path)}
 
 
 def importing(root, source, workers=2):
@@ -180,7 +181,7 @@ def files_are_whole(folder, expected):
     def look():
         for path in sorted(Path(folder).rglob("*")):
             name = str(path.relative_to(folder))
-            if name in checked or path.suffix == ".partial" or not path.is_file():
+            if name in checked or is_partial(name) or not path.is_file():
                 continue
             if expected.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
                 return f"{name} is not whole"

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from dicomferry.pixels.convert import transcode
 from dicomferry.pixels.formats import DICOM, parse_format
 from tests.generated.case import PREFIX, Case
 from tests.generated.strategies import cases
-from tests.generated.test_generated import FILES, SEED, SETTINGS
+from tests.generated.test_generated import FILES, SETTINGS, runs
 from tests.generated.written import read_written
 
 # By transfer syntax: the program that makes it native, never converting the color.
@@ -28,12 +29,19 @@ PROGRAMS = {
 pytestmark = pytest.mark.skipif(not shutil.which("dcmdjpls"), reason="dcmtk is not installed")
 
 
-@seed(SEED)
-@settings(SETTINGS, max_examples=max(1, FILES // 20))
-@given(cases(), st.sampled_from(sorted(PROGRAMS)))
-def test_dcmtk_reads_the_same_values(
-    tmp_path_factory: pytest.TempPathFactory, case: Case, end: str
-) -> None:
+@runs(max(1, FILES // 20))
+def test_dcmtk_reads_the_same_values(tmp_path: Path, run_seed: int, files: int) -> None:
+    @seed(run_seed)
+    @settings(SETTINGS, max_examples=files)
+    @given(cases(), st.sampled_from(sorted(PROGRAMS)))
+    def draw(case: Case, end: str) -> None:
+        check_with_dcmtk(case, end, tmp_path)
+
+    draw()
+
+
+def check_with_dcmtk(case: Case, end: str, folder: Path) -> None:
+    """Export a file in a transfer syntax, and compare the values that dcmtk reads in it."""
     assume(case.end != end and not case.image.is_float and case.capsule.delimiter)
     form = parse_format(f"{DICOM}; transfer-syntax={PREFIX}{end}")
     try:
@@ -41,7 +49,6 @@ def test_dcmtk_reads_the_same_values(
         data = b"".join(output.chunks)
     except InstanceError:
         return
-    folder = tmp_path_factory.getbasetemp()
     ours, theirs = folder / "ours.dcm", folder / "theirs.dcm"
     ours.write_bytes(data)
     done = subprocess.run(

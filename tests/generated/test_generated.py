@@ -30,20 +30,38 @@ SETTINGS = settings(
 )
 
 
-@seed(SEED)
-@settings(SETTINGS, max_examples=FILES * 7 // 10)
-@given(cases(), SOME_FORMS)
-def test_legal_files_become_what_they_should(case: Case, forms: list[str]) -> None:
-    check(case, forms)
+# Runs that several processes share, and that are short: hypothesis remembers all that it drew.
+_RUN_FILES = 1_000
 
 
-@seed(SEED)
-@settings(SETTINGS, max_examples=FILES * 3 // 10)
-@given(cases(legal=False), SOME_FORMS)
-def test_illegal_files_become_something_readable_or_fail_alone(
-    case: Case, forms: list[str]
-) -> None:
-    check(case, forms)
+def runs(files: int) -> pytest.MarkDecorator:
+    """Let a test draw this many files, in runs of at most 1,000, each with a seed of its own."""
+    each = [min(_RUN_FILES, files - begun) for begun in range(0, files, _RUN_FILES)]
+    return pytest.mark.parametrize(
+        ("run_seed", "files"), [(SEED * 1_000_003 + run, count) for run, count in enumerate(each)]
+    )
+
+
+@runs(FILES * 7 // 10)
+def test_legal_files_become_what_they_should(run_seed: int, files: int) -> None:
+    @seed(run_seed)
+    @settings(SETTINGS, max_examples=files)
+    @given(cases(), SOME_FORMS)
+    def draw(case: Case, forms: list[str]) -> None:
+        check(case, forms)
+
+    draw()
+
+
+@runs(FILES * 3 // 10)
+def test_illegal_files_become_something_readable_or_fail_alone(run_seed: int, files: int) -> None:
+    @seed(run_seed)
+    @settings(SETTINGS, max_examples=files)
+    @given(cases(legal=False), SOME_FORMS)
+    def draw(case: Case, forms: list[str]) -> None:
+        check(case, forms)
+
+    draw()
 
 
 @pytest.mark.parametrize("case", FINDS, ids=lambda case: case.end)
