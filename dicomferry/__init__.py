@@ -6,7 +6,7 @@
 >>> result.ok, result.counts
 (True, {'imported': 4})
 
-Everything is imported when it is first used: Beam alone takes two seconds.
+Each name is imported on first use, because importing Beam alone takes two seconds.
 """
 
 from importlib import import_module
@@ -74,7 +74,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its module, when it is first used."""
+    """Import a public name from its module on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module 'dicomferry' has no attribute {name!r}")
     value = getattr(import_module(f"dicomferry.{_MODULES[name]}"), name)

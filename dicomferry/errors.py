@@ -1,4 +1,4 @@
-"""Why one file or instance failed alone: stable codes, fixed reasons.
+"""Why one file or instance failed: stable codes, fixed reasons.
 
 A reason never holds exception text or attribute values: both can be patient data.
 """
@@ -37,7 +37,7 @@ class Reason(StrEnum):
     )
     LINK_LEADS_OUT = (
         "LINK_LEADS_OUT",
-        "a link out of the folders that may be read: not followed, copy the file",
+        "a link that leads out of the folders that may be read: not followed, copy the file",
     )
     NOT_A_FILE = ("NOT_A_FILE", "a pipe, socket or device, not a file: leave it out")
     UNREADABLE = ("UNREADABLE", "the file cannot be read: grant permission to read it")
@@ -125,12 +125,12 @@ class Reason(StrEnum):
     SOURCE_GONE = ("SOURCE_GONE", "the file is no longer there: put it back, or leave it out")
     SOURCE_CHANGED = (
         "SOURCE_CHANGED",
-        "the file changed while it was read: import it again when nobody writes to it",
+        "the file changed while it was read: import it again once nothing writes to it",
     )
     WRONG_CHECKSUM = (
         "WRONG_CHECKSUM",
         "the bytes read did not match the CRC-32C of the object, three times in a row: "
-        "try again, then copy the object again from its source",
+        "try again; if that fails, copy the object again from its source",
     )
     BLOB_CORRUPT = (
         "BLOB_CORRUPT",
@@ -153,7 +153,7 @@ class Reason(StrEnum):
     )
     WORKER_LOST = (
         "WORKER_LOST",
-        "the process that worked on it crashed or hung: try again, then report it",
+        "the process that worked on it crashed or hung: try again; if that fails, report it",
     )
 
     INTERNAL_ERROR = (
@@ -175,10 +175,9 @@ class Reason(StrEnum):
     )
     SYNTAX_UNKNOWN = (
         "SYNTAX_UNKNOWN",
-        "no decoder for the transfer syntax that it is stored in; export it as uploaded "
-        "(transfer-syntax=*)",
+        "there is no decoder for its transfer syntax; export it as uploaded (transfer-syntax=*)",
     )
-    NO_PIXEL_DATA = ("NO_PIXEL_DATA", "has no pixel data: use application/dicom")
+    NO_PIXEL_DATA = ("NO_PIXEL_DATA", "the instance has no pixel data: use application/dicom")
     PIXEL_ATTRIBUTES_INVALID = (
         "PIXEL_ATTRIBUTES_INVALID",
         "Rows, Columns, Samples per Pixel, Bits Allocated or another attribute of the "
@@ -210,12 +209,12 @@ class Reason(StrEnum):
     )
     TOO_DEEP_FOR_BASELINE = (
         "TOO_DEEP_FOR_BASELINE",
-        "has more than 8 bits per sample, too many for JPEG Baseline (4.50): use "
+        "its samples have more than 8 bits, too many for JPEG Baseline (4.50): use "
         "1.2.840.10008.1.2.4.51 (up to 12 bits), .4.70 or .4.90, or image/jpeg",
     )
     TOO_DEEP_FOR_EXTENDED = (
         "TOO_DEEP_FOR_EXTENDED",
-        "has more than 12 bits per sample, too many for JPEG Extended (4.51): use "
+        "its samples have more than 12 bits, too many for JPEG Extended (4.51): use "
         "1.2.840.10008.1.2.4.70, .4.80 or .4.90, or image/jpeg",
     )
     UNFIT_FOR_COMPRESSION = (
@@ -259,13 +258,13 @@ class Reason(StrEnum):
     )
     IMAGE_TOO_LARGE_FOR_TARGET = (
         "IMAGE_TOO_LARGE_FOR_TARGET",
-        "Rows, Columns or the whole length exceed the limits of the target: use "
+        "Rows, Columns or the total length exceeds the limits of the target: use "
         "1.2.840.10008.1.2.4.90",
     )
     LOOKUP_TABLE_INVALID = (
         "LOOKUP_TABLE_INVALID",
-        "its palette, Modality LUT or VOI LUT is missing, damaged or shorter than it says: use "
-        "application/dicom",
+        "its palette, Modality LUT or VOI LUT is missing, damaged or shorter than declared: "
+        "use application/dicom",
     )
     NOT_RENDERABLE = (
         "NOT_RENDERABLE",
@@ -273,8 +272,8 @@ class Reason(StrEnum):
     )
 
 
-# Of files that no repair lets the same import take: what is to be imported has another name, or
-# there is nothing to import.
+# Importing the same file again cannot succeed: the repaired file has another name, or there is
+# nothing to import.
 NO_RETRY = frozenset(
     (
         Reason.NOT_A_FILE,
@@ -292,9 +291,9 @@ class Fault(NamedTuple):
 
     Attributes:
         kind: type of the exception, such as `IndexError` or `zlib.error`.
-        place: line of the innermost frame of this package, such as
+        place: file and line of the innermost frame of this package, such as
             `dicomferry/pixels/render/grayscale.py:118`.
-        frames: line and function of every frame, the outermost first.
+        frames: line and function of every frame, outermost first.
     """
 
     kind: str
@@ -306,11 +305,11 @@ class Fault(NamedTuple):
 
 
 class InstanceError(Exception):
-    """One file or instance fails; the rest of the job goes on.
+    """One file or instance failed; the rest of the job goes on.
 
     Attributes:
-        code: why, stable across versions.
-        fault: what was raised and where, of an INTERNAL_ERROR.
+        code: the reason, stable across versions.
+        fault: what was raised and where; only for an INTERNAL_ERROR.
     """
 
     def __init__(self, code: Reason, fault: Fault | None = None) -> None:
@@ -328,5 +327,5 @@ class InstanceError(Exception):
 
     @property
     def fault_text(self) -> str:
-        """Kind and place of the fault, for people; '' if it is none of ours."""
+        """Kind and place of the fault, for people; '' if the cause is not in our code."""
         return str(self.fault) if self.fault else ""

@@ -1,4 +1,4 @@
-"""Keyword arguments of the Python API: the flags of the command line, by the same names."""
+"""Keyword arguments of the Python API, named after the flags of the command line."""
 
 import os
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ class JobFlags(TypedDict, total=False):
     """Keyword arguments of all jobs.
 
     Attributes:
-        workers: processes that read and write; 0: work in this one (default: one per core).
+        workers: number of processes that read and write; 0 uses only the calling process; default:
+            one per core.
         progress: whether to show a progress bar; default: in terminals and notebooks.
-        beam_args: flags of Beam, such as `["--runner=DataflowRunner", …]`.
+        beam_args: flags for Beam, such as `["--runner=DataflowRunner", …]`.
     """
 
     workers: int | None
@@ -29,10 +30,10 @@ class ImportFlags(JobFlags, total=False):
     """Keyword arguments of an import.
 
     Attributes:
-        retry_failed: operation, instead of a source: read again the files that failed in it.
+        retry_failed: id of an operation, instead of a source: imports the files that failed in it.
         dry_run: read and check everything, store nothing.
-        on_conflict: "fail" or "ignore": whether a conflict counts as a failure.
-        within: folders; follow links in local sources only into these.
+        on_conflict: whether a conflict counts as a failure: "fail" (default) or "ignore".
+        within: folders; links in local sources are followed only into these.
     """
 
     retry_failed: str
@@ -61,12 +62,13 @@ class ExportFilesFlags(ExportFlags, total=False):
         mime_type: format of the files: "dicom" (default: as uploaded), "j2k", "jpegls", "htj2k",
             "png", "jpeg", or a MIME type.
         skip_without_pixels: count instances without pixel data as skipped, not as failed.
-        jpeg_quality: of JPEG, 1 to 100.
+        jpeg_quality: quality of JPEG, 1 to 100.
         j2k_ratio: compression ratio of lossy JPEG 2000.
         jpegls_near: largest error of a sample in near-lossless JPEG-LS.
         jxl_distance: Butteraugli distance of lossy JPEG XL.
-        overwrite: files that may be replaced: "never", "own" or "any" (default).
-        derive_uids: give files of lossy formats a SOP Instance UID of their own.
+        overwrite: which existing files may be replaced: "never" (the destination must be empty),
+            "own" (those from earlier exports of this store) or "any" (default).
+        derive_uids: give files of lossy formats a SOP Instance UID derived from the instance's.
     """
 
     mime_type: str
@@ -84,7 +86,8 @@ class ExportTableFlags(ExportFlags, total=False):
 
     Attributes:
         write_disposition: "WRITE_EMPTY" (default), "WRITE_TRUNCATE" or "WRITE_APPEND".
-        schema: "flattened" (default): one column per attribute; "json": one of DICOM JSON.
+        schema: "flattened" (default), with one column per attribute, or "json", with one column of
+            DICOM JSON.
         include_source_store: add the column SourceDicomStore.
     """
 
@@ -94,10 +97,10 @@ class ExportTableFlags(ExportFlags, total=False):
 
 
 def make_request(kind: type[R], **values: Any) -> R:
-    """Make a request of flags by name, whose values may be texts, paths or parsed already.
+    """Make a request from flags by name; values can be strings, paths or already parsed.
 
     Raises:
-        ValueError: a value is wrong, with what to do.
+        ValueError: a value is wrong; the message says what to do.
         TypeError: there is no such flag.
     """
     known = {flag.name: flag for flag in flags_of(kind)}

@@ -27,13 +27,13 @@ def create_store(
     """Create a store.
 
     Args:
-        name: id, or full resource name.
+        name: id or full resource name.
         root: folder or gs://bucket/prefix that holds the stores (default: $DICOMFERRY_ROOT, else
             ./dicomferry-data).
-        labels: labels of the store, to find it by.
-        stream_to: tables that a row of every new instance is appended to: bq://…, duckdb:… or
+        labels: labels of the store, for filters of lists.
+        stream_to: tables to which each import appends a row per new instance: bq://…, duckdb:… or
             delta:…
-        exist_ok: return a store that exists already as it is.
+        exist_ok: if the store exists, return it unchanged.
 
     Raises:
         StoreExistsError: the name is taken, and `exist_ok` is not set.
@@ -58,11 +58,11 @@ def create_store(
 
 
 def open_store(name: str, *, root: Path | None = None) -> Store:
-    """Open a store that exists.
+    """Open an existing store.
 
     Args:
-        name: id, or full resource name.
-        root: as of `create_store`.
+        name: id or full resource name.
+        root: as in `create_store`.
 
     Raises:
         StoreNotFoundError: there is no such store.
@@ -85,8 +85,8 @@ def import_files(
     Args:
         store: name of a store, or the store.
         source: file, or pattern with *, ? or **; local or gs://bucket/….
-        root: as of `create_store`, for a store by name.
-        **flags: as those of `dicomferry import`; see `ImportFlags`.
+        root: as in `create_store`; only for a store by name.
+        **flags: the same as of `dicomferry import`; see `ImportFlags`.
 
     >>> import dicomferry
     >>> _ = dicomferry.create_store("imported")
@@ -108,8 +108,8 @@ def export_files(
     Args:
         store: name of a store, or the store.
         destination: folder, or gs://bucket/prefix.
-        root: as of `create_store`, for a store by name.
-        **flags: as those of `dicomferry export files`; see `ExportFilesFlags`.
+        root: as in `create_store`; only for a store by name.
+        **flags: the same as of `dicomferry export files`; see `ExportFilesFlags`.
 
     >>> import dicomferry
     >>> _ = dicomferry.create_store("source").import_files("dicom/CT_small.dcm")
@@ -128,8 +128,8 @@ def export_table(
     Args:
         store: name of a store, or the store.
         table: bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER.
-        root: as of `create_store`, for a store by name.
-        **flags: as those of `dicomferry export table`; see `ExportTableFlags`.
+        root: as in `create_store`; only for a store by name.
+        **flags: the same as of `dicomferry export table`; see `ExportTableFlags`.
 
     >>> import dicomferry
     >>> _ = dicomferry.create_store("rows").import_files("dicom/CT_small.dcm")
@@ -148,6 +148,6 @@ def _root_of(root: Path | None) -> Storage:
 
 
 def _checked(table: str) -> str:
-    """Return the URI of a table, unless it is wrong."""
+    """Return the URI of a table, or raise ValueError if it is wrong."""
     parse_destination(table)
     return table

@@ -1,4 +1,4 @@
-"""Operations around pipelines of a user's own, whose steps are `ImportInstances` and the like."""
+"""Operations for a user's own pipelines, built from `ImportInstances` or `ExportInstances`."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from dicomferry.transforms.import_instances import ImportJob
 
 @dataclasses.dataclass
 class ImportRun:
-    """An import that runs in a pipeline of a user's own.
+    """An import that runs in a user's own pipeline.
 
     Attributes:
         job: argument of `ImportInstances`.
@@ -33,11 +33,11 @@ class ImportRun:
 
 @dataclasses.dataclass
 class ExportRun:
-    """An export that runs in a pipeline of a user's own.
+    """An export that runs in a user's own pipeline.
 
     Attributes:
         job: argument of `ExportInstances`.
-        files: its elements: the files of the pinned version of the index.
+        files: input of `ExportInstances`: the files of the pinned version of the index.
         result: the result, once the `with` block has ended.
     """
 
@@ -48,10 +48,10 @@ class ExportRun:
 
 @contextmanager
 def importing(request: ImportRequest, options: PipelineOptions) -> Iterator[ImportRun]:
-    """Own an operation while the block runs its pipeline; the request needs no source.
+    """Hold an operation open while the block runs its pipeline; the request needs no source.
 
     Raises:
-        JobError: the pipeline failed; the operation says the same.
+        JobError: the pipeline failed; the operation has the same error.
         LookupError: there is no such store.
     """
     store = get_store(request.root, request.store)
@@ -66,10 +66,10 @@ def importing(request: ImportRequest, options: PipelineOptions) -> Iterator[Impo
 
 @contextmanager
 def exporting(request: ExportRequest, options: PipelineOptions) -> Iterator[ExportRun]:
-    """Own an operation while the block runs its pipeline, then load the rows if it exports any.
+    """Hold an operation open while the block runs its pipeline; at its end, load rows, if any.
 
     Raises:
-        JobError: the pipeline failed; the operation says the same.
+        JobError: the pipeline failed; the operation has the same error.
         ValueError, LookupError: the request is wrong.
     """
     ready = request.resolve(remote_runner(options))

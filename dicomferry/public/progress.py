@@ -1,4 +1,4 @@
-"""Progress of a job: a bar in terminals and notebooks, plain lines in logs if they are wanted."""
+"""Progress of a job: a bar in terminals and notebooks, plain lines in logs on request."""
 
 import sys
 import time
@@ -29,7 +29,7 @@ def progress_bar(
     Args:
         verb: import or export.
         noun: what is counted.
-        is_shown: default: in a terminal or a notebook, where somebody looks at it.
+        is_shown: whether to show it; default: only in a terminal or a notebook.
     """
     if is_shown is False:
         yield None
@@ -49,12 +49,12 @@ def progress_bar(
 def progress_lines(
     verb: str, noun: str = "file", say: Callable[[str], None] | None = None
 ) -> ProgressCallback:
-    """Return a function that says the progress now and then, in a line of its own.
+    """Return a function that reports the progress in one line, at most every 10 seconds.
 
     Args:
         verb: import or export.
         noun: what is counted.
-        say: takes the line; default: it goes to standard error.
+        say: receives the line; default: prints to standard error.
     """
     pace = _Pace(verb, noun)
     said = time.monotonic()
@@ -75,7 +75,7 @@ def progress_lines(
 
 
 class _Pace:
-    """What is known of the progress, in words."""
+    """Counts, rate and remaining time of a job, in words."""
 
     def __init__(self, verb: str, noun: str) -> None:
         self.verb = verb
@@ -88,7 +88,7 @@ class _Pace:
         """Take what a job reports."""
         self.counts, self.total = counts, total
         if self._working_since is None and not self.is_listing:
-            # The time of the listing is not part of the rate, as far as it is known.
+            # The rate leaves out the time of the listing, if that is known.
             self._working_since = self._began if counts.read else time.monotonic()
 
     @property
@@ -153,7 +153,7 @@ class _TerminalBar:
 
 
 class _NotebookBar:
-    """An output of a cell that is replaced; needs no widgets."""
+    """The output of a notebook cell, replaced with each update; needs no widgets."""
 
     def __init__(self, verb: str, noun: str) -> None:
         from IPython.display import display

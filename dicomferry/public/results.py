@@ -38,8 +38,8 @@ class JobResult:
     Attributes:
         operation: resource name of the operation.
         total: files of an import, or instances of an export.
-        counts: how many had each outcome, without outcomes that none had; see `Outcome`.
-        size: bytes of these files or instances.
+        counts: number of files or instances by outcome, without zeros; see `Outcome`.
+        size: total size of these files or instances, in bytes.
         message: why the job is not `ok`; '' if it is.
     """
 
@@ -68,14 +68,14 @@ class JobResult:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed, and all was sent to what follows the store."""
+        """Whether nothing failed, and all rows and notifications were delivered."""
         return not self._detail.failures and not self.message
 
     def raise_for_failures(self) -> None:
         """Raise an error unless the job is `ok`.
 
         Raises:
-            JobError: something failed; the message tells how much of it, and where the list is.
+            JobError: something failed; the message says how many files, and where the list is.
         """
         if not self.ok:
             raise JobError(INVALID_ARGUMENT, self.message)
@@ -84,19 +84,19 @@ class JobResult:
     def outcomes(self) -> pa.Table:
         """The outcomes as a table, read when first used.
 
-        Of imports and of exports to files it has one row per file or instance; of an export to a
-        table only those that failed. Its columns:
+        There is one row per file of an import, and per instance of an export to files. An export to
+        a table has rows only for instances that failed. The columns are:
 
             source          URI of the file, or resource path of the instance
             outcome         imported, duplicate, conflict, skipped, failed, exported
                             or deleted
-            code, reason    why, stable and in words; null for plain success
+            code, reason    why: a stable code and a sentence; null for plain success
             fault           kind and place of an error of dicomferry's own; else null
             sopInstanceUid  (0008,0018); null if unknown
             derivedSopInstanceUid
-                            that of the file that was written, if it has another
-            other           URI of the file that it is a duplicate of, or in conflict with
-            bytes           size
+                            SOP Instance UID of the written file, if it differs
+            other           URI of the file that it duplicates or conflicts with
+            bytes           size in bytes
         """
         shards = [pa.Table.from_pylist([], _OUTCOMES)]
         options = pyarrow.json.ParseOptions(_OUTCOMES, unexpected_field_behavior="ignore")
@@ -107,7 +107,7 @@ class JobResult:
 
     @property
     def failures(self) -> pa.Table:
-        """The rows of `outcomes` that make the job not `ok`."""
+        """The rows of `outcomes` that count as failures."""
         failing: Sequence[str] = [Outcome.FAILED]
         if self._detail.conflict_failed:
             failing = [Outcome.FAILED, Outcome.CONFLICT]
@@ -128,7 +128,7 @@ class ImportResult(JobResult):
 
     @property
     def already_imported(self) -> int:
-        """Files that an earlier import read from the same place, and that were skipped."""
+        """Number of files that were skipped because an earlier import read them."""
         return self._detail.already_imported
 
 
@@ -160,5 +160,5 @@ class ExportResult(JobResult):
 
     @property
     def warnings(self) -> int:
-        """Values that did not fit the columns of a table; warnings-*.jsonl lists them."""
+        """Number of values that did not fit the columns of a table; warnings-*.jsonl lists them."""
         return self._detail.warnings

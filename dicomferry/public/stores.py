@@ -42,10 +42,10 @@ class StoreMetrics(NamedTuple):
     """Contents of a store: google.cloud.healthcare.v1.dicom.DicomStoreMetrics.
 
     Attributes:
-        study_count: studies.
-        series_count: series.
-        instance_count: instances.
-        structured_storage_size_bytes: size of all metadata as DICOM JSON.
+        study_count: number of studies.
+        series_count: number of series.
+        instance_count: number of instances.
+        structured_storage_size_bytes: size of the metadata of all instances as DICOM JSON.
         blob_storage_size_bytes: size of all files.
     """
 
@@ -85,11 +85,11 @@ class Store:
     def import_files(self, source: Path = "", **flags: Unpack[ImportFlags]) -> ImportResult:
         """Import DICOM files.
 
-        A file that cannot be imported fails alone: look at `ok` and `failures` of the result.
+        A file that cannot be imported raises no error: see `ok` and `failures` of the result.
 
         Args:
             source: file, or pattern with *, ? or **; local or gs://bucket/….
-            **flags: as those of `dicomferry import`; see `ImportFlags`.
+            **flags: the same as of `dicomferry import`; see `ImportFlags`.
 
         Raises:
             JobError: nothing matched, or the job broke.
@@ -113,7 +113,7 @@ class Store:
 
         Args:
             destination: folder, or gs://bucket/prefix.
-            **flags: as those of `dicomferry export files`; see `ExportFilesFlags`.
+            **flags: the same as of `dicomferry export files`; see `ExportFilesFlags`.
 
         Raises:
             JobError: the job broke.
@@ -132,7 +132,7 @@ class Store:
 
         Args:
             table: bq://project.dataset.table, duckdb:FILE#schema.table or delta:FOLDER.
-            **flags: as those of `dicomferry export table`; see `ExportTableFlags`.
+            **flags: the same as of `dicomferry export table`; see `ExportTableFlags`.
 
         Raises:
             JobError: the job broke, or the table refused the rows.
@@ -155,14 +155,14 @@ class Store:
         on_conflict: str = "fail",
         options: "PipelineOptions | None" = None,
     ) -> "AbstractContextManager[ImportRun]":
-        """Return the context of a pipeline of your own that imports with `ImportInstances`.
+        """Return a context manager for your own pipeline that imports with `ImportInstances`.
 
-        The operation belongs to this process, and ends with the block.
+        The operation begins and ends with the `with` block.
 
         Args:
             dry_run: read and check everything, store nothing.
             on_conflict: "fail" or "ignore".
-            options: Beam's, the same as the pipeline's; default: the local runner.
+            options: the options of your Beam pipeline; default: the local runner.
 
         Raises:
             JobError: the pipeline failed.
@@ -188,12 +188,12 @@ class Store:
         mime_type: str = "",
         options: "PipelineOptions | None" = None,
     ) -> "AbstractContextManager[ExportRun]":
-        """Return the context of a pipeline of your own that exports with `ExportInstances`.
+        """Return a context manager for your own pipeline that exports with `ExportInstances`.
 
         Args:
             destination: folder, or gs://bucket/prefix.
             mime_type: format of the files; default: as uploaded.
-            options: Beam's, the same as the pipeline's; default: the local runner.
+            options: the options of your Beam pipeline; default: the local runner.
 
         Raises:
             JobError: the pipeline failed.
@@ -218,7 +218,7 @@ class Store:
     def instances(self) -> "ds.Dataset":
         """Return the index as an Arrow dataset: one row per instance, as of now.
 
-        Its column `Metadata` is the instance's DICOM JSON (PS3.18 Annex F): patient data.
+        The column `Metadata` holds the DICOM JSON of the instance (PS3.18 Annex F): patient data.
 
         >>> import dicomferry, duckdb
         >>> store = dicomferry.create_store("instances")
@@ -230,7 +230,7 @@ class Store:
         return Index(self._found().data).dataset()
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> "pa.Table":
-        """Return the index, or some columns of it, as an Arrow table.
+        """Return the index, or only the named columns, as an Arrow table.
 
         >>> import dicomferry
         >>> store = dicomferry.create_store("arrow")
@@ -241,12 +241,12 @@ class Store:
         return self.instances().to_table(columns=list(columns) if columns is not None else None)
 
     def delete_instances(self, filter: Path, *, purge_history: bool = False) -> DeletionResult:
-        """Delete the instances below some paths, for good.
+        """Delete the instances below the given paths; this cannot be undone.
 
         Args:
             filter: file, local or gs://, with one path per line:
                 /studies/UID[/series/UID[/instances/UID]].
-            purge_history: also delete earlier versions of the index, which have the attributes.
+            purge_history: also delete earlier versions of the index, which have the attributes too.
 
         Raises:
             ValueError, LookupError: the filter cannot be used, or the store is gone.
@@ -280,10 +280,10 @@ class Store:
         return StoreMetrics(*map(int, counts))
 
     def verify(self, sample: float = 1.0) -> list[Finding]:
-        """Read the files of the store; return the instances whose file is missing or damaged.
+        """Read the files of the store, and return the instances whose file is missing or damaged.
 
         Args:
-            sample: share of the instances, above 0 up to 1: others each time.
+            sample: share of the instances to read, above 0 and up to 1; chosen at random.
 
         >>> import dicomferry
         >>> store = dicomferry.create_store("verify")
