@@ -177,7 +177,7 @@ class Reason(StrEnum):
         "SYNTAX_UNKNOWN",
         "there is no decoder for its transfer syntax; export it as uploaded (transfer-syntax=*)",
     )
-    NO_PIXEL_DATA = ("NO_PIXEL_DATA", "the instance has no pixel data: use application/dicom")
+    NO_PIXEL_DATA = ("NO_PIXEL_DATA", "it has no pixel data: use application/dicom")
     PIXEL_ATTRIBUTES_INVALID = (
         "PIXEL_ATTRIBUTES_INVALID",
         "Rows, Columns, Samples per Pixel, Bits Allocated or another attribute of the "
