@@ -9,6 +9,7 @@ from google.rpc.code_pb2 import UNIMPLEMENTED
 _MODULES = {
     "bigquery": ("google.cloud.bigquery",),
     "gcp": ("apitools", "google.pubsub_v1"),
+    "otel": ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"),
     "serve": ("google.iam.v1", "jwt", "lark", "prometheus_client", "starlette", "uvicorn"),
 }
 

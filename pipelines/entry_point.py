@@ -77,7 +77,7 @@ def _run_owned(
                 # The process that recorded it took a quick look alone, and things change.
                 raise JobError(exit_codes.rpc_code(error), str(error)) from error
         return work(resolved, job)
-    return job.folder.read()
+    return job.reload()
 
 
 def _before_exit(summary: SummaryFile) -> None:

@@ -68,6 +68,7 @@ SLOW = (
     "test_extras.py",
     "test_package.py",
     "test_server.py",
+    "test_tracing.py",
     "transforms/test_every_call.py",
     "transforms/test_publish_notifications.py",
 )

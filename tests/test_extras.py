@@ -68,7 +68,7 @@ def modules(distribution):
 
 
 def test_the_core_works_without_the_extras_and_names_them(tmp_path):
-    extras = [each for extra in ("bigquery", "gcp", "serve") for each in extra_of(extra)]
+    extras = [each for extra in ("bigquery", "gcp", "otel", "serve") for each in extra_of(extra)]
     core = needed(PROJECT["dependencies"])
     blocked = needed(extras) - core
     assert {"google-cloud-bigquery", "google-cloud-pubsub", "starlette", "lark"} <= blocked
@@ -137,7 +137,7 @@ def test_other_errors_are_no_extras(error):
 
 
 def test_what_is_installed_is_not_missing():
-    for extra in ("", "bigquery", "gcp", "serve"):
+    for extra in ("", "bigquery", "gcp", "otel", "serve"):
         require(extra, "a test")
 
 

@@ -4,11 +4,12 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from google.rpc.code_pb2 import INTERNAL, UNAVAILABLE, Code
 
+from dicomferry import tracing
 from dicomferry.api.access import Authenticator, Principal
 from dicomferry.api.errors import ApiError
 from dicomferry.api.metrics import Metrics
@@ -33,20 +34,38 @@ class Dispatcher:
         """Keep what resolves Authorization headers to principals, and what counts calls."""
         self._authenticator = authenticator
         self._metrics = metrics
+        tracing.prepare()
 
-    def answer(self, rpc: Rpc, read: Callable[[Principal], Any], authorization: str | None) -> Any:
+    def answer(
+        self,
+        rpc: Rpc,
+        read: Callable[[Principal], Any],
+        authorization: str | None,
+        headers: Mapping[str, Any] | None = None,
+    ) -> Any:
         """Return the response.
 
         Args:
             rpc: the method that is called.
             read: returns its message; called, with who sent it, only after authentication.
             authorization: the header or metadata of that name.
+            headers: headers or metadata, for the trace that the caller is in.
 
         Raises:
             ApiError: for every failure; no other exception leaves here.
         """
+        with tracing.call(rpc.full_name, headers) as span:
+            return self._answer(rpc, read, authorization, span)
+
+    def _answer(
+        self,
+        rpc: Rpc,
+        read: Callable[[Principal], Any],
+        authorization: str | None,
+        span: tracing.CallSpan,
+    ) -> Any:
         started = time.monotonic()
-        caller, code, resource = _NOBODY, 0, _NO_RESOURCE
+        caller, code, resource = _NOBODY, 0, ""
         try:
             principal = self._authenticator.authenticate(authorization)
             caller = principal.name
@@ -63,7 +82,8 @@ class Dispatcher:
             code = refusal.code
             raise refusal from None
         finally:
-            self._log(f"{rpc.name} {resource}", caller, code, started)
+            span.end_call(code, resource)
+            self._log(f"{rpc.name} {resource or _NO_RESOURCE}", caller, code, started)
 
     def calling(self, rpcs: Iterable[Rpc]) -> Callable[[str, Any, str | None], Any]:
         """Return a function that calls methods by name, for callers in this process.
@@ -78,8 +98,15 @@ class Dispatcher:
 
         return call
 
-    def require_login(self, method: str, authorization: str | None) -> None:
+    def require_login(
+        self, method: str, authorization: str | None, headers: Mapping[str, Any]
+    ) -> None:
         """Refuse an unknown caller before anything of the call is read.
+
+        Args:
+            method: full name of the method.
+            authorization: as `answer` takes it.
+            headers: as `answer` takes them.
 
         Raises:
             ApiError: as `answer` does.
@@ -88,7 +115,10 @@ class Dispatcher:
         try:
             self._authenticator.authenticate(authorization)
         except ApiError as error:
-            self._log(f"{method} {_NO_RESOURCE}", _NOBODY, error.code, started)
+            with tracing.call(method, headers) as span:
+                span.end_call(error.code, "")
+            name = method.rpartition("/")[2]
+            self._log(f"{name} {_NO_RESOURCE}", _NOBODY, error.code, started)
             raise
 
     def _log(self, called: str, caller: str, code: int, started: float) -> None:
@@ -100,7 +130,7 @@ class Dispatcher:
 
 
 def _resource(request: Any) -> str:
-    """Return the name of a request's resource as far as it has the form of one.
+    """Return the name of a request's resource as far as it has the form of one, else ''.
 
     Other contents of requests stay out of logs: they can hold patient data.
     """
@@ -108,7 +138,7 @@ def _resource(request: Any) -> str:
         name = getattr(request, field, "")
         if isinstance(name, str) and _RESOURCE.fullmatch(name):
             return name
-    return _NO_RESOURCE
+    return ""
 
 
 def to_api_error(error: Exception, method: str, logger: logging.Logger = _LOGGER) -> ApiError:

@@ -72,6 +72,11 @@ class Rpc(NamedTuple):
     handler: Callable[[Any, Principal], Any]
     http: http_pb2.HttpRule | None
 
+    @property
+    def full_name(self) -> str:
+        """The name with its service, as gRPC has it on the wire."""
+        return f"{self.service}/{self.name}"
+
 
 class Handlers:
     """Who answers: one object for each service.

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import dicomferry
-from dicomferry import pipelines
+from dicomferry import pipelines, tracing
 from dicomferry.jobs import dataflow, deletion, queue
 from dicomferry.jobs.dataflow import TemplateJob
 from dicomferry.jobs.dataflow_client import DataflowClient, Templates
@@ -152,7 +152,7 @@ def _start(
         process = subprocess.Popen(
             # -P: modules in the working folder are not ours.
             [sys.executable, "-P", "-m", *place.program, *arguments],
-            env={**os.environ, "PYTHONPATH": _search_path()},
+            env={**os.environ, **tracing.environment(), "PYTHONPATH": _search_path()},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from google.rpc.code_pb2 import CANCELLED, INTERNAL, UNAVAILABLE
 
+from dicomferry import tracing
 from dicomferry.operations.completion import complete_from_outcomes
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.outcomes import EndedPart, OutcomeCounts, ProgressCounts, Total
@@ -71,6 +72,8 @@ class OwnedOperation:
         self._record.queued = is_queued
         self._record.place = 0
         self._place = 0
+        # What waits becomes another process, which has the span of the whole.
+        self._span = tracing.Span() if is_queued else _span_of(self._record)
         self._ended = EndedPart()
         self.is_handed_over = False
         self._written = -math.inf  # the first look writes
@@ -103,6 +106,8 @@ class OwnedOperation:
     def reload(self) -> OperationRecord:
         """Read the record that another owner has written."""
         self._record = self.folder.read()
+        if self._record.done:
+            _end(self._span, self._record)
         return self._record
 
     def expect(self, total: int, *, is_final: bool = True) -> None:
@@ -220,8 +225,23 @@ class OwnedOperation:
             _LOGGER.warning("%s was cancelled", self.folder.name)
             if self.before_exit:
                 self.before_exit()
+            tracing.flush()
             os._exit(1)
 
     def _write(self) -> None:
         self.folder.write(self._record)
         self._written = time.monotonic()
+        if self._record.done:
+            _end(self._span, self._record)
+
+
+def _span_of(record: OperationRecord) -> tracing.Span:
+    """Begin the span of an operation, at the time at which it was recorded."""
+    names = {"dicomferry.operation": record.name, "dicomferry.store": str(record.store)}
+    return tracing.operation(record.metadata.method, names, record.metadata.create_time)
+
+
+def _end(span: tracing.Span, record: OperationRecord) -> None:
+    counts = {f"dicomferry.{name}": number for name, number in record.counts.to_json().items()}
+    code = record.error.code if record.error else 0
+    span.end(code, {"dicomferry.total": record.total, **counts}, is_fault=bool(code))

@@ -33,6 +33,7 @@ _MAX_METADATA_BYTES = 16 << 10
 # Clients accept 8 KiB of metadata, where the message stands twice: a byte that is not ASCII takes
 # three in its text, and one and a third in the status.
 _MAX_DETAILS_BYTES = 1500
+_REFLECTION = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 _STATUS_KEY = "grpc-status-details-bin"
 _STATUS = {status.value[0]: status for status in grpc.StatusCode}
 
@@ -83,7 +84,7 @@ def _behavior(
     rpc: Rpc, dispatcher: Dispatcher, calls: Calls
 ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Any]:
     def answer(messages: Iterator[bytes], context: grpc.ServicerContext) -> Any:
-        authorization = dict(context.invocation_metadata()).get("authorization")
+        metadata = dict(context.invocation_metadata())
         with ExitStack() as until_answered:
 
             def read(principal: Principal) -> Any:
@@ -94,7 +95,7 @@ def _behavior(
                 return message
 
             try:
-                return dispatcher.answer(rpc, read, authorization)
+                return dispatcher.answer(rpc, read, metadata.get("authorization"), metadata)
             except ApiError as error:
                 _abort(context, error)
             finally:
@@ -107,7 +108,7 @@ def _login(dispatcher: Dispatcher) -> Callable[[grpc.ServicerContext], None]:
     def login(context: grpc.ServicerContext) -> None:
         metadata = dict(context.invocation_metadata())
         try:
-            dispatcher.require_login("ServerReflectionInfo", metadata.get("authorization"))
+            dispatcher.require_login(_REFLECTION, metadata.get("authorization"), metadata)
         except ApiError as error:
             _abort(context, error)
 

@@ -71,7 +71,10 @@ class RestApp:
             if has_body(request):
                 # Bodies of unknown callers take no memory.
                 await run_in_threadpool(
-                    self._dispatcher.require_login, route.rpc.name, authorization
+                    self._dispatcher.require_login,
+                    route.rpc.full_name,
+                    authorization,
+                    request.headers,
                 )
                 body = await read_body(request)
             if is_query(request, method):
@@ -88,7 +91,9 @@ class RestApp:
                     return read_request(route, name, query, body)
 
                 try:
-                    message = self._dispatcher.answer(route.rpc, read, authorization)
+                    message = self._dispatcher.answer(
+                        route.rpc, read, authorization, request.headers
+                    )
                 except ApiError as error:
                     raise with_verb(error, route, path) from None
                 return write_response(message, query, path, selection)
