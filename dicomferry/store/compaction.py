@@ -13,6 +13,7 @@ and snapshots of the last 7 days stay readable. Its ranges can be written by any
 group.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -175,7 +176,7 @@ def _sort_file(data: Storage, file: str, schema: pa.Schema) -> list[str]:
     """Replace a file by some that are sorted, each by itself; return their paths."""
     new: list[str] = []
     try:
-        for rows in grouped(read_rows(data, file, schema), _PIECE_ROWS):
+        for rows in grouped(read_rows(data, file, schema), itertools.repeat(_PIECE_ROWS)):
             new += [each.path for each in write_anew(data, iter([rows.sort_by(_UID)]), SORTED)]
     except FileNotFoundError:  # as `write_files`
         index_folder(data).delete(new)

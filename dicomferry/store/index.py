@@ -10,6 +10,7 @@ import functools
 import math
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
@@ -32,7 +33,7 @@ from dicomferry.store.delta_tables import (
     arrow_dataset,
     create_table,
     open_table,
-    parquet_files,
+    table_filesystem,
 )
 from dicomferry.store.index_files import (
     APP_ID,
@@ -43,6 +44,7 @@ from dicomferry.store.index_files import (
     index_folder,
     is_deleted,
     log_path,
+    read_columns,
 )
 from dicomferry.store.index_lookup import find_rows
 from dicomferry.store.index_schema import (
@@ -57,6 +59,11 @@ _RETENTION_HOURS = 7 * 24
 # delta-rs deletes log entries that are 30 days old; `vacuum` lets it where nobody needs them.
 _KEPT_LOG = timedelta(days=29)
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+# Of all UIDs: files that are read at once, and rows that are handed on.
+_READ_FILES = 4
+_BATCH_ROWS = 1 << 16
+# Files of a lookup at once, for each request at once that keeps a core busy: it mostly waits.
+_LOOKUP_THREADS = 4
 # Name of the transaction whose version is the cut-off, in milliseconds.
 _CUTOFF = "cutoff"
 
@@ -151,8 +158,17 @@ class Index:
         return arrow_dataset(self._folder, self._table)
 
     def uids(self) -> Iterator[pa.RecordBatch]:
-        """Yield the three UIDs of every row."""
-        yield from self.dataset().to_batches(columns=UID_COLUMNS)
+        """Yield the three UIDs of every row, of a few files at a time.
+
+        A dataset would keep the footers of all files until it has read the last one.
+        """
+        at_once = min(_READ_FILES, self._folder.capabilities.concurrency)
+        read = functools.partial(read_columns, self._data, columns=UID_COLUMNS)
+        files = self.files
+        with ThreadPoolExecutor(at_once) as threads:
+            for start in range(0, len(files), at_once):
+                for rows in threads.map(read, files[start : start + at_once]):
+                    yield from rows.to_batches(_BATCH_ROWS)
 
     def lookup(
         self, sop_instance_uids: Sequence[str], files: Sequence[IndexFile] | None = None
@@ -170,8 +186,9 @@ class Index:
             return SCHEMA.empty_table().select(LOOKUP_COLUMNS)
         uids = sorted(sop_instance_uids)
         among = self.file_stats() if files is None else files
-        open_files = functools.partial(parquet_files, self._folder, self.schema)
-        return self._folder.retry(lambda: find_rows(among, open_files, uids))
+        filesystem = table_filesystem(self._folder, {file.path: file.size for file in among})
+        threads = _LOOKUP_THREADS * self._folder.capabilities.concurrency
+        return self._folder.retry(lambda: find_rows(among, filesystem, uids, threads))
 
     def append(self, files: Sequence[WrittenFile]) -> int:
         """Commit files of rows that no file of this version has; return the new version.

@@ -111,8 +111,13 @@ def read_row_group(data: Storage, file: str, row_group: int, columns: list[str])
 
 def read_column(data: Storage, file: str, column: str) -> pa.ChunkedArray:
     """Return a column of a file of the index, or of one that is about to be in it."""
+    return read_columns(data, file, [column]).column(0)
+
+
+def read_columns(data: Storage, file: str, columns: list[str]) -> pa.Table:
+    """Return some columns of a file of the index, or of one that is about to be in it."""
     with _open(index_folder(data), file) as parquet:
-        return parquet.read([column]).column(0)
+        return fit(parquet.read(columns), schema_of(columns))
 
 
 def row_group_batches(

@@ -1,76 +1,101 @@
-"""Lookup of SOP Instance UIDs in an index: of its files only what can have them is read."""
+"""Lookup of SOP Instance UIDs in an index: of its files only what can have them is read.
+
+Of each file that is its footer, and the UIDs of the row groups whose bounds include one that is
+looked for; the other columns only where it is there.
+"""
 
 import bisect
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSystem
 
 from dicomferry.store.index_files import IndexFile, column_number
 from dicomferry.store.index_schema import LOOKUP_COLUMNS, Column, fit, schema_of
 
-# Footers of a bucket come in tens of milliseconds.
-_READ_THREADS = 16
-# The footer of 100,000 rows takes 1.6 MB of memory.
-_FILES_AT_ONCE = 128
+# A footer mostly has 0.75 bytes for each row: of one that has more, the rest is read after it.
+_FOOTER_BYTES = 8 << 10
+_FOOTER_BYTES_A_ROW = 0.75
+_TAIL = 8  # of a Parquet file: the length of its footer, and the magic number
+_BATCH_ROWS = 1 << 16
 
 
 def find_rows(
-    files: Sequence[IndexFile],
-    open_files: Callable[[dict[str, int]], ds.FileSystemDataset],
-    uids: list[str],
+    files: Sequence[IndexFile], filesystem: FileSystem, uids: list[str], threads: int
 ) -> pa.Table:
     """Return the rows of sorted SOP Instance UIDs, by one semi-join.
 
     Args:
-        files: to look into.
-        open_files: opens some of them by their paths and bytes.
+        files: to look into, with their bytes.
+        filesystem: that has them.
         uids: to look for, sorted.
+        threads: how many files are read at once.
 
     Returns:
         `LOOKUP_COLUMNS`, in no order.
     """
     candidates = [file for file in files if _is_between(uids, file.first, file.last)]
+
+    def find(file: IndexFile) -> list[pa.Table]:
+        return list(_find_in(file, filesystem, uids))
+
     found = [schema_of(LOOKUP_COLUMNS).empty_table()]
-    for start in range(0, len(candidates), _FILES_AT_ONCE):
-        some = candidates[start : start + _FILES_AT_ONCE]
-        dataset = open_files({file.path: file.size for file in some})
-        # Most UIDs are new: their column alone tells, at half the cost of all columns.
-        rows = _rows_of(dataset, uids, [Column.SOP_INSTANCE_UID])
-        known = sorted(rows.column(0).to_pylist())
-        if known:
-            found.append(_rows_of(dataset, known, LOOKUP_COLUMNS))
+    if len(candidates) == 1:  # of a bucket, mostly
+        found += find(candidates[0])
+    elif candidates:
+        with ThreadPoolExecutor(min(threads, len(candidates))) as pool:
+            found += itertools.chain.from_iterable(pool.map(find, candidates))
     return pa.concat_tables(found)
 
 
-def _rows_of(dataset: ds.FileSystemDataset, uids: list[str], columns: list[str]) -> pa.Table:
-    """Return the rows of sorted UIDs, from the row groups whose bounds include one of them."""
-    with ThreadPoolExecutor(_READ_THREADS) as threads:
-        narrowed = list(
-            threads.map(lambda fragment: _narrowed(fragment, uids), dataset.get_fragments())
-        )
-    some = [fragment for fragment in narrowed if fragment is not None]
-    files = ds.FileSystemDataset(some, dataset.schema, dataset.format, dataset.filesystem)
-    among = pc.field(Column.SOP_INSTANCE_UID).isin(pa.array(uids, pa.string()))
-    present = [name for name in columns if name in dataset.schema.names]
-    return fit(files.to_table(columns=present, filter=among), schema_of(columns))
+def _find_in(file: IndexFile, filesystem: FileSystem, uids: list[str]) -> Iterator[pa.Table]:
+    """Yield the rows of sorted UIDs that a file has."""
+    start, end = bisect.bisect_left(uids, file.first), bisect.bisect_right(uids, file.last)
+    with filesystem.open_input_file(file.path) as source:
+        metadata = _read_footer(source, file)
+        parquet = pq.ParquetFile(source, metadata=metadata, pre_buffer=True)
+        # Most UIDs are new: their column alone tells, at half the cost of all columns.
+        known: list[str] = []
+        for rows in _rows_of(parquet, uids[start:end], [Column.SOP_INSTANCE_UID]):
+            known += rows.column(0).to_pylist()
+        yield from _rows_of(parquet, sorted(known), LOOKUP_COLUMNS)
 
 
-def _narrowed(fragment: ds.Fragment, uids: list[str]) -> ds.Fragment | None:
-    """Return the row groups of a file that can have one of the sorted UIDs; None if none can.
+def _read_footer(source: pa.NativeFile, file: IndexFile) -> pq.FileMetaData:
+    """Return what the footer of a file says, from its last bytes.
 
-    Arrow itself compares the bounds with the first and the last UID only.
+    Arrow itself reads 64 KB too much of a large footer, and holds it as long as the file is used.
     """
-    metadata = fragment.metadata
+    length = min(file.size, _FOOTER_BYTES + int(file.rows * _FOOTER_BYTES_A_ROW))
+    end = source.read_at(length, file.size - length)
+    footer = int.from_bytes(end[-_TAIL : -_TAIL // 2], "little") + _TAIL
+    if footer > length:
+        end = source.read_at(footer - length, file.size - footer) + end
+    return pq.read_metadata(pa.BufferReader(end))
+
+
+def _rows_of(parquet: pq.ParquetFile, uids: list[str], columns: list[str]) -> Iterator[pa.Table]:
+    """Yield the rows of sorted UIDs, from the row groups whose bounds include one of them."""
+    groups = _groups_with(parquet.metadata, uids)
+    among = pa.array(uids, pa.string())
+    for batch in parquet.iter_batches(_BATCH_ROWS, groups, columns) if groups else ():
+        rows = fit(pa.Table.from_batches([batch]), schema_of(columns))
+        yield rows.filter(pc.is_in(rows[Column.SOP_INSTANCE_UID], among))
+
+
+def _groups_with(metadata: pq.FileMetaData, uids: list[str]) -> list[int]:
+    """Return the numbers of the row groups that can have one of the sorted UIDs."""
     column = column_number(metadata, Column.SOP_INSTANCE_UID)
     numbers = []
-    for number in range(metadata.num_row_groups):
+    for number in range(metadata.num_row_groups if uids else 0):
         bounds = metadata.row_group(number).column(column).statistics
         if bounds is None or not bounds.has_min_max or _is_between(uids, bounds.min, bounds.max):
             numbers.append(number)
-    return fragment.subset(row_group_ids=numbers) if numbers else None
+    return numbers
 
 
 def _is_between(uids: list[str], first: str, last: str) -> bool:

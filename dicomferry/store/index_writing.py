@@ -1,6 +1,7 @@
 """The one way in which Parquet files of an index are written: by imports, compaction and erasure.
 
-Rows are sorted by SOP Instance UID, and row groups are small, so that a lookup reads little.
+Rows are sorted by SOP Instance UID, and row groups are small, so that a lookup reads little of a
+run for a UID; it reads the footer of a file, too, which grows with their number.
 """
 
 import itertools
@@ -19,7 +20,10 @@ from dicomferry.store.index_schema import STATISTICS, Column
 # Names of the files that imports write of new rows.
 IMPORTED = "import-"
 _FILE_BYTES = 256 << 20
-_GROUP_ROWS = 1024  # all that a lookup reads of a run for a UID
+# The first row groups are smaller: workers share those of a small store.
+_GROUP_ROWS = 1024
+_FIRST_GROUPS = 8
+_LATER_GROUPS = 2  # times as large
 _GROUP_BYTES = 64 << 20  # of Metadata
 _DICTIONARY_COLUMNS = [
     Column.STUDY_INSTANCE_UID,
@@ -46,7 +50,9 @@ def write_files(data: Storage, rows: Iterator[pa.Table], start: str) -> list[Wri
             deleted for good, nothing is left of what was written.
     """
     name = uuid.uuid4().hex
-    folder, groups = index_folder(data), grouped(rows, _GROUP_ROWS)
+    first = itertools.repeat(_GROUP_ROWS, _FIRST_GROUPS)
+    later = itertools.repeat(_GROUP_ROWS * _LATER_GROUPS)
+    folder, groups = index_folder(data), grouped(rows, itertools.chain(first, later))
     written: list[WrittenFile] = []
     try:
         for group in groups:
@@ -62,10 +68,10 @@ def write_files(data: Storage, rows: Iterator[pa.Table], start: str) -> list[Wri
     return written
 
 
-def grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
-    """Yield the same rows in tables of `count` rows, or fewer where their Metadata is large."""
+def grouped(rows: Iterator[pa.Table], counts: Iterator[int]) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of some counts, or less where their Metadata is large."""
     waiting: list[pa.Table] = []
-    size = 0
+    count, size = next(counts), 0
     for table in rows:
         left = table
         while len(left):
@@ -75,7 +81,7 @@ def grouped(rows: Iterator[pa.Table], count: int) -> Iterator[pa.Table]:
             size += pc.sum(part[Column.STRUCTURED_STORAGE_SIZE]).as_py() or 0
             if sum(map(len, waiting)) == count or size >= _GROUP_BYTES:
                 yield pa.concat_tables(waiting)
-                waiting, size = [], 0
+                waiting, count, size = [], next(counts), 0
     if waiting:
         yield pa.concat_tables(waiting)
 

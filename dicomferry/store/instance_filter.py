@@ -71,13 +71,15 @@ class InstanceFilter(NamedTuple):
             The number of rows that match, and the paths that match no row, sorted.
         """
         number = 0
-        matched: set[str] = set()
+        unmatched = self._paths()  # which share their strings: a million others would be 160 MB
         for batch in batches:
             rows = pa.Table.from_batches([batch])
             rows = rows.filter(self.mask(rows))
             number += rows.num_rows
-            matched |= self.matched(rows)
-        return number, sorted(map(path_of, self.paths - matched))
+            matched = self.matched(rows)
+            for paths in unmatched:
+                paths.difference_update(matched)
+        return number, sorted(map(path_of, set().union(*unmatched)))
 
     def unmatched(self, uids: Iterable[str]) -> list[str]:
         """Return the paths that none of some instances is below, sorted.
