@@ -2,11 +2,11 @@
 
 python -m benchmarks.bench_index FOLDER [--rows N ...] [--runs R ...]
 
-Makes an index of N rows in FOLDER as R large jobs leave it: each job is a sorted run, in files of
-100,000 rows. UIDs are random (PS3.5, B.2), Metadata is 60 bytes. Then a process of its own opens
-the index, and looks up 1,000 UIDs of a small job and 100,000 of one bucket of a large job: spread
-over the whole index, and next to each other. Bytes are what the process reads, of a disk or its
-cache.
+Makes an index in FOLDER as R large jobs leave it: each job is a sorted run, in files of 100,000
+rows. UIDs are random (PS3.5, B.2), Metadata is 60 bytes. Whenever it has grown to N rows, a process
+of its own opens it, and looks up 1,000 UIDs of a small job, one UID of each file, and 100,000 of
+one bucket of a large job: spread over the whole index, and next to each other. Bytes are what the
+process reads, of a disk or its cache.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from dicomferry.storage.base import Storage
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
 from dicomferry.store.index import Index
-from dicomferry.store.index_files import read_column
+from dicomferry.store.index_files import WrittenFile, read_column
 from dicomferry.store.index_schema import SCHEMA, Column
 from dicomferry.store.index_writing import IMPORTED, write_files
 from dicomferry.transforms.prepare_instances import BUCKET_ROWS
@@ -37,7 +37,7 @@ from dicomferry.transforms.prepare_instances import BUCKET_ROWS
 T = TypeVar("T")
 
 _SMALL = 1_000
-_COMMIT_FILES = 1_000
+_COMMIT_FILES = 100
 # The first digits of a UID are those of its place among all rows.
 _FIRST, _LAST = 10**18, 9 * 10**18
 _METADATA = '{"00080060":{"vr":"CS","Value":["CT"]},"00200013":{"vr":"IS"}}'
@@ -89,19 +89,18 @@ def make_rows(places: np.ndarray, count: int, seed: int) -> pa.Table:
     return pa.table({field.name: values[field.name] for field in SCHEMA}, schema=SCHEMA)
 
 
-def make_index(data: Storage, count: int, runs: int) -> None:
-    """Append rows to an empty index, a thousand files at a time."""
-    written = []
-    rows = count // runs
-    for run in range(runs):
-        for start in range(0, rows, BUCKET_ROWS):
-            places = run + runs * np.arange(start, min(start + BUCKET_ROWS, rows))
+def grow_index(data: Storage, rows: range, count: int, runs: int) -> None:
+    """Append the next rows of an index, which has as many of each run, and show how far it is."""
+    written: list[WrittenFile] = []
+    for start in range(rows.start // runs, rows.stop // runs, BUCKET_ROWS):
+        for run in range(runs):
+            end = min(start + BUCKET_ROWS, rows.stop // runs)
+            places = run + runs * np.arange(start, end)
             written += write_files(data, iter([make_rows(places, count, start)]), IMPORTED)
-            if len(written) >= _COMMIT_FILES:
-                Index(data).append(written)
-                written = []
-    if written:
-        Index(data).append(written)
+        if len(written) >= _COMMIT_FILES or end == rows.stop // runs:
+            Index(data).append(written)
+            written = []
+            print(f"{end * runs:,} rows, {load()}", file=sys.stderr, flush=True)
 
 
 def measured(name: str, call: Callable[[], T]) -> T:
@@ -116,8 +115,14 @@ def measured(name: str, call: Callable[[], T]) -> T:
     return result
 
 
-def measure(root: str, name: str) -> None:
-    """Open an index, and look UIDs up."""
+def measure(root: str, name: str, of: int) -> None:
+    """Open an index, and look UIDs up.
+
+    Args:
+        root: of its store.
+        name: of its store.
+        of: rows that it is to have when it has grown.
+    """
     data = get_store(open_storage(root), parse_store(name)).data
     open_storage(root).head("warm")
     Index(create_store(open_storage(root), parse_store(f"empty-{secrets.token_hex(4)}")).data)
@@ -125,16 +130,20 @@ def measure(root: str, name: str) -> None:
     stats = measured("list its files", index.file_stats)
     count, size = sum(file.rows for file in stats), sum(file.size for file in stats)
     print(f"  {count:,} rows, {len(stats):,} files, {size / 1e9:.1f} GB")
-    for what, places in _looks(count):
-        new = make_uids(places, count, secrets.randbits(32)).to_pylist()
+    for what, places in _looks(count, len(stats)):
+        new = make_uids(places, of or count, secrets.randbits(32)).to_pylist()
         measured(f"look up {what}", lambda uids=new: index.lookup(uids))  # type: ignore[misc]
     known = _known_uids(data, index.files, _SMALL)
     measured(f"look up {len(known)} known UIDs", lambda: index.lookup(known))
 
 
-def _looks(count: int) -> Iterator[tuple[str, np.ndarray]]:
+def _looks(count: int, files: int) -> Iterator[tuple[str, np.ndarray]]:
     generator = np.random.default_rng()
+    yield "1 new UID, the first look of the process", generator.integers(0, count, 1)
     yield f"{_SMALL:,} new UIDs", np.sort(generator.integers(0, count, _SMALL))
+    step = count // files
+    each = step * np.arange(files) + generator.integers(0, step, files)
+    yield f"{files:,} new UIDs, one of each file of a run", each
     yield f"{BUCKET_ROWS:,}, spread", np.sort(generator.integers(0, count, BUCKET_ROWS))
     first = int(generator.integers(0, count - BUCKET_ROWS))
     yield f"{BUCKET_ROWS:,}, next to each other", np.arange(first, first + BUCKET_ROWS)
@@ -156,23 +165,24 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000_000, 100_000_000])
     parser.add_argument("--runs", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--measure", metavar="STORE", help="only this one, which is there")
+    parser.add_argument("--of", type=int, default=0, help="rows that it was to have; default: all")
     known = parser.parse_args(argv)
     if known.measure:
-        measure(str(known.folder), known.measure)
+        measure(str(known.folder), known.measure, known.of)
         return
     print(describe_machine(["deltalake", "pyarrow"]))
     root = open_storage(str(known.folder))
-    for rows in known.rows:
-        for runs in known.runs:
-            name = f"rows-{rows}-{runs}-{secrets.token_hex(2)}"
-            store = create_store(root, parse_store(name))
-            began, cpu = time.perf_counter(), time.process_time()
-            make_index(store.data, rows, runs)
-            taken, cpu = time.perf_counter() - began, time.process_time() - cpu
-            print(f"{rows:,} rows in {runs} runs, made in {taken:.0f} s, {cpu:.0f} s of CPU")
+    for runs in known.runs:
+        last, cpu, total = 0, 0.0, max(known.rows)
+        name = f"rows-{total}-{runs}-{secrets.token_hex(2)}"
+        store = create_store(root, parse_store(name))
+        for rows in sorted(known.rows):
+            began = time.process_time()
+            grow_index(store.data, range(last, rows), total, runs)
+            last, cpu = rows, cpu + time.process_time() - began
+            print(f"{rows:,} rows in {runs} runs, made in {cpu:.0f} s of CPU; {load()}", flush=True)
             command = ["-m", "benchmarks.bench_index", root.root, "--measure", name]
-            print(load(), flush=True)
-            subprocess.run([sys.executable, *command], check=True)
+            subprocess.run([sys.executable, *command, "--of", str(total)], check=True)
 
 
 if __name__ == "__main__":

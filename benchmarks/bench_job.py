@@ -5,7 +5,7 @@ python -m benchmarks.bench_job FOLDER [--files N ...] [--workers W]
 The files have 4 KB each, and exist only as a rule; the store is in FOLDER, and its blobs are not
 synced (`benchmarks.job_storages`): this measures the job, not a disk. The job service is Beam's,
 which keeps shuffles in its memory; each worker is a process of its own (`tests.engines.cluster`).
-Of each process it shows the CPU time and the most memory.
+Of each process it shows the CPU time and the most memory, and every minute how far these are.
 """
 
 import argparse
@@ -31,6 +31,9 @@ from dicomferry.store.index import Index
 
 _START_SECONDS = 120
 _SAMPLE_SECONDS = 1.0
+_SHOW_SECONDS = 60.0
+# A worker that says nothing is given up, and its work begins again.
+_SILENCE_SECONDS = "600"
 _IMPORT = ("-m", "benchmarks.job_storages", "import")
 _WORKER = ("-m", "benchmarks.job_storages", "worker")
 
@@ -62,7 +65,10 @@ class Engine:
     def _start(self, name: str, *arguments: str) -> None:
         with (self._log / name.replace(" ", "-")).open("wb") as said:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, *arguments], stdout=said, stderr=subprocess.STDOUT
+                [sys.executable, *arguments],
+                env={**os.environ, "DICOMFERRY_SILENCE_SECONDS": _SILENCE_SECONDS},
+                stdout=said,
+                stderr=subprocess.STDOUT,
             )
 
     def end(self) -> None:
@@ -94,7 +100,12 @@ def run_job(name: str, flags: list[str], workers: int, log: Path) -> str:
             part: Sampler(process.pid, _SAMPLE_SECONDS)
             for part, process in {"launcher": job, **engine.processes}.items()
         }
-        job.wait()
+        while job.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                job.wait(_SHOW_SECONDS)
+            so_far = _told({part: sampler.so_far() for part, sampler in samplers.items()})
+            taken = time.perf_counter() - started
+            print(f"{name}, {taken:.0f} s: {so_far}; {load()}", file=sys.stderr, flush=True)
         seconds = time.perf_counter() - started
         used = {part: sampler.end() for part, sampler in samplers.items()}
     summary = json.loads((log / "summary").read_text())
@@ -103,13 +114,16 @@ def run_job(name: str, flags: list[str], workers: int, log: Path) -> str:
     cpu = sum(cpu for _, cpu in used.values())
     if not total:
         return f"{name}: exit code {job.returncode}: {summary.get('error')}; see {log}"
-    each = "; ".join(
-        f"{part} {cpu:.0f} s of CPU, {peak >> 20} MB" for part, (peak, cpu) in used.items()
-    )
     return (
         f"{name}: exit code {job.returncode}, {counts} in {seconds:.0f} s,"
-        f" {total / seconds:.0f} files/s, {cpu / total * 1e3:.2f} ms of CPU a file\n  {each}"
+        f" {total / seconds:.0f} files/s, {cpu / total * 1e3:.2f} ms of CPU a file\n  {_told(used)}"
         f"\n  {warnings(log)}; {load()}"
+    )
+
+
+def _told(used: dict[str, tuple[int, float]]) -> str:
+    return "; ".join(
+        f"{part} {cpu:.0f} s of CPU, {peak >> 20} MB" for part, (peak, cpu) in used.items()
     )
 
 

@@ -143,11 +143,15 @@ class Sampler:
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
-    def end(self) -> tuple[int, float]:
+    def so_far(self) -> tuple[int, float]:
         """Return the largest memory in bytes, and the CPU time in seconds."""
+        return self._peak, sum(dict(self._cpu).values())
+
+    def end(self) -> tuple[int, float]:
+        """Return the same at the end."""
         self._over.set()
         self._thread.join()
-        return self._peak, sum(self._cpu.values())
+        return self.so_far()
 
     def _sample(self) -> None:
         while not self._over.wait(self._seconds):

@@ -12,6 +12,7 @@ with its error or '', as it ends.
 
 import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -21,7 +22,9 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc, e
 from apache_beam.runners.portability import local_job_service_main
 from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_handlers
 
-SILENCE_SECONDS = 20.0
+# A machine that does much else needs longer.
+SILENCE_SECONDS = float(os.environ.get("DICOMFERRY_SILENCE_SECONDS", "20"))
+ASK_SECONDS = 2.0
 ATTEMPTS = 4
 _STARTED = worker_handlers.BeamFnControlServicer.STARTED_STATE
 _LOCK = threading.RLock()
@@ -140,7 +143,12 @@ class BundleManager(fn_runner.BundleManager):
 
 
 class _Listener:
-    """Asks a worker how a bundle gets on, every two seconds, and notices when it says nothing."""
+    """Asks a worker how a bundle gets on, again and again, and notices when it says nothing.
+
+    Between two looks any time can pass in which the worker sends output: only a question without
+    an answer is silence. A worker that was given up stays lost, whatever it says later, or the
+    output until then would count as all of it.
+    """
 
     def __init__(self, worker, instruction):
         self._worker = worker
@@ -151,15 +159,16 @@ class _Listener:
 
     def is_lost(self):
         now = time.monotonic()
-        if self._answer is None and now - self._asked > 2:
+        if self._answer is not None and self._answer.is_done():
+            self._answer, self._heard = None, now
+        if self._answer is None and now - self._heard > ASK_SECONDS:
             progress = beam_fn_api_pb2.ProcessBundleProgressRequest(
                 instruction_id=self._instruction
             )
             request = beam_fn_api_pb2.InstructionRequest(process_bundle_progress=progress)
-            self._answer = self._worker.control_conn.push(request)
-        elif self._answer is not None and self._answer.is_done():
-            self._answer, self._heard, self._asked = None, now, now
-        self.lost = not is_alive(self._worker) or now - self._heard > SILENCE_SECONDS
+            self._answer, self._asked = self._worker.control_conn.push(request), now
+        is_silent = self._answer is not None and now - self._asked > SILENCE_SECONDS
+        self.lost = self.lost or is_silent or not is_alive(self._worker)
         return self.lost
 
 
