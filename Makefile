@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
-.PHONY: demo check test clients test-clients engines test-engines test-faults fuzz judges audit lint docs lock proto bench-import bench-export bench-table bench-start bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test clients test-clients engines test-engines test-deploy test-faults fuzz judges audit lint docs lock proto bench-import bench-export bench-table bench-start bench-scale template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt requirements-uv.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -37,7 +37,7 @@ PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal --durations=1
 check: lint  ## lint, types, and the tests that run no whole jobs: below two minutes
 	$(PYTEST) -m 'not slow'
 
-test: .venv-bqemulator/run lint  ## lint, types and all tests
+test: .venv-bqemulator/run .venv-deploy/done lint  ## lint, types and all tests
 	$(PYTEST)
 
 clients: .venv/dev  ## for the tests: Google's client libraries of Node, Java and Go, where these are installed, and axe-core
@@ -60,6 +60,19 @@ test-engines: .venv/dev engines  ## all tests that run whole jobs, with Prism in
 HOST_RUNS ?= 2
 HOST_FILES ?= 1000
 ON_ENGINES ?= tests/pipelines tests/transforms/test_publish_notifications.py
+
+# Kubernetes' schemas.
+.venv-deploy/done: .venv/dev tests/deploy/requirements.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-deploy
+	$(BIN)/uv pip install --quiet --python .venv-deploy/bin/python --require-hashes -r tests/deploy/requirements.txt
+	touch $@
+
+# Helm's engine alone, without what talks to clusters.
+build/deploy/helm: tests/deploy/helm/main.go tests/deploy/helm/go.mod tests/deploy/helm/go.sum
+	cd tests/deploy/helm && go build -mod=readonly -o $(CURDIR)/$@ .
+
+test-deploy: .venv-deploy/done $(if $(shell command -v helm),,build/deploy/helm)  ## render the Helm chart and check all manifests: needs helm, or Go to build its engine
+	$(PYTEST) tests/deploy
 
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5
@@ -113,6 +126,7 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/tables/bqemulator-requirements.in -o tests/tables/bqemulator-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/faults/fuzz-requirements.in -o tests/faults/fuzz-requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/audit-requirements.in -o tests/audit-requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/deploy/requirements.in -o tests/deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 docs/requirements.in -o docs/requirements.txt
 
 proto: .venv/dev  ## write the Python of dicomferry/api/proto/*.proto
@@ -172,4 +186,4 @@ lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --python-version 3.11 deploy/airflow/requirements.in -o deploy/airflow/requirements.txt
 
 clean:
-	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit .venv-docs .clients demo build dist *.egg-info
+	rm -rf .venv .venv-bqemulator .venv-airflow .venv-audit .venv-deploy .venv-docs .clients demo build dist *.egg-info
