@@ -134,7 +134,7 @@ def _stop(result: PipelineResult) -> None:
     thread.start()
     thread.join(_STOP_SECONDS)
     if thread.is_alive():
-        _LOGGER.warning("the job service does not answer: the job may go on there")
+        _LOGGER.warning("the job service does not answer: the job may still run")
 
 
 def _cancel(result: PipelineResult) -> None:
@@ -144,7 +144,7 @@ def _cancel(result: PipelineResult) -> None:
         while not PipelineState.is_terminal(result.state):
             time.sleep(0.1)
     except grpc.RpcError:
-        _LOGGER.warning("the job service is gone: the job may go on there")
+        _LOGGER.warning("the job service is gone: the job may still run")
 
 
 def stop_services() -> None:
@@ -178,8 +178,8 @@ def keep_text_from_log() -> None:
 def explain(error: BaseException) -> tuple[int, str] | None:
     """Return a google.rpc.Code and a message for what an engine raises here; None if it did not.
 
-    Only names of exceptions and steps are told of an exception that is not the storage's: texts
-    can hold patient data.
+    For exceptions other than the storage's, only names and steps are reported: texts can hold
+    patient data.
     """
     if isinstance(error, (grpc.RpcError, grpc.FutureTimeoutError)):
         said = what_failed(error)
@@ -198,7 +198,7 @@ def explain(error: BaseException) -> tuple[int, str] | None:
             told = StorageError(_STEP.sub("", said)) if _is_told(kind) else kind()
             return UNAVAILABLE, storage_message(told)
     if not raised:
-        return UNAVAILABLE, "the engine gave the job up, and its log says why: run the job again"
+        return UNAVAILABLE, "the engine gave up the job; its log says why; run the job again"
     steps = _STEP.findall(text)
     where = f" in {steps[0]}" if steps else ""
     return INTERNAL, f"the job broke with {raised[-1][0]}{where}; please report this"

@@ -134,7 +134,7 @@ def _confine(request: Request) -> None:
     folders = request.writable_folders()
     if folders is not None and not confine_writes(folders):
         _LOGGER.warning(
-            "this kernel has no Landlock: bounds of what is written are checked before, not while"
+            "this kernel has no Landlock: where a job may write is checked only before it starts"
         )
 
 

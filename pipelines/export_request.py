@@ -113,8 +113,8 @@ class ExportRequest(Request):
     mime_type: Annotated[
         Format,
         Flag(
-            "Format of the files: dicom (as uploaded), j2k, jpegls or htj2k (DICOM, compressed "
-            "without loss), png or jpeg (pictures), or a MIME type of `dicomferry formats`",
+            "Format of the files: dicom (as uploaded); j2k, jpegls or htj2k (DICOM with lossless "
+            "compression); png or jpeg (pictures); or a MIME type that `dicomferry formats` lists",
             also="to",
             metavar="FORM",
             parse=parse_form,
@@ -127,8 +127,8 @@ class ExportRequest(Request):
     skip_without_pixels: Annotated[
         bool,
         Flag(
-            "Count instances without pixel data, of which there are no pictures, as skipped "
-            "instead of failed",
+            "Count instances without pixel data, which have no pictures, as skipped instead of "
+            "failed",
             group=FILES,
         ),
     ] = False
@@ -163,15 +163,15 @@ class ExportRequest(Request):
     overwrite: Annotated[
         Overwrite,
         Flag(
-            "Files that it may replace: never: none, the destination must be empty; own: those of "
-            "exports of this store, which leave a marker there; any: all of the same names",
+            "Existing files that may be replaced; never: none, the destination must be empty; own: "
+            "those in a folder that exports of this store have marked; any: all of the same names",
             group=FILES,
         ),
     ] = Overwrite.ANY
     derive_uids: Annotated[
         bool,
         Flag(
-            "Give files of lossy formats a SOP Instance UID of their own, derived from the "
+            "Give files of lossy formats a new SOP Instance UID, derived from the "
             "instance's, and name them by it",
             group=FILES,
         ),

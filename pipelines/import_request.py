@@ -166,13 +166,13 @@ def _uris_to_retry(request: ImportRequest) -> list[str]:
         )
     if not has_reached_end(record):
         raise ValueError(
-            f"{earlier.name} did not reach its end, so some files were never read: "
+            f"{earlier.name} did not finish, so some files were never read: "
             "import its source again; files that it imported are skipped"
         )
     sources = [each["source"] for each in earlier.problems()]
     if "" in sources:
         raise ValueError(
-            f"the list of outcomes of {earlier.name} is damaged, as after a power cut: "
+            f"the list of outcomes of {earlier.name} is damaged, for example by a power cut: "
             "import its source again; files that it imported are skipped"
         )
     return sources

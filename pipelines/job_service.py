@@ -98,5 +98,5 @@ class JobService:
             return getattr(self._stub, method)(request, timeout=_TIMEOUT_SECONDS)
         except grpc.RpcError as error:
             raise EngineError(
-                f"the job service at {self._endpoint} {what_failed(error)}: the job may go on there"
+                f"the job service at {self._endpoint} {what_failed(error)}: the job may still run"
             ) from None

@@ -70,7 +70,7 @@ class Request(abc.ABC):
     workers: Annotated[
         int | None,
         Flag(
-            "Processes that read and write; 0: work in the main process",
+            "Number of processes that read and write; 0: work in the main process",
             metavar="N",
             minimum=0,
             default_help="one per core; on a remote runner 0",

@@ -41,7 +41,7 @@ _MAX_PARTS = 40
 # Of a stream that got no rows; later parts of the import try again only if it was busy.
 _BUSY = "busy"
 _GIVEN_UP = "given-up"
-_TOO_LARGE = "its row is larger than 1 MB, which streams do not take"
+_TOO_LARGE = "its row is larger than 1 MB, the limit of streams"
 
 # The number of a stream, and the `Append` to it as a plain tuple, since Beam groups by it.
 _Key = tuple[int, tuple[int, int, int]]

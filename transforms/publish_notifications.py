@@ -319,7 +319,7 @@ def _list_gone(append: Append, topic: Topic, gone: Sequence[int], folder: Operat
     """List the versions whose rows cannot be found again; how many these are is unknown."""
     reason = (
         f"instances imported in versions {min(gone)} to {max(gone)} of the store can no longer be "
-        "determined, and are never notified"
+        "determined: no notifications are sent for them"
     )
     line = json.dumps({"topic": topic.name, "code": GONE, "reason": reason})
     _LOGGER.warning("not notified: %s", line)

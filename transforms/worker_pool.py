@@ -162,7 +162,7 @@ class WorkerPool:
                 self.close()
                 # Otherwise each element would be tried, and lost, in a pool that never starts.
                 raise RuntimeError(
-                    "no worker process could start; --workers=0 does without"
+                    "no worker process could start; --workers=0 works without them"
                 ) from error
             self._has_worked = True
         return executor

@@ -157,7 +157,7 @@ class _ToSteps(Transformer[Token, Steps]):
             raise _refusal(
                 comparison,
                 f"{str(comparison)!r} compares numbers and dates (yyyy-mm-dd or RFC 3339), and "
-                f"{text!r} is neither: text has only '='",
+                f"{text!r} is neither: compare text with '='",
             )
         return (Restriction(key, str(comparison), read),)
 

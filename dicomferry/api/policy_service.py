@@ -48,7 +48,7 @@ class PolicyService:
         _resource_name(request.resource)
         raise ApiError(
             UNIMPLEMENTED,
-            "policies cannot be set: the tokens of this server say who may what; "
+            "policies cannot be set: the tokens of this server say who may do what; "
             "`dicomferry tokens create` makes them",
         )
 
@@ -57,7 +57,7 @@ class PolicyService:
         name = _resource_name(request.resource)
         for permission in request.permissions:
             if "*" in permission:
-                raise ApiError(INVALID_ARGUMENT, f"{permission!r} is a pattern: name permissions")
+                raise ApiError(INVALID_ARGUMENT, f"{permission!r} is a pattern: list permissions")
         granted = [
             permission
             for permission in request.permissions

@@ -54,7 +54,7 @@ def check_values(message: Any) -> None:
             if len(value) > _MAX_ENTRIES:
                 raise ApiError(
                     INVALID_ARGUMENT,
-                    f"{field.name} has {len(value)} entries, the most are {_MAX_ENTRIES}",
+                    f"{field.name} has {len(value)} entries; at most {_MAX_ENTRIES} fit",
                 )
             entries = [*value, *value.values()] if hasattr(value, "values") else value
         else:
@@ -63,7 +63,7 @@ def check_values(message: Any) -> None:
             if field.enum_type is not None and entry not in field.enum_type.values_by_number:
                 raise ApiError(
                     INVALID_ARGUMENT,
-                    f"{field.name} is {entry}, which is none of "
+                    f"{field.name} is {entry}, which is not one of "
                     f"{', '.join(field.enum_type.values_by_name)}",
                 )
             if hasattr(entry, "ListFields"):
@@ -71,7 +71,7 @@ def check_values(message: Any) -> None:
             elif isinstance(entry, (str, bytes)) and len(entry) > _MAX_CHARACTERS:
                 raise ApiError(
                     INVALID_ARGUMENT,
-                    f"{field.name} has {len(entry)} characters, the most are {_MAX_CHARACTERS}",
+                    f"{field.name} has {len(entry)} characters; at most {_MAX_CHARACTERS} fit",
                 )
 
 

@@ -20,17 +20,17 @@ def check_pair(cert: str, key: str) -> None:
         ValueError: one is missing, is no PEM, has a password, or does not fit the other.
     """
     if not (cert and key):
-        raise ValueError("TLS takes both --tls-cert and --tls-key: name two PEM files")
+        raise ValueError("TLS needs both --tls-cert and --tls-key: name two PEM files")
 
     def refuse_password() -> str:
-        raise ValueError(f"--tls-key {key} has a password: write it without, readable by you alone")
+        raise ValueError(f"--tls-key {key} has a password: save it without, readable only by you")
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(cert, key, refuse_password)
     except ssl.SSLError as error:
         raise ValueError(
-            f"--tls-cert {cert} and --tls-key {key} are no certificate and its key "
+            f"--tls-cert {cert} and --tls-key {key} are not a certificate and its key "
             f"({error.reason or 'no PEM'}): name two PEM files that fit"
         ) from None
     except OSError as error:

@@ -17,7 +17,7 @@ def demo(
     source: Annotated[
         str,
         typer.Argument(
-            help="Files, as for `dicomferry import`; default: those that come with pydicom."
+            help="Files, as for `dicomferry import`; default: the test files of pydicom."
         ),
     ] = "",
 ) -> None:

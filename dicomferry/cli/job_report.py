@@ -37,9 +37,9 @@ def report(record: OperationRecord, root: Storage, max_failures: int) -> None:
     say(f"operation: {folder.id}")
     say(f"Results: {folder.storage.uri()}")
     if warnings := record.outcome_counts.warnings:
-        say(f"{warnings:,} values did not fit their columns: warnings-*.jsonl there")
+        say(f"{warnings:,} values did not fit their columns; warnings-*.jsonl there lists them")
     for follower in record.metadata.lagging:
-        warn(f"not all was sent to {follower.resource}: {follower.message}")
+        warn(f"not everything was sent to {follower.resource}: {follower.message}")
 
 
 def _write_report(record: OperationRecord, failures: Sequence[Failure]) -> None:

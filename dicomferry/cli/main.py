@@ -60,7 +60,7 @@ _COMMANDS: list[LazyCommand | LazyGroup] = [
             "metrics": "Show the number of studies, series, instances and bytes.",
             "verify": "Check that every row's blob exists and has the right checksum.",
             "vacuum": "Delete blobs older than 7 days that no row points at; safe while jobs run.",
-            "upgrade": "Upgrade a store to the format of this version, when no job runs on it.",
+            "upgrade": "Upgrade a store to this version's format; no job may be running on it.",
             "optimize": "Sort the index into a few files, so that imports and exports read less of "
             "it.",
         },

@@ -126,16 +126,16 @@ def confirm(question: str) -> None:
     """Ask whether to go on; the command ends with 1 if not.
 
     Raises:
-        ValueError: nobody answers.
+        ValueError: standard input gives no answer.
     """
     try:
         is_wanted = sys.stdin is not None and typer.confirm(question, err=not settings.is_table)
     except typer.Abort as abort:
         if not isinstance(abort.__context__, EOFError):
             raise KeyboardInterrupt from None
-        raise ValueError("nobody answers the question: add --yes") from None
+        raise ValueError("cannot ask for confirmation here: add --yes") from None
     if sys.stdin is None:
-        raise ValueError("nobody answers the question: add --yes")
+        raise ValueError("cannot ask for confirmation here: add --yes")
     if not is_wanted:
         raise typer.Exit(1)
 

@@ -16,11 +16,11 @@ def preview(
     limit: Annotated[
         int,
         typer.Option(
-            min=1, metavar="N", help="Series to show at most; some of every modality are."
+            min=1, metavar="N", help="Largest number of series, taken from all modalities."
         ),
     ] = 500,
     filter_: Annotated[
-        str, typer.Option("--filter", metavar="FILE", help="As for `export files`.")
+        str, typer.Option("--filter", metavar="FILE", help="Filter file, as for `export files`.")
     ] = "",
     root: Root = DEFAULT_ROOT,
 ) -> None:

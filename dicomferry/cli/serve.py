@@ -39,7 +39,7 @@ def serve_(
     allow_prefix: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="gs://…", help="Limit requests to these buckets or prefixes, for both."
+            metavar="gs://…", help="Limit reading and writing in gs:// to these prefixes."
         ),
     ] = None,
     allow_read: Annotated[
@@ -81,7 +81,7 @@ def serve_(
     ] = 4,
     max_waiting: Annotated[
         int,
-        typer.Option(metavar="N", help="Jobs that may be queued; each takes about 20 MB."),
+        typer.Option(metavar="N", help="Jobs that may be queued; each uses about 20 MB."),
     ] = 200,
     max_waiting_each: Annotated[
         int, typer.Option(metavar="N", help="Queued jobs that one token may have.")
@@ -90,26 +90,28 @@ def serve_(
         str,
         typer.Option(
             metavar="URL",
-            help="Where others find this page, as behind a proxy; the default is made of --host "
-            "and --port.",
+            help="Address at which others reach this server, for example behind a proxy; by "
+            "default made from --host and --port.",
         ),
     ] = "",
     tls_cert: Annotated[
         str,
-        typer.Option(metavar="FILE", help="Certificate, with its chain, in PEM: serve TLS."),
+        typer.Option(metavar="FILE", help="Certificate with its chain, in PEM; turns TLS on."),
     ] = "",
-    tls_key: Annotated[str, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = "",
+    tls_key: Annotated[
+        str, typer.Option(metavar="FILE", help="Key of the certificate, in PEM.")
+    ] = "",
     oidc_issuer: Annotated[
         str,
         typer.Option(
-            metavar="URL", help="Take tokens of this issuer of OpenID Connect, beside --auth."
+            metavar="URL", help="Accept tokens of this OpenID Connect issuer, besides --auth."
         ),
     ] = "",
     oidc_audience: Annotated[
-        str, typer.Option(metavar="AUD", help="What such tokens have in their claim aud.")
+        str, typer.Option(metavar="AUD", help="Audience of these tokens: their claim aud.")
     ] = "",
     oidc_groups_claim: Annotated[
-        str, typer.Option(metavar="CLAIM", help="Their claim that lists the caller's groups.")
+        str, typer.Option(metavar="CLAIM", help="Claim that lists the caller's groups.")
     ] = "groups",
     root: Root = DEFAULT_ROOT,
 ) -> None:

@@ -85,7 +85,7 @@ def _options(
             callback=_set_format,
             expose_value=False,
             rich_help_panel=_PANEL,
-            help="Format of the results; with json and jsonl, standard output has nothing else.",
+            help="Format of results; with json or jsonl, standard output has nothing else.",
         ),
     ] = OutputFormat.TABLE,
     _quiet: Annotated[

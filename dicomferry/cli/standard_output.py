@@ -75,7 +75,7 @@ class StandardOutput:
         self.flush()
         again = f"; the job itself is done: `{self.look_up}`" if self.look_up else ""
         if self._is_closed and self.is_wanted:
-            return code, f"standard output is closed, so nobody sees the result{again}"
+            return code, f"standard output is closed, so the result cannot be printed{again}"
         if self.error is None or self.error.errno == errno.EPIPE:
             return code, ""
         reason = os.strerror(self.error.errno or errno.EIO)

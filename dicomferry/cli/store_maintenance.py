@@ -58,8 +58,8 @@ def verify(
         str,
         typer.Option(
             metavar="FILE",
-            help="Keep what is verified in this local file; with the same file, a later run goes "
-            "on from there.",
+            help="Record progress in this local file; a later run with the same file continues "
+            "from there.",
         ),
     ] = "",
     root: Root = DEFAULT_ROOT,
@@ -75,7 +75,7 @@ def verify(
     found = find_store(root, store)
     share = _share(sample)
     if log and share < 1:
-        raise ValueError("give either --sample or --log: a log is of all instances, in order")
+        raise ValueError("give either --sample or --log: a log covers all instances, in order")
     kept = verification.VerifyLog(log, str(found.name)) if log else None
     damaged = list(kept.problems) if kept else []
     for finding in damaged:

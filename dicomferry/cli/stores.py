@@ -190,8 +190,8 @@ def delete_instances(
         bool,
         typer.Option(
             "--purge-history",
-            help="Delete earlier versions of the index, too, which still have the attributes; "
-            "without it they stay for 7 days, and until `optimize`.",
+            help="Also delete earlier versions of the index, which have the attributes; otherwise "
+            "they stay for 7 days, and until `stores optimize` runs.",
         ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
@@ -218,7 +218,7 @@ def delete_instances(
         operation = program.run(deletion, on_progress)
     report(operation, storage, 0)
     if not purge_history:
-        say("earlier versions of the index have their attributes for 7 days: --purge-history")
+        say("earlier versions of the index keep their attributes for 7 days; see --purge-history")
     exit_with(operation, 0)
 
 

@@ -15,31 +15,35 @@ tokens_app = typer.Typer(
 
 @tokens_app.command("create")
 def create_token(
-    name: Annotated[str, typer.Argument(help="Name of its owner, for logs and the console.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the token's owner, for logs and the console.")
+    ],
     permission: Annotated[
         list[str],
-        typer.Option(metavar="PERMISSION", help="healthcare.dicomStores.import, or a pattern."),
+        typer.Option(
+            metavar="PERMISSION", help="Such as healthcare.dicomStores.import; with * a pattern."
+        ),
     ],
     store: Annotated[
         list[str],
         typer.Option(
             metavar="NAME",
-            help="Store that the token may use; a dataset or project means all in it, * all.",
+            help="Store that the token may use; a dataset or project: all in it; *: all.",
         ),
     ],
     read: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PLACE",
-            help="Read from here only, of what the server allows: a folder or gs://bucket/prefix.",
+            help="Limit reading to this folder or gs://bucket/prefix, of those the server allows.",
         ),
     ] = None,
     write: Annotated[
         list[str] | None,
         typer.Option(
             metavar="PLACE",
-            help="Write to here only, of what the server allows: a folder, gs://bucket/prefix, "
-            "bq://project.dataset.table or projects/P/topics/T.",
+            help="Limit writing to this place, of those the server allows: a folder, "
+            "gs://bucket/prefix, bq://project.dataset.table or projects/P/topics/T.",
         ),
     ] = None,
 ) -> None:

@@ -32,8 +32,8 @@ from dicomferry.tables.destination import kind_of
 # Calls a method of the API: its name, its message, the Authorization of who asks.
 Call = Callable[[str, Any, str | None], Any]
 _TOKEN = "confirmation"
-_IMPORT = "Files are read where the server may read, and each becomes an instance of this store."
-_EXPORT = "Files or rows are written where the server may write. Files may have patient data."
+_IMPORT = "The server reads the files from places that it may read, and stores each as an instance."
+_EXPORT = "The server writes to places that it may write to. The output contains patient data."
 
 
 class ChangePages:

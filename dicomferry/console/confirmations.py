@@ -68,7 +68,7 @@ class Confirmations:
         if not is_known or int(start.partition(".")[0]) < time.time():
             raise ApiError(
                 PERMISSION_DENIED,
-                "This was not confirmed, or too long ago: fill in the form again.",
+                "This was not confirmed in time: fill in the form again.",
             )
         with self._lock:
             if start in self._used:

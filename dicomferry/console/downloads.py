@@ -138,7 +138,7 @@ class Downloads:
             if self._running[caller] >= AT_ONCE_EACH:
                 raise ApiError(
                     UNAVAILABLE,
-                    f"{AT_ONCE_EACH} downloads of yours are running; wait until one has ended",
+                    f"{AT_ONCE_EACH} of your downloads are running: wait until one has ended",
                 )
             if self._running.total() >= AT_ONCE:
                 raise ApiError(UNAVAILABLE, "there are too many downloads; try again later")
@@ -202,7 +202,7 @@ def _check_size(instances: int, size: int) -> None:
     if instances > MAX_INSTANCES or size > MAX_BYTES:
         raise ApiError(
             FAILED_PRECONDITION,
-            f"this is too large for a download: the most are {MAX_INSTANCES:,} instances and "
+            f"this is too large for a download: the limit is {MAX_INSTANCES:,} instances and "
             f"{MAX_BYTES / 1e9:.0f} GB. An export has no limit",
         )
 

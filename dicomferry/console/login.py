@@ -39,7 +39,7 @@ async def log_in(request: Request, authenticate: Authenticate) -> Response:
     if len(token) > _MAX_COOKIE:
         return layout.login_page(
             after,
-            "browsers keep no token of more than 3,800 characters: log in with one that "
+            "browsers cannot keep a token of more than 3,800 characters: log in with one that "
             "names fewer groups",
         )
     try:

@@ -80,7 +80,7 @@ class Stream(StreamingResponse):
             async with asyncio.timeout(self._seconds):
                 await super().__call__(scope, receive, _Pace(send).send)
         except (StreamLimitError, TimeoutError):
-            _LOGGER.warning("a file that was being sent reached its limit and was broken off")
+            _LOGGER.warning("a file reached its limit while it was sent, and was cut off")
         except (_BrokenOffError, ClientDisconnect):
             pass
         finally:

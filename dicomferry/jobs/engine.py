@@ -68,7 +68,7 @@ def _end(folder: OperationFolder, record: OperationRecord, state: str) -> None:
     if state == "CANCELLED":
         record.cut_short(CANCELLED, "cancelled on its engine")
     elif state != "DONE":
-        record.cut_short(UNAVAILABLE, "the engine gave the job up, and its log says why")
+        record.cut_short(UNAVAILABLE, "the engine gave up the job; its log says why")
     elif flags.get("table") and counts.failed and not counts.exported:
         record.cut_short(UNAVAILABLE, "the table has none of the rows")
     elif not total and flags.get("source"):

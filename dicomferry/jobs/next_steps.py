@@ -54,7 +54,7 @@ def _steps(record: OperationRecord) -> list[tuple[str, list[str]]]:
         ]
     if not has_reached_end(record):
         resumes = record.metadata.method is not Method.EXPORT
-        purpose = "Resume: what is done is skipped." if resumes else "Export again."
+        purpose = "Resume it: finished files are skipped." if resumes else "Export again."
         return [(purpose, _same_again(record))]
     if record.metadata.method is Method.EXPORT:
         return [("Export again.", _same_again(record))]
@@ -64,10 +64,10 @@ def _steps(record: OperationRecord) -> list[tuple[str, list[str]]]:
 def _after_import(record: OperationRecord) -> list[tuple[str, list[str]]]:
     store = _store(record)
     if record.asked and record.asked.flags.get("dry_run"):
-        return [("Import what was checked.", _same_again(record, "dry_run"))]
+        return [("Import the files that were checked.", _same_again(record, "dry_run"))]
     if record.counts.failures:
         retry = ["dicomferry", "import", store, "--retry-failed", record.id]
-        return [("Try the failed files again, after what failed them is corrected.", retry)]
+        return [("Try the failed files again, once the cause is corrected.", retry)]
     return [("Export the store.", ["dicomferry", "export", "files", store, "./out"])]
 
 
@@ -117,5 +117,5 @@ def _store(record: OperationRecord) -> str:
 
 def _with_credentials(purpose: str, words: list[str]) -> str:
     if any(_LEFT_OUT in word for word in words):
-        return f"{purpose} Replace {_LEFT_OUT} by the credential that is not shown."
+        return f"{purpose} Replace {_LEFT_OUT} with the credential, which is not shown."
     return purpose

@@ -48,8 +48,8 @@ class QueueFullError(Exception):
     def __init__(self, limit: int, *, is_of_caller: bool) -> None:
         whose = "of yours " if is_of_caller else ""
         super().__init__(
-            f"{limit} jobs {whose}wait already: ask again when some of them have begun, "
-            "or cancel some"
+            f"{limit} jobs {whose}are already queued: try again when some of them have "
+            "started, or cancel some"
         )
         self.limit = limit
         self.is_of_caller = is_of_caller

@@ -44,15 +44,15 @@ def complete_from_outcomes(
         record.finish(
             INVALID_ARGUMENT,
             f"{counts.failures} of {total} {noun} failed, the others are done; "
-            f"which and why: {folder.storage.uri('outcomes-*.jsonl')}",
+            f"every failure is listed in {folder.storage.uri('outcomes-*.jsonl')}",
             itertools.islice(_samples(folder, counts), MAX_SAMPLES),
         )
     elif has_lost(record):
         names = ", ".join(each.resource for each in record.metadata.lagging)
         record.finish(
             DATA_LOSS,
-            f"all {total} {noun} are done, but not all can be sent to what follows the store "
-            f"({names}); which and why: {folder.storage.uri('*-errors-*.jsonl')}",
+            f"all {total} {noun} are done, but not all can be sent to {names}; "
+            f"those that cannot are listed in {folder.storage.uri('*-errors-*.jsonl')}",
         )
     else:
         record.finish()

@@ -50,7 +50,7 @@ def lagging(folder: OperationFolder) -> tuple[SampleError, ...]:
             add(name, text, DATA_LOSS if is_lost else UNAVAILABLE)
     lists = folder.storage.uri("*-errors-*.jsonl")
     for (name, code), number in left_out.items():
-        add(name, f"{number} instances are left out for good; which and why: {lists}", code)
+        add(name, f"{number} instances are left out permanently; they are listed in {lists}", code)
     return tuple(found.values())
 
 

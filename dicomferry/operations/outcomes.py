@@ -31,7 +31,7 @@ UNREADABLE_OUTCOME = {
     "source": "",
     "outcome": Outcome.FAILED,
     "code": "OUTCOME_UNREADABLE",
-    "reason": "a line of the list of outcomes is cut or damaged, as after a power cut",
+    "reason": "a line of the list of outcomes is truncated or damaged, for example by a power cut",
 }
 
 

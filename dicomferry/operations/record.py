@@ -80,10 +80,10 @@ class Method(StrEnum):
 
 
 _WHAT_STAYS = {
-    Method.IMPORT: ("files are in the store", "run it again: it goes on from there"),
-    Method.EXPORT: ("instances are exported", "run it again for all of them"),
-    Method.DELETE_STORE: ("blobs are deleted", "run it again: it goes on from there"),
-    Method.DELETE_INSTANCES: ("instances are deleted", "run it again: it goes on from there"),
+    Method.IMPORT: ("files are in the store", "run it again to continue from there"),
+    Method.EXPORT: ("instances are exported", "run it again to export all"),
+    Method.DELETE_STORE: ("blobs are deleted", "run it again to continue from there"),
+    Method.DELETE_INSTANCES: ("instances are deleted", "run it again to continue from there"),
 }
 _VERBS = {
     Method.CREATE_DATASET: "Create dataset",
@@ -269,7 +269,7 @@ class OperationRecord:
 
     @property
     def is_left_to_engine(self) -> bool:
-        """Whether the process that waited for an engine's job is gone; the job may go on there."""
+        """Whether the process that waited for an engine's job is gone; the job may still run."""
         is_aborted = self.error is not None and self.error.code == ABORTED
         return is_aborted and self.engine is not None
 

@@ -14,7 +14,7 @@ from dicomferry.operations.record import Method, OperationMetadata, OperationRec
 from dicomferry.operations.typed_fields import FieldError
 from dicomferry.resource_names import DatasetName, StoreName
 
-_CUT = "operation.json is empty, cut or damaged, as after a power cut: {remedy}"
+_CUT = "operation.json is empty, truncated or damaged, for example by a power cut: {remedy}"
 _STRANGE = "operation.json is damaged, or a later version of dicomferry wrote it: {remedy}"
 _REMEDY = "`dicomferry operations delete {id}` removes it; what the job committed stays"
 

@@ -59,8 +59,8 @@ class Bounds(NamedTuple):
         return cls(
             reads._replace(remote=reads.remote or None),
             writes._replace(remote=writes.remote or None),
-            "is not in a place that requests to this server may {access}: start it with "
-            "--allow-{access} PLACE, or, for both, --allow-path DIR or --allow-prefix gs://…",
+            "is not in a place that requests to this server may {access}: start the server with "
+            "--allow-{access} PLACE, or with --allow-path DIR or --allow-prefix gs://… for both",
         )
 
     def of(self, access: Access) -> Places:

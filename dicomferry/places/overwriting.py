@@ -76,7 +76,7 @@ def claim_folder(folder: Storage, store: StoreName, data: Storage, overwrite: Ov
             return
     raise PlaceTakenError(
         f"{folder.uri(EXPORT_MARKER)} is not a regular file: delete it, or choose another folder; "
-        "--overwrite any would not look at it"
+        "--overwrite any ignores it"
     )
 
 
@@ -94,9 +94,9 @@ def _check_owners(owners: Iterable[str | None], ours: str, folder: Storage) -> N
     name, _, _ = ours.partition("\n")
     if any(each not in (None, ours, name) for each in owners):
         raise PlaceTakenError(
-            f"{folder.root} is, or is in, a folder with an export of another store, be it of the "
-            "same name (of another root, or deleted since): choose another folder; "
-            "--overwrite any would overwrite it"
+            f"{folder.root} is, or is in, the folder of an export of another store (maybe one of "
+            "the same name, under another root or deleted since): choose another folder, or "
+            "--overwrite any to overwrite its files"
         )
 
 

@@ -72,7 +72,7 @@ def list_span(pattern: SourcePattern, span: Span, pages: int | None = None) -> I
         ) from None
     except Forbidden:
         raise SourceError(
-            f"source {pattern.uri!r}: bucket {pattern.bucket!r} may not be listed with these"
+            f"source {pattern.uri!r}: bucket {pattern.bucket!r} cannot be listed with these"
             " credentials: grant them the role Storage Object Viewer on it"
         ) from None
 

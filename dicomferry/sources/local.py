@@ -46,7 +46,7 @@ def describe_file(path: str) -> Source | None:
 def hint(pattern: SourcePattern) -> str:
     """Return a hint for a pattern that matches nothing, to end a sentence."""
     if pattern.uri.startswith("~"):
-        return ": within quotes the shell leaves '~' as it is, use the whole path"
+        return ": the shell does not expand '~' within quotes, use the full path"
     folder = os.path.dirname(pattern.prefix)
     if not os.path.isdir(folder):
         there = folder

@@ -21,11 +21,11 @@ _REMEDIES = {
 }
 # Of the system, as Python and obstore spell them.
 _ERRNO = re.compile(r"\[Errno (\d+)\]|\(os error (\d+)\)")
-_NOT_ALLOWED = "let this user read and write there, or name another place"
+_NOT_ALLOWED = "grant this user permission to read and write there, or name another place"
 _SYSTEM_REMEDIES = {
     errno.EACCES: _NOT_ALLOWED,
     errno.EPERM: _NOT_ALLOWED,
-    errno.ENOENT: "nothing has this name: correct it, or create what it names",
+    errno.ENOENT: "it does not exist: correct the name, or create it",
     errno.ENOTDIR: "a part of this path is a file, not a folder: name another place",
     errno.EROFS: "this file system is read-only: name another place",
     errno.ENOSPC: "free some space there, then run it again",

@@ -53,8 +53,11 @@ def network_failure_text(error: Exception) -> str:
             reason = reason_of(each)
             return f"it answers {int(each.code)}{reason and f' {reason}'}"
     kinds: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-        ((socket.gaierror, urllib3.exceptions.NameResolutionError), "its name is not known (DNS)"),
-        ((ssl.SSLError,), "its certificate is not trusted, or the encryption is broken off"),
+        (
+            (socket.gaierror, urllib3.exceptions.NameResolutionError),
+            "its name is unknown (DNS)",
+        ),
+        ((ssl.SSLError,), "its certificate is not trusted, or the encrypted connection failed"),
         ((ConnectionRefusedError,), "it refuses the connection"),
         ((TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError), _TIMED_OUT),
     )

@@ -41,7 +41,7 @@ def reporting_conflicts(folder: Storage) -> Iterator[None]:
             raise_os_error(error, folder.root)
         if _REFUSED.search(str(error)):
             raise PermissionError(
-                f"{folder.root} must not be written to by this account, or not without credentials "
+                f"{folder.root} cannot be written with these credentials, or needs credentials "
                 "(the storage answered 401 or 403)"
             ) from error
         raise CommitConflictError(str(error)) from error

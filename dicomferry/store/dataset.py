@@ -152,8 +152,8 @@ def _check_new_id(dataset_id: str) -> None:
 def _check_resource(resource: dict[str, Any]) -> None:
     if "encryptionSpec" in resource:
         raise ResourceError(
-            "encryption_spec: this service encrypts nothing with keys of its callers; leave it "
-            "out, and encrypt the disk or the bucket below"
+            "encryption_spec: this service does not encrypt with customer-managed keys; leave "
+            "it out, and encrypt the disk or the bucket instead"
         )
     zone = resource.get("timeZone", "")
     if zone and zone not in zoneinfo.available_timezones():

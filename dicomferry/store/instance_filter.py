@@ -177,7 +177,7 @@ def read_instance_filter(uri: str, allowed: AllowedFolders | None = None) -> Ins
         raise _missing(uri) from None
     paths = InstanceFilter(*map(frozenset, _parse(lines, uri)))
     if not any(paths):
-        raise FilterError(f"{uri} has no resource path: write /studies/UID, one a line")
+        raise FilterError(f"{uri} has no resource path: write /studies/UID, one per line")
     return paths
 
 

@@ -60,7 +60,7 @@ class Writers:
             self._running = [folder for folder in self._running if self._runs(folder)]
             if self._running and time.monotonic() > until:
                 raise JobsRunningError(
-                    f"{self._running[0].name} still runs: cancel it, then delete the store again"
+                    f"{self._running[0].name} is running: cancel it, then delete the store again"
                 )
             time.sleep(_LOOK_SECONDS if self._running else 0)
         if self._was_one_killed:

@@ -91,7 +91,7 @@ def _out_of_reach(error: Exception, destination: "BigQueryTable") -> TableOutOfR
         )
     if isinstance(error, Forbidden) and (reason := reason_of(error)) in _USED_UP:
         return TableOutOfReachError(
-            f"BigQuery takes no rows for {uri} now: a quota of {destination.project} is used up,"
+            f"BigQuery accepts no rows for {uri} now: a quota of {destination.project} is used up,"
             f" or it has no billing ({reason}).",
             RESOURCE_EXHAUSTED,
         )
@@ -102,4 +102,4 @@ def _out_of_reach(error: Exception, destination: "BigQueryTable") -> TableOutOfR
             PERMISSION_DENIED,
         )
     text = network_failure_text(error)
-    return TableOutOfReachError(f"BigQuery does not serve {uri} now: {text}.")
+    return TableOutOfReachError(f"BigQuery is not available for {uri} now: {text}.")

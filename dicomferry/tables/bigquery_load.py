@@ -77,8 +77,8 @@ def load(destination: "BigQueryTable", load: Load) -> None:
     refuse_unloadable(load.schema)
     if _is_readable(load.shards) and len(load.shards.uris) > _MAX_FILES:
         raise TableError(
-            f"{len(load.shards.uris)} shards are more than one load job of BigQuery takes, which is"
-            f" {_MAX_FILES} and 15 TB. Export the store in several parts, by filters and with"
+            f"{len(load.shards.uris)} shards exceed the limit of one BigQuery load job, which is"
+            f" {_MAX_FILES} files and 15 TB. Export the store in several parts, by filters and with"
             " WRITE_APPEND."
         )
     client = client_for(destination)

@@ -49,7 +49,7 @@ class BigQueryTable(Destination):
         # Legacy projects contain a dot ("example.com:project"), datasets and tables never do.
         parts = text.removeprefix(cls.prefix).rsplit(".", 2)
         if len(parts) != 3:
-            raise ValueError(f"{text!r} has not three parts. Give {cls.form}.")
+            raise ValueError(f"{text!r} does not have three parts. Give {cls.form}.")
         for part, pattern, what, rule in (
             (parts[0], _PROJECT, "project id", "6 to 30 of a-z, 0-9 and '-', a letter first"),
             (parts[1], _DATASET, "dataset id", "letters, digits and '_'"),

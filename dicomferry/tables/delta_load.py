@@ -112,8 +112,8 @@ def _commit(destination: "DeltaTablePath", files: ParquetFiles, load: Load) -> N
             return
         time.sleep(random.uniform(0.0, 0.1 * (attempt + 1)))
     raise TableBusyError(
-        f"{_ATTEMPTS} times another load was faster than the one into {destination.uri}. Try"
-        " again when fewer run."
+        f"the load into {destination.uri} lost {_ATTEMPTS} races against other loads. Try again"
+        " when fewer run."
     )
 
 
@@ -158,7 +158,7 @@ def _open_latest(destination: "DeltaTablePath") -> DeltaTable | None:
         is_folder = os.path.isdir(location)
         if not is_folder or (os.listdir(location) and "_delta_log" not in os.listdir(location)):
             raise TableError(
-                f"{location} exists and is no Delta table. Choose another folder, or empty it."
+                f"{location} exists and is not a Delta table. Choose another folder, or empty it."
             )
         refuse_special_files(_files_of_log(os.path.join(location, "_delta_log")))
     try:

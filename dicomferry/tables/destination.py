@@ -193,8 +193,8 @@ def refuse_local_table(destination: Destination) -> None:
     """
     if destination.is_local:
         raise ValueError(
-            f"{destination.uri} is on a local disk, which a remote runner does not serve: "
-            "use bq:// or delta:gs://"
+            f"{destination.uri} is on a local disk, which the workers of a remote runner cannot "
+            "reach: use bq:// or delta:gs://"
         )
 
 

@@ -199,14 +199,14 @@ def _connected(destination: "DuckDBTable") -> Iterator[duckdb.DuckDBPyConnection
             holder = _HOLDER.search(str(error))
             if holder is None:
                 raise TableError(
-                    f"{destination.path} cannot be opened as a duckdb file for writing. Check what"
+                    f"{destination.path} cannot be opened as a DuckDB file for writing. Check what"
                     " it is and its permissions, or choose another."
                 ) from error
             if time.monotonic() >= deadline:
                 raise TableBusyError(
-                    f"process {holder[2]} ({holder[1]}) has {destination.path} open, and duckdb"
-                    f" lets no second one in. It was waited for {LOCK_WAIT_S:.0f} s. Close it"
-                    " there and try again."
+                    f"process {holder[2]} ({holder[1]}) has {destination.path} open, and DuckDB"
+                    f" allows one process at a time; waited {LOCK_WAIT_S:.0f} s. Close it there"
+                    " and try again."
                 ) from error
             time.sleep(_POLL_S)
     with connection:

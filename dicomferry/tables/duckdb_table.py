@@ -38,7 +38,7 @@ class DuckDBTable(Destination):
         if not separator or not path:
             raise ValueError(f"{text!r} names no file or no table. Give duckdb:file.duckdb#table.")
         if "://" in path or path == ":memory:":
-            raise ValueError(f"{path!r} is not a local file, and duckdb writes only to one.")
+            raise ValueError(f"{path!r} is not a local file, as DuckDB needs.")
         schema, _, table = name.rpartition(".")
         schema = schema or "main"
         for part in (schema, table):

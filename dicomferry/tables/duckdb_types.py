@@ -124,8 +124,8 @@ def too_large(uri: str) -> TableError:
 def unfit_row(uri: str) -> TableError:
     """Return the error for a value that its column cannot hold; duckdb's own could show it."""
     return TableError(
-        f"a row does not fit the columns of {uri}. The rows are not at fault: report it, and use"
-        " the json schema meanwhile, which takes every instance."
+        f"a row does not fit the columns of {uri}. This is a bug in dicomferry: please"
+        " report it. Until it is fixed, use the json schema, which accepts every instance."
     )
 
 

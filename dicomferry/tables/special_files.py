@@ -20,4 +20,4 @@ def refuse_special_files(paths: Iterable[str]) -> None:
     for path in paths:
         with suppress(OSError):  # the library says what it cannot open
             if not stat.S_ISREG(os.stat(path).st_mode):
-                raise TableError(f"{path} is no regular file. Remove it, or choose another place.")
+                raise TableError(f"{path} is not a regular file. Remove it, or choose another.")

@@ -164,7 +164,7 @@ def test_a_file_that_fails_fails_its_task_whose_log_says_where_it_is_listed(airf
     run = night.run(airflow)
     assert run.returncode != 0
     assert "Apache Beam process failed with return code 1" in run.stdout
-    outcomes = re.search(r"which and why: (\S+)/outcomes-\*\.jsonl", run.stdout)[1]
+    outcomes = re.search(r"failure is listed in (\S+)/outcomes-\*\.jsonl", run.stdout)[1]
     lines = "".join(path.read_text() for path in Path(outcomes).glob("outcomes-*.jsonl"))
     [failed] = [line for line in map(json.loads, lines.splitlines()) if line["outcome"] == "failed"]
     assert failed["source"] == str(night.incoming / "notes.txt")

@@ -96,7 +96,7 @@ def test_a_caller_who_begins_calls_and_sends_no_message_holds_up_no_other(
         wait_until(lambda: sum(call.done() for call in waiting) == 20, 10)
         refused = [call.exception() for call in waiting if call.done()]
         assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert "100 calls of yours are open: wait" in refused[0].details()
+        assert "you have 100 open calls: wait" in refused[0].details()
         list_stores(channels[2], second)
         wait_until(lambda: all(call.done() for call in waiting), 15)
         assert {call.code() for call in waiting} == {
@@ -173,7 +173,7 @@ def test_calls_count_until_they_have_ended():
     calls.admit("a", contexts[0], limit=2)
     calls.admit("a", contexts[1], limit=2)
     calls.admit("b", OpenCall(), limit=2)
-    with pytest.raises(ApiError, match="2 calls of yours are open"):
+    with pytest.raises(ApiError, match="you have 2 open calls"):
         calls.admit("a", contexts[2], limit=2)
     contexts[0].end()
     calls.admit("a", contexts[2], limit=2)

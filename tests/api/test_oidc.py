@@ -287,8 +287,8 @@ def test_what_a_subject_has_gives_no_commands_to_logs(login, issuer):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"oidc_issuer": "https://i.example"}, "name both"),
-        ({"oidc_audience": "a"}, "name both"),
+        ({"oidc_issuer": "https://i.example"}, "needs both"),
+        ({"oidc_audience": "a"}, "needs both"),
         ({"oidc_issuer": "http://i.example", "oidc_audience": "a"}, "use https"),
         ({"oidc_issuer": "https://i.example", "oidc_audience": "a"}, "needs --auth"),
     ],

@@ -72,10 +72,13 @@ def test_a_command_says_what_to_do(refusing, monkeypatch, capsys, code, command)
         ),
         (GenericError("status code: 500 Internal Server Error"), "500 Internal Server Error"),
         (OSError(28, "No space left"), "No space left: free some space there"),
-        (PermissionError(13, "Permission denied", "/x"), "let this user read and write there"),
-        (FileNotFoundError(2, "No such file", "/x"), "nothing has this name: correct it"),
+        (PermissionError(13, "Permission denied", "/x"), "grant this user permission"),
+        (FileNotFoundError(2, "No such file", "/x"), "it does not exist: correct the name"),
         (OSError(30, "Read-only file system"), "is read-only: name another place"),
-        (GenericError("Unable to open /x: Permission denied (os error 13)"), "let this user read"),
+        (
+            GenericError("Unable to open /x: Permission denied (os error 13)"),
+            "grant this user permission",
+        ),
     ],
 )
 def test_each_library_has_words_of_its_own_for_it(error, remedy):

@@ -59,7 +59,7 @@ def test_a_reader_that_has_read_enough_leaves_the_command_its_own_code(run, caps
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_result_that_nobody_sees_is_told(run, capsys, command):
     assert run(None, *command) == 0
-    assert capsys.readouterr().err == "standard output is closed, so nobody sees the result\n"
+    assert capsys.readouterr().err == "standard output is closed, so the result cannot be printed\n"
 
 
 def test_a_command_without_a_result_says_nothing_of_it(run, capsys):

@@ -156,7 +156,7 @@ def test_a_deletion_that_nobody_confirms_is_refused_with_its_remedy(dicomferry, 
     monkeypatch.setattr("sys.stdin", None if stdin is None else io.StringIO(stdin))
     code, _, error = dicomferry("stores", "delete", "trial")
     assert code == 2
-    assert error == "error: nobody answers the question: add --yes\n"
+    assert error == "error: cannot ask for confirmation here: add --yes\n"
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert dicomferry("stores", "delete", "trial")[0] == 1
     assert dicomferry("stores", "describe", "trial")[0] == 0

@@ -127,10 +127,10 @@ class TestLogin:
         page = page_of(trial.folder)
         for name, is_shown in (("all", True), ("operations", False)):
             text = browser.get(page, Authorization=f"Bearer {known[name]}").text
-            assert "which and why: " in text
+            assert "every failure is listed in " in text
             assert (root.root in text) == is_shown
             assert (" --root " in text) == is_shown
-            assert (f"which and why: {page}/outcomes.jsonl" in text) != is_shown
+            assert (f"every failure is listed in {page}/outcomes.jsonl" in text) != is_shown
 
     def test_the_front_page_shows_what_a_token_may_see(self, tokens, trial, root):
         browser, known, _ = tokens

@@ -272,7 +272,7 @@ def test_storage_that_was_never_there_is_said_so(bucket, faults, impatient, tmp_
 def test_a_bucket_that_must_not_be_written_to_is_no_lost_race(bucket, faults, only):
     data = new_store(open_storage(f"gs://{bucket.name}/root")).data
     faults.reset(chances={"403": 1.0}, only=only, most_in_a_row=1_000_000)
-    said = "must not be written to by this account|lacked the necessary privileges"
+    said = "cannot be written with these credentials|lacked the necessary privileges"
     with pytest.raises((PermissionError, PermissionDeniedError), match=said):
         commit(data, [instance(1)], "op")
     faults.reset()

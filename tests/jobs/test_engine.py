@@ -235,7 +235,7 @@ def test_an_engine_that_does_not_answer_is_named(root, left, engine, caplog):
     engine.server.stop(None).wait()
     flag = f"--root={root.root}"
     assert elsewhere.read(left).error.code == ABORTED
-    assert f"{engine.endpoint} does not answer: the job may go on there" in caplog.text
+    assert f"{engine.endpoint} does not answer: the job may still run" in caplog.text
     assert "does not answer" in str(invoke("cancel", left.id, flag).exception)
 
 

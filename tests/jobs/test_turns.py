@@ -156,10 +156,10 @@ def test_ever_new_stores_delay_no_other_for_ever():
 def test_more_than_may_do_not_wait():
     waiting = [Ticket(1, "a", "x"), Ticket(2, "a", "x"), Ticket(3, "a", "y")]
     check_room(waiting, "x", WaitingLimits(in_all=4, of_caller=3))
-    with pytest.raises(QueueFullError, match="2 jobs of yours wait already: ask again") as full:
+    with pytest.raises(QueueFullError, match="2 jobs of yours are already queued") as full:
         check_room(waiting, "x", WaitingLimits(in_all=4, of_caller=2))
     assert full.value.is_of_caller
     check_room(waiting, "y", WaitingLimits(in_all=4, of_caller=2))
-    with pytest.raises(QueueFullError, match="3 jobs wait already: ask again") as full:
+    with pytest.raises(QueueFullError, match="3 jobs are already queued: try again") as full:
         check_room(waiting, "y", WaitingLimits(in_all=3, of_caller=2))
     assert not full.value.is_of_caller

@@ -24,7 +24,7 @@ def test_each_follower_is_told_once_with_its_worst_reason(root):
     write(folder, "stream-errors-a-1.jsonl", about)
     [left_out] = lagging(folder)
     assert left_out.code == OUT_OF_RANGE
-    assert left_out.message.startswith("1 instances are left out for good")
+    assert left_out.message.startswith("1 instances are left out permanently")
     for name, code in (("given-up", "OUT_OF_REACH"), ("busy", "REFUSED")):
         line = {"table": TABLE, "code": code, "reason": f"why {name}"}
         write(folder, f"stream-errors-a-{name}.jsonl", line)

@@ -238,7 +238,7 @@ def test_cancel_ends_a_running_job_and_what_was_committed_stays(
     [folder] = operation_folders(root)
     operation = json.loads(folder.storage.read("operation.json"))
     assert operation["done"]
-    why = "cancelled; 20 of 56 files are in the store; run it again: it goes on from there"
+    why = "cancelled; 20 of 56 files are in the store; run it again to continue from there"
     assert operation["error"] == {"code": 1, "message": why}
     assert operation["metadata"]["counter"] == {"pending": "36", "success": "20", "failure": "0"}
     committed = {row["SourceUri"] for row in without_run(root).values()}
@@ -322,7 +322,7 @@ def test_a_bug_is_told_by_its_kind_and_place_and_without_patient_data(
     assert job.operation["error"] == {
         "code": 13,
         "message": "the job broke with ZeroDivisionError; please report this; "
-        "0 of 56 files are in the store; run it again: it goes on from there",
+        "0 of 56 files are in the store; run it again to continue from there",
     }
     assert "buggy" in caplog.text
     assert name not in caplog.text

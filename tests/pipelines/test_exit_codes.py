@@ -110,5 +110,5 @@ def test_only_what_an_import_that_reached_its_end_did_not_take_is_tried_again(
     if is_taken:
         assert request.resolve().retried == []  # no list of outcomes was written
     else:
-        with pytest.raises(ValueError, match="did not reach its end"):
+        with pytest.raises(ValueError, match="did not finish"):
             request.resolve()

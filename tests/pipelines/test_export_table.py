@@ -135,7 +135,7 @@ def test_a_load_that_breaks_leaves_no_shards_and_counts_nothing_as_exported(
         ([], "either a --destination for files or a --table"),
         (["--destination=out", "--table=delta:out"], "either a --destination for files or"),
         (["--table=postgres:x"], "names no table. Give bq://project.dataset.table, duckdb:"),
-        (["--table=bq://data.instances"], "has not three parts"),
+        (["--table=bq://data.instances"], "does not have three parts"),
         (["--table=duckdb:file.duckdb"], "names no file or no table"),
         (["--table=delta:s3://bucket/x"], "a Delta table is a local folder or gs://bucket/prefix"),
         (["--table=delta:gs://bucket"], "has no bucket or no prefix"),
@@ -152,7 +152,7 @@ def test_a_wrong_request_is_told_with_its_remedy(packaged, capsys, flags, told):
 
 def test_a_duckdb_file_is_no_table_for_a_remote_runner():
     config = table_of(open_storage("gs://bucket/stores"), "duckdb:t.duckdb#t")
-    with pytest.raises(ValueError, match="remote runner does not serve: use bq:// or delta:gs://"):
+    with pytest.raises(ValueError, match="remote runner cannot reach: use bq:// or delta:gs://"):
         export_dicom.run(config, PipelineOptions(["--runner=DataflowRunner"]))
 
 
@@ -423,7 +423,7 @@ def test_the_command_tells_what_was_exported_and_where_warnings_are(unfit, tmp_p
     done = dicomferry("export", "table", STORE.id, table, "--root", unfit.root)
     assert done.returncode == 0, done.stderr
     assert re.search(r"exported\W+300\b", done.stdout)
-    assert "300 values did not fit their columns: warnings-*.jsonl there" in done.stdout
+    assert "300 values did not fit their columns; warnings-*.jsonl there lists them" in done.stdout
     assert f"table: {table}" in done.stdout
     assert uids(table) == sorted(rows(unfit))
     again = dicomferry("export", "table", STORE.id, table, "--root", unfit.root)

@@ -148,5 +148,5 @@ def test_an_export_fails_and_says_so(root, tmp_path, monkeypatch, place):
             export_dicom.run(table_of(root, BQ, operation=folder.id))
     error = json.loads(folder.storage.read("operation.json"))["error"]
     assert error["code"] == UNAVAILABLE
-    assert f"BigQuery does not serve {BQ} now: it" in error["message"]
+    assert f"BigQuery is not available for {BQ} now: it" in error["message"]
     assert "run it again" in error["message"]

@@ -297,7 +297,7 @@ def test_a_file_that_goes_while_its_folder_is_listed_is_left_out(
 @pytest.mark.parametrize(
     ("pattern", "hint"),
     [
-        ("~/data/**", "within quotes the shell leaves '~' as it is"),
+        ("~/data/**", "the shell does not expand '~' within quotes"),
         ("{}/there/not/here/**", "there is no folder '{}/there/not/here', only '{}/there'"),
         ("{}/there/**.dcm", "'{}/there' and the folders below hold no such file"),
         ("{}/*", "only folders: did you mean '{}/**'?"),

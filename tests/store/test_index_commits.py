@@ -76,7 +76,7 @@ def test_a_storage_that_refuses_is_told_as_such_and_at_once(text):
         with reporting_conflicts(Bucket()):
             raise OSError(text)
 
-    with pytest.raises(PermissionError, match="must not be written to by this account"):
+    with pytest.raises(PermissionError, match="cannot be written with these credentials"):
         repeat_until_committed(refused, CommitConflictError, lambda: 0)
     assert len(calls) == 1
 

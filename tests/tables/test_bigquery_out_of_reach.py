@@ -33,7 +33,7 @@ DESTINATION = parse_destination(f"bq://{PROJECT}.data.instances")
 WAYS = {
     "nobody listens": (refusing, UNAVAILABLE, "it refuses the connection"),
     "no answer": (silent, UNAVAILABLE, "it did not answer in time"),
-    "no such name": (unknown_name, UNAVAILABLE, r"its name is not known \(DNS\)"),
+    "no such name": (unknown_name, UNAVAILABLE, r"its name is unknown \(DNS\)"),
     "503": (lambda: answering(503, "backendError"), UNAVAILABLE, "it answers 503 backendError"),
     "500": (lambda: answering(500), UNAVAILABLE, "it answers 500"),
     "400": (lambda: answering(400, "invalid"), UNAVAILABLE, "it answers 400 invalid"),

@@ -39,9 +39,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(destination, shards
     with open(f"{destination.location}/thesis.txt", "w") as file:
         file.write("mine")
     for disposition in WriteDisposition:
-        with pytest.raises(TableError, match="is no Delta table"):
+        with pytest.raises(TableError, match="is not a Delta table"):
             destination.check(disposition)
-        with pytest.raises(TableError, match="is no Delta table"):
+        with pytest.raises(TableError, match="is not a Delta table"):
             destination.load(Load(shards([]), SCHEMA, disposition, "j"))
     assert os.listdir(destination.location) == ["thesis.txt"]
 
@@ -49,7 +49,7 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(destination, shards
 def test_a_file_in_the_place_of_the_folder_is_refused(destination):
     with open(destination.location, "w") as file:
         file.write("mine")
-    with pytest.raises(TableError, match="is no Delta table"):
+    with pytest.raises(TableError, match="is not a Delta table"):
         destination.check(TRUNCATE)
 
 

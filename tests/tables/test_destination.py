@@ -40,7 +40,7 @@ def test_a_destination_is_parsed_into_its_parts(text, expected):
     [
         ("", "names no table. Give bq://"),
         ("s3://bucket/table", "names no table. Give bq://"),
-        ("bq://project.dataset", "has not three parts"),
+        ("bq://project.dataset", "does not have three parts"),
         ("bq://Project.d.t", "is not a project id: it has 6 to 30"),
         ("bq://my-project.my-data.t", "is not a dataset id: it has letters"),
         ("bq://my-project.d.t$20260101", "is not a table id"),

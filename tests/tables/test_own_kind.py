@@ -123,7 +123,7 @@ def test_no_folder_is_named_as_a_table_of_an_own_kind(uri):
 def test_a_local_table_of_an_own_kind_is_refused_for_a_remote_runner(uri):
     root = open_storage("gs://bucket/stores")
     request = ExportRequest(root=root, store=STORE, table=parse_destination(uri))
-    with pytest.raises(ValueError, match="remote runner does not serve"):
+    with pytest.raises(ValueError, match="remote runner cannot reach"):
         export_dicom.run(request, PipelineOptions(["--runner=DataflowRunner"]))
 
 

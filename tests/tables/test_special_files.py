@@ -25,21 +25,21 @@ def test_a_pipe_is_no_duckdb_file(tmp_path, name):
     if name.endswith(".wal"):
         (tmp_path / "x.duckdb").touch()
     os.mkfifo(tmp_path / name)
-    assert f"{name} is no regular file" in refused(f"duckdb:{tmp_path}/x.duckdb#t")
+    assert f"{name} is not a regular file" in refused(f"duckdb:{tmp_path}/x.duckdb#t")
 
 
 def test_a_socket_is_no_duckdb_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # names of sockets are short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("x.duckdb")
-        assert "x.duckdb is no regular file" in refused(f"duckdb:{tmp_path}/x.duckdb#t")
+        assert "x.duckdb is not a regular file" in refused(f"duckdb:{tmp_path}/x.duckdb#t")
 
 
 @pytest.mark.parametrize("name", ["_last_checkpoint", "00000000000000000001.json"])
 def test_a_pipe_is_no_file_of_a_delta_log(tmp_path, name):
     write_deltalake(tmp_path / "t", pa.table({"a": [1]}))
     os.mkfifo(tmp_path / "t" / "_delta_log" / name)
-    assert f"{name} is no regular file" in refused(f"delta:{tmp_path}/t")
+    assert f"{name} is not a regular file" in refused(f"delta:{tmp_path}/t")
 
 
 def test_links_to_files_and_folders_beside_them_are_as_before(tmp_path):

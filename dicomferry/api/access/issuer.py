@@ -26,7 +26,7 @@ _URL = re.compile(
 
 
 class IssuerError(Exception):
-    """The keys cannot be had; the message says why."""
+    """The keys are not available; the message says why."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -76,7 +76,7 @@ class IssuerKeys:
             finally:
                 self._lock.release()
         if not self._has_keys():
-            raise IssuerError(f"{self._issuer} has given no keys")
+            raise IssuerError(f"{self._issuer} returned no keys")
         if not key_id and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         return self._keys.get(key_id)
@@ -95,7 +95,9 @@ def _fetch(issuer: str) -> dict[str, jwt.PyJWK]:
     base = issuer.rstrip("/")
     configuration = _json(f"{base}/.well-known/openid-configuration")
     if configuration.get("issuer") != issuer:
-        raise IssuerError(f"{base} calls itself {str(configuration.get('issuer'))[:200]!r}")
+        raise IssuerError(
+            f"{base} names another issuer: {str(configuration.get('issuer'))[:200]!r}"
+        )
     listed = _json(str(configuration.get("jwks_uri", ""))).get("keys")
     keys: dict[str, jwt.PyJWK] = {}
     for each in listed if isinstance(listed, list) else []:

@@ -50,7 +50,7 @@ class OidcSettings(NamedTuple):
             ValueError: the issuer or the audience is missing, or the issuer is no HTTPS URL.
         """
         if not (self.issuer and self.audience):
-            raise ValueError("OpenID Connect takes --oidc-issuer and --oidc-audience: name both")
+            raise ValueError("OpenID Connect needs both --oidc-issuer and --oidc-audience")
         if not is_issuer_url(self.issuer):
             raise ValueError(
                 f"--oidc-issuer {self.issuer} is not the URL of an issuer: use https://…"
@@ -111,7 +111,7 @@ class OidcLogin:
         except IssuerError as error:
             _LOGGER.error("logins by OpenID Connect are refused: %s", error)
             raise ApiError(
-                UNAVAILABLE, "the issuer's keys cannot be had at the moment; try again"
+                UNAVAILABLE, "the issuer's keys are not available at the moment; try again"
             ) from None
         except ApiError:
             raise

@@ -49,7 +49,7 @@ class Calls:
             if self._open[caller] >= limit:
                 raise ApiError(
                     RESOURCE_EXHAUSTED,
-                    f"{limit} calls of yours are open: wait until some have ended",
+                    f"you have {limit} open calls: wait until some have ended",
                 )
             self._open[caller] += 1
 

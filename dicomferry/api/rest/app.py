@@ -25,7 +25,7 @@ from dicomferry.api.rpcs import Rpc
 
 _MAX_PARAMETERS = 100
 _CALLS_AT_ONCE = 32
-_ENDING = ApiError(UNAVAILABLE, "the server ends, and the call took too long; try again")
+_ENDING = ApiError(UNAVAILABLE, "the server is stopping and the call took too long; try again")
 # As in google/rpc/code.proto.
 _HTTP_STATUS = {
     "OK": 200,

@@ -42,7 +42,7 @@ def complaint(error: ParseError, message: Descriptor) -> str:
 def kind_of(field: FieldDescriptor) -> str:
     """Return what a field's value in JSON is."""
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return "an object whose values are texts"
+        return "an object whose values are strings"
     if field.enum_type is not None:
         kind = f"one of {', '.join(field.enum_type.values_by_name)}"
     elif field.message_type is not None and field.message_type.full_name in (
@@ -50,10 +50,10 @@ def kind_of(field: FieldDescriptor) -> str:
         "google.protobuf.Duration",
         "google.protobuf.FieldMask",
     ):
-        kind = f"a {field.message_type.name} as a text"
+        kind = f"a {field.message_type.name} as a string"
     else:
         kind = _KINDS.get(field.cpp_type, "a number")
-    return f"a list, each of it {kind}" if field.is_repeated else kind
+    return f"a list, each entry {kind}" if field.is_repeated else kind
 
 
 def _find(message: Descriptor, name: str, seen: set[str]) -> FieldDescriptor | None:

@@ -1,4 +1,4 @@
-"""What is answered before anything else: a health check, and upgrades, which there are none of."""
+"""Requests that are answered first: health checks, and upgrades, which are refused."""
 
 from google.rpc.code_pb2 import INVALID_ARGUMENT
 from starlette.datastructures import Headers
@@ -24,7 +24,7 @@ class Front:
         if scope["type"] == "http":
             if "upgrade" in Headers(scope=scope).get("connection", "").lower():
                 app = error_response(
-                    ApiError(INVALID_ARGUMENT, "this server upgrades no connection: use HTTP/1.1")
+                    ApiError(INVALID_ARGUMENT, "connections are not upgraded: use HTTP/1.1")
                 )
             elif scope["path"] == HEALTH_PATH:
                 app = PlainTextResponse("ok\n")

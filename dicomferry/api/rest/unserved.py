@@ -1,4 +1,4 @@
-"""What the published API has and this service has not, so that callers are told which it is."""
+"""Methods of the published API that this service lacks, so that errors can say so."""
 
 import re
 
@@ -12,15 +12,15 @@ _LOCATION = "projects/[^/]+/locations/[^/]+"
 _DATASET = f"{_LOCATION}/datasets/[^/]+"
 _STORE = f"{_DATASET}/dicomStores/[^/]+"
 _UNSERVED = (
-    (f"(?:{_DATASET}|{_STORE}):deidentify", "this service de-identifies nothing"),
+    (f"(?:{_DATASET}|{_STORE}):deidentify", "this service does not de-identify"),
     (f"{_STORE}:setBlobStorageSettings", "this service keeps all instances in one storage class"),
     (f"{_STORE}/dicomWeb/.*", "this service has no DICOMweb: import files, and export instances"),
     (
         f"{_DATASET}/(?:consentStores|dataMapperWorkspaces|fhirStores|hl7V2Stores)(?:/.*)?",
-        "this service has DICOM stores alone",
+        "this service has only DICOM stores",
     ),
-    ("projects/[^/]+/locations(?:/[^/]+)?", "locations are names, which nothing lists"),
-    (f"{_LOCATION}/services/.*", "this service has DICOM stores alone"),
+    ("projects/[^/]+/locations(?:/[^/]+)?", "locations are only names, and are not listed"),
+    (f"{_LOCATION}/services/.*", "this service has only DICOM stores"),
 )
 _MAX_PATH = 500
 

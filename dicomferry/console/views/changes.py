@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dicomferry.console.views.layout import definitions
 from dicomferry.console.views.markup import Html, html, join, link
 
-_FORM = """<nav class="crumbs" aria-label="Where this is"><a href="{back}">{where}</a></nav>
+_FORM = """<nav class="crumbs" aria-label="Breadcrumb"><a href="{back}">{where}</a></nav>
 <h1>{title}</h1><p class="about">{about}</p>
 <form class="change" method="post" action="{action}">{fields}<button>Continue</button></form>"""
-_CONFIRM = """<nav class="crumbs" aria-label="Where this is"><a href="{back}">{where}</a></nav>
+_CONFIRM = """<nav class="crumbs" aria-label="Breadcrumb"><a href="{back}">{where}</a></nav>
 <h1>{title}</h1>{facts}
 <form class="change" method="post" action="{action}">{hidden}<button>{yes}</button>
 <a href="{back}">No, go back</a></form>"""

@@ -7,7 +7,7 @@ from dicomferry.console.views.markup import Html, html, join
 
 _WIDTH, _ROW = 320, 36
 _LABEL_CHARACTERS = 34
-_SECTION = """<section id="charts"{live}><h2>What it has</h2>
+_SECTION = """<section id="charts"{live}><h2>Contents</h2>
 {content}</section>"""
 _LIVE = ' data-live="{href}" data-seconds="2"'
 _CHART = """<figure class="chart"><figcaption><h3>{title}</h3></figcaption>

@@ -9,7 +9,7 @@ _FORM = """<section><h2>Download</h2><form class="filters" method="get" action="
 <label>Format <select name="format">{options}</select></label>
 <button>Download</button></form>{note}</section>"""
 _OPTION = '<option value="{value}">{name}</option>'
-_NOTE = """<p class="about">DICOM files have patient data: they take a token that names
+_NOTE = """<p class="about">DICOM files contain patient data: your token needs the permission
 <code>{permission}</code>.</p>"""
 
 

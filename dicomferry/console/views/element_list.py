@@ -8,12 +8,15 @@ _TABLE = """<p class="problem warn">{warning}</p>
 <th scope="col">VR</th><th scope="col">Value</th></tr></thead><tbody>{rows}</tbody></table>{rest}"""
 _ROW = """<tr><td class="tag depth-{depth}">{tag}</td><td>{keyword}</td><td>{vr}</td>
 <td><bdi>{text}</bdi></td></tr>"""
-_WARNING = "This is patient data. Values are shown as far as they fit, binary ones by their size."
+_WARNING = "This is patient data. Long values are shortened; binary values appear as their size."
 
 
 def elements_table(listed: ElementList) -> Html:
     """Show elements in a table, those of items indented."""
-    rest = html('<p class="about">{text}</p>', text="There are more: download the instance.")
+    rest = html(
+        '<p class="about">{text}</p>',
+        text="There are more elements: download the instance.",
+    )
     return html(
         _TABLE,
         warning=_WARNING,

@@ -69,7 +69,7 @@ def operations_section(page: OperationsPage, path: str, query: dict[str, str]) -
     older = link(path, **{**query, "before": page.before})
     rows = join(_row(record) for record in page.operations)
     live = html(LIVE, href=href, seconds=2 if running else 10)
-    words = "Older operations" if rows else "None so far: search further"
+    words = "Older operations" if rows else "No matches so far: search further"
     return html(
         _SECTION,
         live=live if running or not query.get("before") else Html(),

@@ -84,7 +84,7 @@ def _rectangles(parts: list[tuple[str, int]], total: int) -> Html:
 def _progress(record: OperationRecord) -> list[str]:
     counts, noun = record.counts, record.metadata.method.noun
     if record.queued:
-        place = f", at place {record.place}" if record.place else ""
+        place = f", position {record.place}" if record.place else ""
         return [f"Queued{place}: the job limit has been reached"]
     if not record.total:
         return [f"looking for {noun}s …"]

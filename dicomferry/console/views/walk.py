@@ -12,7 +12,7 @@ from dicomferry.console.views.stores import store_path
 from dicomferry.store.dicom_store import DicomStore
 
 _NO_MORE = Html()
-_BODY = """<nav class="crumbs" aria-label="Where this is">{crumbs}</nav>
+_BODY = """<nav class="crumbs" aria-label="Breadcrumb">{crumbs}</nav>
 <h1>{title}{uid}</h1>
 {content}{more}"""
 _TABLE = """<table class="outcomes"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"""

@@ -95,7 +95,7 @@ def test_a_tenant_with_many_jobs_delays_another_by_those_that_run(tenants, root)
     assert '"placeInQueue": 1' in CliRunner().invoke(app, described).output
     token = {"authorization": f"Bearer {tenants.tokens['few']}"}
     page = tenants.client.raw("GET", f"/console/{few}".encode(), headers=token).body.decode()
-    assert "Queued, at place 1" in page
+    assert "Queued, position 1" in page
     tenants.end(1)
     wait_until(lambda: tenants.begun() == ["many", "few"], 20)
     wait_until(lambda: tenants.place("few", few) == 0, 20)
@@ -111,7 +111,8 @@ def test_a_job_that_may_not_even_wait_is_refused(tenants, root):
     answer = tenants.ask("many")
     said = answer.refused(429, "RESOURCE_EXHAUSTED")
     assert said == (
-        "3 jobs of yours wait already: ask again when some of them have begun, or cancel some"
+        "3 jobs of yours are already queued: "
+        "try again when some of them have started, or cancel some"
     )
     [info] = answer.content["error"]["details"]
     assert info["reason"] == "TOO_MANY_WAITING_JOBS"
@@ -123,7 +124,9 @@ def test_a_job_that_may_not_even_wait_is_refused(tenants, root):
     assert tenants.ask("few").status == 200
     tenants.start_server(in_all=4, each=4)
     answer = tenants.ask("few")
-    assert answer.refused(429, "RESOURCE_EXHAUSTED").startswith("4 jobs wait already: ask again")
+    assert answer.refused(429, "RESOURCE_EXHAUSTED").startswith(
+        "4 jobs are already queued: try again"
+    )
     [info] = answer.content["error"]["details"]
     assert info["metadata"] == {"limit": "4", "scope": "server"}
     folders = [OperationFolder(root, PARENT, each) for each in operations]

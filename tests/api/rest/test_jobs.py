@@ -196,7 +196,7 @@ class TestWhatFailed:
         operation = failed.ok("GET", f"{DATASET}/operations/2026-failed")
         page = f"http://127.0.0.1:8080/console/{DATASET}/operations/2026-failed"
         assert operation["metadata"]["logsUrl"] == page
-        assert f"which and why: {page}/outcomes.jsonl" in operation["error"]["message"]
+        assert f"every failure is listed in {page}/outcomes.jsonl" in operation["error"]["message"]
         assert root.root not in json.dumps(operation)
         [details] = operation["error"]["details"]
         assert details["@type"] == (

@@ -223,12 +223,12 @@ def test_strangers_that_do_not_greet_are_bounded(root, pair, monkeypatch):
 @pytest.mark.parametrize(
     ("cert", "key", "message"),
     [
-        ("cert.pem", "", "TLS takes both --tls-cert and --tls-key"),
-        ("", "key.pem", "TLS takes both --tls-cert and --tls-key"),
+        ("cert.pem", "", "TLS needs both --tls-cert and --tls-key"),
+        ("", "key.pem", "TLS needs both --tls-cert and --tls-key"),
         ("cert.pem", "none.pem", "cannot read .* (No such file or directory)"),
-        ("cert.pem", "cert.pem", "are no certificate and its key"),
-        ("key.pem", "key.pem", "are no certificate and its key"),
-        ("cert.pem", "locked.pem", "has a password: write it without"),
+        ("cert.pem", "cert.pem", "are not a certificate and its key"),
+        ("key.pem", "key.pem", "are not a certificate and its key"),
+        ("cert.pem", "locked.pem", "has a password: save it without"),
     ],
 )
 def test_a_wrong_pair_is_refused_before_a_port_is_open(root, pair, cert, key, message):

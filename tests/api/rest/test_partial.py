@@ -83,10 +83,10 @@ def test_a_wrong_selection_changes_nothing(trial):
     [
         ("import", {"gcsSource": {"uri": 1}}, "uri must be a text"),
         ("import", {"gcsSource": {"color": "red"}}, "there is no field 'color' in GcsSource"),
-        ("import", {"blobStorageSettings": {"blobStorageClass": 99}}, "none of"),
+        ("import", {"blobStorageSettings": {"blobStorageClass": 99}}, "not one of"),
         ("import", {"blobStorageSettings": {"blobStorageClass": "X"}}, "STANDARD"),
         ("export", {"bigqueryDestination": {"force": "yes"}}, "force must be true or false"),
-        ("export", {"bigqueryDestination": {"writeDisposition": 77}}, "none of"),
+        ("export", {"bigqueryDestination": {"writeDisposition": 77}}, "not one of"),
         ("export", {"bigqueryDestination": {"writeDisposition": 7777777777777}}, "one of"),
         ("export", {"gcsDestination": {}, "bigqueryDestination": {}}, "oneof destination"),
     ],
