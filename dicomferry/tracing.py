@@ -186,7 +186,7 @@ def _provider() -> Any:
     try:
         require("otel", names[0])
         return _connect(names)
-    except (MissingExtraError, ImportError, ValueError) as error:
+    except (MissingExtraError, ImportError, ValueError, RuntimeError) as error:
         _LOGGER.warning("there are no traces: %s", error)
         return None
 
