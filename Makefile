@@ -40,19 +40,19 @@ check: lint  ## lint, types, and the tests that run no whole jobs: below two min
 test: .venv-bqemulator/run .venv-deploy/done lint  ## lint, types and all tests
 	$(PYTEST)
 
-clients: .venv/dev  ## for the tests: Google's client libraries of Node, Java and Go, where these are installed, and axe-core
+clients: .venv/dev  ## install what the tests use: Google's clients for Node, Java and Go, where these are installed, and axe-core
 	$(BIN)/python -m tests.clients.install
 
-test-clients: clients  ## one walk through the API with the client library of each runtime, and gcloud
+test-clients: clients  ## call the API with Google's client library of each language, and with gcloud
 	DICOMFERRY_ALL_CLIENTS=1 $(PYTEST) tests/clients
 
 # Of the version of the SDK, with the checksums of go.sum.
 build/engines/prism: tests/engines/go.mod tests/engines/go.sum
 	cd tests/engines && go build -mod=readonly -o $(CURDIR)/$@ github.com/apache/beam/sdks/v2/go/cmd/prism
 
-engines: build/engines/prism  ## build Beam's Prism from its sources: needs Go, takes some minutes
+engines: build/engines/prism  ## build Beam's Prism from source: needs Go, takes some minutes
 
-test-engines: .venv/dev engines  ## all tests that run whole jobs, with Prism in place of the default runner
+test-engines: .venv/dev engines  ## run all tests of whole jobs with Prism instead of the default runner
 	DICOMFERRY_TEST_RUNNER=tests.engines.prism.PrismRunner $(PYTEST) $(ON_ENGINES)
 	$(PYTEST) tests/engines/test_prism.py tests/engines/test_launchers.py tests/engines/test_versions.py tests/pipelines/test_portable_runner.py
 	DICOMFERRY_HOST_RUNS=$(HOST_RUNS) DICOMFERRY_HOST_FILES=$(HOST_FILES) DICOMFERRY_FAULT_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/engines/test_hosts.py
@@ -76,7 +76,7 @@ test-deploy: .venv-deploy/done $(if $(shell command -v helm),,build/deploy/helm)
 
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5
-test-faults: .venv/dev  ## kills, failing storage, hostile and odd files, hostile callers
+test-faults: .venv/dev  ## test with killed jobs, failing storage, hostile and odd files, hostile callers
 	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 DICOMFERRY_GENERATED=$$(expr $(RUNS) '*' 2000) $(PYTEST) -rsP --show-capture=stdout --timeout=0 tests/faults tests/generated
 
 .venv/fuzz/done: .venv/dev tests/faults/fuzz-requirements.txt
@@ -86,12 +86,12 @@ test-faults: .venv/dev  ## kills, failing storage, hostile and odd files, hostil
 # A nightly run takes INPUTS=1000000 FUZZ_SECONDS=0.
 INPUTS ?= 0
 FUZZ_SECONDS ?= 40
-fuzz: .venv/fuzz/done  ## coverage-guided fuzzing of the readers of files; takes some minutes
+fuzz: .venv/fuzz/done  ## fuzz the readers of files, guided by coverage; takes some minutes
 	PYTHONPATH=.venv/fuzz $(BIN)/python -m tests.faults.fuzz --runs $(INPUTS) --seconds $(FUZZ_SECONDS)
 
 # A nightly run takes FILES=100000.
 FILES ?= 5000
-judges: .venv/dev  ## Metadata of drawn files beside pydicom and dcmdump (Debian's package dcmtk)
+judges: .venv/dev  ## compare the Metadata of generated files with pydicom and dcmdump (Debian's package dcmtk)
 	DICOMFERRY_JUDGED_FILES=$(FILES) $(BIN)/python -m pytest -rs tests/dicom/test_metadata_against_judges.py
 
 .venv-audit/done: .venv/dev tests/audit-requirements.txt
@@ -99,7 +99,7 @@ judges: .venv/dev  ## Metadata of drawn files beside pydicom and dcmdump (Debian
 	$(BIN)/uv pip install --quiet --python .venv-audit/bin/python --require-hashes -r tests/audit-requirements.txt
 	touch $@
 
-audit: .venv-audit/done  ## compare the locks with the known vulnerabilities; needs the internet
+audit: .venv-audit/done  ## check the locked dependencies for known vulnerabilities; needs the internet
 	$(BIN)/python -m tests.audit .venv-audit/bin/pip-audit
 
 lint: .venv/dev
@@ -115,10 +115,10 @@ lint: .venv/dev
 	.venv-docs/bin/pip install --quiet --require-hashes -r docs/requirements.txt
 	touch $@
 
-docs: .venv-docs/done  ## the site of the documentation, in build/site; a broken link is an error
+docs: .venv-docs/done  ## build the documentation site in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 
-lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
+lock: .venv/dev  ## lock the dependencies of pyproject.toml, with hashes
 	echo 'uv>=0.5' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 - -o requirements-uv.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra all pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 --extra dev --extra all -c requirements.txt pyproject.toml -o requirements-dev.txt
@@ -129,22 +129,22 @@ lock: .venv/dev  ## lock the ranges of pyproject.toml, with hashes
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 tests/deploy/requirements.in -o tests/deploy/requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 docs/requirements.in -o docs/requirements.txt
 
-proto: .venv/dev  ## write the Python of dicomferry/api/proto/*.proto
+proto: .venv/dev  ## generate Python from dicomferry/api/proto/*.proto
 	$(BIN)/python -m dicomferry.api.proto.generate
 
-bench-import: .venv/dev  ## imports beside cp -r and a plain pydicom loop
+bench-import: .venv/dev  ## compare imports with cp -r and a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_import
 
-bench-export: .venv/dev  ## exports beside plain loops, and dcmtk, gdcm and Orthanc where installed
+bench-export: .venv/dev  ## compare exports with plain loops, and with dcmtk, gdcm and Orthanc where installed
 	$(BIN)/python -m benchmarks.bench_export
 
-bench-table: .venv/dev  ## exports to tables beside a plain pydicom loop
+bench-table: .venv/dev  ## compare exports to tables with a plain pydicom loop
 	$(BIN)/python -m benchmarks.bench_table
 
-bench-start: .venv/dev  ## CPU time of --help, of completion, and of an import of one file
+bench-start: .venv/dev  ## measure the CPU time of --help, of completion, and of an import of one file
 	$(BIN)/python -m benchmarks.bench_start
 
-bench-scale: .venv/dev  ## each constant of docs/scale.md at two sizes, and jobs into 10 million rows: takes hours
+bench-scale: .venv/dev  ## measure each constant of docs/scale.md at two sizes, and jobs into 10 million rows: takes hours
 	$(BIN)/python -m benchmarks.bench_listing
 	$(BIN)/python -m benchmarks.bench_known bench-data/known
 	$(BIN)/python -m benchmarks.bench_outcomes bench-data/outcomes
@@ -156,12 +156,12 @@ bench-scale: .venv/dev  ## each constant of docs/scale.md at two sizes, and jobs
 	$(BIN)/python -m benchmarks.bench_scale optimize bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 
-image-digests: .venv/run  ## write the digests of the base images into the Dockerfiles; needs the internet
+image-digests: .venv/run  ## write the current digests of the base images into the Dockerfiles; needs the internet
 	$(BIN)/python -m deploy.images pin
 
 # IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry; TEMPLATES=gs://bucket/folder.
 # Without PUSH=1 it only writes the files and shows the commands.
-template: .venv/run  ## the Dataflow templates of both pipelines; see deploy/dataflow/README.md
+template: .venv/run  ## write the Dataflow templates of both pipelines; see deploy/dataflow/README.md
 	$(if $(PUSH),$(BIN)/python -m deploy.images check)
 	$(BIN)/python -m deploy.dataflow.template spec $(or $(IMAGE),$(error name the image: make template IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/dicomferry)) build/dataflow
 	@for pipeline in import_dicom export_dicom; do \
@@ -179,7 +179,7 @@ template: .venv/run  ## the Dataflow templates of both pipelines; see deploy/dat
 	$(BIN)/uv pip install --quiet --python .venv-airflow/bin/python --require-hashes -r deploy/airflow/requirements.txt
 	touch $@
 
-test-airflow: .venv-airflow/done  ## the DAGs in a real Airflow, in an environment of their own
+test-airflow: .venv-airflow/done  ## run the DAGs in a real Airflow, in a separate environment
 	DICOMFERRY_PYTHON=$(abspath $(BIN)/python) .venv-airflow/bin/python -m pytest --noconftest -p no:cacheprovider tests/airflow_e2e
 
 lock-airflow: .venv/dev  ## lock deploy/airflow/requirements.in, with hashes
