@@ -1,7 +1,11 @@
 """The extras of the package: what each adds, and what to say where one is not installed."""
 
+import contextlib
+import importlib.abc
 import importlib.util
 import logging
+import sys
+from collections.abc import Iterator
 
 from google.rpc.code_pb2 import UNIMPLEMENTED
 
@@ -12,6 +16,10 @@ _MODULES = {
     "otel": ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"),
     "serve": ("google.iam.v1", "jwt", "lark", "prometheus_client", "starlette", "uvicorn"),
 }
+
+
+# What Beam imports of the extra gcp, and its own module that cannot do without.
+_OF_BEAM = ("apitools", "google.cloud", "google.pubsub_v1", "apache_beam.io.gcp.gcsfilesystem")
 
 
 class MissingExtraError(Exception):
@@ -50,7 +58,40 @@ def missing_extra(error: BaseException) -> MissingExtraError | None:
 def hush_beam() -> None:
     """Drop what Beam logs at its import where gcp is not installed: nobody asked for it."""
     if not _is_installed("apitools"):
-        logging.getLogger().addFilter(lambda record: "apitools not found" not in str(record.msg))
+        logging.getLogger().addFilter(_is_news)
+
+
+@contextlib.contextmanager
+def without_gcp() -> Iterator[None]:
+    """Let Beam, imported in this block, be as it is where the extra gcp is not installed.
+
+    It imports clients of Google Cloud that no job of the local runner uses; they are two fifths of
+    it. What else needs them finds them afterwards.
+    """
+    logging.getLogger().addFilter(_is_news)
+    hide = _Hide()
+    sys.meta_path.insert(0, hide)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hide)
+
+
+class _Hide(importlib.abc.MetaPathFinder):
+    """A finder of modules, asked before all others, by which there are none of `_OF_BEAM`."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Refuse a module.
+
+        Raises:
+            ModuleNotFoundError: it is hidden.
+        """
+        if any(f"{name}.".startswith(f"{each}.") for each in _OF_BEAM):
+            raise ModuleNotFoundError(f"{name} is hidden", name=name)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "apitools not found" not in str(record.msg)
 
 
 def _is_installed(module: str) -> bool:

@@ -99,8 +99,11 @@ def main(
         run: runs the pipeline.
         argv: the arguments; default: those of this process.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if log_format.is_requested(argv):
+        log_format.set_up(LogFormat.JSON)
     try:
-        request, options = parse(kind, sys.argv[1:] if argv is None else argv)
+        request, options = parse(kind, argv)
         is_dataflow = dataflow_job(options) is not None
         if log_format.choose(request.log_format, is_dataflow=is_dataflow) == LogFormat.JSON:
             log_format.set_up(LogFormat.JSON)

@@ -3,14 +3,14 @@
 import dataclasses
 import enum
 import operator
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from dicomferry.extras import require
 from dicomferry.operations.record import Method
 from dicomferry.pipelines.flags import Flag, NamedFlag
 from dicomferry.pipelines.requests import GCS_PATTERN, Request, refuse_local_paths
 from dicomferry.pixels.formats import AS_UPLOADED, Format, parse_form
-from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality
+from dicomferry.pixels.quality import DEFAULT_QUALITY, Quality, refuse_unused
 from dicomferry.places import Access, Overwrite
 from dicomferry.sources.allowed_folders import AllowedFolders
 from dicomferry.storage.base import Storage
@@ -56,6 +56,11 @@ class ReadyExport(NamedTuple):
 def _parse_table(text: str) -> Destination:
     """Read a destination; local paths become absolute, so that they mean the same anywhere."""
     return parse_destination(parse_destination(text).uri)
+
+
+def _setting(text: str, default: float) -> Flag:
+    """A setting of an encoder: where it is given, it has to have an effect."""
+    return Flag(text, default_help=str(default), group=FILES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,18 +152,29 @@ class ExportRequest(Request):
         int | None, Flag("Version of the store to export", default_help="the newest")
     ] = None
     jpeg_quality: Annotated[
-        int, Flag("Quality of JPEG (4.50, 4.51, image/jpeg), 1 to 100", group=FILES)
-    ] = DEFAULT_QUALITY.jpeg_quality
+        int | None,
+        _setting(
+            "Quality of JPEG (4.50, 4.51, image/jpeg), 1 to 100", DEFAULT_QUALITY.jpeg_quality
+        ),
+    ] = None
     j2k_ratio: Annotated[
-        float, Flag("Compression ratio of lossy JPEG 2000 (4.91, 4.203)", group=FILES)
-    ] = DEFAULT_QUALITY.j2k_ratio
+        float | None,
+        _setting("Compression ratio of lossy JPEG 2000 (4.91, 4.203)", DEFAULT_QUALITY.j2k_ratio),
+    ] = None
     jpegls_near: Annotated[
-        int, Flag("Largest error of a sample in near-lossless JPEG-LS (4.81)", group=FILES)
-    ] = DEFAULT_QUALITY.jpegls_near
+        int | None,
+        _setting(
+            "Largest error of a sample in near-lossless JPEG-LS (4.81)",
+            DEFAULT_QUALITY.jpegls_near,
+        ),
+    ] = None
     jxl_distance: Annotated[
-        float,
-        Flag("Butteraugli distance of lossy JPEG XL (4.112); 1.0 is hard to see", group=FILES),
-    ] = DEFAULT_QUALITY.jxl_distance
+        float | None,
+        _setting(
+            "Butteraugli distance of lossy JPEG XL (4.112); 1.0 is hard to see",
+            DEFAULT_QUALITY.jxl_distance,
+        ),
+    ] = None
 
     overwrite: Annotated[
         Overwrite,
@@ -180,7 +196,13 @@ class ExportRequest(Request):
     @property
     def quality(self) -> Quality:
         """The settings of the lossy encoders."""
-        return Quality(self.jpeg_quality, self.j2k_ratio, self.jpegls_near, self.jxl_distance)
+        return DEFAULT_QUALITY._replace(**self._settings)
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Those that were given."""
+        given = {name: getattr(self, name) for name in Quality._fields}
+        return {name: value for name, value in given.items() if value is not None}
 
     def has(self, flag: NamedFlag) -> bool:
         """Whether a flag has a meaning in this request; see `Request.has`."""
@@ -192,10 +214,11 @@ class ExportRequest(Request):
         Raises:
             ValueError: with what is wrong and what to do.
         """
-        super().check()
         if (self.destination is None) == (self.table is None):
             raise ValueError("name either a --destination for files or a --table for rows")
-        self.quality.validate().refuse_unused(self.mime_type.transfer_syntax)
+        super().check()
+        self.quality.validate()
+        refuse_unused(self._settings, self.mime_type.transfer_syntax)
 
     def check_reach(self, remote_runner: str = "") -> None:
         """Refuse what a quick look shows; see `Request.check_reach`."""

@@ -9,6 +9,7 @@ import enum
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -61,6 +62,19 @@ def choose(requested: LogFormat | None, *, is_dataflow: bool) -> LogFormat:
     if requested:
         return requested
     return LogFormat.JSON if is_dataflow and not sys.stderr.isatty() else LogFormat.TEXT
+
+
+def is_requested(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for lines of JSON: an error in it is to be one, too."""
+    line = " ".join(argv).replace("--log_format", "--log-format").replace("=", " ")
+    return f"--log-format {LogFormat.JSON} " in f"{line} "
+
+
+def is_json() -> bool:
+    """Whether the root logger writes lines of JSON."""
+    return any(
+        isinstance(each.formatter, CloudLoggingFormatter) for each in logging.getLogger().handlers
+    )
 
 
 class _StandardError(logging.StreamHandler[TextIO]):

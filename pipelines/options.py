@@ -2,10 +2,12 @@
 
 import argparse
 import difflib
+import functools
 import itertools
+import logging
 import os
 from collections.abc import Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 from apache_beam.options.pipeline_options import (
     GoogleCloudOptions,
@@ -16,11 +18,15 @@ from apache_beam.options.pipeline_options import (
 from dicomferry.extras import require
 from dicomferry.operations.folder import new_operation_id
 from dicomferry.operations.owner import DataflowJob
+from dicomferry.pipelines import log_format
 from dicomferry.pipelines.flags import add_flags, flags_of, from_namespace
 from dicomferry.pipelines.requests import Request
 from dicomferry.sources.uri import check_arguments
 
+_LOGGER = logging.getLogger(__name__)
+
 R = TypeVar("R", bound=Request)
+View = TypeVar("View", bound=PipelineOptions)
 
 # DirectRunner is a switch that downloads another runner where it can: users with and
 # without internet would run different code.
@@ -34,6 +40,9 @@ class FlagParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with 2, saying what is wrong."""
+        if log_format.is_json():
+            _LOGGER.error("%s", message)
+            self.exit(2)
         self.exit(2, f"error: {message}\n")
 
 
@@ -88,9 +97,26 @@ def _refuse_unknown(kind: type[Request], beam_args: list[str], options: Pipeline
         raise ValueError(f"{flag} is neither a flag of this command nor of Beam: {hint}")
 
 
+class _Options(PipelineOptions):  # type: ignore[misc]
+    """Options that parse the flags once for each kind of view; all views share their values.
+
+    Beam asks for a view at each step of a graph, and each one parses the flags anew.
+    """
+
+    @functools.cached_property
+    def _views(self) -> dict[type[PipelineOptions], PipelineOptions]:
+        return {}
+
+    def view_as(self, cls: type[View]) -> View:
+        """Return the view; see `PipelineOptions.view_as`."""
+        if cls not in self._views:
+            self._views[cls] = super().view_as(cls)
+        return cast(View, self._views[cls])
+
+
 def beam_options(beam_args: Sequence[str] = ()) -> PipelineOptions:
     """Return Beam's options from flags that are not ours; the default runner is FnApiRunner."""
-    options = PipelineOptions(list(beam_args))
+    options = _Options(list(beam_args))
     standard = options.view_as(StandardOptions)
     if standard.runner is None:
         standard.runner = _DEFAULT_RUNNER

@@ -140,7 +140,10 @@ class Request(abc.ABC):
             ValueError: with what is wrong and what to do.
         """
         for each in flags_of(type(self)):
-            each.check(getattr(self, each.name))
+            value = getattr(self, each.name)
+            each.check(value)
+            if value != each.field.default and not self.has(each):
+                raise ValueError(f"{each.option} has no effect on this job: leave it out")
         if self.summary_file and not open_file(self.summary_file)[1]:
             raise ValueError(f"--summary-file {self.summary_file} is a folder: name a file in it")
         if self.summary_file and not is_writable(open_file(self.summary_file)[0]):

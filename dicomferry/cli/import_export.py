@@ -1,5 +1,7 @@
 """`dicomferry import` and `dicomferry export`: run a job and report its outcome."""
 
+import contextlib
+import importlib
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -11,6 +13,7 @@ from dicomferry.cli.job_report import exit_with, is_worth_a_retry, report
 from dicomferry.cli.options import BEAM_FLAGS, DEFAULT_ROOT, FlagValues, to_argv, with_flags
 from dicomferry.cli.output import say, suggest
 from dicomferry.cli.progress import progress
+from dicomferry.extras import without_gcp
 from dicomferry.operations.folder import OperationFolder
 from dicomferry.operations.record import OperationRecord
 from dicomferry.operations.state import has_reached_end
@@ -37,6 +40,7 @@ def _import(context: typer.Context, values: FlagValues) -> None:
 
     _warm_workers(values["workers"], context.args, ingest_all)
     with progress("import") as on_progress:
+        _import_beam(context.args)
         from dicomferry.pipelines import import_dicom
 
         argv = [*to_argv(values, ImportRequest), *context.args]
@@ -112,6 +116,7 @@ for _name, _command, _argument in (
 
 def _export(context: typer.Context, values: FlagValues) -> tuple[ExportRequest, OperationRecord]:
     with progress("export", "instance") as on_progress:
+        _import_beam(context.args)
         from dicomferry.pipelines import export_dicom
 
         argv = [*to_argv(values, ExportRequest), *context.args]
@@ -119,6 +124,12 @@ def _export(context: typer.Context, values: FlagValues) -> tuple[ExportRequest, 
         operation = export_dicom.run(request, options, on_progress)
     report(operation, request.root, request.max_failures)
     return request, operation
+
+
+def _import_beam(beam_args: Sequence[str]) -> None:
+    """Import Beam; only with what the local runner needs where no flag of Beam was given."""
+    with contextlib.nullcontext() if beam_args else without_gcp():
+        importlib.import_module("apache_beam")
 
 
 def _warm_workers(

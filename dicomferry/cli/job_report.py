@@ -15,7 +15,6 @@ from dicomferry.operations.outcomes import Outcome
 from dicomferry.operations.record import OperationRecord
 from dicomferry.operations.state import has_reached_end
 from dicomferry.pipelines import exit_codes
-from dicomferry.pipelines.summary_file import summary_of
 from dicomferry.storage.base import Storage
 
 Failure = dict[str, Any]
@@ -29,6 +28,8 @@ def report(record: OperationRecord, root: Storage, max_failures: int) -> None:
         root: where its store is.
         max_failures: files that may fail.
     """
+    from dicomferry.pipelines.summary_file import summary_of
+
     folder = OperationFolder(root, record.store.parent, record.id)
     name_job(with_root(f"dicomferry operations describe {folder.id}", root.root))
     failures = failures_of(folder) if record.counts.failures else []

@@ -1,9 +1,11 @@
 """The command line: `dicomferry`."""
 
+import contextlib
 import gc
 import logging
 import shlex
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Annotated, Any, NoReturn
 
@@ -15,6 +17,7 @@ from dicomferry.cli.standard_output import StandardOutput
 from dicomferry.pipelines import log_format
 from dicomferry.pipelines.log_format import LogFormat
 
+_LOGGER = logging.getLogger(__name__)
 _INTERRUPTED = 130  # as shells report SIGINT
 _COLLECT_AFTER = 50_000  # objects; Python's own is 700
 
@@ -105,6 +108,28 @@ class _Root(LazyGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "commands": _COMMANDS})
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
+        if log_format.is_requested(args):
+            log_format.set_up(LogFormat.JSON, level=logging.WARNING)
+        with _usage_errors():
+            return super().make_context(info_name, args, *rest, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage_errors():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Log an error in the command line where the log is lines of JSON; typer would draw a box."""
+    try:
+        yield
+    except typer._click.ClickException as error:
+        if not log_format.is_json():
+            raise
+        _LOGGER.error("%s", error.format_message())
+        raise typer.Exit(error.exit_code) from None
+
 
 app = typer.Typer(
     cls=_Root,
@@ -164,6 +189,7 @@ def main() -> NoReturn:
             from dicomferry.cli.output import fail, warn
 
             (fail if code else warn)(lost)
+    gc.freeze()  # else the exit looks for garbage in all modules, which takes half a second
     sys.exit(code)
 
 

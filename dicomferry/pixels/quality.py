@@ -1,6 +1,7 @@
 """How much loss a lossy transfer syntax or image type may add, with the defaults."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES
@@ -56,24 +57,26 @@ class Quality(NamedTuple):
             )
         return self
 
-    def refuse_unused(self, transfer_syntax: str) -> None:
-        """Refuse a setting other than its default that the encoder would not look at.
 
-        Args:
-            transfer_syntax: what is encoded; anything that is no UID takes no setting.
+def refuse_unused(settings: Iterable[str], transfer_syntax: str) -> None:
+    """Refuse a setting that the encoder would not look at, also one that has its default.
 
-        Raises:
-            ValueError: the message names the syntaxes that take it.
-        """
-        used = setting_of(transfer_syntax)
-        for name, value, default in zip(self._fields, self, DEFAULT_QUALITY, strict=True):
-            if value != default and name != used:
-                takers = [uid for uid, each in SYNTAXES.items() if each.written]
-                takers = [uid for uid in takers if setting_of(uid) == name]
-                raise ValueError(
-                    f"--{name.replace('_', '-')} has no effect on this format: leave it out, or "
-                    f"ask for 'application/dicom; transfer-syntax={takers[0]}'"
-                )
+    Args:
+        settings: those that were given: fields of `Quality`.
+        transfer_syntax: what is encoded; anything that is no UID takes no setting.
+
+    Raises:
+        ValueError: the message names a syntax that takes it.
+    """
+    used = setting_of(transfer_syntax)
+    for name in settings:
+        if name != used:
+            takers = [uid for uid, each in SYNTAXES.items() if each.written]
+            takers = [uid for uid in takers if setting_of(uid) == name]
+            raise ValueError(
+                f"--{name.replace('_', '-')} has no effect on this format: leave it out, or "
+                f"ask for 'application/dicom; transfer-syntax={takers[0]}'"
+            )
 
 
 def setting_of(transfer_syntax: str) -> str:

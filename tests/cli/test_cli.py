@@ -236,6 +236,21 @@ def test_help_and_completion_import_no_command():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+def test_the_workers_of_a_job_start_before_its_command_imports_beam():
+    code = "import dicomferry.cli.import_export, sys; sys.exit('apache_beam' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_beam_for_the_local_runner_is_imported_without_clients_of_google_cloud():
+    code = (
+        "import sys; from dicomferry.cli.import_export import _import_beam; _import_beam([])\n"
+        "print([each for each in sys.modules if each.startswith('google.cloud.')])\n"
+        "import google.cloud.storage, apache_beam.io.gcp.gcsfilesystem"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
 def test_a_bucket_without_credentials_is_refused_at_once(dicomferry, tmp_path):
     nobody = {"HOME": str(tmp_path), "NO_GCE_CHECK": "true", "STORAGE_EMULATOR_HOST": ""}
     nobody |= {"GOOGLE_APPLICATION_CREDENTIALS": "", "CLOUDSDK_CONFIG": ""}

@@ -123,6 +123,33 @@ def test_with_a_log_of_json_every_line_of_standard_error_is_one(root):
     assert "dicomferry stores create none" in line["message"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["stores", "list", "--colour", "--log-format", "json"], "No such option: --colour"),
+        (["stores", "list", "--format=xml", "--log-format=json"], "'xml' is not one of"),
+        (["--log-format", "json", "stores"], "--log-format"),
+        (["stores", "lost", "--log-format=json"], "No such command 'lost'"),
+        (["import", "--log-format=json"], "Missing argument 'store'"),
+        (["import", "s", "/x/**", "--max-failure=3", "--log-format=json"],
+         "--max-failure is neither a flag of this command nor of Beam"),
+        (["export", "files", "s", "o", "--to=gif", "--log-format=json"], "cannot be exported"),
+    ],
+)  # fmt: skip
+def test_with_a_log_of_json_an_error_in_the_command_line_is_a_line_of_it(arguments, told, root):
+    log = logging.getLogger()
+    handlers, level = log.handlers[:], log.level
+    try:
+        done = CliRunner().invoke(app, arguments, env={"DICOMFERRY_ROOT": root.root})
+    finally:
+        log.handlers[:], log.level = handlers, level
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    [line] = map(json.loads, done.stderr.splitlines())
+    assert line["severity"] == "ERROR"
+    assert told in line["message"]
+
+
 def test_verbose_shows_the_log_of_this_package_alone(call):
     try:
         call("stores", "list", "-v")

@@ -70,10 +70,13 @@ def command_lines(draw):
     always = draw(st.sampled_from(alternatives[kind]))
     form = draw(special["mime_type"])
     unused = {*Quality._fields} - {setting_of(form.transfer_syntax)}
-    never = {"store", *alternatives[kind], *unused} - {always}
+    other = {"destination": "table", "table": "files"}.get(always)
+    elsewhere = {each.name for each in flags_of(kind) if other and each.flag.group == other}
+    never = {"store", *alternatives[kind], *unused, *elsewhere} - {always}
     argv = ["--store=trial"]
     for each in flags_of(kind):
-        is_needed = each.name == always or (each.name == "mime_type" and form != AS_UPLOADED)
+        is_form = each.name == "mime_type" and "mime_type" not in elsewhere
+        is_needed = each.name == always or (is_form and form != AS_UPLOADED)
         if is_needed or (each.name not in never and draw(st.booleans())):
             value = form if each.name == "mime_type" else draw(values_of(each))
             option = draw(st.sampled_from([each.option, f"--{each.name}"]))

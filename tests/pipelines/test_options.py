@@ -1,14 +1,17 @@
 """Flags of both pipelines, and those that belong to nobody."""
 
+import copy
+import pickle
 import sys
 
 import pytest
-from apache_beam.options.pipeline_options import GoogleCloudOptions, WorkerOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 from typer.testing import CliRunner
 
 from dicomferry.cli.main import app
 from dicomferry.dicom.transfer_syntaxes import SYNTAXES
 from dicomferry.pipelines import export_dicom, import_dicom
+from dicomferry.pipelines.options import beam_options
 from dicomferry.pixels.codecs.registry import codec
 from dicomferry.pixels.quality import setting_of
 
@@ -63,6 +66,9 @@ def test_a_job_server_may_have_flags_of_its_own():
         (["--to=png", "--j2k-ratio=5"], "--j2k-ratio has no effect on this format"),
         (["--to=j2k", "--j2k-ratio=5"], "transfer-syntax=1.2.840.10008.1.2.4.91"),
         (["--jpeg-quality=80"], "--jpeg-quality has no effect on this format"),
+        (["--jpeg-quality=90"], "--jpeg-quality has no effect on this format"),  # the default
+        (["--to=png", "--jxl-distance=1.0"], "--jxl-distance has no effect on this format"),
+        (["--schema=json"], "--schema has no effect on this job"),
     ],
 )
 def test_no_flag_of_an_export_is_dropped_in_silence(capsys, flags, told):
@@ -88,3 +94,18 @@ def test_the_command_passes_on_both_names_of_a_flag(monkeypatch):
         "--mime-type=png",
         "--mime-type=image/jpeg",
     ]
+
+
+def test_views_of_options_parse_the_flags_once_and_share_their_values():
+    options = beam_options(["--project=p", "--num_workers=2"])
+    cloud = options.view_as(GoogleCloudOptions)
+    assert options.view_as(GoogleCloudOptions) is cloud
+    cloud.job_name = "first"
+    copied = copy.deepcopy(options)
+    copied.view_as(GoogleCloudOptions).job_name = "second"
+    sent = pickle.loads(pickle.dumps(options))
+    names = [each.view_as(GoogleCloudOptions).job_name for each in (options, copied, sent)]
+    assert names == ["first", "second", "first"]
+    plain = PipelineOptions(["--project=p", "--num_workers=2"], runner="FnApiRunner")
+    plain.view_as(GoogleCloudOptions).job_name = "first"
+    assert options.get_all_options() == plain.get_all_options()
