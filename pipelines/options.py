@@ -97,7 +97,7 @@ def _refuse_unknown(kind: type[Request], beam_args: list[str], options: Pipeline
         raise ValueError(f"{flag} is neither a flag of this command nor of Beam: {hint}")
 
 
-class _Options(PipelineOptions):  # type: ignore[misc]
+class _Options(PipelineOptions):
     """Options that parse the flags once for each kind of view; all views share their values.
 
     Beam asks for a view at each step of a graph, and each one parses the flags anew.

@@ -6,6 +6,7 @@ worker is lost. No Beam here.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import logging
@@ -82,8 +83,9 @@ class WorkerPool:
 
     def warm(self, fn: Callable[..., Any]) -> None:
         """Start the processes and let them import a function's module in the background."""
-        for _ in range(self.workers):
-            self._opened().submit(_import, fn.__module__)
+        with _interrupted_later():
+            for _ in range(self.workers):
+                self._opened().submit(_import, fn.__module__)
 
     def map(
         self,
@@ -157,7 +159,9 @@ class WorkerPool:
         executor = self._opened()
         if not self._has_worked:
             try:
-                executor.submit(os.getpid).result(_START_SECONDS)
+                with _interrupted_later():
+                    started = executor.submit(os.getpid)
+                started.result(_START_SECONDS)
             except _WORKER_LOST as error:
                 self.close()
                 # Otherwise each element would be tried, and lost, in a pool that never starts.
@@ -238,6 +242,23 @@ class Work(Generic[T, R]):
             _raise_if_raised_by_fn(error, future)
             self._pool.close()
             return self._on_worker_lost(element)
+
+
+@contextlib.contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Take Ctrl-C at the end of a block that starts processes: none is left that nobody knows."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda *signaled: came.append(signaled))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        before(*came[0])
 
 
 def _become_worker(cores: CoreBudget, formatter: logging.Formatter | None) -> None:

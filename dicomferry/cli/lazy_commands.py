@@ -7,6 +7,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+HELP_OPTIONS = ["-h", "--help"]
+
 
 class LazyCommand(TyperCommand):
     """The name and the help of a command, until `load` imports the rest."""
@@ -40,16 +42,29 @@ class LazyCommand(TyperCommand):
             from dicomferry.cli.settings import common_options
 
             command.params += common_options()
+        _leave_out_types(command.get_params(typer.Context(command, help_option_names=HELP_OPTIONS)))
         return command
 
 
 class LazyGroup(TyperGroup):
     """A group of lazy commands, and of groups of them."""
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of the group itself."""
+        return _leave_out_types(super().get_params(ctx))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the arguments name, and import it."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, LazyCommand) else command, rest
+
+
+def _leave_out_types(options: list[Any]) -> list[Any]:
+    """Let help show no type of options that take no value, as if they took one."""
+    for each in options:
+        if getattr(each, "is_bool_flag", False):
+            each.metavar = ""
+    return options
 
 
 def lazy_group(name: str, help_line: str, where: str, commands: Mapping[str, str]) -> LazyGroup:

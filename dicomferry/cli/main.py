@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from dicomferry.cli.lazy_commands import LazyCommand, LazyGroup, lazy_group
+from dicomferry.cli.lazy_commands import HELP_OPTIONS, LazyCommand, LazyGroup, lazy_group
 from dicomferry.cli.standard_output import StandardOutput
 from dicomferry.pipelines import log_format
 from dicomferry.pipelines.log_format import LogFormat
@@ -135,7 +135,7 @@ app = typer.Typer(
     cls=_Root,
     help="Bulk import and export for DICOM archives, as Apache Beam jobs.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_OPTIONS},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

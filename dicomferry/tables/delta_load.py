@@ -16,6 +16,7 @@ from deltalake.transaction import AddAction
 
 from dicomferry.storage.base import Storage
 from dicomferry.storage.delta_commits import committing, creating
+from dicomferry.storage.writable import is_writable
 from dicomferry.tables.delta_types import (
     DELTA_TYPES,
     arrow_schema,
@@ -51,6 +52,11 @@ def check(destination: "DeltaTablePath", disposition: WriteDisposition, schema: 
         TableNotEmptyError, SchemaConflictError, TableError.
     """
     _refuse(_open_latest(destination), destination, disposition, schema)
+    if not is_writable(destination.storage):
+        raise TableError(
+            f"the folder {destination.location} cannot be made or written. Change the permissions,"
+            " or choose another."
+        )
 
 
 def load(destination: "DeltaTablePath", load: Load) -> None:

@@ -5,6 +5,7 @@ file lists the jobs that were appended, and changes in the same transaction.
 """
 
 import contextlib
+import logging
 import os
 import re
 import time
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import duckdb
 
-from dicomferry.storage.registry import open_file
+from dicomferry.storage.registry import open_file, open_storage
+from dicomferry.storage.writable import is_writable
 from dicomferry.tables.destination import Load, WriteDisposition
 from dicomferry.tables.duckdb_types import (
     DUCKDB_TYPES,
@@ -36,6 +38,8 @@ from dicomferry.tables.special_files import refuse_special_files
 if TYPE_CHECKING:
     from dicomferry.tables.duckdb_table import DuckDBTable
 
+_LOGGER = logging.getLogger(__name__)
+
 LOCK_WAIT_S = 60.0
 _POLL_S = 0.2
 # Connections of one process share a file; of two transactions that conflict, one fails.
@@ -54,6 +58,11 @@ def check(destination: "DuckDBTable", disposition: WriteDisposition, schema: Sch
     folder = os.path.dirname(os.path.abspath(destination.path))
     if not os.path.isdir(folder):
         raise TableError(f"the folder {folder} does not exist. Create it, or choose another file.")
+    if not is_writable(open_storage(folder)):
+        raise TableError(
+            f"the folder {folder} cannot be written: duckdb makes files beside its own there."
+            " Change its permissions, or choose another file."
+        )
     if not os.path.exists(destination.path):
         return
     with _connected(destination) as connection:
@@ -190,7 +199,7 @@ def _existing(
 def _connected(destination: "DuckDBTable") -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the file for writing; wait if another process has it."""
     refuse_special_files((destination.path, f"{destination.path}.wal"))
-    deadline = time.monotonic() + LOCK_WAIT_S
+    deadline, is_told = time.monotonic() + LOCK_WAIT_S, False
     while True:
         try:
             connection = duckdb.connect(destination.path)
@@ -202,6 +211,12 @@ def _connected(destination: "DuckDBTable") -> Iterator[duckdb.DuckDBPyConnection
                     f"{destination.path} cannot be opened as a DuckDB file for writing. Check what"
                     " it is and its permissions, or choose another."
                 ) from error
+            if not is_told:
+                _LOGGER.warning(
+                    "process %s (%s) has %s open: waiting up to %.0f s for it to close the file",
+                    *(holder[2], holder[1], destination.path, LOCK_WAIT_S),
+                )
+                is_told = True
             if time.monotonic() >= deadline:
                 raise TableBusyError(
                     f"process {holder[2]} ({holder[1]}) has {destination.path} open, and DuckDB"

@@ -13,6 +13,7 @@ import pydicom.data
 import pytest
 import typer
 from typer.core import TyperGroup
+from typer.testing import CliRunner
 
 from dicomferry.cli import import_export, operations, stores, tokens
 from dicomferry.cli.lazy_commands import LazyCommand
@@ -223,6 +224,13 @@ def test_the_help_of_a_group_says_what_its_commands_say():
         listed = root.commands[attribute.removesuffix("_app")]
         assert list(listed.commands) == list(real.commands)
         assert listed.help == real.help
+
+
+@pytest.mark.parametrize("path", [[], ["stores"], ["import"], ["stores", "vacuum"]])
+def test_help_shows_no_value_of_options_that_take_none(path):
+    shown = CliRunner().invoke(app, [*path, "-h"]).output
+    assert "--help" in shown
+    assert "bool" not in shown
 
 
 def test_help_and_completion_import_no_command():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dicomferry.cli import main
+from dicomferry.cli import entry, main
 from dicomferry.operations.folder import start_operation
 from dicomferry.operations.record import Method
 from dicomferry.pipelines import import_dicom
@@ -59,3 +59,16 @@ def test_of_the_program(said, caplog, root):
     flags = ["--store=trial", f"--root={root.root}", "--source=/in/*.dcm", "--workers=0"]
     assert import_dicom.main(flags) == 130
     assert said in caplog.text
+
+
+def test_of_the_command_while_it_is_imported(monkeypatch, capsys):
+    def interrupted(name, *_):
+        if name == "dicomferry.cli.main":
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "dicomferry.cli.main")
+    monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=interrupted), *sys.meta_path])
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 130
+    assert capsys.readouterr() == ("", "interrupted before anything was done\n")

@@ -1,9 +1,11 @@
 import contextlib
 import dataclasses
+import gc
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -16,6 +18,7 @@ from dicomferry.tables.destination import (
     refuse_local_table,
 )
 from dicomferry.tables.duckdb_table import DuckDBTable
+from dicomferry.tables.errors import TableError
 
 
 @pytest.mark.parametrize(
@@ -143,3 +146,37 @@ def test_force_counts_only_where_no_write_disposition_is_given(name, force, expe
 def test_an_unknown_disposition_is_refused_with_the_choices():
     with pytest.raises(ValueError, match="Choose one of WRITE_EMPTY, WRITE_TRUNCATE, WRITE_APPEND"):
         parse_disposition("WRITE_ONCE")
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """As a user whom permissions bind; `os.access` asks for the real one."""
+    is_superuser = os.getuid() == 0
+    gc.disable()  # what others have left is theirs to remove
+    if is_superuser:
+        os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        if is_superuser:
+            os.setresuid(0, 0, 0)
+        gc.enable()
+
+
+@pytest.mark.parametrize("form", ["duckdb:{}/t.duckdb#t", "delta:{}/t"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(form):
+    with tempfile.TemporaryDirectory() as folder:
+        destination = parse_destination(form.format(folder))
+        os.chmod(folder, 0o555)
+        with as_nobody(), pytest.raises(TableError, match=f"the folder {folder}.* written"):
+            destination.check(WriteDisposition.WRITE_EMPTY)
+        os.chmod(folder, 0o777)
+        with as_nobody():
+            destination.check(WriteDisposition.WRITE_EMPTY)
+        assert os.listdir(folder) == []
+
+
+def test_a_delta_table_below_a_file_is_refused_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TableError, match="cannot be made or written"):
+        parse_destination(f"delta:{tmp_path}/file/t").check(WriteDisposition.WRITE_EMPTY)

@@ -57,7 +57,7 @@ def rows(destination):
         return connection.sql(f"SELECT Modality FROM {destination.table}").fetchall()
 
 
-def test_a_process_that_keeps_the_file_is_named(destination, shards, hold, monkeypatch):
+def test_a_process_that_keeps_the_file_is_named(destination, shards, hold, monkeypatch, caplog):
     monkeypatch.setattr(duckdb_load, "LOCK_WAIT_S", 0.5)
     holder = hold(60)
     for refused in (
@@ -66,6 +66,9 @@ def test_a_process_that_keeps_the_file_is_named(destination, shards, hold, monke
     ):
         with pytest.raises(TableBusyError, match=f"process {holder.pid} .* Close it there"):
             refused()
+        [said] = caplog.messages
+        assert f"process {holder.pid} " in said, "it says at once for whom it waits"
+        caplog.clear()
 
 
 def test_a_process_that_closes_the_file_is_waited_for(destination, shards, hold):

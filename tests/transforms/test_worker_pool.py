@@ -117,6 +117,26 @@ def test_closing_ends_the_processes(pool):
         time.sleep(0.05)
 
 
+def test_an_interrupt_while_processes_start_leaves_none_behind(pool, monkeypatch):
+    started = []
+    start = _WorkerProcess.start
+
+    def interrupted(process):
+        start(process)
+        started.append(process.pid)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_WorkerProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.warm(double)
+    pool.close()
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, started)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert len(started) == 2
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
