@@ -23,13 +23,27 @@ ODD = {
     r"\banew\b": "again",
     r"\b(is|are|nobody) let in\b": "may call, has access",
     r"\bwhoever\b": "a user who",
-    r"\b(can|to) be had\b": "is available",
+    r"\b(can|cannot|to) be had\b": "is available",
     r"\basked for\b": "requested",
-    r"\b(that|it|which|what) (is|are) no (?!longer|more|such)\w+": "is not a",
+    r"(?<!there )\b(is|are) no (?!longer|more|such)\w+": "is not a",
     r"\b(line|row|path|column|entries) an? (line|row|path|attribute|list)\b": "per",
     r"\bone's own\b": "your own",
     r"\bgoes? round\b": "alternate",
     r"\bbegun again\b": "rebuilt",
+    r"\bgo(es)? on (from|there|where)\b": "continues",
+    r"\bone an? (line|row|page)\b": "one per line",
+    r"\bthe most are\b": "at most … are allowed",
+    r"(?<!same )\bas (after|by) an? \w+\b": "for example after",
+    r"\bwhich and why\b": "every failure is listed in",
+    r"\bnobody (sees|answers)\b": "cannot be seen",
+    r"\blets? no\b": "allows only",
+    r"\bg[ai]ves? the \w+ up\b": "gives up the job",
+    r"\bstands? on\b": "uses",
+    r"\b(be it|as ever)\b": "even if, as usual",
+    r"\b(of|to|for) who may\b": "to callers who may",
+    r"\btakes? along\b": "includes",
+    r"\bbefalls?\b": "happens to",
+    r"\b(has|have) none of (this|that|it|those)\b": "does not have",
 }
 _READ = [page for page in pages() if not name(page).startswith("tests/")]
 _CODE = sorted(
@@ -83,6 +97,23 @@ def test_help(path):
 def test_reasons_and_flags():
     flags = [flag for request in REQUESTS.values() for flag in flags_of(request)]
     texts = [reason.sentence for reason in Reason] + [str(flag) for flag in flags]
+    assert [odd for text in texts for odd in odd_phrases(text)] == []
+
+
+def test_docstrings_of_the_python_api():
+    modules = [REPOSITORY / "dicomferry" / "__init__.py"]
+    modules += (REPOSITORY / "dicomferry" / "public").glob("*.py")
+    trees = [ast.parse(module.read_text()) for module in modules]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, documented)]
+    texts = [text for node in nodes if (text := ast.get_docstring(node))]
+    assert len(texts) > 50
+    assert [odd for text in texts for odd in odd_phrases(text)] == []
+
+
+def test_the_help_of_make():
+    texts = re.findall("  ## (.+)", (REPOSITORY / "Makefile").read_text())
+    assert len(texts) > 10
     assert [odd for text in texts for odd in odd_phrases(text)] == []
 
 
