@@ -94,7 +94,7 @@ class ImportInstances(beam.PTransform):
         job = self.job
         progress = ProgressReporter(None if job.is_remote else job.folder, job.part)
         target = ImportTarget(job.data, job.dry_run, job.allowed_folders)
-        listed = listings | "CountFiles" >> beam.Map(len) | beam.CombineGlobally(sum)
+        listed = listings | "CountFiles" >> beam.Map(len) | "SumFiles" >> beam.CombineGlobally(sum)
         total = beam.pvalue.AsSingleton(listed)
         bounds = listings | "OutcomeBounds" >> OutcomeBounds()
 

@@ -4,10 +4,10 @@
 
 A job service at PORT, whose workers reach it at ADDRESS; each POOL (host:port) is a worker pool of
 Beam. It is Beam's FnApiRunner, which has the stages and the shuffle, and lacks what engines do when
-a host is lost: here a bundle that fails, or whose worker says nothing for `SILENCE_SECONDS`, is
-done again by another worker, up to `ATTEMPTS` times, as Dataflow does. A worker that was only cut
-off goes on meanwhile. LOG gets lines of JSON: pool and bundle as an attempt begins, and once more,
-with its error or '', as it ends.
+a host is lost: here a bundle that fails, or whose worker says nothing for `SILENCE_SECONDS` or
+does not start within `START_SECONDS`, is done again by another worker, up to `ATTEMPTS` times, as
+Dataflow does. A worker that was only cut off goes on meanwhile. LOG gets lines of JSON: pool and
+bundle as an attempt begins, and once more, with its error or '', as it ends.
 """
 
 import itertools
@@ -24,8 +24,10 @@ from apache_beam.runners.portability.fn_api_runner import fn_runner, worker_hand
 
 # A machine that does much else needs longer.
 SILENCE_SECONDS = float(os.environ.get("DICOMFERRY_SILENCE_SECONDS", "20"))
+START_SECONDS = max(90.0, SILENCE_SECONDS)
 ASK_SECONDS = 2.0
 ATTEMPTS = 4
+_UNSTARTED = worker_handlers.BeamFnControlServicer.UNSTARTED_STATE
 _STARTED = worker_handlers.BeamFnControlServicer.STARTED_STATE
 _LOCK = threading.RLock()
 _numbers = itertools.count()
@@ -36,11 +38,32 @@ class LostError(Exception):
     """A worker was lost with a bundle."""
 
 
+def has_started(worker):
+    """Whether a worker has said that it is there."""
+    return worker.control_conn._state == _STARTED
+
+
 def is_alive(worker):
     """Whether a worker starts, or is there."""
     control = worker.control_conn
-    is_there = control._state != _STARTED or control._read_thread.is_alive()
+    if control._state == _UNSTARTED:
+        is_there = not getattr(worker, "is_lost", False)
+    else:
+        is_there = has_started(worker) and control._read_thread.is_alive()
     return is_there and not getattr(worker, "is_dropped", False)
+
+
+def watch(worker, channel):
+    """Notice when the pool is gone that a worker was asked of: it does not start any more."""
+    states = []
+
+    def note(state):
+        if states and state is not grpc.ChannelConnectivity.READY:
+            worker.is_lost = True
+        states.append(state)
+
+    worker.to_pool = channel  # as long as the worker
+    channel.subscribe(note)
 
 
 def start_worker(worker, pools):
@@ -55,12 +78,14 @@ def start_worker(worker, pools):
         logging_endpoint=worker.logging_api_service_descriptor(),
     )
     for pool in sorted(pools, key=busy.count):
-        with grpc.insecure_channel(pool) as channel:
-            stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
-            try:
-                stub.StartWorker(request, timeout=10)
-            except grpc.RpcError:
-                continue
+        channel = grpc.insecure_channel(pool)
+        stub = beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel)
+        try:
+            stub.StartWorker(request, timeout=10)
+        except grpc.RpcError:
+            channel.close()
+            continue
+        watch(worker, channel)
         worker.pool = pool
         _workers.append(worker)
         return
@@ -153,7 +178,7 @@ class _Listener:
     def __init__(self, worker, instruction):
         self._worker = worker
         self._instruction = instruction
-        self._heard = self._asked = time.monotonic()
+        self._begun = self._heard = self._asked = time.monotonic()
         self._answer = None
         self.lost = False
 
@@ -167,7 +192,11 @@ class _Listener:
             )
             request = beam_fn_api_pb2.InstructionRequest(process_bundle_progress=progress)
             self._answer, self._asked = self._worker.control_conn.push(request), now
-        is_silent = self._answer is not None and now - self._asked > SILENCE_SECONDS
+        if has_started(self._worker):
+            is_silent = self._answer is not None and now - self._asked > SILENCE_SECONDS
+        else:
+            is_silent = now - self._begun > START_SECONDS
+            self._asked = now  # it hears the question when it is there
         self.lost = self.lost or is_silent or not is_alive(self._worker)
         return self.lost
 

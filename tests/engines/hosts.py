@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+_GROUPS = Path("/sys/fs/cgroup/cpu")
+_PERIOD = 100_000  # microseconds
 _NET = "10.231.77"
 HERE = f"{_NET}.1"
 
@@ -20,6 +22,12 @@ def needs_hosts() -> None:
     """Skip a test where this process cannot make hosts."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         pytest.skip("hosts of our own need root, and the command ip (Debian's iproute2)")
+
+
+def needs_shares() -> None:
+    """Skip a test where a host cannot be given a share of a core."""
+    if not (_GROUPS / "cgroup.procs").exists():
+        pytest.skip("a share of a core needs the cpu controller of control groups, version 1")
 
 
 @dataclass
@@ -51,12 +59,38 @@ class Host:
         self._programs.clear()
 
     def _send(self, signal_number: int) -> None:
+        for pid in self._pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal_number)
+
+    def _pids(self) -> list[int]:
         found = subprocess.run(
             ["ip", "netns", "pids", self.name], capture_output=True, text=True, check=True
         )
-        for pid in map(int, found.stdout.split()):
+        return [int(pid) for pid in found.stdout.split()]
+
+    @contextlib.contextmanager
+    def limited(self, cores: float) -> Iterator[None]:
+        """Give all that runs there, and what it starts, a share of the cores for a block."""
+        group = _GROUPS / self.name
+        group.mkdir()
+        try:
+            (group / "cpu.cfs_quota_us").write_text(str(int(cores * _PERIOD)))
+            self._move(group)
+            yield
+        finally:
+            self._move(_GROUPS)
+            group.rmdir()
+
+    def throttled(self) -> int:
+        """Return how often it was refused a core, in a block of `limited`."""
+        lines = (_GROUPS / self.name / "cpu.stat").read_text().splitlines()
+        return int(dict(line.split() for line in lines)["nr_throttled"])
+
+    def _move(self, group: Path) -> None:
+        for pid in self._pids():
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal_number)
+                (group / "cgroup.procs").write_text(str(pid))
 
     def cut(self) -> None:
         """Take its cable out: packets vanish, and nobody is told."""
