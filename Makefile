@@ -5,7 +5,7 @@ BIN := .venv/bin
 UV = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 SOURCE ?=
 
-.PHONY: demo check test clients test-clients engines test-engines test-deploy test-faults fuzz judges audit lint docs lock proto bench-import bench-export bench-table bench-start bench-scale template test-airflow lock-airflow clean
+.PHONY: demo check test clients test-clients engines test-engines test-deploy test-faults fuzz judges audit lint docs lock proto bench-import bench-export bench-table bench-start bench-scale bench-engines template test-airflow lock-airflow clean
 
 .venv/run: requirements.txt requirements-uv.txt pyproject.toml setup.py dicomferry/pixels/codecs/_jpegls.c
 	$(PYTHON) -c 'import sys; sys.exit("dicomferry needs Python 3.11 or newer; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
@@ -155,6 +155,9 @@ bench-scale: .venv/dev  ## measure each constant of docs/scale.md at two sizes, 
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale optimize bench-data/scale
 	$(BIN)/python -m benchmarks.bench_scale compare bench-data/scale
+
+bench-engines: .venv/dev  ## measure jobs on 1, 2 and 4 hosts of an engine, beside the local runner: needs root
+	$(BIN)/python -m benchmarks.bench_engines
 
 image-digests: .venv/run  ## write the current digests of the base images into the Dockerfiles; needs the internet
 	$(BIN)/python -m deploy.images pin

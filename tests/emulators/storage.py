@@ -77,18 +77,19 @@ class StorageEmulator:
 
 
 @contextlib.contextmanager
-def storage_emulator(host: str = _HOST) -> Iterator[StorageEmulator]:
+def storage_emulator(host: str = _HOST, folder: Path | None = None) -> Iterator[StorageEmulator]:
     """Run an emulator, with its variables set in `os.environ`, for the length of a block.
 
     It runs in a process of its own, which ends when its standard input does: so with this process,
-    however that dies.
+    however that dies. With a folder it keeps objects there as files: in memory each write costs
+    more, the more objects its bucket has.
 
     Raises:
         EmulatorMissingError: fake-gcs-server is not installed.
     """
     fake_gcs_server()
     command = [sys.executable, "-m", "tests.emulators.storage", "--until-stdin-closes"]
-    command += ["--host", host]
+    command += ["--host", host, *(["--folder", str(folder)] if folder else [])]
     root = str(Path(__file__).parents[2])
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root

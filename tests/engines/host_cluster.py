@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,22 +27,34 @@ class Cluster:
         hosts: each with a pool of one worker.
         gcs: the storage that all reach.
         flags: what makes a job run here.
+        engine: the process of the engine.
         folder: the logs: `engine.log`, with those of workers, and what each host printed.
     """
 
     hosts: list[Host]
     gcs: StorageEmulator
     flags: list[str]
+    engine: subprocess.Popen[bytes]
     folder: Path
 
     def start_pool(self, host: Host) -> None:
         """Start the worker pool of a host."""
         host.start(*_pool(self.gcs.environment))
 
-    def told(self, since: int = 0) -> list[dict]:
+    def pool_pids(self) -> list[int]:
+        """The processes of the pools."""
+        return [program.pid for host in self.hosts for program in host.programs]
+
+    def told(self, since: int = 0) -> list[dict[str, str]]:
         """What the engine has told of attempts; see `tests.engines.cluster`."""
         lines = (self.folder / "attempts.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines[since:]]
+
+    def logged(self) -> Counter[str]:
+        """The lines that engine, pools and workers have logged: warnings and errors."""
+        files = [self.folder / "engine.log", *(host.log for host in self.hosts)]
+        lines = (line for file in files for line in file.read_text().splitlines())
+        return Counter(line for line in lines if not line.startswith("Starting worker with "))
 
     def wait_for_work(self, host: Host, stop: threading.Event) -> str:
         """Wait until a bundle begins on a host; return its name, '' if `stop` came first."""
@@ -67,19 +80,19 @@ def cluster_of_hosts(count: int, folder: Path) -> Iterator[Cluster]:
     """Run a cluster for the length of a block."""
     port, log = free_port(), folder / "attempts.jsonl"
     log.touch()
-    with hosts(count, folder) as made, storage_emulator(HERE) as gcs:
+    with hosts(count, folder) as made, storage_emulator(HERE, folder / "objects") as gcs:
         pools = [f"{host.address}:{_PORT}" for host in made]
         flags = [f"--job_endpoint=localhost:{port}", "--environment_type=EXTERNAL"]
         flags += ["--runner=PortableRunner", f"--environment_config={pools[0]}"]
-        cluster = Cluster(made, gcs, flags, folder)
-        for host in made:
-            cluster.start_pool(host)
         command = [sys.executable, "-m", "tests.engines.cluster", str(port), HERE, log, *pools]
         with (folder / "engine.log").open("wb") as output:
             engine = subprocess.Popen(
                 command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT
             )
+        cluster = Cluster(made, gcs, flags, engine, folder)
         try:
+            for host in made:
+                cluster.start_pool(host)
             wait_until_open(port, engine)
             yield cluster
         finally:

@@ -37,26 +37,29 @@ class Host:
     name: str
     address: str
     log: Path
-    _programs: list = field(default_factory=list)
+    programs: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _group: Path | None = None
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen:
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         """Run a program there."""
         with self.log.open("ab") as log:
             program = subprocess.Popen(
-                ["ip", "netns", "exec", self.name, *command],
+                [*self._joining(), "ip", "netns", "exec", self.name, *command],
                 env={**os.environ, **environment},
                 stdout=log,
                 stderr=log,
             )
-        self._programs.append(program)
+        self.programs.append(program)
         return program
 
     def kill(self) -> None:
         """Let everything on it die at once."""
         self._send(signal.SIGKILL)
-        for program in self._programs:
+        for program in self.programs:
             program.wait()
-        self._programs.clear()
+        self.programs.clear()
 
     def _send(self, signal_number: int) -> None:
         for pid in self._pids():
@@ -76,11 +79,19 @@ class Host:
         group.mkdir()
         try:
             (group / "cpu.cfs_quota_us").write_text(str(int(cores * _PERIOD)))
+            self._group = group
             self._move(group)
             yield
         finally:
+            self._group = None
             self._move(_GROUPS)
             group.rmdir()
+
+    def _joining(self) -> list[str]:
+        """Return what a command begins with whose process gets the share."""
+        if self._group is None:
+            return []
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self._group / "cgroup.procs")]
 
     def throttled(self) -> int:
         """Return how often it was refused a core, in a block of `limited`."""

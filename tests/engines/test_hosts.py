@@ -50,23 +50,23 @@ def cluster(tmp_path_factory):
         yield made
 
 
-def upload(bucket, folder, files):
-    """Put files into a folder of a bucket."""
+def new_bucket(cluster, files=()):
+    """A bucket with files in its folder `in`: listings take the longer, the more a bucket has."""
+    bucket = cluster.gcs.bucket(f"hosts-{os.urandom(6).hex()}")
     with ThreadPoolExecutor(8) as threads:
         uploads = [
-            threads.submit(bucket.blob(f"{folder}/{name}").upload_from_string, content)
-            for name, content in files.items()
+            threads.submit(bucket.blob(f"in/{name}").upload_from_string, content)
+            for name, content in dict(files).items()
         ]
         for each in uploads:
             each.result()
+    return bucket
 
 
 @pytest.fixture(scope="module")
 def bucket(cluster):
     """A bucket with the files of most tests."""
-    made = cluster.gcs.bucket(f"hosts-{os.urandom(6).hex()}")
-    upload(made, "in", FILES)
-    return made
+    return new_bucket(cluster, FILES)
 
 
 class Results(NamedTuple):
@@ -79,9 +79,10 @@ class Results(NamedTuple):
     table: list
 
 
-def loop(bucket, name, *flags, folder="in", files=FILES):
-    """Import the files of a folder, export transcoded, and export to a table."""
-    base, source = f"gs://{bucket.name}/{name}", f"gs://{bucket.name}/{folder}"
+def loop(cluster, bucket, *flags, files=FILES):
+    """Import the files of a bucket, export transcoded, and export to a table."""
+    made = new_bucket(cluster)
+    base, source = f"gs://{made.name}", f"gs://{bucket.name}/in"
     root = open_storage(f"{base}/stores")
     create_store(root, STORE)
     job = run_import(root, f"{source}/**", *flags)
@@ -95,27 +96,31 @@ def loop(bucket, name, *flags, folder="in", files=FILES):
         job.outcomes,
         bucket_rows(root),
         failed,
-        objects(bucket, f"{name}/out/"),
+        objects(made, "out/"),
         table_rows(f"{base}/table"),
     )
 
 
 @pytest.fixture(scope="module")
-def local(bucket):
+def local(cluster, bucket):
     """What the default runner leaves."""
-    results = loop(bucket, "local")
+    results = loop(cluster, bucket)
     assert len(results.rows) == len(results.files) == len(results.table) == COUNT
     assert not results.failed
     return results
 
 
 def test_two_hosts_share_the_work_and_leave_what_one_process_leaves(cluster, bucket, local):
-    before = len(cluster.told())
-    assert loop(bucket, "remote", *cluster.flags) == local
+    before, logged = len(cluster.told()), cluster.logged()
+    assert loop(cluster, bucket, *cluster.flags) == local
     ends = [line for line in cluster.told(before) if "error" in line]
     by_host = Counter(line["pool"].partition(":")[0] for line in ends if not line["error"])
     assert set(by_host) == {host.address for host in cluster.hosts}
     assert min(by_host.values()) * 3 > max(by_host.values())
+    # Nothing is logged but the files that failed.
+    lines = list((cluster.logged() - logged).elements())
+    codes = [code for code in ("NOT_DICOM", "ALREADY_EXISTS") for line in lines if code in line]
+    assert (len(lines), sorted(codes)) == (2, ["ALREADY_EXISTS", "NOT_DICOM"]), lines
 
 
 def many_files():
@@ -127,12 +132,12 @@ def many_files():
 
 @pytest.mark.skipif(not MANY, reason="DICOMFERRY_HOST_FILES says how many files")
 @pytest.mark.timeout(3600)
-def test_the_corpus_and_many_files_are_on_hosts_what_they_are_here(cluster, bucket):
+def test_the_corpus_and_many_files_are_on_hosts_what_they_are_here(cluster):
     files = many_files()
-    upload(bucket, "many", files)
-    here = loop(bucket, "many-local", folder="many", files=files)
+    bucket = new_bucket(cluster, files)
+    here = loop(cluster, bucket, files=files)
     assert len(here.rows) > MANY
-    there = loop(bucket, "many-remote", *cluster.flags, folder="many", files=files)
+    there = loop(cluster, bucket, *cluster.flags, files=files)
     for name, value in here._asdict().items():
         assert getattr(there, name) == value, name
 
@@ -176,7 +181,7 @@ def test_a_host_that_dies_in_the_midst_loses_and_doubles_nothing(cluster, bucket
         stop.wait(8)  # until the pool is there
 
     with disturbing(cluster, host, dice, kill, times=ATTEMPTS - 1):
-        assert loop(bucket, f"killed-{run}", *cluster.flags) == local
+        assert loop(cluster, bucket, *cluster.flags) == local
 
 
 @pytest.mark.parametrize("run", range(-(-RUNS // 5)), ids=lambda run: f"{SEED}-{run}")
@@ -190,14 +195,14 @@ def test_a_host_that_was_cut_off_for_30_seconds_changes_nothing(cluster, bucket,
         host.mend()
 
     with disturbing(cluster, host, dice, cut):
-        assert loop(bucket, f"cut-{run}", *cluster.flags) == local
+        assert loop(cluster, bucket, *cluster.flags) == local
 
 
 def test_a_host_with_a_tenth_of_a_core_is_waited_for_and_changes_nothing(cluster, bucket, local):
     needs_shares()
     slow, before = cluster.hosts[0], len(cluster.told())
     with slow.limited(0.1):
-        assert loop(bucket, "slow", *cluster.flags) == local
+        assert loop(cluster, bucket, *cluster.flags) == local
         throttled = slow.throttled()
     ends = [line for line in cluster.told(before) if "error" in line]
     done = Counter(line["pool"].partition(":")[0] for line in ends if not line["error"])

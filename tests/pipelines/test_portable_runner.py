@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from deltalake import DeltaTable
@@ -45,6 +46,7 @@ FILES = images(6) | {
     "deep/folder/one.dcm": dicom_bytes(sop="1.2.1.1.50"),
 }
 _START_SECONDS = 60
+_QUIET = ("--serve_http=false", "--log_level=warn", "--log_kind=json")
 
 
 # DirectRunner.
@@ -87,9 +89,14 @@ def wait_until_open(port, process):
 
 
 @pytest.fixture(scope="module")
-def service(gcs, tmp_path_factory):
+def logs(tmp_path_factory):
+    """The folder of what services print."""
+    return tmp_path_factory.mktemp("beam")
+
+
+@pytest.fixture(scope="module")
+def service(gcs, logs):
     """Starts modules and programs of Beam with a port, until the module's tests are done."""
-    log = tmp_path_factory.mktemp("beam")
     started = []
     # The pool starts its workers as `python`.
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
@@ -98,7 +105,7 @@ def service(gcs, tmp_path_factory):
     def start(name, *arguments):
         port = free_port()
         program = [sys.executable, "-m", name] if "." in name else [name]
-        with (log / os.path.basename(name)).open("wb") as output:
+        with (logs / os.path.basename(name)).open("wb") as output:
             process = subprocess.Popen(
                 [*program, *(argument.format(port=port) for argument in arguments)],
                 cwd=REPOSITORY,
@@ -131,7 +138,7 @@ def remote_flags(request, service, workers):
         endpoint = service(module, "--port={port}")
     elif request.param == "prism":
         needs_prism()
-        endpoint = service(str(BINARY), "--job_port={port}", "--serve_http=false")
+        endpoint = service(str(BINARY), "--job_port={port}", *_QUIET)
     elif not (endpoint := os.environ.get("FLINK_JOB_ENDPOINT")):
         pytest.skip("no job server of Flink: FLINK_JOB_ENDPOINT=host:port would name one")
     return [
@@ -144,7 +151,7 @@ def remote_flags(request, service, workers):
 
 # A worker that does not start keeps a job service waiting for ever.
 @pytest.mark.timeout(400)
-def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote_flags, tmp_path):
+def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote_flags, logs):
     bucket = gcs.bucket(f"portable-{os.urandom(6).hex()}")
     for name, content in FILES.items():
         bucket.blob(f"in/{name}").upload_from_string(content)
@@ -181,6 +188,16 @@ def test_a_job_service_with_workers_elsewhere_gives_the_same_results(gcs, remote
     assert len(tables["local"]) == 7
     assert streams["remote"] == streams["local"]
     assert len(streams["local"]) == 7
+    # Nothing is logged as a warning or an error but the files that failed.
+    lines = warnings_in(logs)
+    codes = [code for code in ("NOT_DICOM", "ALREADY_EXISTS") for line in lines if code in line]
+    assert len(codes) == len(lines) > 0, lines
+
+
+def warnings_in(logs):
+    """What workers, pools and engines have printed; none of them tells of less than a warning."""
+    lines = [line for log in logs.iterdir() for line in log.read_text().splitlines()]
+    return [line for line in lines if line and not line.startswith("Starting worker with ")]
 
 
 def run_export_table(root, table, *flags):
@@ -199,10 +216,13 @@ def bucket_rows(root):
 
 
 def objects(bucket, prefix):
-    return {
-        blob.name.removeprefix(prefix): blob.download_as_bytes()
-        for blob in bucket.client.list_blobs(bucket.name, prefix=prefix)
-    }
+    blobs = list(bucket.client.list_blobs(bucket.name, prefix=prefix))
+    with ThreadPoolExecutor(8) as threads:
+        contents = threads.map(lambda blob: blob.download_as_bytes(), blobs)
+        return {
+            blob.name.removeprefix(prefix): content
+            for blob, content in zip(blobs, contents, strict=True)
+        }
 
 
 def table_rows(uri):
