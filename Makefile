@@ -55,7 +55,7 @@ engines: build/engines/prism  ## build Beam's Prism from source: needs Go, takes
 test-engines: .venv/dev engines  ## run all tests of whole jobs with Prism instead of the default runner
 	DICOMFERRY_TEST_RUNNER=tests.engines.prism.PrismRunner $(PYTEST) $(ON_ENGINES)
 	$(PYTEST) tests/engines/test_prism.py tests/engines/test_launchers.py tests/engines/test_versions.py tests/pipelines/test_portable_runner.py
-	DICOMFERRY_HOST_RUNS=$(HOST_RUNS) DICOMFERRY_HOST_FILES=$(HOST_FILES) DICOMFERRY_FAULT_SEED=$(SEED) $(BIN)/python -m pytest -rs tests/engines/test_hosts.py
+	DICOMFERRY_HOST_RUNS=$(HOST_RUNS) DICOMFERRY_HOST_FILES=$(HOST_FILES) DICOMFERRY_FAULT_SEED=$(SEED) $(BIN)/python -m pytest -rsP --show-capture=stdout tests/engines/test_hosts.py
 # How often a host is lost, and how many files are imported there; a nightly run takes 20 and 10000.
 HOST_RUNS ?= 2
 HOST_FILES ?= 1000
