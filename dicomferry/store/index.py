@@ -62,8 +62,6 @@ _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
 # Of all UIDs: files that are read at once, and rows that are handed on.
 _READ_FILES = 4
 _BATCH_ROWS = 1 << 16
-# Files of a lookup at once, for each request at once that keeps a core busy: it mostly waits.
-_LOOKUP_THREADS = 4
 # Name of the transaction whose version is the cut-off, in milliseconds.
 _CUTOFF = "cutoff"
 
@@ -187,8 +185,8 @@ class Index:
         uids = sorted(sop_instance_uids)
         among = self.file_stats() if files is None else files
         filesystem = table_filesystem(self._folder, {file.path: file.size for file in among})
-        threads = _LOOKUP_THREADS * self._folder.capabilities.concurrency
-        return self._folder.retry(lambda: find_rows(among, filesystem, uids, threads))
+        concurrency = self._folder.capabilities.concurrency
+        return self._folder.retry(lambda: find_rows(among, filesystem, uids, concurrency))
 
     def append(self, files: Sequence[WrittenFile]) -> int:
         """Commit files of rows that no file of this version has; return the new version.

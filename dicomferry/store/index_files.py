@@ -267,9 +267,16 @@ def _open(folder: Storage, file: str) -> Iterator[pq.ParquetFile]:
 
 
 def column_number(metadata: pq.FileMetaData, name: str) -> int:
-    """Return the number of a column in a Parquet file."""
-    paths = (metadata.schema.column(number).path for number in range(len(metadata.schema)))
-    return list(paths).index(name)
+    """Return the number of a column in a Parquet file; -1 if it has no row group.
+
+    `metadata.schema` refers back to the footer, which would stay in memory until the garbage
+    collector finds both.
+    """
+    if not metadata.num_row_groups:
+        return -1
+    group = metadata.row_group(0)
+    paths = [group.column(number).path_in_schema for number in range(metadata.num_columns)]
+    return paths.index(name)
 
 
 def statistics_of(metadata: pq.FileMetaData) -> str:

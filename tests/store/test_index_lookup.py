@@ -1,16 +1,20 @@
 """A lookup reads of an index what can have a UID: little of few files, whoever wrote them."""
 
+import gc
+import weakref
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
 import dicomferry.store.index
 from benchmarks.counted_reads import CountedReads
-from dicomferry.store import index_writing
+from dicomferry.store import index_lookup, index_writing
 from dicomferry.store.index import Index
 from dicomferry.store.index_files import IndexFile, read_columns
 from dicomferry.store.index_lookup import find_rows
@@ -46,7 +50,7 @@ def write(path, uids, **options):
 
 def found(folder, files, uids):
     counted = CountedReads(str(folder))
-    table = find_rows(files, counted.filesystem(), sorted(uids), threads=4)
+    table = find_rows(files, counted.filesystem(), sorted(uids), concurrency=1)
     assert table.column_names == LOOKUP_COLUMNS
     return sorted(table[Column.SOP_INSTANCE_UID].to_pylist()), counted
 
@@ -56,15 +60,15 @@ def footer_bytes(path):
 
 
 def test_only_files_that_can_have_a_uid_are_opened(tmp_path):
-    inside = write(tmp_path / "inside.parquet", [uid(1), uid(5), uid(9)])
+    inside = write(tmp_path / "sorted-inside.parquet", [uid(1), uid(5), uid(9)])
     absent = [IndexFile(f"{n}.parquet", 1, f"3.{n}", f"3.{n}", 7) for n in range(1000)]
     assert found(tmp_path, [*absent, inside], [uid(5), uid(6)])[0] == [uid(5)]
 
 
-@pytest.mark.parametrize("group_rows", [16, 1024])
+@pytest.mark.parametrize("group_rows", [64, 1024])
 def test_of_a_file_its_footer_is_read_and_a_row_group_s_uids(tmp_path, monkeypatch, group_rows):
     monkeypatch.setattr(index_writing, "_GROUP_ROWS", group_rows)
-    path = tmp_path / "many.parquet"
+    path = tmp_path / "import-many.parquet"
     file = write(path, [uid(2 * number) for number in range(40_000)])
     # A UID that is not there: between two that are.
     uids, counted = found(tmp_path, [file], [uid(30_001)])
@@ -75,7 +79,7 @@ def test_of_a_file_its_footer_is_read_and_a_row_group_s_uids(tmp_path, monkeypat
 
 
 def test_only_the_row_groups_that_have_a_uid_are_read_whole(tmp_path):
-    file = write(tmp_path / "many.parquet", [uid(2 * number) for number in range(40_000)])
+    file = write(tmp_path / "import-many.parquet", [uid(2 * number) for number in range(40_000)])
     few, counted = found(tmp_path, [file], [uid(1000), uid(30_001), uid(60_003)])
     assert few == [uid(1000)]
     every, all_counted = found(tmp_path, [file], [uid(2 * n) for n in range(40_000)])
@@ -106,7 +110,7 @@ def test_a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_read(tmp_
     pq.write_table(pa.table({Column.SOP_INSTANCE_UID: pa.array([uid(1)], pa.large_string())}), path)
     file = IndexFile(path.name, 1, uid(1), uid(1), path.stat().st_size)
     filesystem = CountedReads(str(tmp_path)).filesystem()
-    table = find_rows([file], filesystem, [uid(1)], threads=1)
+    table = find_rows([file], filesystem, [uid(1)], concurrency=1)
     [row] = table.to_pylist()
     assert row.pop(Column.SOP_INSTANCE_UID) == uid(1)
     assert set(row.values()) == {None}
@@ -115,7 +119,7 @@ def test_a_column_that_a_file_lacks_is_null_and_one_of_another_type_is_read(tmp_
 def test_a_file_that_is_gone_is_told_as_gone(tmp_path):
     file = IndexFile(str(tmp_path / "gone.parquet"), 1, uid(1), uid(9), 700)
     with pytest.raises(FileNotFoundError):
-        find_rows([file], LocalFileSystem(), [uid(5)], threads=1)
+        find_rows([file], LocalFileSystem(), [uid(5)], concurrency=1)
 
 
 def test_all_uids_are_read_file_by_file(root, monkeypatch):
@@ -134,3 +138,37 @@ def test_all_uids_are_read_file_by_file(root, monkeypatch):
     assert len(read) == 1
     rows = pa.Table.from_batches([first, *batches])
     assert sorted(rows[Column.SOP_INSTANCE_UID].to_pylist()) == [uid(n) for n in range(3)]
+
+
+@pytest.mark.parametrize("name", ["import-1.parquet", "other-1.parquet"])
+@settings(deadline=None, max_examples=40)
+@given(
+    present=st.sets(st.integers(0, 300), min_size=1),
+    wanted=st.sets(st.integers(-5, 305), min_size=1),
+    group_rows=st.integers(1, 40),
+)
+def test_what_is_found_is_what_is_there(tmp_path_factory, name, present, wanted, group_rows):
+    folder = tmp_path_factory.mktemp("index")
+    numbers = [uid(1000 + number) for number in sorted(present)]
+    file = write(folder / name, numbers, row_group_size=group_rows)
+    uids = [uid(1000 + number) for number in wanted]
+    assert found(folder, [file], uids)[0] == sorted(set(numbers) & set(uids))
+
+
+def test_a_footer_is_given_up_without_the_garbage_collector(tmp_path, monkeypatch):
+    file = write(tmp_path / "import-1.parquet", [uid(number) for number in range(100)])
+    kept = []
+    read = index_lookup._read_footer
+
+    def read_and_remember(*args):
+        footer = read(*args)
+        kept.append(weakref.ref(footer))
+        return footer
+
+    monkeypatch.setattr(index_lookup, "_read_footer", read_and_remember)
+    gc.disable()
+    try:
+        assert found(tmp_path, [file], [uid(50), uid(1000)])[0] == [uid(50)]
+        assert [each() for each in kept] == [None]
+    finally:
+        gc.enable()
