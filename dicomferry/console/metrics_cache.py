@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dicomferry.store import maintenance
 from dicomferry.store.dicom_store import DicomStore
 from dicomferry.store.formats import StoreFormatError
+from dicomferry.store.index import Index
 
 Metrics = dict[str, str]
 
@@ -20,10 +21,14 @@ _MAX_KEPT = 5000
 class _Kept(NamedTuple):
     metrics: Metrics | None
     at: float
+    version: int | None
 
 
 class MetricsCache:
-    """Cache of metrics that are at most ten seconds old, or are being counted again."""
+    """Cache of metrics that are at most ten seconds old, or are being counted again.
+
+    Only a new version of the index is counted: a page that reloads costs a look at its log.
+    """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, "console-metrics")
@@ -59,13 +64,18 @@ class MetricsCache:
 
     def _count(self, store: DicomStore) -> None:
         metrics: Metrics | None = None
+        version: int | None = None
+        with self._lock:
+            kept = self._kept.get(store.data.root)
         try:
-            metrics = maintenance.metrics(store)
+            version = Index(store.data).version
+            is_known = kept is not None and kept.metrics and kept.version == version
+            metrics = kept.metrics if kept and is_known else maintenance.metrics(store)
         except (LookupError, StoreFormatError):  # deleted since it was listed, or not ours to read
             metrics = None
         finally:
             with self._lock:
-                self._kept[store.data.root] = _Kept(metrics, time.monotonic())
+                self._kept[store.data.root] = _Kept(metrics, time.monotonic(), version)
                 self._kept.move_to_end(store.data.root)
                 while len(self._kept) > _MAX_KEPT:
                     self._kept.popitem(last=False)
