@@ -180,7 +180,8 @@ class ExportRequest(Request):
         Overwrite,
         Flag(
             "Existing files that may be replaced; never: none, the destination must be empty; own: "
-            "those in a folder that exports of this store have marked; any: all of the same names",
+            "those at a destination that exports of this store have marked; any: all of the same "
+            "names",
             group=FILES,
         ),
     ] = Overwrite.ANY
