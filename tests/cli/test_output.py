@@ -126,7 +126,7 @@ def test_with_a_log_of_json_every_line_of_standard_error_is_one(root):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["stores", "list", "--colour", "--log-format", "json"], "No such option: --colour"),
+        (["stores", "list", "--shade", "--log-format", "json"], "No such option: --shade"),
         (["stores", "list", "--format=xml", "--log-format=json"], "'xml' is not one of"),
         (["--log-format", "json", "stores"], "--log-format"),
         (["stores", "lost", "--log-format=json"], "No such command 'lost'"),
