@@ -38,7 +38,7 @@ FILES = images(COUNT, pixels=bytes(range(256)) * 2, Rows=16, Columns=16) | {
 }
 pytestmark = [
     pytest.mark.skipif(not RUNS, reason="hosts of our own: `make test-engines` makes them"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1800),
 ]
 
 
