@@ -34,32 +34,34 @@ def test_every_parameter_explains_itself(pipeline):
             assert local not in said, "a job on Dataflow has none"
 
 
+STORE = {"root": "gs://bucket/stores", "store": "trial"}
 VALUES = {
-    "import_dicom": {
-        "root": "gs://bucket/stores",
-        "store": "trial",
+    "an import": {
         "source": "gs://bucket/in/**",
         "dry_run": "false",
         "on_conflict": "ignore",
         "max_failures": "5",
     },
-    "export_dicom": {
-        "root": "gs://bucket/stores",
-        "store": "trial",
+    "an export to files": {
         "destination": "gs://bucket/out",
         "mime_type": "application/dicom; transfer-syntax=1.2.840.10008.1.2.4.91",
         "j2k_ratio": "12.5",
+        "include_source_store": "false",
+        "schema": "flattened",
+    },
+    "an export to a table": {
+        "table": "bq://project.dataset.table",
+        "write_disposition": "WRITE_APPEND",
         "include_source_store": "true",
         "schema": "json",
     },
 }
 
 
-@each
-def test_values_that_fit_the_patterns_are_taken_by_the_pipeline_as_the_launcher_gives_them(
-    pipeline,
-):
-    values = VALUES[pipeline]
+@pytest.mark.parametrize("job", VALUES)
+def test_values_that_fit_the_patterns_are_taken_by_the_pipeline_as_the_launcher_gives_them(job):
+    pipeline = "import_dicom" if job == "an import" else "export_dicom"
+    values = STORE | VALUES[job]
     parameters = {parameter["name"]: parameter for parameter in committed(pipeline)["parameters"]}
     required = {name for name, parameter in parameters.items() if not parameter["isOptional"]}
     assert required <= set(values)
@@ -69,7 +71,8 @@ def test_values_that_fit_the_patterns_are_taken_by_the_pipeline_as_the_launcher_
     request, _ = PARSE[pipeline]([f"--{name}={value}" for name, value in values.items()])
     assert request.root.root == "gs://bucket/stores"
     assert getattr(request, "dry_run", False) is False
-    assert getattr(request, "include_source_store", True) is True
+    if pipeline == "export_dicom":
+        assert request.include_source_store is (request.table is not None)
 
 
 @pytest.mark.parametrize(
