@@ -32,7 +32,9 @@ class Worker:
         """Answer questions after so many looks; the bundle ends after a few."""
         self.pool = "pool"
         self.control_conn = SimpleNamespace(
-            _state="", push=lambda request: Future(self._looks_for(request))
+            _state=cluster._STARTED,
+            _read_thread=SimpleNamespace(is_alive=lambda: True),
+            push=lambda request: Future(self._looks_for(request)),
         )
         self.data_conn = SimpleNamespace(output_stream=None, input_elements=self._input_elements)
         self._looks = looks
