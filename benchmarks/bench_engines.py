@@ -18,6 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil  # type: ignore[import-untyped]
+
 from benchmarks.machine import describe_machine, load
 from benchmarks.measuring import Sampler
 from dicomferry.resource_names import parse_store
@@ -84,6 +86,13 @@ def _commands(bucket: str) -> dict[str, list[str]]:
     }
 
 
+def _cpu(pid: int) -> float:
+    """Return the CPU seconds so far of a process and of those that it has started."""
+    process = psutil.Process(pid)
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
 def _measure(cluster: Cluster, command: list[str], *, is_local: bool) -> _Cost:
     with (cluster.folder / "jobs.log").open("ab") as log:
         begun = time.perf_counter()
@@ -94,10 +103,13 @@ def _measure(cluster: Cluster, command: list[str], *, is_local: bool) -> _Cost:
         parts = {"job": [job.pid]}
         if not is_local:
             parts |= {"engine": [cluster.engine.pid], "workers": cluster.pool_pids()}
+        before = {part: sum(map(_cpu, pids)) for part, pids in parts.items()}
         samplers = {part: [Sampler(pid) for pid in pids] for part, pids in parts.items()}
         code = job.wait()
         seconds = time.perf_counter() - begun
-    cpu = {part: sum(each.end()[1] for each in its) for part, its in samplers.items()}
+    cpu = {
+        part: sum(each.end()[1] for each in its) - before[part] for part, its in samplers.items()
+    }
     if code:
         raise RuntimeError(f"exit code {code}: see {cluster.folder}")
     return _Cost(seconds, cpu)
