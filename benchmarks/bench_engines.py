@@ -90,7 +90,7 @@ def _cpu(pid: int) -> float:
     """Return the CPU seconds so far of a process and of those that it has started."""
     process = psutil.Process(pid)
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
+    return float(sum(each.user + each.system for each in times))
 
 
 def _measure(cluster: Cluster, command: list[str], *, is_local: bool) -> _Cost:
