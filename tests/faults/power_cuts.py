@@ -141,7 +141,7 @@ def cut(disk, module, flags, moments, begun):
     deadline = time.monotonic() + _MAX_SECONDS
     while not begun() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    images, pause = [], 0.01
+    images, pause = [], 0.002
     try:
         while process.poll() is None:
             os.killpg(process.pid, signal.SIGSTOP)

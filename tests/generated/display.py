@@ -250,7 +250,9 @@ class Display:
     def _stretched(self, image: Image, stored: Array, shown: Array) -> Array:
         low, high = 0.0, 1.0
         if image.stored > 1:
-            counted = np.isfinite(shown)
+            # A sample that is no number does not say how far the others reach, whatever entry of
+            # a table it has.
+            counted = np.isfinite(stored) & np.isfinite(shown)
             if self.padding:
                 outside = (stored < min(self.padding)) | (stored > max(self.padding))
                 counted = counted & outside if (counted & outside).any() else counted

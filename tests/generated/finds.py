@@ -69,4 +69,11 @@ FINDS = (
     Case(_NAN, display=Display((Gray(voi_lut=Lut(entries=16)),))),
     # A table of any depth was asked of numpy.
     Case(display=Display((Gray(voi_lut=Lut()),)), fault=Fault(0x00283002, "ones")),
+    # The judge let an infinite sample set the range of a picture, by its entry of the Modality LUT.
+    Case(
+        Image(
+            rows=2, columns=2, allocated=32, stored=32, high_bit=31, is_float=True, fill="extremes"
+        ),
+        display=Display(grays=(Gray(modality_lut=Lut(entries=255, bits=8, packed=True)),)),
+    ),
 )
