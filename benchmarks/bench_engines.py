@@ -44,7 +44,7 @@ class _Cost(NamedTuple):
 
 def _file(number: int) -> bytes:
     uid = f"1.2.1.1.{number + 1}"
-    content = dicom_bytes(sop=uid, pixels=_PIXELS, Rows=64, Columns=64)  # type: ignore[no-untyped-call]
+    content = dicom_bytes(sop=uid, pixels=_PIXELS, Rows=64, Columns=64)
     return bytes(content)
 
 

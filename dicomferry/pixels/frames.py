@@ -116,7 +116,7 @@ class EncapsulatedFrames:
         self._source = file.source
         self._view = b""
         self._view_offset = 0
-        self._first = b""
+        self._starts: tuple[bytes, ...] = ()
         self.end = file.pixels.value
 
     def __iter__(self) -> Iterator[bytes]:
@@ -138,7 +138,7 @@ class EncapsulatedFrames:
         if length is None or length > self._source.size:
             raise InstanceError(Reason.FRAMES_NOT_FOUND)
         first = self._file.pixels.value + 8 + length
-        self._first = self._start(first)
+        self._starts = self._known_starts(first)
         groups: Iterable[list[Fragment]]
         if self._frames == 1:
             fragments = list(self._fragments(first, None))
@@ -217,17 +217,21 @@ class EncapsulatedFrames:
         return groups
 
     def _starts_known(self, offset: int) -> bool:
-        """Whether the fragment whose item is at `offset` begins as a code stream does.
+        """Whether the fragment whose item is at `offset` begins as the code streams do."""
+        return self._start(offset).startswith(self._starts)
 
-        The signature of JPEG XL has two bytes, which occur by chance; the frames of an instance
-        share the next one too, with their size (ISO/IEC 18181-1, SizeHeader).
+    def _known_starts(self, first: int) -> tuple[bytes, ...]:
+        """Return how code streams begin, if the first of them is in the item at `first`.
+
+        All begin alike: a container holds a bare code stream, which may be what a later fragment
+        begins with. The signature of a bare JPEG XL code stream has two bytes, which occur by
+        chance: frames share the next one too, with their size (ISO/IEC 18181-1, SizeHeader).
         """
-        starts = codec(self._file.syntax.uid).starts
-        start = self._start(offset)
-        if not start.startswith(starts):
-            return False
-        short = any(len(each) == 2 and start.startswith(each) for each in starts)
-        return not short or start[:2] != self._first[:2] or start[2:3] == self._first[2:3]
+        start, known = self._start(first), codec(self._file.syntax.uid).starts
+        for each in known:
+            if start.startswith(each):
+                return (each if len(each) > 2 else start[:3],)
+        return known
 
     def _start(self, offset: int) -> bytes:
         """Return how the fragment whose item is at `offset` begins."""

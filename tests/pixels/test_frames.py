@@ -150,6 +150,21 @@ def test_a_fragment_may_begin_with_the_signature_of_jpeg_xl_by_chance(frames: in
     assert found == [stream] * frames
 
 
+JP2 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51\x00\x29")
+JXL = (b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"\xff\x0a\x18\x00")
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize(("boxes", "bare", "syntax"), [(*JP2, ".4.90"), (*JXL, ".4.110")])
+def test_a_fragment_may_begin_with_the_code_stream_within_a_container(
+    boxes: bytes, bare: bytes, syntax: str, frames: int
+) -> None:
+    file = open_file(
+        BytesReader(encapsulated([[boxes, bare]] * frames, frames=frames, syntax=syntax))
+    )
+    assert list(EncapsulatedFrames(file, read_image(file))) == [boxes + bare] * frames
+
+
 def test_fewer_frames_than_the_attributes_say_are_a_failure() -> None:
     with pytest.raises(InstanceError, match="FRAMES_NOT_FOUND"):
         to_dicom(encapsulated([[each] for each in streams()[:3]]), ".1")
