@@ -162,8 +162,12 @@ def flush() -> None:
     if provider is not None:
         # The library's own limits are longer, or are not kept.
         sending = threading.Thread(target=provider.shutdown, daemon=True)
-        sending.start()
-        sending.join(_LAST_SECONDS)
+        try:
+            sending.start()
+        except RuntimeError:  # Python 3.12.0 and 3.12.1 start no thread at the exit
+            provider.shutdown()
+        else:
+            sending.join(_LAST_SECONDS)
 
 
 @functools.cache

@@ -209,10 +209,15 @@ def test_a_cancelled_job_is_sent_before_its_process_ends(collector, store, monke
     folder = OperationFolder(store, STORE.parent, new_operation_id())
     folder.start(STORE, Method.EXPORT)
     monkeypatch.setattr("os._exit", sys.exit)
+    # The job works until its process ends: its record has the last word.
+    done = []
+    flush = tracing.flush
+    monkeypatch.setattr(tracing, "flush", lambda: (done.append(folder.read().done), flush()))
     owned = OwnedOperation(folder)
     folder.request_cancel()
     with pytest.raises(SystemExit):
         owned._look()
+    assert done == [False] and folder.read().done
     [(span, _)] = spans(collector).values()
     assert span.name == "ExportDicomData"
     assert attributes(span)["rpc.response.status_code"] == "CANCELLED"

@@ -257,8 +257,8 @@ def _interrupted_later() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
-        before(*came[0])
+        if came:
+            before(*came[0])
 
 
 def _become_worker(cores: CoreBudget, formatter: logging.Formatter | None) -> None:

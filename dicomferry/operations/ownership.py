@@ -217,15 +217,17 @@ class OwnedOperation:
         with self._lock:
             if self._record.done or self.is_handed_over:
                 return
+            # Sent before the record says that the job has ended: it still works meanwhile.
+            self._span.end(CANCELLED, _attributes(progress, self.total), is_fault=True)
+            tracing.flush()
             self._record.metadata.cancel_requested = True
-            self._record.set_counts(progress, self.total)
+            self._record.set_counts(self._progress(), self.total)
             end = self._record.finish if self._record.queued else self._record.cut_short
             end(CANCELLED, self._cancel_message)
             self._write()
             _LOGGER.warning("%s was cancelled", self.folder.name)
             if self.before_exit:
                 self.before_exit()
-            tracing.flush()
             os._exit(1)
 
     def _write(self) -> None:
@@ -242,6 +244,11 @@ def _span_of(record: OperationRecord) -> tracing.Span:
 
 
 def _end(span: tracing.Span, record: OperationRecord) -> None:
-    counts = {f"dicomferry.{name}": number for name, number in record.counts.to_json().items()}
     code = record.error.code if record.error else 0
-    span.end(code, {"dicomferry.total": record.total, **counts}, is_fault=bool(code))
+    span.end(code, _attributes(record.counts, record.total), is_fault=bool(code))
+
+
+def _attributes(counts: ProgressCounts | OutcomeCounts, total: int) -> dict[str, int]:
+    """Return how far an operation came, as attributes of its span."""
+    named = {f"dicomferry.{name}": number for name, number in counts.to_json().items()}
+    return {"dicomferry.total": total, **named}

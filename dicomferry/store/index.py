@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from deltalake import (
     CommitProperties,
     PostCommitHookProperties,
@@ -262,14 +263,34 @@ class Index:
             )
 
     def file_stats(self) -> list[IndexFile]:
-        """Return rows and bounds of each of `files`, from the log alone."""
+        """Return rows and bounds of each of `files`, from the log.
+
+        A file that another program wrote can lack statistics there: its rows are in its footer, and
+        it can have any UID.
+        """
         log = pa.table(self._table.get_add_actions(flatten=True))
         uid = Column.SOP_INSTANCE_UID
         names = ("path", "num_records", f"min.{uid}", f"max.{uid}", "size_bytes")
-        columns = [log.column(name).to_pylist() for name in names]
+        missing = [None] * log.num_rows
+        columns = [
+            log.column(name).to_pylist() if name in log.column_names else missing for name in names
+        ]
         rows = sorted(zip(*columns, strict=True))
-        # A file that another program wrote can lack bounds: it can have any UID.
-        return [IndexFile(path, count, a or "", z or "~", size) for path, count, a, z, size in rows]
+        return [
+            IndexFile(
+                path,
+                self._count_rows(path, size) if count is None else count,
+                first or "",
+                last or "~",
+                size,
+            )
+            for path, count, first, last, size in rows
+        ]
+
+    def _count_rows(self, path: str, size: int) -> int:
+        filesystem = table_filesystem(self._folder, {path: size})
+        with filesystem.open_input_file(path) as source:
+            return int(pq.read_metadata(source).num_rows)
 
     def replace(self, old: Sequence[str], new: Sequence[str], cutoff: float | None = None) -> bool:
         """Commit files in place of files that have the same rows, or more.

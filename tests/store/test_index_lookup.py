@@ -1,6 +1,7 @@
 """A lookup reads of an index what can have a UID: little of few files, whoever wrote them."""
 
 import gc
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +63,21 @@ def test_only_files_that_can_have_a_uid_are_opened(tmp_path):
     inside = write(tmp_path / "sorted-inside.parquet", [uid(1), uid(5), uid(9)])
     absent = [IndexFile(f"{n}.parquet", 1, f"3.{n}", f"3.{n}", 7) for n in range(1000)]
     assert found(tmp_path, [*absent, inside], [uid(5), uid(6)])[0] == [uid(5)]
+
+
+def test_a_file_whose_statistics_another_program_left_out_is_looked_into(root):
+    data = new_store(root).data
+    uids = [uid(number) for number in range(5)]
+    metadata = zstandard.compress(b"{}")
+    commit(data, [make_instance(sop_instance_uid=u, metadata=metadata) for u in uids], "op")
+    [before] = Index(data).file_stats()
+    for path in Path(data.root, "index/_delta_log").glob("*.json"):
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        for entry in entries:
+            entry.get("add", {}).pop("stats", None)
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert Index(data).file_stats() == [before._replace(first="", last="~")]
+    assert len(Index(data).lookup(uids)) == 5
 
 
 @pytest.mark.parametrize("group_rows", [64, 1024])

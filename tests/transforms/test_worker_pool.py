@@ -137,6 +137,16 @@ def test_an_interrupt_while_processes_start_leaves_none_behind(pool, monkeypatch
     assert len(started) == 2
 
 
+def test_an_interrupt_while_a_process_fails_to_start_is_not_lost(pool, monkeypatch):
+    def interrupted(process):
+        signal.raise_signal(signal.SIGINT)
+        raise OSError
+
+    monkeypatch.setattr(_WorkerProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.warm(double)
+
+
 def is_alive(pid):
     try:
         os.kill(pid, 0)
