@@ -107,7 +107,7 @@ def call(method: str, headers: Mapping[str, Any] | None) -> Iterator[CallSpan]:
 
     span = tracer.start_span(
         method,
-        _propagator().extract(headers or {}, Context()),
+        _propagator().extract(_texts(headers or {}), Context()),
         trace.SpanKind.SERVER,
         {"rpc.method": method},
     )
@@ -239,6 +239,11 @@ def _exporter(name: str) -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()
+
+
+def _texts(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return headers without binary metadata of gRPC."""
+    return {name: value for name, value in headers.items() if isinstance(value, str)}
 
 
 @functools.cache

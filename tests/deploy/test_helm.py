@@ -176,6 +176,7 @@ def test_tls_reaches_the_server_its_probes_and_its_address():
         ("default", {"ingress": {"enabled": True}}, "ingress.host"),
         ("default", {"metrics": {"serviceMonitor": {"enabled": True}}}, "tokenSecret"),
         ("bucket-oidc", {"root": "s3://bucket"}, "root"),
+        ("bucket-oidc", {"ingress": {"enabled": True, "host": "h"}}, "ingress.annotations"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
