@@ -25,15 +25,19 @@ from dicomferry.console.views import layout
 from dicomferry.console.views.changes import change_form, choice_field, confirm_form, text_field
 from dicomferry.console.views.markup import Html, link
 from dicomferry.operations.folder import OperationNotFoundError
-from dicomferry.pixels.formats import DICOM, FORMATS, PNG, Format
+from dicomferry.pixels.formats import DICOM, FORMATS, PNG
 from dicomferry.storage.base import Storage
 from dicomferry.tables.destination import kind_of
 
 # Calls a method of the API: its name, its message, the Authorization of who asks.
 Call = Callable[[str, Any, str | None], Any]
 _TOKEN = "confirmation"
-_IMPORT = "The server reads the files from places that it may read, and stores each as an instance."
-_EXPORT = "The server writes to places that it may write to. The output contains patient data."
+_IMPORT = "The server reads places that its administrator allows; each file becomes an instance."
+_EXPORT = "The server writes to places that its administrator allows. The output has patient data."
+_FORMAT_WORDS = {
+    form.mime_type: format_name(form) if form.media_type in (DICOM, PNG) else form.mime_type
+    for form in FORMATS
+}
 
 
 class ChangePages:
@@ -70,11 +74,12 @@ class ChangePages:
     def export_form(self, request: Request, principal: Principal) -> Response:
         """Show the form of an export."""
         paths = self._store_paths(request, principal, "ExportDicomData")
-        formats = [(form.mime_type, _words(form)) for form in FORMATS]
         fields = [
-            text_field("Folder or table to write", "destination", "gs://bucket/folder"),
-            choice_field("Format of files", "format", formats),
-            text_field("Filter file", "filter", "gs://bucket/filter.txt", required=False),
+            text_field("Folder or table to write to", "destination", "gs://bucket/folder"),
+            choice_field("Format of files", "format", [*_FORMAT_WORDS.items()]),
+            text_field(
+                "Filter file (optional)", "filter", "gs://bucket/filter.txt", required=False
+            ),
         ]
         return _shown("Export", change_form("Export", _EXPORT, paths, fields), principal)
 
@@ -91,7 +96,7 @@ class ChangePages:
         else:
             message.gcs_destination.uri_prefix = destination
             message.gcs_destination.mime_type = fields.get("format", "")
-            facts.append(("Format", fields.get("format", "")))
+            facts.append(("Format", _FORMAT_WORDS.get(fields.get("format", ""), "")))
         if path := fields.get("filter"):
             message.filter_config.resource_paths_gcs_uri = path
             facts.append(("Filter", path))
@@ -165,10 +170,6 @@ def _required(fields: dict[str, str], name: str, words: str) -> str:
     if not fields.get(name):
         raise ApiError(INVALID_ARGUMENT, f"Name {words}.")
     return fields[name]
-
-
-def _words(form: Format) -> str:
-    return format_name(form) if form.media_type in (DICOM, PNG) else form.mime_type
 
 
 def _shown(title: str, body: Html, principal: Principal) -> Response:

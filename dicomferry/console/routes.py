@@ -120,7 +120,12 @@ def console_routes(root: Storage, authenticate: Authenticate, call: Call) -> lis
         Route(_PICTURE, guarded(pages.picture, pictures)),
         Route(_OPERATION, guarded(jobs.operation)),
         Route(f"{_OPERATION}/outcomes.jsonl", guarded(jobs.outcomes)),
+        Route("/console/{rest:path}", guarded(_no_page)),
     ]
+
+
+def _no_page(_: Request, __: Principal) -> Response:
+    raise ApiError(NOT_FOUND, "There is no such page.")
 
 
 def _answer(request: Request, page: _Page, authenticate: Authenticate) -> Response:

@@ -190,6 +190,7 @@ class TestChanges:
         assert "PNG" in send(f"{TRIAL}/export").text
         fields = {"destination": f"{tmp_path}/out", "format": "image/png"}
         asked = send(f"{TRIAL}/export", fields)
+        assert "<dd>PNG</dd>" in asked.text  # by the name that was chosen
         assert send(f"{TRIAL}/export", hidden(asked.text)).status == 303
         [(job, _)] = started
         assert job.destination.root == f"{tmp_path}/out"

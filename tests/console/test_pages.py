@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dicomferry.console.views.formatting import duration, size
-from dicomferry.console.views.markup import Html, html, link
+from dicomferry.console.views.markup import Html, html, link, prose
 from tests.console.consoles import DATASET, TRIAL, all_pages, page_of
 from tests.pipelines.jobs import new_store
 
@@ -33,6 +33,12 @@ class TestText:
         with pytest.raises(KeyError):
             html("{a}{b}", a=1)
 
+    def test_what_a_message_quotes_as_code_is_code(self):
+        assert prose('run `a <b>` or `c`, "d"') == (
+            "run <code>a &lt;b&gt;</code> or <code>c</code>, &quot;d&quot;"
+        )
+        assert prose("`one") == "`one"
+
     def test_links_hold_any_name(self):
         assert link("/a b/?", q="&=ü", empty="") == "/a%20b/%3F?q=%26%3D%C3%BC"
 
@@ -49,6 +55,11 @@ class TestText:
     )
     def test_sizes_are_written_for_people(self, value, text):
         assert size(value) == text
+
+    def test_an_unknown_address_is_a_page_too(self, browser):
+        answer = browser.get("/console/nothing/here")
+        assert (answer.status, "There is no such page." in answer.text) == (404, True)
+        assert 'href="/"' in answer.text
 
 
 class TestHeaders:

@@ -8,12 +8,16 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicomferry.api.access import TokenFile, make_token
 from dicomferry.console import pages
 from dicomferry.console.queries import element_list, slow, survey, walk
 from dicomferry.console.queries.survey import MAX_BARS, Bar, most, periods
+from dicomferry.console.queries.walk import StoredRow
 from dicomferry.console.views.charts import chart
+from dicomferry.console.views.markup import html
+from dicomferry.console.views.walk import instance_body, series_body
 from dicomferry.resource_names import parse_store
 from dicomferry.storage.registry import open_storage
 from dicomferry.store.dicom_store import create_store, get_store
@@ -117,6 +121,20 @@ class TestWalk:
         [source] = re.findall(r'<img src="([^"]+)"', text)
         assert browser.get(source).headers["content-type"] == "image/jpeg"
 
+    def test_a_picture_leads_to_its_series(self, browser):
+        assert f'<figure><a href="{SERIES}"><img' in browser.page(f"{TRIAL}/preview")
+
+    def test_frames_are_told_where_there_are_several(self, root):
+        def shown(frames):
+            row = StoredRow("1.9", CTImageStorage, ExplicitVRLittleEndian, frames, 1, "i/1/2/3", 0)
+            page, uids = walk.Page([row], ""), ["1", "2", "1.9"]
+            one = instance_body(store, uids, row, html(""))
+            table = series_body(store, uids[:2], page, html(""), is_first=True)
+            return "<dt>Frames</dt>" in one, f">{frames} frame" in table
+
+        store = get_store(root, STORE)
+        assert (shown(1), shown(2)) == ((False, False), (True, True))
+
     @pytest.mark.parametrize(
         ("path", "pattern"),
         [
@@ -216,6 +234,8 @@ class TestCharts:
 
     def test_an_empty_store_has_none(self, browser):
         empty = f"/console/{DATASET}/dicomStores/empty"
+        assert "No studies yet" in browser.page(f"{empty}/studies")
+        assert "0 series" not in browser.page(f"{empty}/preview")
         assert "No instances yet" in browser.page(f"{empty}?part=charts")
 
     @given(st.dictionaries(st.text(max_size=3), st.integers(1, 100), max_size=30))

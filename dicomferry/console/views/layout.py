@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse
 
 from dicomferry.api.access import ANYONE, Principal
 from dicomferry.api.errors import ApiError
-from dicomferry.console.views.markup import Html, html, join
+from dicomferry.console.views.markup import Html, html, join, prose
 
 # Only the server's own style sheet, script and pictures; no other site can frame a page.
 SECURITY_HEADERS = {
@@ -99,7 +99,7 @@ def fragment(body: Html) -> HTMLResponse:
 
 def login_page(after: str, problem: str = "") -> HTMLResponse:
     """Return the form for a token, which continues to a path of this server."""
-    message = html('<p class="problem" role="alert">{problem}</p>', problem=problem)
+    message = html('<p class="problem" role="alert">{problem}</p>', problem=prose(problem))
     body = html(_LOGIN, next=after, problem=message if problem else Html())
     response = page("Log in", body, status=401)
     response.headers["WWW-Authenticate"] = "Bearer"
@@ -109,7 +109,7 @@ def login_page(after: str, problem: str = "") -> HTMLResponse:
 def error_page(error: ApiError, principal: Principal | None) -> HTMLResponse:
     """Return a page with the problem and a link to the start."""
     status, heading = _HEADINGS.get(error.code, (503, "Temporarily unavailable"))
-    body = html(_ERROR, heading=heading, message=error.message)
+    body = html(_ERROR, heading=heading, message=prose(error.message))
     return page(heading, body, principal, status=status)
 
 

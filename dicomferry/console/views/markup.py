@@ -5,6 +5,7 @@ UTF-8 is replaced.
 """
 
 import html as escaping
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -35,6 +36,16 @@ class _Escaping(string.Formatter):
 def html(template: str, /, **values: Any) -> Html:
     """Fill a template with {name} fields; attributes must be in double quotes."""
     return Html(_Escaping().vformat(template, (), values))
+
+
+def prose(text: str) -> Html:
+    """Return a message as HTML; what is between backticks is code."""
+    *pairs, last = re.split(r"`([^`]+)`", text)
+    pieces = (
+        html("{words}<code>{code}</code>", words=words, code=code)
+        for words, code in zip(pairs[::2], pairs[1::2], strict=True)
+    )
+    return join([*pieces, html("{last}", last=last)])
 
 
 def join(pieces: Iterable[Html]) -> Html:

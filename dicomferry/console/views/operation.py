@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dicomferry.console.views import formatting
 from dicomferry.console.views.layout import definitions
-from dicomferry.console.views.markup import Html, html, join, link
+from dicomferry.console.views.markup import Html, html, join, link, prose
 from dicomferry.console.views.operations import LIVE, operation_path
 from dicomferry.console.views.progress import progress_bar, progress_line
 from dicomferry.jobs.next_steps import NextStep
@@ -92,7 +92,7 @@ def _problems(record: OperationRecord) -> list[Html]:
         error = html(
             '<p class="problem{kind}">{text}</p>',
             kind=" warn" if has_reached_end(record) else "",
-            text=record.error.message,
+            text=prose(record.error.message),
         )
     behind = (
         html('<p class="problem warn">{text}</p>', text=f"{each.resource}: {each.message}")

@@ -44,7 +44,8 @@ def progress_line(record: OperationRecord) -> Html:
         for name, number in parts
     ] or [html("{text}", text="nothing done")]
     if record.counts.bytes:
-        words.append(html("{size}", size=formatting.size(record.counts.bytes)))
+        size = formatting.size(record.counts.bytes)
+        words.append(html('<span class="whole">{size}</span>', size=size))
     return Html(" · ".join(words))
 
 

@@ -31,8 +31,8 @@ _PICTURES = """<p class="path"><a href="{store}">{name}</a></p>
 <h1>Pictures</h1>
 <p class="about">{about}</p>
 {pictures}{more}"""
-_FIGURE = """<figure><img src="{source}" alt="{modality}, middle frame"
-loading="lazy" width="192" height="192">
+_FIGURE = """<figure><a href="{href}"><img src="{source}" alt="{modality}, middle frame"
+loading="lazy" width="192" height="192"></a>
 <figcaption><b>{modality}</b> {instances}{frames}
 <small>{size}, {syntax}</small>
 <small class="uid" title="{study}">study {study}</small>
@@ -127,7 +127,7 @@ def pictures_body(
         following = link(path, after=page.after)
         links.append(html('<a rel="next" href="{href}">More series</a>', href=following))
     about = "Each picture is the middle frame of the middle instance of a series."
-    if metrics:
+    if metrics and page.series:
         about = f"{formatting.number(metrics['seriesCount'])} series in total. {about}"
     figures = join(_figure(store, series) for series in page.series)
     nothing = html('<p class="empty">{text}</p>', text="No instances yet.")
@@ -186,6 +186,7 @@ def _figure(store: DicomStore, series: Series) -> Html:
     )
     return html(
         _FIGURE,
+        href=link(f"{store_path(store)}/studies/{series.study}/series/{series.uid}"),
         source=link(f"{store_path(store)}/pictures/{place}"),
         modality=series.modality or "no modality",
         instances=formatting.count(series.instances, "instance"),

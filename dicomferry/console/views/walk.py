@@ -34,10 +34,11 @@ def studies_body(store: DicomStore, page: Page, *, is_first: bool) -> Html:
     path = f"{store_path(store)}/studies"
     heads = ("Study", "Modalities", "*Series", "*Instances", "*Size")
     rows = join(_study(path, study) for study in page.rows)
+    nothing = "No studies yet." if is_first else "No more studies."
     return _body(
         [(store_path(store), store.name.id)],
         ("Studies", ""),
-        _table(heads, rows) if rows else _nothing("No studies here."),
+        _table(heads, rows) if rows else _nothing(nothing),
         _more(path, page.after, "More studies", is_first=is_first),
     )
 
@@ -52,7 +53,7 @@ def study_body(store: DicomStore, study: str, page: Page, *, is_first: bool) -> 
         ("Study", study),
         html('<div class="pictures">{figures}</div>', figures=figures)
         if figures
-        else _nothing("No series here."),
+        else _nothing("No more series."),
         _more(path, page.after, "More series", is_first=is_first),
     )
 
@@ -65,7 +66,7 @@ def series_body(
     path = f"{store_path(store)}/studies/{study}/series/{series}"
     heads = ("Instance", "SOP class", "Transfer syntax", "*Frames", "*Size")
     rows = join(_instance(path, row) for row in page.rows)
-    table = _table(heads, rows) if rows else _nothing("No instances here.")
+    table = _table(heads, rows) if rows else _nothing("No more instances.")
     return _body(
         _crumbs(store, study),
         ("Series", series),
@@ -75,12 +76,12 @@ def series_body(
 
 
 def instance_body(store: DicomStore, uids: Sequence[str], row: StoredRow, actions: Html) -> Html:
-    """Show one instance."""
+    """Show one instance; by the index, one without pixels has one frame, so that is not shown."""
     study, series, uid = uids
     facts: list[tuple[str, str | Html]] = [
         ("SOP class", UID(row.sop_class).name),
         ("Stored as", UID(row.transfer_syntax).name),
-        ("Frames", formatting.number(row.frames)),
+        *([("Frames", formatting.number(row.frames))] if row.frames > 1 else []),
         ("Size", formatting.size(row.size)),
     ]
     content = html(
@@ -167,7 +168,7 @@ def _study(path: str, study: Study) -> Html:
         _STUDY,
         href=link(f"{path}/{study.uid}"),
         uid=study.uid,
-        modalities=", ".join(modality or "none" for modality in study.modalities),
+        modalities=", ".join(modality or "no modality" for modality in study.modalities),
         series=formatting.count(study.series, "series").replace("seriess", "series"),
         instances=formatting.count(study.instances, "instance"),
         size=formatting.size(study.size),
@@ -195,6 +196,6 @@ def _instance(path: str, row: StoredRow) -> Html:
         uid=row.uid,
         sop_class=UID(row.sop_class).name,
         syntax=UID(row.transfer_syntax).name,
-        frames=formatting.count(row.frames, "frame"),
+        frames=formatting.count(row.frames, "frame") if row.frames > 1 else "",
         size=formatting.size(row.size),
     )
