@@ -200,15 +200,12 @@ def _exit_code() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except KeyboardInterrupt as error:
-        from dicomferry.cli.output import say, warn
-
-        warn(str(error) or "interrupted; what was committed stays, run it again to continue")
-        again = shlex.join(["dicomferry", *sys.argv[1:]])
-        say(f"next: {getattr(error, 'next', again)}", style="bold")
-        return _INTERRUPTED
+        return _interrupted(error)
     except Exception as error:
         message = _message(error)
         if message is None:
+            if interrupt := _interrupt_behind(error):
+                return _interrupted(interrupt)
             raise
         from dicomferry.cli.output import fail
         from dicomferry.pipelines import exit_codes
@@ -216,6 +213,26 @@ def _exit_code() -> int:
         fail(message)
         return exit_codes.of_error(error)
     return 0
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """Say what was done before an interrupt and how to go on; return the exit code."""
+    from dicomferry.cli.output import say, warn
+
+    warn(str(error) or "interrupted; what was committed stays, run it again to continue")
+    again = shlex.join(["dicomferry", *sys.argv[1:]])
+    say(f"next: {getattr(error, 'next', again)}", style="bold")
+    return _INTERRUPTED
+
+
+def _interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt during which an error arose: libraries that clean up can raise another.
+
+    pyarrow's ParquetWriter does, if it is interrupted as it closes its file.
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _message(error: Exception) -> str | None:

@@ -10,6 +10,7 @@ from dicomferry.operations.folder import start_operation
 from dicomferry.operations.record import Method
 from dicomferry.pipelines import import_dicom
 from dicomferry.pipelines.job import Job
+from dicomferry.store import maintenance
 from tests.pipelines.jobs import STORE, new_store
 
 
@@ -33,6 +34,25 @@ def test_of_the_command(said, monkeypatch, capsys, root):
     out, error = capsys.readouterr()
     assert said in error
     assert out == f"next: dicomferry import trial '/in/*.dcm' --root {root.root} --workers 0\n"
+
+
+def test_of_the_command_while_a_library_cleans_up(monkeypatch, capsys, root):
+    def interrupted(*_):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("the writer is not closed")
+
+    new_store(root)
+    monkeypatch.setattr(maintenance, "optimize", interrupted)
+    arguments = ["stores", "optimize", "trial", "--root", root.root]
+    monkeypatch.setattr(sys, "argv", ["dicomferry", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 130
+    out, error = capsys.readouterr()
+    assert error == "interrupted; what was committed stays, run it again to continue\n"
+    assert out == f"next: dicomferry stores optimize trial --root {root.root}\n"
 
 
 def test_of_the_starter_of_a_job_that_goes_on(monkeypatch, capsys, root):

@@ -199,7 +199,7 @@ class TestSeries:
             return running.series(wanted, AS_UPLOADED, caller)
 
         first = [begin("a"), begin("a")]
-        with pytest.raises(ApiError, match="downloads of yours"):
+        with pytest.raises(ApiError, match="of your downloads"):
             begin("a")
         others = [begin("b"), begin("b")]
         with pytest.raises(ApiError, match="too many downloads"):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dicomferry.console.views.markup import Html, html, join, link
 from dicomferry.pixels.formats import Format
 
-_FORM = """<section><h2>Download</h2><form class="filters" method="get" action="{path}">
+_FORM = """<section><h2>Download</h2><form class="filters download" method="get" action="{path}">
 <label>Format <select name="format">{options}</select></label>
 <button>Download</button></form>{note}</section>"""
 _OPTION = '<option value="{value}">{name}</option>'

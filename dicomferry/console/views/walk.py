@@ -24,7 +24,8 @@ loading="lazy" width="192" height="192"></a>
 <figcaption><b>{modality}</b> {instances}{frames} <small>{size}</small>
 <small class="uid"><a href="{href}">{uid}</a></small></figcaption></figure>"""
 _INSTANCE = """<tr><td class="uri"><a class="uid" href="{href}">{uid}</a></td><td>{sop_class}</td>
-<td>{syntax}</td><td class="number">{frames}</td><td class="number">{size}</td></tr>"""
+<td>{syntax}</td>{frames}<td class="number">{size}</td></tr>"""
+_FRAMES = '<td class="number">{frames}</td>'
 _ONE = """<div class="instance"><figure><img src="{source}" alt="Middle frame of the instance"
 width="192" height="192"></figure>{facts}</div>{actions}"""
 
@@ -64,8 +65,9 @@ def series_body(
     """Show a page of a series' instances."""
     study, series = uids
     path = f"{store_path(store)}/studies/{study}/series/{series}"
-    heads = ("Instance", "SOP class", "Transfer syntax", "*Frames", "*Size")
-    rows = join(_instance(path, row) for row in page.rows)
+    frames = ["*Frames"] if any(row.frames > 1 for row in page.rows) else []
+    heads = ["Instance", "SOP class", "Transfer syntax", *frames, "*Size"]
+    rows = join(_instance(path, row, with_frames=bool(frames)) for row in page.rows)
     table = _table(heads, rows) if rows else _nothing("No more instances.")
     return _body(
         _crumbs(store, study),
@@ -189,13 +191,14 @@ def _series(store: DicomStore, path: str, series: StudySeries) -> Html:
     )
 
 
-def _instance(path: str, row: StoredRow) -> Html:
+def _instance(path: str, row: StoredRow, *, with_frames: bool) -> Html:
+    frames = html(_FRAMES, frames=formatting.count(row.frames, "frame") if row.frames > 1 else "")
     return html(
         _INSTANCE,
         href=link(f"{path}/instances/{row.uid}"),
         uid=row.uid,
         sop_class=UID(row.sop_class).name,
         syntax=UID(row.transfer_syntax).name,
-        frames=formatting.count(row.frames, "frame") if row.frames > 1 else "",
+        frames=frames if with_frames else Html(),
         size=formatting.size(row.size),
     )
