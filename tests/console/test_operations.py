@@ -115,7 +115,7 @@ class TestOperations:
             numbers = re.findall(r'operations/20260101-(\d)">', text)
             assert not live or re.findall(r'operations/20260101-(\d)">', part) == numbers
             seen, pages = seen + numbers, pages + 1
-            more = re.search(r'<p class="more"><a href="([^"]+)">(Older|None)', text)
+            more = re.search(r'<p class="more"><a href="([^"]+)">(Older|No matches)', text)
             path = more[1].replace("&amp;", "&") if more else ""
         assert seen == ["4", "0"]
         assert pages > 3
