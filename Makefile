@@ -74,10 +74,13 @@ build/deploy/helm: tests/deploy/helm/main.go tests/deploy/helm/go.mod tests/depl
 test-deploy: .venv-deploy/done $(if $(shell command -v helm),,build/deploy/helm)  ## render the Helm chart and check all manifests: needs helm, or Go to build its engine
 	$(PYTEST) tests/deploy
 
+# A vacuum and a deletion beside an import, in every order of their steps.
+RACES = tests/store/test_vacuum.py::test_no_row_is_left_without_its_blob_wherever_both_are_stopped \
+	tests/pipelines/test_delete_instances.py::test_no_row_is_left_without_its_blob_wherever_an_import_and_a_deletion_are_stopped
 # A nightly run takes RUNS=50. The name of a failed test has its seed: SEED=N begins with it.
 RUNS ?= 5
 test-faults: .venv/dev  ## test with killed jobs, failing storage, hostile and odd files, hostile callers
-	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 DICOMFERRY_GENERATED=$$(expr $(RUNS) '*' 2000) $(PYTEST) -rsP --show-capture=stdout --timeout=0 tests/faults tests/generated
+	DICOMFERRY_FAULT_RUNS=$(RUNS) DICOMFERRY_FAULT_SEED=$(SEED) DICOMFERRY_FAULT_MUTANTS=2000 DICOMFERRY_GENERATED=$$(expr $(RUNS) '*' 2000) $(PYTEST) -rsP --show-capture=stdout --timeout=0 tests/faults tests/generated $(RACES)
 
 .venv/fuzz/done: .venv/dev tests/faults/fuzz-requirements.txt
 	$(BIN)/pip install --quiet --require-hashes --target .venv/fuzz -r tests/faults/fuzz-requirements.txt

@@ -128,7 +128,7 @@ def vacuum(
 
 
 def upgrade(store: StoreArgument, root: Root = DEFAULT_ROOT) -> None:
-    """Upgrade a store to the format of this version, when no job runs on it.
+    """Upgrade a store to this version's format; no job may be running on it.
 
     Earlier versions may refuse the store afterward.
 

@@ -108,7 +108,7 @@ def test_quotation_marks_and_backslashes_can_be_quoted():
         ("labels=x", 1, "labels.KEY"),
         ("labels.=x", 1, "labels.KEY"),
         ("labels.a=b OR study=2", 15, "'study'"),
-        ("labels.a<b", 9, "only '='"),
+        ("labels.a<b", 9, "compare text with '='"),
         ("labels.a>=2024-02-30", 9, "neither"),
         ("labels.a>=2024-1-1", 9, "neither"),
         ('"labels.a"=b', 1, "NOT"),

@@ -269,6 +269,7 @@ def test_no_row_is_left_without_its_blob_wherever_an_import_and_a_deletion_are_s
         for before in range(steps[one] + 1)
     ]
     some = whole + (list(orders(*steps)) if RUNS > 1 else [])
+    print(f"{len(some)} orders of their steps")
     for number, order in enumerate(some, 1):
         if has_row:
             commit(store.data, [put(store, number)], "before")

@@ -151,7 +151,7 @@ def test_an_import_shuffles_listings_shares_rows_and_outcomes_and_nothing_else(s
         *(f"ListSources/Spread{n}/ReshufflePerKey/GroupByKey" for n in range(1, 6)),  # names
         "ListSources/Reshuffle/ReshufflePerKey/GroupByKey",  # lists of Source: URI, size, version
         "Reshuffle/ReshufflePerKey/GroupByKey",  # shares of the same
-        "CombineGlobally(sum)/CombinePerKey/GroupByKey",  # how many files there are
+        "SumFiles/CombinePerKey/GroupByKey",  # how many files there are
         "OutcomeBounds/Gather/CombinePerKey/GroupByKey",  # first URI and size of each listing
         "GroupByBucket/GatherSamples/CombinePerKey/GroupByKey",  # UIDs of some instances
         "GroupByBucket/GroupByBucket",  # Instance: UIDs, paths, DICOM JSON by zstd
@@ -203,7 +203,7 @@ def test_the_last_step_of_the_job_ends_its_operation(stage, flags):
     readers = [t for t in graph.leaves.values() if made & set(t.inputs.values())]
     assert not readers
     before = {"LoadTable/Load"} if flags is TABLE else {"WriteOutcomes/WriteCounts"}
-    listed = {"CombineGlobally(sum)/InjectDefault"} if flags is IMPORT else set()
+    listed = {"SumFiles/InjectDefault"} if flags is IMPORT else set()
     assert graph.before(last) == before | listed
 
 

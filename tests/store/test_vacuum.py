@@ -239,6 +239,7 @@ def test_no_row_is_left_without_its_blob_wherever_both_are_stopped(
         for before in range(steps[one] + 1)
     ]
     some = whole + (list(orders(*steps)) if RUNS > 1 else [])
+    print(f"{len(some)} orders of their steps")
     outcomes = set()
     for number, order in enumerate(some, 1):
         if is_there:

@@ -89,7 +89,7 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(destination, shards):
         lambda: destination.check(TRUNCATE),
         lambda: load(destination, shards([]), SCHEMA, TRUNCATE),
     ):
-        with pytest.raises(TableError, match="cannot be opened as a duckdb file"):
+        with pytest.raises(TableError, match="cannot be opened as a DuckDB file"):
             refused()
     assert os.path.getsize(destination.path) == 20000
 

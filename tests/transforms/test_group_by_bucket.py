@@ -130,5 +130,6 @@ def test_all_buckets_of_a_job_together_read_the_index_once(small, root, monkeypa
 
 
 def footer_bytes(path):
-    """The bytes that are read of a file to know its columns."""
-    return min(path.stat().st_size, 65_536)
+    """The bytes that are read of a file to know its columns: its footer, or what it may be."""
+    footer = int.from_bytes(path.read_bytes()[-8:-4], "little") + 8
+    return max(footer, min(path.stat().st_size, 8192 + 300))
