@@ -34,6 +34,14 @@ def pool():
     pool.close()
 
 
+@pytest.fixture
+def interrupts():
+    """Ctrl-C raises KeyboardInterrupt, whatever an earlier test in this process made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+
+
 def test_ctrl_c_is_left_to_the_owner_of_the_pool(pool):
     assert pool.submit(signal.getsignal, signal.SIGINT).result() is signal.SIG_IGN
 
@@ -117,6 +125,7 @@ def test_closing_ends_the_processes(pool):
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_while_processes_start_leaves_none_behind(pool, monkeypatch):
     started = []
     start = _WorkerProcess.start
@@ -137,6 +146,7 @@ def test_an_interrupt_while_processes_start_leaves_none_behind(pool, monkeypatch
     assert len(started) == 2
 
 
+@pytest.mark.usefixtures("interrupts")
 def test_an_interrupt_while_a_process_fails_to_start_is_not_lost(pool, monkeypatch):
     def interrupted(process):
         signal.raise_signal(signal.SIGINT)
