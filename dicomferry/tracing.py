@@ -31,6 +31,11 @@ _EXPORTERS = "OTEL_TRACES_EXPORTER"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _PROTOCOL = "http/protobuf"
+_FILES = tuple(
+    f"OTEL_EXPORTER_OTLP_{signal}{file}"
+    for signal in ("TRACES_", "")
+    for file in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+)
 _NAME = "dicomferry"
 # What a process that ends waits for a collector.
 _LAST_SECONDS = 3.0
@@ -236,6 +241,9 @@ def _exporter(name: str) -> Any:
     for setting in _PROTOCOLS:
         if (protocol := os.environ.get(setting, "").strip()) not in ("", _PROTOCOL):
             raise ValueError(f"{setting} takes {_PROTOCOL}, not {protocol}")
+    for setting in _FILES:  # the library reads them as it sends, and drops the spans
+        if (path := os.environ.get(setting, "")) and not os.access(path, os.R_OK):
+            raise ValueError(f"{setting} names a file that cannot be read: {path}")
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

@@ -263,6 +263,7 @@ def test_traces_can_be_off(collector, monkeypatch, caplog, settings):
     [
         ("OTEL_TRACES_EXPORTER", "zipkin", "takes otlp, console or none, not zipkin"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "takes http/protobuf, not grpc"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/missing.pem", "cannot be read: /missing.pem"),
         ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "x", "component 'x' not found"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "max_queue_size must be a positive integer"),
     ],

@@ -119,10 +119,7 @@ def test_closing_ends_the_processes(pool):
     [[pid]] = pool.map(process_ids, [[1]], None, lambda _: 20.0)
     os.kill(pid, 0)
     pool.close()
-    deadline = time.monotonic() + 60
-    while is_alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_ended([pid])
 
 
 @pytest.mark.usefixtures("interrupts")
@@ -139,10 +136,7 @@ def test_an_interrupt_while_processes_start_leaves_none_behind(pool, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         pool.warm(double)
     pool.close()
-    deadline = time.monotonic() + 60
-    while any(map(is_alive, started)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until_ended(started)
     assert len(started) == 2
 
 
@@ -155,6 +149,13 @@ def test_an_interrupt_while_a_process_fails_to_start_is_not_lost(pool, monkeypat
     monkeypatch.setattr(_WorkerProcess, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pool.warm(double)
+
+
+def wait_until_ended(pids):
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def is_alive(pid):
